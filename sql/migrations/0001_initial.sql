@@ -1,0 +1,262 @@
+-- The first schema: jobs, the locks they hold, workers, failed attempts, applied migrations.
+--
+-- Objects carry no namespace: taskq lives in whichever one search_path names when this file runs.
+
+CREATE TYPE taskq_job_status AS ENUM (
+    'todo',
+    'doing',
+    'succeeded',
+    'failed',
+    'cancelled',
+    'aborted'
+);
+
+COMMENT ON TYPE taskq_job_status IS
+    'Where a job stands: todo and doing are alive, the other four are final.';
+
+
+CREATE TABLE taskq_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE taskq_migrations IS 'The migrations that this database has.';
+COMMENT ON COLUMN taskq_migrations.version IS 'The number that the name of the migration''s file starts with.';
+COMMENT ON COLUMN taskq_migrations.name IS 'The name of the migration''s file.';
+COMMENT ON COLUMN taskq_migrations.checksum IS 'SHA-256 of the file as it was applied, in hexadecimal.';
+COMMENT ON COLUMN taskq_migrations.applied_at IS 'When it was applied.';
+
+
+CREATE TABLE taskq_workers (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    queue_names text [],
+    started_at timestamptz NOT NULL DEFAULT now(),
+    last_heartbeat timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE taskq_workers IS 'The workers that are alive, or were when they last said so.';
+COMMENT ON COLUMN taskq_workers.name IS 'The name it was given; several workers may share one.';
+COMMENT ON COLUMN taskq_workers.queue_names IS 'The queues it serves; null: all of them.';
+COMMENT ON COLUMN taskq_workers.started_at IS 'When it registered.';
+COMMENT ON COLUMN taskq_workers.last_heartbeat IS 'When it last said that it is alive.';
+
+
+CREATE TABLE taskq_jobs (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    deferred_at timestamptz NOT NULL DEFAULT now(),
+    scheduled_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    -- No foreign key: it would lock the worker's row at each claim, and make a worker that ran a
+    -- million jobs pay for all of them when it unregisters.
+    worker_id bigint,
+    priority integer NOT NULL DEFAULT 0,
+    attempt integer NOT NULL DEFAULT 0,
+    status taskq_job_status NOT NULL DEFAULT 'todo',
+    queue_name text NOT NULL,
+    task_name text NOT NULL,
+    lock text,
+    queueing_lock text,
+    args jsonb NOT NULL,
+    result jsonb,
+    -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
+    CONSTRAINT taskq_jobs_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_jobs_lock_length CHECK (char_length(lock) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_jobs_queueing_lock_length CHECK (char_length(queueing_lock) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_jobs_args_is_object CHECK (jsonb_typeof(args) = 'object')
+);
+
+COMMENT ON TABLE taskq_jobs IS
+    'One row per job: the launching of one task with given argument values. '
+    'Rows enter through taskq_defer_jobs and no other way.';
+COMMENT ON COLUMN taskq_jobs.id IS 'Also the defer order, which need not be the order of commits.';
+COMMENT ON COLUMN taskq_jobs.deferred_at IS 'When the transaction that deferred it began.';
+COMMENT ON COLUMN taskq_jobs.scheduled_at IS 'It does not start before; null: at once.';
+COMMENT ON COLUMN taskq_jobs.started_at IS 'When its latest attempt was claimed.';
+COMMENT ON COLUMN taskq_jobs.finished_at IS 'When it reached a final status.';
+COMMENT ON COLUMN taskq_jobs.worker_id IS
+    'The worker of its latest attempt. With attempt the fencing token: a worker that no longer '
+    'matches both may not write to the job.';
+COMMENT ON COLUMN taskq_jobs.priority IS 'Higher first.';
+COMMENT ON COLUMN taskq_jobs.attempt IS 'How many times it was claimed.';
+COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
+COMMENT ON COLUMN taskq_jobs.queue_name IS 'Where it awaits execution.';
+COMMENT ON COLUMN taskq_jobs.task_name IS 'The name of the task that it launches.';
+COMMENT ON COLUMN taskq_jobs.lock IS
+    'Jobs with the same lock run one at a time, by priority (descending), then id.';
+COMMENT ON COLUMN taskq_jobs.queueing_lock IS 'No two jobs with the same one are todo at once.';
+COMMENT ON COLUMN taskq_jobs.args IS 'The keyword arguments, by name.';
+COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its result.';
+
+-- The claim reads the front of these two; finished jobs are in neither, however many there are.
+CREATE INDEX taskq_jobs_unlocked ON taskq_jobs (priority DESC, id)
+WHERE status = 'todo' AND lock IS NULL;
+
+CREATE INDEX taskq_jobs_locked ON taskq_jobs (priority DESC, id)
+WHERE status = 'todo' AND lock IS NOT NULL;
+
+-- Finds the head of a lock in one probe.
+CREATE INDEX taskq_jobs_lock ON taskq_jobs (lock, priority DESC, id)
+WHERE status = 'todo' AND lock IS NOT NULL;
+
+CREATE UNIQUE INDEX taskq_jobs_queueing_lock ON taskq_jobs (queueing_lock)
+WHERE status = 'todo' AND queueing_lock IS NOT NULL;
+
+-- What a worker has in hand, for the rescue of a dead one.
+CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
+WHERE status = 'doing';
+
+
+CREATE TABLE taskq_locks (
+    lock text PRIMARY KEY,
+    job_id bigint NOT NULL
+);
+
+-- A unique index on the locks of doing jobs would guard as well, but with an error: a claim that
+-- read before a job of higher priority came in loses to it, and takes its whole batch down. A row
+-- of its own can be taken ON CONFLICT DO NOTHING.
+COMMENT ON TABLE taskq_locks IS 'The locks that are held, each by one job that is doing.';
+COMMENT ON COLUMN taskq_locks.lock IS 'The lock.';
+COMMENT ON COLUMN taskq_locks.job_id IS 'The job that holds it.';
+
+
+CREATE TABLE taskq_failed_attempts (
+    job_id bigint NOT NULL REFERENCES taskq_jobs (id) ON DELETE CASCADE,
+    attempt integer NOT NULL,
+    worker_id bigint NOT NULL,
+    failed_at timestamptz NOT NULL DEFAULT now(),
+    error_type text NOT NULL,
+    error_message text NOT NULL,
+    error_traceback text NOT NULL,
+    PRIMARY KEY (job_id, attempt)
+);
+
+COMMENT ON TABLE taskq_failed_attempts IS 'Why, when and where an attempt failed; one row per attempt that did.';
+COMMENT ON COLUMN taskq_failed_attempts.job_id IS 'The job.';
+COMMENT ON COLUMN taskq_failed_attempts.attempt IS 'Which of its attempts, from 1.';
+COMMENT ON COLUMN taskq_failed_attempts.worker_id IS 'The worker that ran it.';
+COMMENT ON COLUMN taskq_failed_attempts.failed_at IS 'When the failure was written.';
+COMMENT ON COLUMN taskq_failed_attempts.error_type IS 'The exception''s class, with its module.';
+COMMENT ON COLUMN taskq_failed_attempts.error_message IS 'The exception''s message.';
+COMMENT ON COLUMN taskq_failed_attempts.error_traceback IS 'The traceback, as Python prints it.';
+
+
+-- Standard SQL body: the table is bound when the function is made, so the answer does not depend
+-- on the search_path of whoever asks.
+CREATE FUNCTION taskq_channel() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'taskq_' || 'taskq_jobs'::regclass::oid::text;
+END;
+
+COMMENT ON FUNCTION taskq_channel() IS
+    'The channel on which queue names are notified: one per installation, so that two namespaces '
+    'of one database do not hear each other.';
+
+
+-- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
+-- a session that has never heard of taskq, must reach the same tables.
+CREATE FUNCTION taskq_defer_jobs(jobs jsonb) RETURNS SETOF bigint
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    wrong record;
+BEGIN
+    IF jobs IS NULL OR jsonb_typeof(jobs) <> 'array' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
+                'taskq_defer_jobs takes a JSON array of jobs, not %s',
+                coalesce(jsonb_typeof(jobs), 'null')
+            ),
+            HINT = 'Wrap a single job: ''[{"task_name": "...", "args": {...}}]''.';
+    END IF;
+
+    -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence.
+    SELECT
+        element.ordinality - 1 AS index,
+        CASE
+            WHEN jsonb_typeof(element.job) <> 'object'
+                THEN format('is not a JSON object but a %s', jsonb_typeof(element.job))
+            WHEN jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
+                THEN 'has no task_name, or one that is not a string'
+            ELSE (
+                SELECT format('has the unknown key %s', to_json(key))
+                FROM jsonb_object_keys(element.job - known.keys) AS key
+                LIMIT 1
+            )
+        END AS fault
+    INTO wrong
+    FROM
+        jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality),
+        (
+            VALUES (
+                ARRAY[
+                    'task_name', 'args', 'queue_name', 'priority',
+                    'lock', 'queueing_lock', 'scheduled_at'
+                ]
+            )
+        ) AS known (keys)
+    WHERE
+        CASE
+            WHEN jsonb_typeof(element.job) <> 'object' THEN true
+            ELSE
+                jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
+                OR element.job - known.keys <> '{}'
+        END
+    ORDER BY element.ordinality
+    LIMIT 1;
+
+    IF FOUND THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
+            HINT = 'A job has task_name, and may have args, queue_name, priority, lock, '
+                'queueing_lock and scheduled_at.';
+    END IF;
+
+    -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
+    RETURN QUERY
+    INSERT INTO taskq_jobs (
+        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at
+    )
+    SELECT
+        job.task_name,
+        coalesce(job.args, '{}'),
+        coalesce(job.queue_name, 'default'),
+        coalesce(job.priority, 0),
+        job.lock,
+        job.queueing_lock,
+        job.scheduled_at
+    FROM ROWS FROM (
+        jsonb_to_recordset(jobs) AS (
+            task_name text,
+            args jsonb,
+            queue_name text,
+            priority integer,
+            lock text,
+            queueing_lock text,
+            scheduled_at timestamptz
+        )
+    ) WITH ORDINALITY AS job (
+        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, ordinality
+    )
+    ORDER BY job.ordinality
+    RETURNING taskq_jobs.id;
+
+    -- One notification per queue, whatever the number of jobs. They leave with the commit.
+    PERFORM pg_notify(taskq_channel(), queue.name)
+    FROM (
+        SELECT DISTINCT coalesce(element.job ->> 'queue_name', 'default') AS name
+        FROM jsonb_array_elements(jobs) AS element (job)
+    ) AS queue;
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_defer_jobs(jsonb) IS
+    'Defers the jobs of a JSON array, all or none, and returns their ids in the order of the array. '
+    'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, '
+    'scheduled_at (with an offset from UTC).';

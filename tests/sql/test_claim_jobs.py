@@ -1,0 +1,138 @@
+"""ClaimJobs: which jobs a worker gets, in which order, and what two workers never both get."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from tests.sql.conftest import Query, Run
+
+Ids = Callable[..., list[int]]
+Connect = Callable[[], psycopg.Connection]
+
+FAR = "2100-01-01T00:00:00Z"
+PAST = "2001-01-01T00:00:00Z"
+
+
+def test_jobs_come_by_priority_then_by_id(defer: Ids, claim: Ids) -> None:
+    low, first, second, high, locked = defer(
+        {"priority": -1}, {}, {}, {"priority": 5}, {"priority": 2, "lock": "a"}
+    )
+    assert claim(2) == [high, locked]
+    assert claim(2) == [first, second]
+    assert claim(2) == [low]
+    assert claim(2) == []
+
+
+def test_a_claim_marks_the_job_with_worker_and_attempt(run: Run, defer: Ids, claim: Ids) -> None:
+    [id_] = defer({})
+    claim(worker_id=42)
+    [job] = run("GetJob", id=id_)
+    assert (job["status"], job["worker_id"], job["attempt"]) == ("doing", 42, 1)
+    assert job["started_at"] >= job["deferred_at"]
+
+
+def test_a_job_waits_for_its_time(defer: Ids, claim: Ids) -> None:
+    _, due = defer({"scheduled_at": FAR}, {"scheduled_at": PAST})
+    assert claim() == [due]
+
+
+def test_a_worker_gets_only_what_is_in_its_queues(defer: Ids, claim: Ids) -> None:
+    plain, mail, locked = defer({}, {"queue_name": "mail"}, {"queue_name": "mail", "lock": "a"})
+    assert claim(queue_names=["print"]) == []
+    assert claim(queue_names=["mail", "print"]) == [mail, locked]
+    assert claim(queue_names=None) == [plain]
+
+
+def test_jobs_of_one_lock_run_one_at_a_time_in_order(defer: Ids, claim: Ids, finish: Ids) -> None:
+    second, third, first = defer({"lock": "a"}, {"lock": "a"}, {"lock": "a", "priority": 1})
+    for expected in (first, second, third):
+        assert claim() == [expected]
+        assert claim() == [], "its lock is held"
+        finish(expected)
+
+
+def test_a_head_that_is_not_due_holds_its_followers(defer: Ids, claim: Ids) -> None:
+    _, _, other = defer({"lock": "a", "scheduled_at": FAR}, {"lock": "a"}, {"lock": "b"})
+    assert claim() == [other]
+
+
+def test_a_head_in_a_queue_nobody_here_serves_holds_its_followers(defer: Ids, claim: Ids) -> None:
+    head, follower = defer({"lock": "a", "queue_name": "mail"}, {"lock": "a"})
+    assert claim(queue_names=["default"]) == []
+    assert claim(queue_names=["mail"]) == [head]
+    assert follower > head
+
+
+def test_a_job_of_higher_priority_that_arrives_during_a_claim_of_its_lock_waits(
+    connect: Connect, queries: dict[str, Query], defer: Ids
+) -> None:
+    [first] = defer({"lock": "a"})
+    claim = queries["ClaimJobs"]
+    slow, quick, observer = connect(), connect(), connect()
+    with ThreadPoolExecutor() as pool:
+        with slow.transaction():
+            [taken] = claim.run(slow, worker_id=1, max_jobs=5, queue_names=None)
+            defer({"lock": "a", "priority": 9})
+            # It sees the new head and a free lock, and has to wait to learn that it is not free.
+            late = pool.submit(claim.run, quick, worker_id=2, max_jobs=5, queue_names=None)
+            blocked_by = (None,)
+            while blocked_by != ([slow.info.backend_pid],):
+                assert not late.done(), late.result()
+                blocked_by = observer.execute(
+                    "SELECT pg_blocking_pids(%s)", [quick.info.backend_pid]
+                ).fetchone()
+        assert late.result(timeout=10) == []
+    assert taken["id"] == first
+
+
+def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
+    connect: Connect, connection: psycopg.Connection, queries: dict[str, Query], defer: Ids
+) -> None:
+    # The clock cannot be the witness: now() is read before a statement sees the table. A second
+    # doing job of a lock trips over the index, and the log has the claims of a lock in true order.
+    connection.execute(
+        """
+        CREATE UNIQUE INDEX ON taskq_jobs (lock) WHERE status = 'doing';
+        CREATE TABLE claims (
+            n bigint GENERATED ALWAYS AS IDENTITY, job_id bigint UNIQUE, lock text
+        );
+        CREATE FUNCTION log_claim() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO claims (job_id, lock) VALUES (NEW.id, NEW.lock);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER log_claim AFTER UPDATE ON taskq_jobs
+        FOR EACH ROW WHEN (NEW.status = 'doing') EXECUTE FUNCTION log_claim();
+        """
+    )
+    ids = defer(*({"lock": f"lock {n % 7}" if n % 3 else None} for n in range(600)))
+
+    def drain(worker_id: int) -> None:
+        with connect() as own:
+            while own.execute("SELECT FROM taskq_jobs WHERE status = 'todo' LIMIT 1").rowcount:
+                jobs = queries["ClaimJobs"].run(
+                    own, worker_id=worker_id, max_jobs=5, queue_names=None
+                )
+                outcomes = [
+                    {"job_id": job["id"], "attempt": 1, "status": "succeeded"} for job in jobs
+                ]
+                queries["FinishJobs"].run(own, worker_id=worker_id, outcomes=json.dumps(outcomes))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(drain, range(1, 5)))
+
+    claimed = connection.execute("SELECT job_id, lock FROM claims ORDER BY n").fetchall()
+    assert sorted(job_id for job_id, _ in claimed) == ids
+    chains = defaultdict(list)
+    for job_id, lock in claimed:
+        chains[lock].append(job_id)
+    del chains[None]
+    assert len(chains) == 7
+    assert all(chain == sorted(chain) for chain in chains.values())
+    workers = connection.execute("SELECT count(DISTINCT worker_id) FROM taskq_jobs").fetchone()
+    assert workers
+    assert workers[0] > 1, "one worker alone proves nothing"
+    assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)

@@ -1,0 +1,161 @@
+"""taskq_defer_jobs: the one way in, for taskq and for everybody else."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.sql.conftest import Run
+
+Defer = Callable[..., list[int]]
+
+
+def jobs_in_table(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT count(*) FROM taskq_jobs").fetchone()
+    assert row
+    return int(row[0])
+
+
+def test_ids_follow_the_order_of_the_array(run: Run, defer: Defer) -> None:
+    ids = defer(*({"args": {"n": n}} for n in range(1000)))
+    assert ids == sorted(ids)
+    assert [run("GetJob", id=id_)[0]["args"]["n"] for id_ in ids[::333]] == [0, 333, 666, 999]
+
+
+def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Defer) -> None:
+    given = {
+        "task_name": "shop.mail",
+        "args": {"to": "ada@example.org"},
+        "queue_name": 'a "queue", with spaces',
+        "priority": -3,
+        "lock": "ada",
+        "queueing_lock": "mail-ada",
+    }
+    [id_] = defer(given | {"scheduled_at": "2031-01-01T12:00:00+02:00"})
+    [job] = run("GetJob", id=id_)
+    assert {key: job[key] for key in given} == given
+    assert job["scheduled_at"].isoformat() == "2031-01-01T10:00:00+00:00"
+    assert (job["status"], job["attempt"], job["worker_id"]) == ("todo", 0, None)
+
+
+def test_a_plain_job_gets_the_defaults(run: Run, defer: Defer) -> None:
+    [id_] = defer({})
+    [job] = run("GetJob", id=id_)
+    assert (job["queue_name"], job["priority"], job["args"]) == ("default", 0, {})
+    assert job["lock"] is job["queueing_lock"] is job["scheduled_at"] is None
+
+
+GOOD = {"task_name": "noop"}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "message"),
+    [
+        (GOOD, "takes a JSON array of jobs, not object"),
+        (None, "takes a JSON array of jobs, not null"),
+        ([GOOD, "noop"], "job 1 of the array is not a JSON object but a string"),
+        ([GOOD, GOOD, {"args": {}}], "job 2 of the array has no task_name"),
+        ([{"task_name": None}], "job 0 of the array has no task_name"),
+        ([GOOD, GOOD | {"queue": "mail"}], 'job 1 of the array has the unknown key "queue"'),
+        ([GOOD, {"task_name": ""}], "taskq_jobs_task_name_length"),
+        ([GOOD, GOOD | {"queue_name": "q" * 501}], "taskq_jobs_queue_name_length"),
+        ([GOOD, GOOD | {"lock": ""}], "taskq_jobs_lock_length"),
+        ([GOOD, GOOD | {"queueing_lock": ""}], "taskq_jobs_queueing_lock_length"),
+        ([GOOD, GOOD | {"args": [1]}], "taskq_jobs_args_is_object"),
+        ([GOOD, GOOD | {"priority": "high"}], 'invalid input syntax for type integer: "high"'),
+        ([GOOD, GOOD | {"scheduled_at": "soon"}], "timestamp with time zone"),
+        ([GOOD, GOOD | {"args": {"text": "\0"}}], "unsupported Unicode escape sequence"),
+    ],
+)
+def test_a_faulty_job_is_refused_with_its_whole_batch(
+    run: Run, connection: psycopg.Connection, jobs: Any, message: str
+) -> None:
+    with pytest.raises(psycopg.Error, match=message):
+        run("DeferJobs", jobs=json.dumps(jobs))
+    assert jobs_in_table(connection) == 0
+
+
+def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
+    connection: psycopg.Connection, defer: Defer, claim: Callable[..., list[int]]
+) -> None:
+    [first] = defer({"queueing_lock": "report"})
+    with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+        defer({}, {"queueing_lock": "report"})
+    assert refused.value.diag.constraint_name == "taskq_jobs_queueing_lock"
+    assert jobs_in_table(connection) == 1
+
+    assert claim() == [first]
+    assert len(defer({"queueing_lock": "report"})) == 1, "the first one no longer waits"
+
+
+def notifications(connection: psycopg.Connection, channel: str) -> list[str]:
+    """What was notified up to now: a mark of our own comes after all of it."""
+    connection.execute("SELECT pg_notify(%s, 'mark')", [channel])
+    heard = []
+    for notify in connection.notifies(timeout=10):
+        if notify.payload == "mark":
+            return heard
+        heard.append(notify.payload)
+    raise AssertionError(f"the mark never came, only {heard}")
+
+
+def test_each_queue_is_notified_once_and_only_at_commit(
+    connection: psycopg.Connection, run: Run, defer: Defer
+) -> None:
+    channel = run("GetChannel")[0]["channel"]
+    connection.execute(f'LISTEN "{channel}"')
+    with connection.transaction(force_rollback=True):
+        defer({"queue_name": "never"})
+    with connection.transaction():
+        defer({"queue_name": "mail"}, {"queue_name": "mail"}, {})
+        defer({"queue_name": "mail"})
+    assert sorted(notifications(connection, channel)) == ["default", "mail"]
+
+
+def test_a_session_that_never_heard_of_taskq_reaches_the_right_namespace(
+    connection: psycopg.Connection,
+    migrate: Callable[[psycopg.Connection], None],
+) -> None:
+    for namespace in ("east", "west"):
+        connection.execute(f"CREATE SCHEMA {namespace}")
+        connection.execute(f"SET search_path TO {namespace}")
+        migrate(connection)
+    connection.execute("SET search_path TO pg_catalog")
+
+    channels = connection.execute("SELECT east.taskq_channel(), west.taskq_channel()").fetchone()
+    assert channels
+    assert channels[0] != channels[1]
+
+    connection.execute(f'LISTEN "{channels[0]}"')
+    connection.execute("""SELECT east.taskq_defer_jobs('[{"task_name": "e"}]')""")
+    connection.execute("""SELECT west.taskq_defer_jobs('[{"task_name": "w"}]')""")
+    assert notifications(connection, channels[0]) == ["default"], "the east hears the east alone"
+    assert connection.execute("SELECT task_name FROM east.taskq_jobs").fetchall() == [("e",)]
+    assert connection.execute("SELECT task_name FROM west.taskq_jobs").fetchall() == [("w",)]
+
+
+def test_a_trigger_defers_a_job_in_the_transaction_of_its_row(
+    connection: psycopg.Connection,
+) -> None:
+    connection.execute(
+        """
+        CREATE TABLE orders (id bigint PRIMARY KEY);
+        CREATE FUNCTION send_receipt() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM taskq_defer_jobs(jsonb_build_array(jsonb_build_object(
+                'task_name', 'shop.send_receipt',
+                'args', jsonb_build_object('order_id', NEW.id)
+            )));
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER send_receipt AFTER INSERT ON orders
+        FOR EACH ROW EXECUTE FUNCTION send_receipt();
+        """
+    )
+    connection.execute("INSERT INTO orders VALUES (7)")
+    with connection.transaction(force_rollback=True):
+        connection.execute("INSERT INTO orders VALUES (8)")
+    rows = connection.execute("SELECT task_name, args FROM taskq_jobs").fetchall()
+    assert rows == [("shop.send_receipt", {"order_id": 7})]
