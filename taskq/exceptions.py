@@ -3,8 +3,8 @@
     TaskqException
     ├── DatabaseNotConfigured      nobody said which database, and there is none to fall back on
     ├── EmbeddedServerError        the server in a wheel cannot be used here
-    ├── InvalidSignature           the function cannot be a task: its parameters cannot be stored
-    ├── InvalidArguments           the values do not fit the task's signature, or JSON cannot carry them
+    ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
+    ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     └── InvalidResult              the value a task returned does not fit what it says it returns
 
 Catch ``TaskqException`` to catch them all. Each message says what was wrong, with the value, and

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 
@@ -78,7 +79,7 @@ def test_a_job_of_higher_priority_that_arrives_during_a_claim_of_its_lock_waits(
             defer({"lock": "a", "priority": 9})
             # It sees the new head and a free lock, and has to wait to learn that it is not free.
             late = pool.submit(claim.run, quick, worker_id=2, max_jobs=5, queue_names=None)
-            blocked_by = (None,)
+            blocked_by: tuple[Any, ...] | None = None
             while blocked_by != ([slow.info.backend_pid],):
                 assert not late.done(), late.result()
                 blocked_by = observer.execute(

@@ -93,7 +93,7 @@ def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
 def notifications(connection: psycopg.Connection, channel: str) -> list[str]:
     """What was notified up to now: a mark of our own comes after all of it."""
     connection.execute("SELECT pg_notify(%s, 'mark')", [channel])
-    heard = []
+    heard: list[str] = []
     for notify in connection.notifies(timeout=10):
         if notify.payload == "mark":
             return heard

@@ -1,0 +1,145 @@
+"""A task's arguments: from a call to the JSON of a job, and from that JSON to a call."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Generic, ParamSpec, get_type_hints
+
+from pydantic import JsonValue
+
+from taskq.codec import Codec, Unfit, shown
+from taskq.exceptions import InvalidArguments, InvalidSignature
+
+P = ParamSpec("P")
+
+_BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+
+class Arguments(Generic[P]):
+    """The arguments that a function takes, checked against its own signature.
+
+    A default is not stored: it is the function's own at the time it runs. A parameter without an
+    annotation takes whatever JSON carries.
+
+    Args:
+        function: The task's function, sync or async.
+        task_name: The task's name, for messages.
+
+    Raises:
+        InvalidSignature: A parameter can only be given by position, or its type cannot be stored.
+    """
+
+    def __init__(self, function: Callable[P, object], *, task_name: str) -> None:
+        self._task_name = task_name
+        self._codecs: dict[str, Codec[Any]] = {}
+        self._required: set[str] = set()
+        self._extra: Codec[Any] | None = None
+        hints = annotations(function, task_name=task_name)
+        for name, parameter in inspect.signature(function).parameters.items():
+            codec = self._codec(name, hints.get(name, Any))
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                self._extra = codec
+            elif parameter.kind in _BY_NAME:
+                self._codecs[name] = codec
+                if parameter.default is parameter.empty:
+                    self._required.add(name)
+            else:
+                raise InvalidSignature(
+                    f"task {task_name!r}: parameter {str(parameter)!r} can only be given by "
+                    "position, and a job's arguments are stored by name; "
+                    "make it one that can be given by name"
+                )
+
+    def dump(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
+        """Check the arguments of a call and turn them into what is stored.
+
+        Args:
+            *args: None: arguments are given by name.
+            **kwargs: The arguments of the call.
+
+        Returns:
+            The job's ``args``.
+
+        Raises:
+            InvalidArguments: With the task and every argument that is wrong, missing or unknown.
+        """
+        if args:
+            raise InvalidArguments(
+                f"task {self._task_name!r} takes its arguments by name, and got "
+                f"{len(args)} by position ({', '.join(map(shown, args))}); "
+                f"{self._expected()}"
+            )
+        return self._each(kwargs, Codec.dump)
+
+    def load(self, stored: Mapping[str, JsonValue]) -> dict[str, Any]:
+        """Turn a job's ``args`` into the keyword arguments of a call.
+
+        Args:
+            stored: The job's ``args``; the signature may have changed since they were written.
+
+        Returns:
+            The arguments, as the types that the signature annotates.
+
+        Raises:
+            InvalidArguments: With the task and every argument that is wrong, missing or unknown.
+        """
+        return self._each(stored, Codec.load)
+
+    def _each(
+        self, given: Mapping[str, Any], carry: Callable[[Codec[Any], Any], Any]
+    ) -> dict[str, Any]:
+        carried: dict[str, Any] = {}
+        faults = [
+            f"argument {name!r} is missing"
+            for name in self._codecs
+            if name in self._required - given.keys()
+        ]
+        for name, value in given.items():
+            codec = self._codecs.get(name, self._extra)
+            if codec is None:
+                faults.append(self._unknown(name))
+                continue
+            try:
+                carried[name] = carry(codec, value)
+            except Unfit as unfit:
+                faults.append(f"argument {name!r} got {unfit}")
+        if faults:
+            raise InvalidArguments(
+                f"task {self._task_name!r}: {'; '.join(faults)} ({self._expected()})"
+            )
+        return carried
+
+    def _codec(self, name: str, annotation: Any) -> Codec[Any]:
+        try:
+            return Codec(annotation)
+        except Unfit as unfit:
+            raise InvalidSignature(
+                f"task {self._task_name!r}: parameter {name!r} cannot be stored: {unfit}; "
+                "annotate it with a type that pydantic can write as JSON and read again"
+            ) from unfit
+
+    def _unknown(self, name: str) -> str:
+        close = get_close_matches(name, self._codecs, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        return f"argument {name!r} is unknown{hint}"
+
+    def _expected(self) -> str:
+        names = [name if name in self._required else f"{name} (optional)" for name in self._codecs]
+        if self._extra is not None:
+            names.append("any other name")
+        return f"it takes {', '.join(names)}" if names else "it takes no arguments"
+
+
+def annotations(function: Callable[..., object], *, task_name: str) -> dict[str, Any]:
+    """The types that a function annotates, by parameter name and ``return``.
+
+    Raises:
+        InvalidSignature: An annotation names something that does not exist at run time.
+    """
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise InvalidSignature(
+            f"task {task_name!r}: an annotation cannot be resolved: {error}; "
+            "import it at run time, not only under TYPE_CHECKING"
+        ) from error

@@ -1,0 +1,125 @@
+"""One annotated type on its way into JSON and back."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+# \u0000 after an even number of backslashes: the escape itself, not a text that shows one.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+# json.dumps makes an encoder for each call that is not plain; this one is made once.
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+
+_SHOWN_LENGTH = 100
+
+
+class Unfit(Exception):  # noqa: N818 - never leaves taskq: it becomes part of a public exception
+    """A value does not fit its type or JSON cannot carry it; says why, for a longer message."""
+
+
+class Codec(Generic[T]):
+    """Takes values of one type to JSON and back, through pydantic.
+
+    Args:
+        annotation: The type, as a signature annotates it.
+
+    Raises:
+        Unfit: pydantic has no way to carry this type, or carries it one way only.
+    """
+
+    def __init__(self, annotation: Any) -> None:
+        try:
+            # By itself pydantic writes NaN as null wherever nothing tells it that it is a float,
+            # and takes no configuration beside a model's own: hence a list of one.
+            self._adapter = cast(
+                "TypeAdapter[list[T]]",
+                TypeAdapter(list[annotation], config=ConfigDict(ser_json_inf_nan="constants")),
+            )
+        except (PydanticUserError, NameError) as error:
+            raise Unfit(str(error).splitlines()[0]) from error
+        if self._is_secret():
+            raise Unfit("a secret is masked by pydantic when it is written, and cannot come back")
+
+    def dump(self, value: T) -> JsonValue:
+        """Check a value and turn it into what is stored.
+
+        The JSON is read back before it is returned, so that what cannot be read again later (a
+        dictionary with tuples for keys, say) is refused now.
+
+        Args:
+            value: What the caller gave.
+
+        Returns:
+            A value that ``json.dumps`` takes and PostgreSQL's ``jsonb`` can hold.
+
+        Raises:
+            Unfit: It does not fit the type, or holds NaN, an infinity, a NUL character, a lone
+                surrogate or an object that pydantic cannot write.
+        """
+        checked = self._validate(value, self._adapter.validate_python, [value])
+        try:
+            # A model that was built past its own validation is only warned about otherwise.
+            stored: list[JsonValue] = self._adapter.dump_python(
+                checked, mode="json", warnings="error"
+            )
+            text = _encode(stored)
+            encoded = text.encode()
+        except UnicodeEncodeError as error:
+            raise Unfit(f"{shown(value)}: holds a lone surrogate, not valid text") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Unfit(f"{shown(value)}: JSON cannot carry it: {error}") from error
+        if _NUL.search(text):
+            raise Unfit(f"{shown(value)}: holds a NUL character, which PostgreSQL cannot store")
+        self._validate(value, self._adapter.validate_json, encoded, "would not come back: ")
+        return stored[0]
+
+    def load(self, stored: JsonValue) -> T:
+        """Turn what was stored into a value of the annotated type.
+
+        Args:
+            stored: What ``dump`` returned, or anybody else wrote.
+
+        Raises:
+            Unfit: It does not fit the type, any more or at all.
+        """
+        return self._validate(stored, self._adapter.validate_json, _encode([stored]))[0]
+
+    def _validate(
+        self, value: object, validate: Callable[[A], list[T]], given: A, prefix: str = ""
+    ) -> list[T]:
+        try:
+            return validate(given)
+        except ValidationError as error:
+            raise Unfit(f"{shown(value)}: {prefix}{_explained(error)}") from error
+
+    def _is_secret(self) -> bool:
+        try:
+            # JSON Schema's word for what is accepted and never shown again.
+            return '"writeOnly": true' in json.dumps(self._adapter.json_schema())
+        except (PydanticUserError, TypeError, ValueError):
+            return False  # no JSON Schema describes it, which says nothing about secrets
+
+
+def shown(value: object) -> str:
+    """A value as an error message can show it: escaped, short, and whatever its repr does."""
+    try:
+        text = repr(value)
+    except Exception as error:  # somebody else's __repr__ must not hide what was wrong
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+
+
+def _explained(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [".".join(map(str, fault["loc"][1:])) for fault in faults]
+    return "; ".join(
+        f"at {place}: {fault['msg']}" if place else fault["msg"]
+        for place, fault in zip(places, faults, strict=True)
+    )

@@ -1,0 +1,60 @@
+"""A task's return value: into the JSON of a job, and back as the type that the task annotates."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pydantic import JsonValue
+
+from taskq.arguments import annotations
+from taskq.codec import Codec, Unfit
+from taskq.exceptions import InvalidResult, InvalidSignature
+
+R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Result(Generic[R]):
+    """What a task returns, for a task that stores its result.
+
+    Args:
+        function: The task's function, sync or async; its return annotation is the type. Without
+            one, whatever JSON carries.
+        task_name: The task's name, for messages.
+
+    Raises:
+        InvalidSignature: The type cannot be stored.
+    """
+
+    def __init__(self, function: Callable[..., object], *, task_name: str) -> None:
+        self._task_name = task_name
+        annotation = annotations(function, task_name=task_name).get("return", Any)
+        try:
+            self._codec: Codec[R] = Codec(annotation)
+        except Unfit as unfit:
+            raise InvalidSignature(
+                f"task {task_name!r} cannot store its result: {unfit}; "
+                "annotate a return type that pydantic can write as JSON and read again"
+            ) from unfit
+
+    def dump(self, value: R) -> JsonValue:
+        """Check a return value and turn it into what is stored.
+
+        Raises:
+            InvalidResult: It does not fit the annotation, or JSON cannot carry it.
+        """
+        return self._carry(self._codec.dump, value)
+
+    def load(self, stored: JsonValue) -> R:
+        """Turn a stored result into the type that the task annotates.
+
+        Raises:
+            InvalidResult: It does not fit the annotation, any more or at all.
+        """
+        return self._carry(self._codec.load, stored)
+
+    def _carry(self, carry: Callable[[A], B], value: A) -> B:
+        try:
+            return carry(value)
+        except Unfit as unfit:
+            raise InvalidResult(f"task {self._task_name!r}: the result {unfit}") from unfit
