@@ -56,6 +56,7 @@ CREATE TABLE taskq_jobs (
     priority integer NOT NULL DEFAULT 0,
     attempt integer NOT NULL DEFAULT 0,
     status taskq_job_status NOT NULL DEFAULT 'todo',
+    due boolean NOT NULL DEFAULT true,
     queue_name text NOT NULL,
     task_name text NOT NULL,
     lock text,
@@ -84,6 +85,9 @@ COMMENT ON COLUMN taskq_jobs.worker_id IS
 COMMENT ON COLUMN taskq_jobs.priority IS 'Higher first.';
 COMMENT ON COLUMN taskq_jobs.attempt IS 'How many times it was claimed.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
+COMMENT ON COLUMN taskq_jobs.due IS
+    'Whether its time has come, as far as somebody looked: PromoteJobs sets it. Jobs that are '
+    'scheduled for later stay out of the indexes that a claim reads.';
 COMMENT ON COLUMN taskq_jobs.queue_name IS 'Where it awaits execution.';
 COMMENT ON COLUMN taskq_jobs.task_name IS 'The name of the task that it launches.';
 COMMENT ON COLUMN taskq_jobs.lock IS
@@ -92,16 +96,24 @@ COMMENT ON COLUMN taskq_jobs.queueing_lock IS 'No two jobs with the same one are
 COMMENT ON COLUMN taskq_jobs.args IS 'The keyword arguments, by name.';
 COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its result.';
 
--- The claim reads the front of these two; finished jobs are in neither, however many there are.
-CREATE INDEX taskq_jobs_unlocked ON taskq_jobs (priority DESC, id)
-WHERE status = 'todo' AND lock IS NULL;
+-- What a claim reads. A job is in at most two of these, and only while it is todo: finished jobs,
+-- jobs for later and the backlog of other queues cost a claim nothing, however many there are.
+CREATE INDEX taskq_jobs_free ON taskq_jobs (queue_name, priority DESC, id)
+WHERE status = 'todo' AND due AND lock IS NULL;
 
-CREATE INDEX taskq_jobs_locked ON taskq_jobs (priority DESC, id)
-WHERE status = 'todo' AND lock IS NOT NULL;
+CREATE INDEX taskq_jobs_locked ON taskq_jobs (queue_name, priority DESC, id)
+WHERE status = 'todo' AND due AND lock IS NOT NULL;
 
--- Finds the head of a lock in one probe.
+-- The head of a lock in one probe: the first of the first index, unless the second has an earlier
+-- one, which is not due yet and holds its followers.
 CREATE INDEX taskq_jobs_lock ON taskq_jobs (lock, priority DESC, id)
-WHERE status = 'todo' AND lock IS NOT NULL;
+WHERE status = 'todo' AND due AND lock IS NOT NULL;
+
+CREATE INDEX taskq_jobs_lock_later ON taskq_jobs (lock, priority DESC, id)
+WHERE status = 'todo' AND NOT due AND lock IS NOT NULL;
+
+CREATE INDEX taskq_jobs_later ON taskq_jobs (scheduled_at)
+WHERE status = 'todo' AND NOT due;
 
 CREATE UNIQUE INDEX taskq_jobs_queueing_lock ON taskq_jobs (queueing_lock)
 WHERE status = 'todo' AND queueing_lock IS NOT NULL;
@@ -221,7 +233,7 @@ BEGIN
     -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
     RETURN QUERY
     INSERT INTO taskq_jobs (
-        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at
+        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
     )
     SELECT
         job.task_name,
@@ -230,7 +242,8 @@ BEGIN
         coalesce(job.priority, 0),
         job.lock,
         job.queueing_lock,
-        job.scheduled_at
+        job.scheduled_at,
+        coalesce(job.scheduled_at <= now(), true)
     FROM ROWS FROM (
         jsonb_to_recordset(jobs) AS (
             task_name text,

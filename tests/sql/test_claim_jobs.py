@@ -40,6 +40,43 @@ def test_a_job_waits_for_its_time(defer: Ids, claim: Ids) -> None:
     assert claim() == [due]
 
 
+def test_a_job_is_promoted_when_its_time_has_come(
+    run: Run, connection: psycopg.Connection, defer: Ids, claim: Ids
+) -> None:
+    early, late, tomorrow = defer(
+        {"scheduled_at": PAST, "queue_name": "mail"},
+        {"scheduled_at": FAR, "priority": 9},
+        {"scheduled_at": "2099-01-01T00:00:00Z"},
+    )
+    # As if it had been deferred before its time.
+    connection.execute("UPDATE taskq_jobs SET due = false WHERE id = %s", [early])
+    assert claim() == []
+
+    connection.execute(f'LISTEN "{run("GetChannel")[0]["channel"]}"')
+    [promotion] = run("PromoteJobs", max_jobs=100)
+    assert (promotion["jobs"], promotion["next_at"].year) == (1, 2099)
+    [heard] = connection.notifies(timeout=10, stop_after=1)
+    assert heard.payload == "mail", "a worker with room for it has to hear of it"
+    assert claim() == [early]
+
+    connection.execute("DELETE FROM taskq_jobs WHERE id IN (%s, %s)", [late, tomorrow])
+    [promotion] = run("PromoteJobs", max_jobs=100)
+    assert (promotion["jobs"], promotion["next_at"]) == (0, None)
+
+
+def test_promotion_is_bounded_and_takes_the_earliest_first(
+    run: Run, connection: psycopg.Connection, defer: Ids, claim: Ids
+) -> None:
+    third, first, second = defer(
+        *({"scheduled_at": f"2001-01-0{day}T00:00:00Z"} for day in (3, 1, 2))
+    )
+    connection.execute("UPDATE taskq_jobs SET due = false")
+    assert run("PromoteJobs", max_jobs=2)[0]["jobs"] == 2
+    assert claim() == [first, second]
+    assert run("PromoteJobs", max_jobs=2)[0]["jobs"] == 1
+    assert claim() == [third]
+
+
 def test_a_worker_gets_only_what_is_in_its_queues(defer: Ids, claim: Ids) -> None:
     plain, mail, locked = defer({}, {"queue_name": "mail"}, {"queue_name": "mail", "lock": "a"})
     assert claim(queue_names=["print"]) == []
@@ -53,6 +90,33 @@ def test_jobs_of_one_lock_run_one_at_a_time_in_order(defer: Ids, claim: Ids, fin
         assert claim() == [expected]
         assert claim() == [], "its lock is held"
         finish(expected)
+
+
+def test_jobs_that_wait_for_a_busy_lock_do_not_bar_the_view(
+    defer: Ids, claim: Ids, connection: psycopg.Connection
+) -> None:
+    ids = defer(*({"lock": "busy"} for _ in range(500)), {"lock": "other"})
+    assert claim(1) == ids[:1]
+    assert claim(1) == ids[-1:]
+    assert claim(1) == []
+
+
+def test_jobs_that_wait_for_a_busy_lock_do_not_bar_the_view_of_another_queue(
+    defer: Ids, claim: Ids
+) -> None:
+    head, _, other = defer(
+        {"lock": "busy", "queue_name": "a"},
+        {"lock": "busy", "queue_name": "a"},
+        {"lock": "free", "queue_name": "b"},
+    )
+    assert claim(1) == [head]
+    assert claim(1) == [other]
+
+
+def test_the_best_jobs_of_many_queues_come_first(defer: Ids, claim: Ids) -> None:
+    ids = defer(*({"queue_name": f"q{n % 10}", "priority": -n} for n in range(50)))
+    assert claim(7) == ids[:7]
+    assert claim(7, queue_names=[f"q{n}" for n in range(10)]) == ids[7:14]
 
 
 def test_a_head_that_is_not_due_holds_its_followers(defer: Ids, claim: Ids) -> None:

@@ -1,0 +1,36 @@
+"""The code in the documentation runs as printed."""
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """A page's fenced blocks of a language, in order: later ones build on earlier ones."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def with_blocks(language: str) -> list[Path]:
+    pages = [page for page in PAGES if blocks(page, language)]
+    assert pages, f"no page has {language}: the pattern no longer finds it"
+    return pages
+
+
+@pytest.mark.parametrize("page", with_blocks("python"), ids=lambda page: page.name)
+def test_python_runs_as_printed(page: Path) -> None:
+    source = "\n".join(blocks(page, "python"))
+    exec(compile(source, page.name, "exec"), {"__name__": page.stem})  # noqa: S102
+
+
+@pytest.mark.parametrize("page", with_blocks("sql"), ids=lambda page: page.name)
+def test_sql_runs_as_printed(page: Path, connection: psycopg.Connection) -> None:
+    for block in blocks(page, "sql"):
+        connection.execute(block.encode())
+    row = connection.execute("SELECT count(*) FROM taskq_jobs").fetchone()
+    assert row
+    assert row[0] > 0
