@@ -2,6 +2,7 @@
 
     TaskqException
     ├── DatabaseNotConfigured      nobody said which database, and there is none to fall back on
+    ├── InvalidDatabase            what was named as the database is none that taskq can use
     ├── EmbeddedServerError        the server in a wheel cannot be used here
     ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
@@ -18,6 +19,10 @@ class TaskqException(Exception):  # noqa: N818 - the name that Procrastinate's u
 
 class DatabaseNotConfigured(TaskqException):
     """No database was named and none was found; the message lists the ways to name one."""
+
+
+class InvalidDatabase(TaskqException):
+    """What was named as the database cannot be used; the message never shows a password."""
 
 
 class EmbeddedServerError(TaskqException):

@@ -1,0 +1,211 @@
+"""Which database taskq works on: the one place where that is decided."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from typing import Self
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from taskq.embedded import EmbeddedServer, default_folder
+from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
+from taskq.wheel import is_installed
+
+URL_VARIABLE = "TASKQ_DATABASE_URL"
+
+# Those of libpq's variables that say which server or database; the others say who, or how.
+LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE")
+
+_DRIVER = "postgresql+psycopg"
+_SCHEMES = {"postgres", "postgresql", _DRIVER, f"{_DRIVER}_async"}
+
+# What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
+_SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
+
+# One statement is one round trip; whoever wants a transaction begins one.
+_AUTOCOMMIT = "AUTOCOMMIT"
+
+
+class Database:
+    """The engines of one database, which ``resolve`` finds. They are made when first asked for."""
+
+    def __init__(
+        self,
+        source: URL | EmbeddedServer,
+        *,
+        engine: Engine | None = None,
+        async_engine: AsyncEngine | None = None,
+    ) -> None:
+        self._source = source
+        self._given = engine
+        self._given_async = async_engine
+        self._made: Engine | None = None
+        self._made_async: AsyncEngine | None = None
+        self._making = threading.Lock()
+
+    @classmethod
+    def resolve(
+        cls,
+        database: str | URL | Engine | AsyncEngine | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Self:
+        """Find out which database is meant; connects to nothing and starts nothing yet.
+
+        Without ``database`` it is the first of: the one that ``TASKQ_DATABASE_URL`` names; the one
+        that libpq's variables name, of which one of ``PGHOST``, ``PGHOSTADDR``, ``PGPORT``,
+        ``PGDATABASE`` and ``PGSERVICE`` is set; the embedded server, if its extra is installed. A
+        variable that is empty counts as not set.
+
+        Args:
+            database: A URL that begins with ``postgresql://``, ``postgres://`` or
+                ``postgresql+psycopg://``, or an engine on psycopg. A given engine stays its
+                owner's: it is used in autocommit here, not changed, and never disposed. If the
+                engine of the other colour is asked for, it is made from the given one's URL alone.
+            environ: The environment to look in.
+
+        Raises:
+            InvalidDatabase: ``database`` or ``TASKQ_DATABASE_URL`` is not a URL of PostgreSQL, or
+                not for psycopg.
+            DatabaseNotConfigured: No database is named, and there is no embedded server.
+        """
+        if isinstance(database, Engine):
+            url = _url_of(database)
+            return cls(url, engine=database.execution_options(isolation_level=_AUTOCOMMIT))
+        if isinstance(database, AsyncEngine):
+            url = _url_of(database.sync_engine)
+            return cls(url, async_engine=database.execution_options(isolation_level=_AUTOCOMMIT))
+        if database is not None:
+            return cls(_checked("the database", database))
+        if named := environ.get(URL_VARIABLE):
+            return cls(_checked(URL_VARIABLE, named))
+        if any(environ.get(name) for name in LIBPQ_VARIABLES):
+            return cls(URL.create(_DRIVER))
+        if is_installed():
+            return cls(EmbeddedServer(default_folder(environ)))
+        raise DatabaseNotConfigured(
+            "no database is named: give one as an argument, set "
+            f"{URL_VARIABLE} to a URL such as postgresql://user@host/name, set PostgreSQL's own "
+            f"{', '.join(LIBPQ_VARIABLES[:-1])} or {LIBPQ_VARIABLES[-1]}, "
+            "or get a server with pip install 'taskq[embedded]'"
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The engine for synchronous code, in autocommit.
+
+        Raises:
+            EmbeddedServerError: It is the embedded server, and that does not start.
+        """
+        if self._given is not None:
+            return self._given
+        with self._making:
+            if self._made is None:
+                self._made = create_engine(self._reach(), isolation_level=_AUTOCOMMIT)
+            return self._made
+
+    @property
+    def async_engine(self) -> AsyncEngine:
+        """The engine for asynchronous code, in autocommit.
+
+        An embedded server starts here, which takes about a second when it is new, and less later.
+
+        Raises:
+            EmbeddedServerError: It is the embedded server, and that does not start.
+        """
+        if self._given_async is not None:
+            return self._given_async
+        with self._making:
+            if self._made_async is None:
+                self._made_async = create_async_engine(self._reach(), isolation_level=_AUTOCOMMIT)
+            return self._made_async
+
+    def close(self) -> None:
+        """Dispose the engines made here, and leave an embedded server. Does nothing twice.
+
+        Where an event loop runs, ``await close_async()`` instead. A closed database opens again
+        when one of its engines is asked for.
+
+        Raises:
+            EmbeddedServerError: It is the embedded server, and that does not stop.
+        """
+        if made := self._take_async():
+            asyncio.run(made.dispose())
+        self._close_sync()
+
+    async def close_async(self) -> None:
+        """Do what ``close`` does, where an event loop runs.
+
+        Raises:
+            EmbeddedServerError: It is the embedded server, and that does not stop.
+        """
+        if made := self._take_async():
+            await made.dispose()
+        await asyncio.to_thread(self._close_sync)
+
+    def __repr__(self) -> str:
+        if isinstance(self._source, EmbeddedServer):
+            return f"<Database embedded in {str(self._source.folder)!r}>"
+        shown = {
+            name: value for name, value in self._source.query.items() if name in _SHOWN_PARAMETERS
+        }
+        return f"<Database {self._source.set(query=shown).render_as_string(hide_password=True)}>"
+
+    def _reach(self) -> URL:
+        if isinstance(self._source, EmbeddedServer):
+            return make_url(self._source.start())
+        return self._source
+
+    def _take_async(self) -> AsyncEngine | None:
+        with self._making:
+            made, self._made_async = self._made_async, None
+        return made
+
+    def _close_sync(self) -> None:
+        with self._making:
+            made, self._made = self._made, None
+        if made is not None:
+            made.dispose()
+        if isinstance(self._source, EmbeddedServer):
+            self._source.stop()
+
+
+def _url_of(engine: Engine) -> URL:
+    driver = f"{engine.dialect.name}+{engine.dialect.driver}"
+    if driver != _DRIVER:
+        raise InvalidDatabase(
+            f"the engine is for {driver}, and taskq needs {_DRIVER}: make it with "
+            f"create_engine('{_DRIVER}://user@host/name')"
+        )
+    return engine.url.set(drivername=_DRIVER)
+
+
+def _checked(name: str, database: str | URL) -> URL:
+    url = _parsed(database)
+    if url is None:
+        raise InvalidDatabase(
+            f"{name} is not a URL such as postgresql://user@host/name (in a password, write "
+            "@ as %40, : as %3A, / as %2F and % as %25)"
+        )
+    if url.drivername not in _SCHEMES:
+        raise InvalidDatabase(
+            f"{name} is a URL for {url.drivername}, and taskq needs {_DRIVER}: "
+            "begin it with postgresql://"
+        )
+    # SQLAlchemy hides a password only where it expects one.
+    for password in url.normalized_query.get("password", ()):
+        url = url.set(password=password)
+    return url.set(drivername=_DRIVER).difference_update_query(["password"])
+
+
+def _parsed(database: str | URL) -> URL | None:
+    # Returns what its caller raises: an error raised in an except block would carry SQLAlchemy's
+    # along, which may quote the password.
+    try:
+        url = make_url(database)
+    except (ArgumentError, ValueError):
+        return None
+    # The rest of a password, after an @ in it.
+    return None if "@" in (url.host or "") else url

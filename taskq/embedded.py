@@ -1,0 +1,188 @@
+"""A real PostgreSQL server without installing one: to try taskq, to test, for one small machine.
+
+It comes with ``pip install 'taskq[embedded]'``. A folder decides who shares a server: the first to
+start in it starts the server, and the last to leave stops it. In the folder lie
+
+- ``postgresql-18``: the data, named after the major version, with the server's log in it;
+- ``mutex``, locked while somebody starts or leaves;
+- ``users``, of which every user of the server holds a shared lock;
+- ``programs``, while the server runs: a link to the directory that its programs lie in;
+- ``sockets``, only if the path of the data is no place for a socket: a link to one that is.
+
+It needs ``fcntl`` and Unix sockets, hence a POSIX system.
+"""
+
+import atexit
+import os
+import pwd
+import threading
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from taskq.cluster import PORT, ROLE, Cluster
+from taskq.exceptions import EmbeddedServerError
+from taskq.locks import Share, exclusive
+from taskq.wheel import not_installed
+
+FOLDER_VARIABLE = "TASKQ_EMBEDDED_FOLDER"
+ROOT_FOLDER = Path("/var/lib/taskq")
+
+
+def default_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where an embedded server keeps its files unless told otherwise.
+
+    Args:
+        environ: The environment to look in.
+
+    Returns:
+        What ``TASKQ_EMBEDDED_FOLDER`` says, else a folder of root's outside of any home, else one
+        where this system keeps the data of a user's programs.
+
+    Raises:
+        EmbeddedServerError: The extra is not installed.
+    """
+    if named := environ.get(FOLDER_VARIABLE):
+        return Path(named)
+    if os.geteuid() == 0:
+        return ROOT_FOLDER
+    try:
+        from platformdirs import user_data_path  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise not_installed() from error
+    return user_data_path("taskq")
+
+
+class EmbeddedServer:
+    """One user's part in the server of a folder.
+
+    Any number of them can use one folder, in any number of processes and threads. Leaving happens
+    by ``stop``, at the end of a ``with`` block, and when the interpreter exits or is killed.
+
+    Args:
+        folder: Where the server keeps its files; ``default_folder()`` if not given.
+
+    Raises:
+        EmbeddedServerError: No folder was given, and the extra is not installed.
+    """
+
+    _cluster: Cluster | None
+    _share: Share | None
+    _url: str | None
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = (folder or default_folder()).expanduser().resolve()
+        self._forget()
+
+    @property
+    def url(self) -> str:
+        """Where to reach the server, for SQLAlchemy: ``postgresql+psycopg://…``.
+
+        Raises:
+            EmbeddedServerError: It was not started, or was stopped.
+        """
+        if self._url is None:
+            raise EmbeddedServerError(f"the server in {self.folder} is not started: call start()")
+        return self._url
+
+    def start(self) -> str:
+        """Use the server, starting it if it does not run: for the first time, or since it died.
+
+        Returns:
+            The ``url``.
+
+        Raises:
+            EmbeddedServerError: The extra is not installed, the folder cannot be used or belongs to
+                somebody else, its data is of another major version, or the server does not start.
+        """
+        self._notice_fork()
+        with self._busy:
+            cluster = Cluster(self.folder) if self._cluster is None else self._cluster
+            try:
+                self._own_folder()
+                with exclusive(self.folder / "mutex"):
+                    self._join(cluster)
+            except OSError as error:
+                raise EmbeddedServerError(
+                    f"the folder {self.folder} cannot be used: {error}; "
+                    f"name another one with {FOLDER_VARIABLE}"
+                ) from error
+            return self.url
+
+    def stop(self) -> None:
+        """Leave the server, and stop it if nobody else uses it. Does nothing if not started.
+
+        Raises:
+            EmbeddedServerError: It does not stop.
+        """
+        self._notice_fork()
+        with self._busy:
+            if self._cluster is not None:
+                # A server whose folder is gone ends by itself.
+                gone = not self.folder.exists()
+                with nullcontext() if gone else exclusive(self.folder / "mutex"):
+                    self._leave(self._cluster)
+
+    def _own_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        owner = self.folder.stat().st_uid
+        if owner != os.geteuid():
+            raise EmbeddedServerError(
+                f"the folder {self.folder} belongs to {_name(owner)}, not to "
+                f"{_name(os.geteuid())}: name another one with {FOLDER_VARIABLE}"
+            )
+
+    def _join(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        try:
+            if self._share is None:
+                self._share = Share(self.folder / "users")
+            cluster.start()
+            host = quote(str(cluster.sockets))
+        except BaseException:
+            self._leave(cluster)
+            raise
+        self._url = f"postgresql+psycopg://{ROLE}@/{ROLE}?host={host}&port={PORT}"
+        atexit.unregister(self.stop)
+        atexit.register(self.stop)
+
+    def _leave(self, cluster: Cluster) -> None:
+        share = self._share
+        self._url = self._share = self._cluster = None
+        atexit.unregister(self.stop)
+        try:
+            if share is not None and share.leave():
+                cluster.stop()
+        finally:
+            cluster.leave()
+
+    def _notice_fork(self) -> None:
+        # What was started is the parent's. Its child has no part in it, and must not end it.
+        if self._process != os.getpid():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._busy = threading.RLock()
+        self._url = self._share = self._cluster = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _name(uid: int) -> str:
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return f"the user with id {uid}"

@@ -1,0 +1,83 @@
+"""One server for the whole test run, and a database of its own for each test.
+
+The server is an embedded one whose data are thrown away at the end, or the one that
+``TASKQ_TEST_DATABASE_URL`` names, as a user who may create databases.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pytest_postgresql import factories
+
+from taskq.embedded import EmbeddedServer
+
+MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
+
+# Each of xdist's workers makes a template with the schema, and each test clones it.
+postgresql_noproc = factories.postgresql_noproc(load=[*sorted(MIGRATIONS.glob("*.sql"))])
+postgresql = factories.postgresql("postgresql_noproc")
+
+options = pytest.StashKey[dict[str, Any]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server and tell pytest-postgresql where it is."""
+    if hasattr(config, "workerinput"):
+        config.stash[options] = config.workerinput["postgresql"]
+    else:
+        url = os.environ.get("TASKQ_TEST_DATABASE_URL") or start_server(config)
+        named = conninfo_to_dict(url.replace("+psycopg", "", 1))
+        config.stash[options] = {
+            **{name: named.get(name) for name in ("host", "port", "user", "password")},
+            "maintenance_dbname": named.get("dbname"),
+            # Another run may use the same server.
+            "dbname": f"taskq_{os.getpid()}_",
+        }
+    for name, value in config.stash[options].items():
+        setattr(config.option, f"postgresql_{name}", value)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell one of xdist's workers where the server is."""
+    node.workerinput["postgresql"] = node.config.stash[options]
+
+
+def start_server(config: pytest.Config) -> str:
+    """Start an embedded server until pytest ends; returns its URL."""
+    folder = Path(tempfile.mkdtemp(prefix="taskq-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    # So that root need not open it to the server's own user.
+    folder.chmod(0o711)
+    server = EmbeddedServer(folder)
+    config.add_cleanup(server.stop)
+    with psycopg.connect(server.start().replace("+psycopg", ""), autocommit=True) as connection:
+        # Nobody misses these data after a crash, and a big machine has many workers.
+        for setting in ("fsync = off", "full_page_writes = off", "max_connections = 500"):
+            connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+    server.stop()
+    return server.start()
+
+
+@pytest.fixture
+def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
+    """An autocommit connection to the test's own database, which has the schema."""
+    postgresql.autocommit = True
+    return postgresql
+
+
+@pytest.fixture
+def database_url(postgresql: psycopg.Connection) -> str:
+    """The URL of the test's own database, which has the schema, for SQLAlchemy."""
+    info = postgresql.info
+    # By hand, as SQLAlchemy writes spaces in a way that libpq, without "+psycopg", cannot read.
+    names = (info.user, info.password, info.dbname, info.host)
+    user, password, dbname, host = (quote(name, safe="") for name in names)
+    return f"postgresql+psycopg://{user}:{password}@/{dbname}?host={host}&port={info.port}"
