@@ -6,6 +6,8 @@ nothing more, to those that lack it, and takes it back when the last process tha
 
 import json
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,21 +40,20 @@ class Passage:
         directories = sorted({parent for path in paths for parent in path.parents})
         if all(map(_is_open, directories)) and not RECORDS.exists():
             return []
-        RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with exclusive(RECORDS / "mutex"):
+        with _records():
             return [directory for directory in directories if self._open(directory)]
 
     def close(self) -> None:
         """Take back what was granted, where no other process needs it. Does nothing twice."""
         if not self._needed:
             return
-        with exclusive(RECORDS / "mutex"):
+        with _records():
             while self._needed:
                 directory, share = self._needed.popitem()
                 if share.leave():
                     if directory.exists():
                         directory.chmod(_mode(directory) & ~stat.S_IXOTH)
-                    _record(directory).unlink()
+                    _record(directory).unlink(missing_ok=True)
 
     def _open(self, directory: Path) -> bool:
         record = _record(directory)
@@ -68,6 +69,13 @@ class Passage:
         record.write_text(json.dumps(note))
         directory.chmod(_mode(directory) | stat.S_IXOTH)
         return True
+
+
+@contextmanager
+def _records() -> Iterator[None]:
+    RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with exclusive(RECORDS / "mutex"):
+        yield
 
 
 def _record(directory: Path) -> Path:
