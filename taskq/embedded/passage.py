@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from taskq.locks import Share, exclusive
+from taskq.embedded.flock import Share, exclusive
 
 # One record for each directory that taskq opened. They are the machine's, not one server's: two
 # servers in two folders may need the same directory, an installation under /root for one, and the

@@ -11,9 +11,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from taskq.embedded.passage import Passage
+from taskq.embedded.wheel import open_wheel
 from taskq.exceptions import EmbeddedServerError
-from taskq.permissions import Passage
-from taskq.wheel import open_wheel
 
 PORT = 5432
 ROLE = "postgres"
