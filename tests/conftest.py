@@ -17,11 +17,10 @@ from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
 
 from taskq.embedded import EmbeddedServer
-
-MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
+from tests.sql.sqlc import MIGRATIONS
 
 # Each of xdist's workers makes a template with the schema, and each test clones it.
-postgresql_noproc = factories.postgresql_noproc(load=[*sorted(MIGRATIONS.glob("*.sql"))])
+postgresql_noproc = factories.postgresql_noproc(load=[*MIGRATIONS])
 postgresql = factories.postgresql("postgresql_noproc")
 
 options = pytest.StashKey[dict[str, Any]]()

@@ -51,20 +51,23 @@ LEFT JOIN (
 --
 -- At most 1,000 jobs at once. Wants jit = off: the planner's guesses about the hops are far too high.
 --
--- Milliseconds for 100 of 100k ready jobs, PostgreSQL 15, prepared, generic plan, no queue named. The
--- first design had one index over all jobs without a lock, one over all with a lock, and asked of each
--- job with a lock whether it is the head.
+-- Milliseconds for 100 jobs, PostgreSQL 15, no queue named; `python -m benchmarks.claims` measures it.
+-- The first design had one index over all jobs without a lock, one over all with a lock, and asked of
+-- each job with a lock whether it is the head.
 --
---                                       first     now
---   nothing else                          2.4     2.1
---   1 M finished beside them              2.8     3.0
---   1 M for later ahead of them           140     3.0
---   1 M of another queue ahead            213     2.3   (one queue named)
---   100k over 100 busy locks ahead        441     4.1
---   one busy lock 100k deep ahead         780     3.2
---   100k, each its own lock                 9     5.9
---   the last two together                         13
---   200k in 1,000 queues                          35
+--                                                   first    now
+--   100k ready jobs, nothing else                     2.4    2.0
+--   1 M finished beside them                          2.8    1.9
+--   1 M for later ahead of them                       140    1.9
+--   1 M of another queue ahead, one queue named       213    1.8
+--   100k over 100 busy locks ahead of them            441    2.9
+--   one busy lock 100k deep ahead of them             780    3.9
+--   100k, each its own lock                             9    4.8
+--   one busy lock 100k deep, 100k with their own              11
+--   200k in 1,000 queues, half of them locked                 33
+--
+-- Not met by it: where another transaction holds the xmin horizon, each claim walks the dead entries
+-- at the front again.
 WITH RECURSIVE free_queue AS (
     -- The queues that have something, by hopping from the best job of one to that of the next.
     -- The best max_jobs of all are in the queues whose best ones are the best. Not asked if the

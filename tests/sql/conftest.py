@@ -1,71 +1,22 @@
 """The queries of sql/queries, as sqlc has understood them, ready to run in a test."""
 
 import json
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-ROOT = Path(__file__).parents[2]
+from tests.sql.sqlc import MIGRATIONS, Query, Row, read_queries
 
-Row = dict[str, Any]
 Run = Callable[..., list[Row]]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A parameter or a result column, with the type that sqlc gives it."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
-class Query:
-    """One query: the text that sqlc sends, and its typed border."""
-
-    name: str
-    text: str
-    parameters: Sequence[Column]
-    columns: Sequence[Column]
-
-    def run(self, connection: psycopg.Connection, **values: Any) -> list[Row]:
-        """Run it with a value for each of its parameters."""
-        arguments = [values.pop(parameter.name) for parameter in self.parameters]
-        assert not values, f"{self.name} has no parameter {sorted(values)}"
-        with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
-            cursor.execute(self.text.encode(), arguments)
-            return cursor.fetchall() if cursor.description else []
-
-
-def _column(described: dict[str, Any]) -> Column:
-    return Column(described["name"], described["type"]["name"])
 
 
 @pytest.fixture(scope="session")
 def queries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Query]:
-    """Every query by its name. A folder of its own keeps parallel runs out of each other's way."""
-    folder = tmp_path_factory.mktemp("sqlc")
-    (folder / "sql").symlink_to(ROOT / "sql")
-    shutil.copy(ROOT / "sqlc.yaml", folder)
-    subprocess.run(["sqlc", "generate"], cwd=folder, check=True)
-    request = json.loads((folder / ".sqlc" / "queries.json").read_text())
-    return {
-        query["name"]: Query(
-            query["name"],
-            query["text"],
-            [_column(parameter["column"]) for parameter in query["params"]],
-            [_column(column) for column in query["columns"]],
-        )
-        for query in request["queries"]
-    }
+    """Every query by its name."""
+    return read_queries(tmp_path_factory.mktemp("sqlc"))
 
 
 @pytest.fixture
@@ -85,7 +36,7 @@ def migrate() -> Callable[[psycopg.Connection], None]:
     """Applies every migration in the namespace that a connection's search_path names."""
 
     def apply(connection: psycopg.Connection) -> None:
-        for path in sorted((ROOT / "sql" / "migrations").glob("*.sql")):
+        for path in MIGRATIONS:
             connection.execute(path.read_bytes())
 
     return apply

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from tests.sql.conftest import Query, Run
+from tests.sql.conftest import Run
+from tests.sql.sqlc import Query
 
 Ids = Callable[..., list[int]]
 Connect = Callable[[], psycopg.Connection]

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import Query
+from tests.sql.sqlc import Query
 
 MANY = 20_000
 

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from tests.sql.conftest import ROOT, Query
+from tests.sql.sqlc import ROOT, Query
 
 
 def test_every_query_prepares_on_a_real_server(database_url: str) -> None:
