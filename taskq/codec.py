@@ -18,6 +18,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 _SHOWN_LENGTH = 100
+_SHOWN_FAULTS = 3
 
 
 class Unfit(Exception):  # noqa: N818 - never leaves taskq: it becomes part of a public exception
@@ -118,8 +119,11 @@ def shown(value: object) -> str:
 
 def _explained(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    places = [".".join(map(str, fault["loc"][1:])) for fault in faults]
-    return "; ".join(
-        f"at {place}: {fault['msg']}" if place else fault["msg"]
-        for place, fault in zip(places, faults, strict=True)
-    )
+    explained = [
+        f"at {'.'.join(map(str, place))}: {fault['msg']}" if place else fault["msg"]
+        for fault in faults[:_SHOWN_FAULTS]
+        for place in [fault["loc"][1:]]  # without the index in our list of one
+    ]
+    if more := faults[_SHOWN_FAULTS:]:
+        explained.append(f"and {len(more)} more")
+    return "; ".join(explained)

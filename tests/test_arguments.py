@@ -224,6 +224,14 @@ def test_a_long_value_is_shown_short_and_escaped() -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_value_with_many_faults_is_refused_in_a_few_words() -> None:
+    def add(numbers: list[int]) -> None: ...
+
+    with pytest.raises(InvalidArguments, match=r"at 2: .* integer.*; and 9997 more") as refused:
+        Arguments(add, task_name="add").dump(numbers=["x"] * 10_000)  # type: ignore[list-item]
+    assert len(str(refused.value)) < 1000
+
+
 def test_stored_arguments_that_no_longer_fit_are_refused_by_name() -> None:
     stored: dict[str, JsonValue] = {"point": {"x": 1, "y": "2"}, "user_id": 7, "gone": True}
     with pytest.raises(InvalidArguments, match=r"'shop.move': argument 'gone' is unknown"):
