@@ -92,7 +92,7 @@ class Arguments(Generic[P]):
         faults = [
             f"argument {name!r} is missing"
             for name in self._codecs
-            if name in self._required - given.keys()
+            if name in self._required and name not in given
         ]
         for name, value in given.items():
             codec = self._codecs.get(name, self._extra)

@@ -349,9 +349,7 @@ wanted AS (
 ),
 
 taken AS (
-    SELECT
-        best.id,
-        null::text AS lock
+    SELECT best.id
     FROM (
         SELECT
             wanted.queue_name,

@@ -7,30 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sql.crowds import hold, insert
 from tests.sql.sqlc import Query
 
 MANY = 20_000
-
-INSERT = """
-    INSERT INTO taskq_jobs (task_name, args, queue_name, lock, status, scheduled_at, due)
-    SELECT 'noop', '{{}}', {queue}, {lock}, {status}, {scheduled_at}, {due}
-    FROM generate_series(1, {number}) AS n
-"""
-
-
-def insert(
-    connection: psycopg.Connection,
-    *,
-    queue: str = "'default'",
-    lock: str = "NULL",
-    status: str = "'todo'",
-    scheduled_at: str = "NULL",
-    due: str = "true",
-) -> None:
-    statement = INSERT.format(
-        queue=queue, lock=lock, status=status, scheduled_at=scheduled_at, due=due, number=MANY
-    )
-    connection.execute(statement.encode())
 
 
 def plain(connection: psycopg.Connection) -> None:
@@ -38,36 +18,36 @@ def plain(connection: psycopg.Connection) -> None:
 
 
 def finished_beside(connection: psycopg.Connection) -> None:
-    insert(connection, status="'succeeded'")
+    insert(connection, MANY, status="'succeeded'")
 
 
 def later_ahead(connection: psycopg.Connection) -> None:
-    insert(connection, scheduled_at="now() + interval '1 day'", due="false")
+    insert(connection, MANY, scheduled_at="now() + interval '1 day'", due="false")
 
 
 def another_queue_ahead(connection: psycopg.Connection) -> None:
-    insert(connection, queue="'another'")
+    insert(connection, MANY, queue="'another'")
 
 
 def busy_locks_ahead(connection: psycopg.Connection) -> None:
-    insert(connection, lock="'busy ' || n % 100")
-    connection.execute(
-        "INSERT INTO taskq_locks SELECT 'busy ' || n, n FROM generate_series(0, 99) n"
-    )
+    insert(connection, MANY, lock="'busy ' || n % 100")
+    hold(connection, "busy%")
 
 
 def one_deep_lock_ahead(connection: psycopg.Connection) -> None:
-    insert(connection, lock="'busy'")
-    connection.execute("INSERT INTO taskq_locks VALUES ('busy', 0)")
+    insert(connection, MANY, lock="'busy'")
+    hold(connection, "busy%")
 
 
 def own_locks_ahead(connection: psycopg.Connection) -> None:
-    insert(connection, lock="'own ' || n")
+    insert(connection, MANY, lock="'own ' || n")
 
 
 def own_locks_with_later_jobs(connection: psycopg.Connection) -> None:
-    insert(connection, lock="'own ' || n")
-    insert(connection, lock="'own ' || n", scheduled_at="now() + interval '1 day'", due="false")
+    insert(connection, MANY, lock="'own ' || n")
+    insert(
+        connection, MANY, lock="'own ' || n", scheduled_at="now() + interval '1 day'", due="false"
+    )
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -100,7 +80,7 @@ def test_a_claim_of_ten_reads_no_more_rows_than_it_must(
     plans: str,
 ) -> None:
     shape(connection)
-    insert(connection)
+    insert(connection, MANY)
     connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
     query = queries["ClaimJobs"]
     values = {"queue_names": queue_names, "max_jobs": "10", "worker_id": "1"}
