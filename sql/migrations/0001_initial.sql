@@ -55,6 +55,9 @@ CREATE TABLE taskq_jobs (
     worker_id bigint,
     priority integer NOT NULL DEFAULT 0,
     attempt integer NOT NULL DEFAULT 0,
+    uncounted integer NOT NULL DEFAULT 0,
+    crashes integer NOT NULL DEFAULT 0,
+    abort_requested boolean NOT NULL DEFAULT false,
     status taskq_job_status NOT NULL DEFAULT 'todo',
     due boolean NOT NULL DEFAULT true,
     queue_name text NOT NULL,
@@ -84,6 +87,11 @@ COMMENT ON COLUMN taskq_jobs.worker_id IS
     'matches both may not write to the job.';
 COMMENT ON COLUMN taskq_jobs.priority IS 'Higher first.';
 COMMENT ON COLUMN taskq_jobs.attempt IS 'How many times it was claimed.';
+COMMENT ON COLUMN taskq_jobs.uncounted IS
+    'How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or '
+    'was given back before it started.';
+COMMENT ON COLUMN taskq_jobs.crashes IS 'How many of those claims ended with the death of the worker.';
+COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
 COMMENT ON COLUMN taskq_jobs.due IS
     'Whether its time has come, as far as somebody looked: PromoteJobs sets it. Jobs that are '
@@ -166,8 +174,50 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_channel() IS
-    'The channel on which queue names are notified: one per installation, so that two namespaces '
+    'The channel on which workers are notified: one per installation, so that two namespaces '
     'of one database do not hear each other.';
+
+
+-- LISTEN takes no parameter and no expression: hence a function that writes the statement.
+CREATE FUNCTION taskq_listen() RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    EXECUTE format('LISTEN %I', taskq_channel());
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_listen() IS 'Makes the session hear what is notified on taskq_channel().';
+
+
+-- What a notification says. The transaction's number lets idle workers agree, without asking one
+-- another, on the one of them that claims at once.
+CREATE FUNCTION taskq_ready(queue_name text) RETURNS text
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT 'ready ' || pg_current_xact_id()::text || ' ' || queue_name;
+END;
+
+COMMENT ON FUNCTION taskq_ready(text) IS 'The notification that a queue has a job to claim.';
+
+CREATE FUNCTION taskq_later(queue_name text, scheduled_at timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'later ' || extract(EPOCH FROM scheduled_at)::text || ' ' || queue_name;
+END;
+
+COMMENT ON FUNCTION taskq_later(text, timestamptz) IS
+    'The notification that a queue has a job for later, in seconds since 1970 by the server''s clock.';
+
+CREATE FUNCTION taskq_abort(worker_id bigint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'abort ' || worker_id::text;
+END;
+
+COMMENT ON FUNCTION taskq_abort(bigint) IS
+    'The notification that a worker runs a job that is to be aborted.';
 
 
 -- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
@@ -260,11 +310,27 @@ BEGIN
     ORDER BY job.ordinality
     RETURNING taskq_jobs.id;
 
-    -- One notification per queue, whatever the number of jobs. They leave with the commit.
-    PERFORM pg_notify(taskq_channel(), queue.name)
+    -- One notification per queue, whatever the number of jobs; two if some are for later. They leave
+    -- with the commit, and those of one transaction that are alike leave once.
+    PERFORM pg_notify(
+        taskq_channel(),
+        CASE
+            WHEN queue.due THEN taskq_ready(queue.name)
+            ELSE taskq_later(queue.name, queue.scheduled_at)
+        END
+    )
     FROM (
-        SELECT DISTINCT coalesce(element.job ->> 'queue_name', 'default') AS name
-        FROM jsonb_array_elements(jobs) AS element (job)
+        SELECT
+            job.name,
+            coalesce(job.scheduled_at <= now(), true) AS due,
+            min(job.scheduled_at) AS scheduled_at
+        FROM (
+            SELECT
+                coalesce(element.job ->> 'queue_name', 'default') AS name,
+                (element.job ->> 'scheduled_at')::timestamptz AS scheduled_at
+            FROM jsonb_array_elements(jobs) AS element (job)
+        ) AS job
+        GROUP BY job.name, coalesce(job.scheduled_at <= now(), true)
     ) AS queue;
 END;
 $$;

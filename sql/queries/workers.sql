@@ -1,23 +1,33 @@
 -- name: RegisterWorker :one
+-- Also tells the server's clock, in seconds since 1970: notifications of jobs for later go by it.
 INSERT INTO taskq_workers (name, queue_names)
 VALUES (@name::text, sqlc.narg(queue_names)::text [])
-RETURNING id;
+RETURNING id, extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
 
 -- name: BeatWorker :one
--- False when the row is gone: the worker was taken for dead and has to register again.
+-- Puts the row back if it is gone, as it was taken for dead: the id, and with it the worker's hold on
+-- the jobs that nobody rescued, stays. registered is false then.
 WITH beat AS (
-    UPDATE taskq_workers
-    SET last_heartbeat = now()
-    WHERE id = @id::bigint
-    RETURNING id
+    INSERT INTO taskq_workers (id, name, queue_names)
+    OVERRIDING SYSTEM VALUE
+    VALUES (@id::bigint, @name::text, sqlc.narg(queue_names)::text [])
+    ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
+    RETURNING xmax <> 0 AS registered
 )
 
-SELECT EXISTS (SELECT FROM beat) AS registered;
+SELECT
+    beat.registered::boolean AS registered,
+    extract(EPOCH FROM clock_timestamp())::double precision AS server_time
+FROM beat;
+
+-- name: ListColleagues :many
+-- The workers that are alive, so that those who hear the same notification know who goes first.
+SELECT
+    id,
+    queue_names
+FROM taskq_workers
+WHERE last_heartbeat > now() - make_interval(secs => @stalled_after::double precision);
 
 -- name: UnregisterWorker :exec
 DELETE FROM taskq_workers
 WHERE id = @id::bigint;
-
--- name: GetChannel :one
--- What a worker has to LISTEN on; the payload of a notification is the name of a queue.
-SELECT taskq_channel() AS channel;

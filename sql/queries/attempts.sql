@@ -1,0 +1,297 @@
+-- name: FinishJobs :many
+-- Writes how attempts ended, many at once, all or none: the status, the result or the error, and the
+-- lock goes free. Returns the jobs that were still this worker's; the others have moved on (rescued,
+-- claimed again) and are left as they are.
+--
+-- An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
+-- the same queueing lock stands in its way: then it ends as failed, and says so.
+-- sqlc cannot look inside a column definition list: the casts tell it what the columns are.
+WITH ended AS (
+    SELECT
+        outcome.job_id::bigint AS job_id,
+        outcome.attempt::integer AS attempt,
+        outcome.status::taskq_job_status AS status,
+        outcome.held_lock::text AS held_lock,
+        outcome.result::jsonb AS result,
+        outcome.error_type::text AS error_type,
+        outcome.error_message::text AS error_message,
+        outcome.error_traceback::text AS error_traceback,
+        coalesce(
+            outcome.retry_at, now() + make_interval(secs => outcome.retry_in)
+        )::timestamptz AS scheduled_at,
+        outcome.queue_name::text AS queue_name,
+        outcome.priority::integer AS priority,
+        outcome.lock::text AS lock,
+        coalesce(outcome.uncounted, false)::boolean AS uncounted,
+        coalesce(outcome.deleted, false)::boolean AS deleted
+    FROM jsonb_to_recordset(@outcomes::jsonb) AS outcome (
+        job_id bigint,
+        attempt integer,
+        status taskq_job_status,
+        held_lock text,
+        result jsonb,
+        error_type text,
+        error_message text,
+        error_traceback text,
+        retry_at timestamptz,
+        retry_in double precision,
+        queue_name text,
+        priority integer,
+        lock text,
+        uncounted boolean,
+        deleted boolean
+    )
+),
+
+barred AS (
+    SELECT
+        retried.job_id,
+        retried.queueing_lock
+    FROM (
+        SELECT
+            ended.job_id,
+            job.queueing_lock,
+            row_number() OVER (PARTITION BY job.queueing_lock ORDER BY ended.job_id) AS place
+        FROM ended
+        INNER JOIN taskq_jobs AS job ON ended.job_id = job.id
+        WHERE ended.status = 'todo' AND job.queueing_lock IS NOT NULL
+    ) AS retried
+    WHERE
+        retried.place > 1
+        OR EXISTS (
+            SELECT FROM taskq_jobs AS other
+            WHERE other.status = 'todo' AND other.queueing_lock = retried.queueing_lock
+        )
+),
+
+finished AS (
+    UPDATE taskq_jobs
+    SET
+        status = CASE WHEN barred.job_id IS NULL THEN ended.status ELSE 'failed' END,
+        finished_at = CASE
+            WHEN ended.status = 'todo' AND barred.job_id IS NULL THEN null
+            ELSE now()
+        END,
+        result = ended.result,
+        scheduled_at = coalesce(ended.scheduled_at, taskq_jobs.scheduled_at),
+        due = coalesce(ended.scheduled_at <= now(), true),
+        queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
+        priority = coalesce(ended.priority, taskq_jobs.priority),
+        lock = coalesce(ended.lock, taskq_jobs.lock),
+        uncounted = taskq_jobs.uncounted + ended.uncounted::integer,
+        abort_requested = taskq_jobs.abort_requested AND ended.status <> 'todo'
+    FROM ended
+    LEFT JOIN barred ON ended.job_id = barred.job_id
+    WHERE
+        taskq_jobs.id = ended.job_id
+        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.worker_id = @worker_id::bigint
+        AND taskq_jobs.status = 'doing'
+        AND NOT ended.deleted
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.status,
+        taskq_jobs.queue_name,
+        taskq_jobs.due,
+        taskq_jobs.scheduled_at
+),
+
+deleted AS (
+    DELETE FROM taskq_jobs
+    USING ended
+    WHERE
+        taskq_jobs.id = ended.job_id
+        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.worker_id = @worker_id::bigint
+        AND taskq_jobs.status = 'doing'
+        AND ended.deleted
+    RETURNING taskq_jobs.id
+),
+
+freed AS (
+    DELETE FROM taskq_locks
+    USING ended
+    WHERE
+        taskq_locks.lock = ended.held_lock
+        AND taskq_locks.job_id = ended.job_id
+        AND ended.job_id IN (
+            SELECT finished.id FROM finished
+            UNION ALL
+            SELECT deleted.id FROM deleted
+        )
+),
+
+explained AS (
+    INSERT INTO taskq_failed_attempts (
+        job_id, attempt, worker_id, error_type, error_message, error_traceback
+    )
+    SELECT
+        ended.job_id,
+        ended.attempt,
+        @worker_id::bigint,
+        coalesce(ended.error_type, 'taskq.exceptions.AlreadyEnqueued'),
+        concat_ws(
+            '; ',
+            ended.error_message,
+            'not queued again: another job with the queueing lock '
+            || quote_literal(barred.queueing_lock) || ' waits already'
+        ),
+        coalesce(ended.error_traceback, '')
+    FROM ended
+    LEFT JOIN barred ON ended.job_id = barred.job_id
+    WHERE
+        (ended.error_type IS NOT NULL OR barred.job_id IS NOT NULL)
+        AND ended.job_id IN (SELECT finished.id FROM finished)
+),
+
+announced AS (
+    SELECT
+        pg_notify(
+            taskq_channel(),
+            CASE
+                WHEN queue.due THEN taskq_ready(queue.name)
+                ELSE taskq_later(queue.name, queue.scheduled_at)
+            END
+        )
+    FROM (
+        SELECT
+            finished.queue_name AS name,
+            finished.due,
+            min(finished.scheduled_at) AS scheduled_at
+        FROM finished
+        WHERE finished.status = 'todo'
+        GROUP BY finished.queue_name, finished.due
+    ) AS queue
+)
+
+SELECT
+    ended.job_id AS id,
+    coalesce(finished.status, ended.status)::taskq_job_status AS status,
+    (SELECT count(*) FROM announced)::bigint AS announced
+FROM ended
+LEFT JOIN finished ON ended.job_id = finished.id
+LEFT JOIN deleted ON ended.job_id = deleted.id
+WHERE finished.id IS NOT NULL OR deleted.id IS NOT NULL;
+
+-- name: ListDoingJobs :many
+-- What a worker has in hand as the database sees it: which of it is to be aborted, and by what is
+-- missing, which of it was given to somebody else.
+SELECT
+    id,
+    attempt,
+    abort_requested
+FROM taskq_jobs
+WHERE status = 'doing' AND worker_id = @worker_id::bigint;
+
+-- name: RescueJobs :many
+-- Takes the jobs of dead workers back into the queue, and ends those that took down their worker too
+-- often. A worker is dead when its heartbeat is too old; its row goes with the same statement, so of
+-- many rescuers one does the work. Jobs of a worker without a row wait as long as a heartbeat may.
+-- A job that meets its own queueing lock ends as failed, as in FinishJobs.
+WITH dead AS (
+    DELETE FROM taskq_workers
+    WHERE last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
+    RETURNING id
+),
+
+lost AS (
+    SELECT
+        job.id,
+        job.attempt,
+        job.worker_id,
+        job.lock,
+        job.queueing_lock,
+        job.crashes + 1 AS crashes
+    FROM taskq_jobs AS job
+    WHERE
+        job.status = 'doing'
+        AND (
+            job.worker_id IN (SELECT dead.id FROM dead)
+            OR (
+                job.worker_id NOT IN (SELECT taskq_workers.id FROM taskq_workers)
+                AND job.started_at < now() - make_interval(secs => @stalled_after::double precision)
+            )
+        )
+    FOR UPDATE OF job SKIP LOCKED
+),
+
+judged AS (
+    SELECT
+        lost.id,
+        lost.attempt,
+        lost.worker_id,
+        lost.lock,
+        lost.crashes,
+        CASE
+            WHEN lost.crashes >= @max_crashes::integer
+                THEN format(
+                    'its worker died while the job ran, for the %sth time: it is not tried again',
+                    lost.crashes
+                )
+            WHEN
+                EXISTS (
+                    SELECT FROM taskq_jobs AS other
+                    WHERE other.status = 'todo' AND other.queueing_lock = lost.queueing_lock
+                )
+                OR (
+                    lost.queueing_lock IS NOT NULL
+                    AND row_number() OVER (PARTITION BY lost.queueing_lock ORDER BY lost.id) > 1
+                )
+                THEN
+                    'its worker died while the job ran; not queued again: another job with the '
+                    || 'queueing lock ' || quote_literal(lost.queueing_lock) || ' waits already'
+        END AS ending
+    FROM lost
+),
+
+rescued AS (
+    UPDATE taskq_jobs
+    SET
+        status = CASE WHEN judged.ending IS NULL THEN 'todo' ELSE 'failed' END::taskq_job_status,
+        finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
+        due = true,
+        crashes = judged.crashes,
+        abort_requested = false
+    FROM judged
+    WHERE taskq_jobs.id = judged.id
+    RETURNING taskq_jobs.id, taskq_jobs.status, taskq_jobs.queue_name, taskq_jobs.crashes
+),
+
+freed AS (
+    DELETE FROM taskq_locks
+    USING judged
+    WHERE taskq_locks.lock = judged.lock AND taskq_locks.job_id = judged.id
+),
+
+explained AS (
+    INSERT INTO taskq_failed_attempts (
+        job_id, attempt, worker_id, error_type, error_message, error_traceback
+    )
+    SELECT
+        judged.id,
+        judged.attempt,
+        judged.worker_id,
+        'taskq.exceptions.WorkerDied',
+        coalesce(judged.ending, 'its worker died while the job ran'),
+        ''
+    FROM judged
+),
+
+-- A job that failed may have been the head of a lock: its own queue is told as well, which is right
+-- more often than not; the poll does the rest.
+announced AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (SELECT DISTINCT rescued.queue_name AS name FROM rescued) AS queue
+)
+
+SELECT
+    rescued.id,
+    rescued.status,
+    rescued.crashes,
+    (SELECT count(*) FROM announced)::bigint AS announced
+FROM rescued;
+
+-- name: ListFailedAttempts :many
+SELECT * FROM taskq_failed_attempts
+WHERE job_id = @job_id::bigint
+ORDER BY attempt;
