@@ -24,18 +24,25 @@ class Arguments(Generic[P]):
     Args:
         function: The task's function, sync or async.
         task_name: The task's name, for messages.
+        skip: How many of its first parameters are no arguments of the job, as a ``JobContext``.
 
     Raises:
         InvalidSignature: A parameter can only be given by position, or its type cannot be stored.
     """
 
-    def __init__(self, function: Callable[P, object], *, task_name: str) -> None:
+    def __init__(self, function: Callable[..., object], *, task_name: str, skip: int = 0) -> None:
         self._task_name = task_name
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()
         self._extra: Codec[Any] | None = None
         hints = annotations(function, task_name=task_name)
-        for name, parameter in inspect.signature(function).parameters.items():
+        parameters = list(inspect.signature(function).parameters.items())
+        if len(parameters) < skip:
+            raise InvalidSignature(
+                f"task {task_name!r} is to be passed a context, and takes no parameter for it: "
+                "add one in front"
+            )
+        for name, parameter in parameters[skip:]:
             codec = self._codec(name, hints.get(name, Any))
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 self._extra = codec
@@ -63,13 +70,21 @@ class Arguments(Generic[P]):
         Raises:
             InvalidArguments: With the task and every argument that is wrong, missing or unknown.
         """
+        self.refuse_positional(args)
+        return self._each(kwargs, Codec.dump)
+
+    def refuse_positional(self, args: tuple[object, ...]) -> None:
+        """Refuse arguments that are given by position.
+
+        Raises:
+            InvalidArguments: With the task and the values.
+        """
         if args:
             raise InvalidArguments(
                 f"task {self._task_name!r} takes its arguments by name, and got "
                 f"{len(args)} by position ({', '.join(map(shown, args))}); "
                 f"{self._expected()}"
             )
-        return self._each(kwargs, Codec.dump)
 
     def load(self, stored: Mapping[str, JsonValue]) -> dict[str, Any]:
         """Turn a job's ``args`` into the keyword arguments of a call.

@@ -98,7 +98,8 @@ class Codec(Generic[T]):
         try:
             return validate(given)
         except ValidationError as error:
-            raise Unfit(f"{shown(value)}: {prefix}{_explained(error)}") from error
+            # The first step is the index in our list of one.
+            raise Unfit(f"{shown(value)}: {prefix}{explained(error, skip=1)}") from error
 
     def _is_secret(self) -> bool:
         try:
@@ -117,13 +118,14 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
-def _explained(error: ValidationError) -> str:
+def explained(error: ValidationError, *, skip: int) -> str:
+    """What pydantic found wrong, in a line; of each place the first ``skip`` steps are ours."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    explained = [
+    lines = [
         f"at {'.'.join(map(str, place))}: {fault['msg']}" if place else fault["msg"]
         for fault in faults[:_SHOWN_FAULTS]
-        for place in [fault["loc"][1:]]  # without the index in our list of one
+        for place in [fault["loc"][skip:]]
     ]
     if more := faults[_SHOWN_FAULTS:]:
-        explained.append(f"and {len(more)} more")
-    return "; ".join(explained)
+        lines.append(f"and {len(more)} more")
+    return "; ".join(lines)

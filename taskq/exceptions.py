@@ -3,14 +3,34 @@
     TaskqException
     ├── DatabaseNotConfigured      nobody said which database, and there is none to fall back on
     ├── InvalidDatabase            what was named as the database is none that taskq can use
+    ├── DatabaseUnavailable        the database does not answer
     ├── EmbeddedServerError        the server in a wheel cannot be used here
+    ├── SchemaNotApplied           the database has no schema, or not the one this version needs
+    ├── MigrationEdited            a migration differs from what was applied under its number
+    ├── LoadFromPathError          no app can be imported from the path that names it
     ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
+    ├── TaskAlreadyRegistered      two tasks want the same name
+    ├── TaskNotFound               no task of that name is registered
+    ├── UnboundTaskError           the task belongs to a blueprint that no app has added
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
-    └── InvalidResult              the value a task returned does not fit what it says it returns
+    ├── InvalidResult              the value a task returned does not fit what it says it returns
+    ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
+    ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
+    ├── InvalidOption              a worker's option has a value that makes no sense
+    ├── InvalidMiddleware          a middleware does not match what it wraps
+    ├── AlreadyEnqueued            a job with the same queueing lock waits already
+    ├── JobNotFound                no job has that id
+    ├── WorkerDied                 recorded for a job whose worker died while it ran
+    ├── JobTimeout                 raised in a task that runs longer than it may
+    ├── JobAborted                 raised by a task that was asked to abort, and does
+    ├── Retry                      raised by a task that wants to run again
+    └── Snooze                     raised by a task that wants to run later, as if it had not begun
 
 Catch ``TaskqException`` to catch them all. Each message says what was wrong, with the value, and
 what to do about it.
 """
+
+from datetime import datetime, timedelta
 
 
 class TaskqException(Exception):  # noqa: N818 - the name that Procrastinate's users know
@@ -25,12 +45,40 @@ class InvalidDatabase(TaskqException):
     """What was named as the database cannot be used; the message never shows a password."""
 
 
+class DatabaseUnavailable(TaskqException):
+    """The database does not answer, or closed the connection."""
+
+
 class EmbeddedServerError(TaskqException):
     """The embedded server cannot start or cannot use the folder it was given."""
 
 
+class SchemaNotApplied(TaskqException):
+    """The database does not have the schema that this version of taskq needs."""
+
+
+class MigrationEdited(TaskqException):
+    """A migration is not the one that was applied under its number."""
+
+
+class LoadFromPathError(TaskqException):
+    """The path of an app does not lead to one."""
+
+
 class InvalidSignature(TaskqException):
     """A function cannot be a task, because a parameter of it could never be stored."""
+
+
+class TaskAlreadyRegistered(TaskqException):
+    """A name or an alias of a task is another task's already."""
+
+
+class TaskNotFound(TaskqException):
+    """No task of that name is registered with the app."""
+
+
+class UnboundTaskError(TaskqException):
+    """A task of a blueprint was deferred before an app added the blueprint."""
 
 
 class InvalidArguments(TaskqException):
@@ -39,3 +87,90 @@ class InvalidArguments(TaskqException):
 
 class InvalidResult(TaskqException):
     """A task's return value does not fit its annotation, or JSON cannot carry it."""
+
+
+class InvalidJob(TaskqException):
+    """A job cannot have the queue, lock, priority or schedule that it was given."""
+
+
+class InvalidRetryStrategy(TaskqException):
+    """A retry strategy, or the decision of one, makes no sense."""
+
+
+class InvalidOption(TaskqException):
+    """An option of a worker has a value that makes no sense."""
+
+
+class InvalidMiddleware(TaskqException):
+    """A middleware does not match what it is to wrap: a sync one an async task, or the reverse."""
+
+
+class AlreadyEnqueued(TaskqException):
+    """A job with the same queueing lock waits already.
+
+    Attributes:
+        queueing_lock: The queueing lock.
+        job_id: The job that waits; None if it was gone when it was looked up.
+    """
+
+    def __init__(self, queueing_lock: str, job_id: int | None) -> None:
+        self.queueing_lock = queueing_lock
+        self.job_id = job_id
+        which = "a job" if job_id is None else f"job {job_id}"
+        super().__init__(
+            f"{which} with the queueing lock {queueing_lock!r} waits already, and nothing was "
+            "deferred; wait until it has started, or leave the queueing lock out"
+        )
+
+
+class JobNotFound(TaskqException):
+    """No job has that id; it may have been deleted."""
+
+
+class WorkerDied(TaskqException):
+    """Recorded as the error of an attempt whose worker died; never raised."""
+
+
+class JobTimeout(TaskqException):
+    """A task ran longer than its timeout allows."""
+
+
+class JobAborted(TaskqException):
+    """Raised by a task that was asked to abort: the job ends as aborted, whatever its retries."""
+
+
+class Retry(TaskqException):
+    """Raised by a task that wants to run again; the attempt counts.
+
+    Args:
+        wait: In how long; at once if nothing is said.
+        at: When, instead of ``wait``.
+        message: Kept as the error of this attempt.
+    """
+
+    def __init__(
+        self,
+        wait: timedelta | None = None,
+        *,
+        at: datetime | None = None,
+        message: str = "the task asked to be run again",
+    ) -> None:
+        if wait is not None and at is not None:
+            raise InvalidRetryStrategy("Retry takes wait or at, not both")
+        self.wait = wait
+        self.at = at
+        super().__init__(message)
+
+
+class Snooze(TaskqException):
+    """Raised by a task that wants to run later, as if it had not begun: no attempt is counted.
+
+    Args:
+        wait: In how long.
+    """
+
+    def __init__(self, wait: timedelta) -> None:
+        if wait < timedelta(0):
+            raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait}")
+        self.wait = wait
+        super().__init__(f"the task snoozes for {wait}")

@@ -1,0 +1,298 @@
+"""The app: the entry point, which knows all the tasks."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskq.context import JobContext
+from taskq.database import Database
+from taskq.deferrer import Deferrer
+from taskq.exceptions import LoadFromPathError, TaskAlreadyRegistered, TaskNotFound
+from taskq.manager import JobManager
+from taskq.middleware import TaskMiddleware
+from taskq.retry import RetryValue
+from taskq.schema import SchemaManager
+from taskq.task import Task
+from taskq.worker import Worker
+from taskq.worker.options import WorkerOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class App:
+    """The entry point: knows all the tasks, and through the job manager launches and runs jobs.
+
+    Args:
+        database: A URL such as ``postgresql://user@host/name``, a SQLAlchemy ``Engine`` or
+            ``AsyncEngine``, or None: then the one that ``TASKQ_DATABASE_URL`` or libpq's own
+            variables name, or else the embedded server if it is installed.
+        import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
+        worker_defaults: Options for every worker of this app; see ``run_worker``.
+
+    Attributes:
+        tasks: The tasks by name and by alias.
+        job_manager: Operates on jobs in the database.
+        schema_manager: Applies the schema.
+
+    Raises:
+        DatabaseNotConfigured: No database is named, and there is no embedded server.
+        InvalidDatabase: ``database`` is not one that taskq can use.
+        InvalidOption: One of ``worker_defaults`` makes no sense.
+    """
+
+    def __init__(
+        self,
+        database: str | URL | Engine | AsyncEngine | None = None,
+        *,
+        import_paths: Sequence[str] = (),
+        worker_defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._database = Database.resolve(database)
+        self._import_paths = tuple(import_paths)
+        self._worker_defaults = dict(worker_defaults or {})
+        WorkerOptions.of(self._worker_defaults)
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self.job_manager = JobManager(self._database)
+        self.schema_manager = SchemaManager(self._database)
+
+    def __repr__(self) -> str:
+        return f"<App on {self._database!r} with {len(set(self.tasks.values()))} tasks>"
+
+    # Opening and closing
+
+    def open(self) -> Self:
+        """Open the app: as a call, or as a context manager that closes it again.
+
+        It is open already: engines are made when they are first needed. It is here so that code
+        which opens what it uses can, and so that ``with`` closes it.
+        """
+        return self
+
+    def open_async(self) -> Self:
+        """The async face of ``open``: ``async with app.open_async():``, or a call."""
+        return self
+
+    def close(self) -> None:
+        """Close what the app opened. An engine that was given to it stays its owner's."""
+        self._database.close()
+
+    async def close_async(self) -> None:
+        """The async face of ``close``."""
+        await self._database.close_async()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close_async()
+
+    # Tasks
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: Literal[True],
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: Literal[False] = False,
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: bool = False,
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Any:
+        """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
+
+        Args:
+            function: The function, sync or async.
+            name: What its jobs call it by; by default its module and qualified name, with dots.
+            aliases: Other names that jobs may call it by, such as an earlier name.
+            queue: The queue its jobs go to, unless they are configured otherwise; so below.
+            priority: Higher first.
+            lock: Jobs with the same lock run one at a time, in order.
+            queueing_lock: No two jobs with the same one wait at once.
+            retry: False: a failed attempt is the last; True: it is followed by another at once; a
+                number: so many times at most; a ``RetryStrategy``: see there.
+            pass_context: Pass a ``JobContext`` as the first argument.
+            timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task
+                cannot be, and is told by ``context.should_abort()``.
+            store_result: Keep the return value on the job.
+            task_middleware: What wraps each attempt; sync for a sync function, async for an async one.
+
+        Raises:
+            TaskAlreadyRegistered: The name or an alias is another task's.
+            InvalidSignature: A parameter, or a result that is to be stored, could not be.
+        """
+
+        def declare(function: Callable[..., Any]) -> Task[..., Any]:
+            task: Task[..., Any] = Task(
+                function,
+                name=name,
+                aliases=aliases,
+                queue=queue,
+                priority=priority,
+                lock=lock,
+                queueing_lock=queueing_lock,
+                retry=retry,
+                pass_context=pass_context,
+                timeout=timeout,
+                store_result=store_result,
+                middleware=task_middleware,
+            )
+            self._register(task)
+            return task
+
+        return declare if function is None else declare(function)
+
+    def configure_task(
+        self, name: str, *, allow_unknown: bool = True, **options: Any
+    ) -> Deferrer[...]:
+        """Make a deferrer for a task by its name, such as one of another program.
+
+        Args:
+            name: The task's name or alias.
+            allow_unknown: Whether a name that is not registered here is taken as it is; its
+                arguments are checked by the worker alone then.
+            **options: As for ``Task.configure``.
+
+        Raises:
+            TaskNotFound: It is not registered, and ``allow_unknown`` is False.
+            InvalidJob: An option no job can have.
+        """
+        self.import_tasks()
+        if name in self.tasks:
+            return self.tasks[name].configure(**options)
+        if not allow_unknown:
+            raise self.not_found(name)
+        unknown: Deferrer[...] = Deferrer(
+            task_name=name,
+            arguments=None,
+            door=lambda: self.job_manager,
+            queue="default",
+            priority=0,
+            lock=None,
+            queueing_lock=None,
+        )
+        return unknown.configure(**options)
+
+    def import_tasks(self) -> None:
+        """Import the modules of ``import_paths``, so that their tasks are registered.
+
+        Raises:
+            LoadFromPathError: One of them cannot be imported.
+        """
+        for path in self._import_paths:
+            try:
+                import_module(path)
+            except ImportError as error:
+                raise LoadFromPathError(
+                    f"import_paths has {path!r}, which cannot be imported: {error}"
+                ) from error
+
+    def not_found(self, name: str) -> TaskNotFound:
+        """What to raise for a task that is not registered."""
+        close = get_close_matches(name, self.tasks, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return TaskNotFound(
+            f"task {name!r} is not registered with this app: {hint}import its module, name that in "
+            "import_paths, or give the task this name as an alias"
+        )
+
+    def _register(self, task: Task[..., Any]) -> None:
+        for name in (task.name, *task.aliases):
+            if name in self.tasks:
+                raise TaskAlreadyRegistered(
+                    f"{name!r} is the name of {self.tasks[name]!r} already: give one of them "
+                    "another name"
+                )
+        task.manager = self.job_manager
+        for name in (task.name, *task.aliases):
+            self.tasks[name] = task
+
+    # Workers
+
+    def run_worker(self, **options: Any) -> None:
+        """Run a worker until it is stopped; the sync face of ``run_worker_async``."""
+        asyncio.run(self.run_worker_async(**options))
+
+    async def run_worker_async(self, **options: Any) -> None:
+        """Run a worker until it is stopped, or with ``wait=False`` until no job is left for it.
+
+        Args:
+            **options: Those of ``taskq.worker.options.WorkerOptions``; they win over the environment
+                (``TASKQ_WORKER_…``), and that over ``worker_defaults``.
+
+        Raises:
+            InvalidOption: An option is unknown or has a value that makes no sense.
+            SchemaNotApplied: The database does not have taskq's schema.
+        """
+        await self.worker(**options).run()
+
+    def worker(self, **options: Any) -> Worker:
+        """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
+        self.import_tasks()
+        return Worker(self, WorkerOptions.of(options, defaults=self._worker_defaults))

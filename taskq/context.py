@@ -1,0 +1,51 @@
+"""What a task may know of the job that it runs as."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from taskq.job import Job
+
+if TYPE_CHECKING:
+    from taskq.app import App
+    from taskq.task import Task
+
+
+class AbortReason(StrEnum):
+    """Why a task is asked to abort."""
+
+    USER_REQUEST = "user_request"
+    SHUTDOWN = "shutdown"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobContext:
+    """What a task gets that is declared with ``pass_context=True``.
+
+    Attributes:
+        app: The app.
+        job: The job, as it was when it was claimed.
+        task: The task.
+        worker_name: The name of the worker that runs it.
+        worker_queues: The queues that the worker serves; None: all.
+        start_timestamp: When this attempt started, in UTC.
+        additional_context: What the worker was given under that name.
+        abort_reason: Why the task is asked to abort; None if it is not.
+    """
+
+    app: "App"
+    job: Job
+    task: "Task[..., Any]"
+    worker_name: str
+    worker_queues: Sequence[str] | None
+    start_timestamp: datetime
+    additional_context: Mapping[str, Any] = field(default_factory=dict)
+    abort_reason: Callable[[], AbortReason | None] = lambda: None
+
+    def should_abort(self) -> bool:
+        """Whether the task is asked to abort, which a sync task does by raising ``JobAborted``."""
+        return self.abort_reason() is not None

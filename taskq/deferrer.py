@@ -1,0 +1,221 @@
+"""Deferring: from a call's arguments to a job in the database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Generic, ParamSpec, Protocol
+
+from pydantic import JsonValue
+
+from taskq.arguments import Arguments
+from taskq.codec import shown
+from taskq.exceptions import InvalidArguments, InvalidJob
+from taskq.job import NewJob, new_job
+from taskq.manager import JobManager
+from taskq.manager.connections import AnyConnection
+
+P = ParamSpec("P")
+
+
+class Unset(Enum):
+    """Says that an option was not given, where None is a value."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class TaskArgs(Generic[P]):
+    """The arguments of one job of a batch, which a type checker has seen: ``task.args(…)``."""
+
+    kwargs: Mapping[str, Any]
+    task_name: str
+    _of: Callable[P, None] | None = field(default=None, repr=False, compare=False)
+
+
+class Door(Protocol):
+    """Where jobs are deferred: found when one is, as a blueprint's task has none at first."""
+
+    def __call__(self) -> JobManager: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferrer(Generic[P]):
+    """Defers jobs of one task with certain options; ``Task.configure`` makes it.
+
+    It may be kept and used any number of times.
+    """
+
+    task_name: str
+    arguments: Arguments[P] | None
+    door: Door
+    queue: str
+    priority: int
+    lock: str | None
+    queueing_lock: str | None
+    task_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    schedule_at: datetime | None = None
+    schedule_in: timedelta | None = None
+    connection: AnyConnection | None = None
+
+    def configure(
+        self,
+        *,
+        lock: str | None | Unset = UNSET,
+        queueing_lock: str | None | Unset = UNSET,
+        task_kwargs: Mapping[str, Any] | None = None,
+        schedule_at: datetime | None = None,
+        schedule_in: timedelta | Mapping[str, float] | None = None,
+        queue: str | Unset = UNSET,
+        priority: int | Unset = UNSET,
+        connection: AnyConnection | None = None,
+    ) -> "Deferrer[P]":
+        """Make a deferrer whose jobs differ from this one's; see ``Task.configure``."""
+        if schedule_at is not None and schedule_in is not None:
+            raise InvalidJob(
+                f"task {self.task_name!r} got schedule_at={schedule_at} and "
+                f"schedule_in={schedule_in}: give one of them"
+            )
+        if schedule_at is not None and schedule_at.tzinfo is None:
+            raise InvalidJob(
+                f"task {self.task_name!r} got schedule_at={schedule_at}, which has no time zone: "
+                "say which, as in datetime.now(UTC) + timedelta(hours=1)"
+            )
+        changed: dict[str, Any] = {
+            name: value
+            for name, value in {
+                "lock": lock,
+                "queueing_lock": queueing_lock,
+                "queue": queue,
+                "priority": priority,
+            }.items()
+            if value is not UNSET
+        }
+        if schedule_at is not None or schedule_in is not None:
+            changed |= {"schedule_at": schedule_at, "schedule_in": self._delta(schedule_in)}
+        if task_kwargs is not None:
+            changed["task_kwargs"] = {**self.task_kwargs, **task_kwargs}
+        if connection is not None:
+            changed["connection"] = connection
+        configured = replace(self, **changed)
+        configured._new_job({})  # refuses now what no job can have
+        return configured
+
+    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+        """Defer a job.
+
+        Args:
+            *args: None: arguments are given by name.
+            **kwargs: The task's arguments.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            InvalidArguments: They do not fit the task, or JSON cannot carry them.
+            AlreadyEnqueued: A job with the same queueing lock waits already.
+        """
+        return self._defer([self._prepared(args, kwargs)])[0]
+
+    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+        """The async face of ``defer``."""
+        return (await self._defer_async([self._prepared(args, kwargs)]))[0]
+
+    def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+        """Defer one job per call, all or none, in one statement.
+
+        Args:
+            *calls: The arguments of each: ``task.args(…)``, which a type checker sees, or a mapping.
+
+        Returns:
+            The jobs' ids, in the same order.
+
+        Raises:
+            InvalidArguments: Those of a call do not fit the task; the message has its index.
+            AlreadyEnqueued: A job with the same queueing lock waits already, or is in the batch.
+        """
+        prepared = self._batch(calls)
+        return self._defer(prepared) if prepared else []
+
+    async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+        """The async face of ``batch_defer``."""
+        prepared = self._batch(calls)
+        return await self._defer_async(prepared) if prepared else []
+
+    def _defer(self, jobs: Sequence[NewJob]) -> list[int]:
+        return self.door().defer_jobs(jobs, connection=self.connection)
+
+    async def _defer_async(self, jobs: Sequence[NewJob]) -> list[int]:
+        return await self.door().defer_jobs_async(jobs, connection=self.connection)
+
+    def _batch(self, calls: Sequence[Mapping[str, Any] | TaskArgs[P]]) -> list[NewJob]:
+        prepared = []
+        for index, call in enumerate(calls):
+            try:
+                prepared.append(self._prepared((), self._kwargs_of(call)))
+            except InvalidArguments as error:
+                raise InvalidArguments(f"call {index} of the batch: {error}") from error
+        return prepared
+
+    def _kwargs_of(self, call: Mapping[str, Any] | TaskArgs[P]) -> Mapping[str, Any]:
+        if isinstance(call, TaskArgs):
+            if call.task_name != self.task_name:
+                raise InvalidArguments(
+                    f"arguments of task {call.task_name!r} in a batch of {self.task_name!r}"
+                )
+            return call.kwargs
+        if isinstance(call, Mapping):
+            return call
+        raise InvalidArguments(
+            f"{shown(call)} is neither task.args(…) nor a mapping of arguments by name"
+        )
+
+    def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
+        given = {**self.task_kwargs, **kwargs}
+        return self._new_job(self._stored(args, given))
+
+    def _stored(
+        self, args: tuple[object, ...], kwargs: Mapping[str, Any]
+    ) -> Mapping[str, JsonValue]:
+        # A task of another program has no signature here: whatever JSON carries.
+        arguments: Arguments[Any] = self.arguments or Arguments(_anything, task_name=self.task_name)
+        return arguments.dump(*args, **kwargs)
+
+    def _new_job(self, args: Mapping[str, JsonValue]) -> NewJob:
+        return new_job(
+            task_name=self.task_name,
+            args=args,
+            queue_name=self.queue,
+            priority=self.priority,
+            lock=self.lock,
+            queueing_lock=self.queueing_lock,
+            scheduled_at=self._scheduled_at(),
+        )
+
+    def _scheduled_at(self) -> datetime | None:
+        if self.schedule_in is None:
+            return self.schedule_at
+        try:
+            return datetime.now(UTC) + self.schedule_in
+        except OverflowError:
+            raise InvalidJob(
+                f"task {self.task_name!r} got schedule_in={self.schedule_in}, which is later than "
+                "a date can be"
+            ) from None
+
+    def _delta(self, schedule_in: timedelta | Mapping[str, float] | None) -> timedelta | None:
+        if schedule_in is None or isinstance(schedule_in, timedelta):
+            return schedule_in
+        try:
+            return timedelta(**schedule_in)
+        except (TypeError, OverflowError) as error:
+            raise InvalidJob(
+                f"task {self.task_name!r} got schedule_in={shown(schedule_in)}: {error}; give a "
+                "timedelta, or its keywords as in {'minutes': 5}"
+            ) from None
+
+
+def _anything(**kwargs: Any) -> None: ...

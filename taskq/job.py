@@ -1,0 +1,154 @@
+"""A job: the launching of one task with given argument values."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+from taskq.codec import explained, shown
+from taskq.exceptions import InvalidJob
+
+# What the columns of taskq_jobs hold, and why: see the first migration.
+NAME_LENGTH = 500
+_INT4 = 2**31
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; todo and doing are alive, the other four are final."""
+
+    TODO = "todo"
+    DOING = "doing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the database had it when it was read.
+
+    Attributes:
+        id: Also the defer order.
+        task_name: The task's name, or an alias of it.
+        task_kwargs: The arguments, as JSON carries them.
+        queue: Where it awaits execution.
+        priority: Higher first.
+        lock: Jobs with the same lock run one at a time, in order.
+        queueing_lock: No two jobs with the same one are todo at once.
+        status: Where it stands.
+        scheduled_at: It does not start before; None: at once.
+        deferred_at: When the transaction that deferred it began.
+        started_at: When its latest attempt was claimed.
+        finished_at: When it reached a final status.
+        attempt: The number of its latest attempt, from 1; 0 before the first.
+        crashes: How many attempts ended with the death of their worker.
+        worker_id: The worker of its latest attempt.
+        abort_requested: Whether its worker is asked to abort it.
+        result: What the task returned, as JSON carries it, if it stores its result.
+        claim: How often it was claimed: with ``worker_id`` the fencing token.
+    """
+
+    id: int
+    task_name: str
+    task_kwargs: Mapping[str, JsonValue]
+    queue: str
+    priority: int
+    lock: str | None
+    queueing_lock: str | None
+    status: JobStatus
+    scheduled_at: datetime | None
+    deferred_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    crashes: int
+    worker_id: int | None
+    abort_requested: bool
+    result: JsonValue
+    claim: int
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts lie behind it: of a job that is doing, those before the present one."""
+        return self.attempt - 1 if self.status is JobStatus.DOING else self.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """Why, when and where an attempt failed.
+
+    Attributes:
+        claim: Which claim of the job it was, from 1.
+        worker_id: The worker that ran it.
+        failed_at: When the failure was written.
+        error_type: The exception's class, with its module.
+        error_message: The exception's message.
+        error_traceback: The traceback, as Python prints it.
+    """
+
+    claim: int
+    worker_id: int
+    failed_at: datetime
+    error_type: str
+    error_message: str
+    error_traceback: str
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which PostgreSQL cannot store")
+    return text
+
+
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=NAME_LENGTH), AfterValidator(_storable)
+]
+
+
+class NewJob(BaseModel):
+    """A job that is about to be deferred, as ``taskq_defer_jobs`` takes it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    task_name: Name
+    args: dict[str, Any]
+    queue_name: Name = "default"
+    priority: Annotated[int, Field(ge=-_INT4, lt=_INT4)] = 0
+    lock: Name | None = None
+    queueing_lock: Name | None = None
+    scheduled_at: AwareDatetime | None = None
+
+
+_new_jobs = TypeAdapter(list[NewJob])
+to_json: Callable[..., bytes] = _new_jobs.dump_json
+
+
+def new_job(**values: Any) -> NewJob:
+    """Make a job from options that somebody gave.
+
+    Raises:
+        InvalidJob: With the option that no job can have, and its value.
+    """
+    try:
+        return NewJob(**values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        option = str(fault["loc"][0])
+        raise InvalidJob(
+            f"task {shown(values.get('task_name'))} cannot be deferred with "
+            f"{option}={shown(values.get(option))}: {explained(error, skip=1)}"
+        ) from None

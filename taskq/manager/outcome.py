@@ -1,0 +1,74 @@
+"""How an attempt ended, on its way into the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from taskq.job import JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        job_id: The job.
+        attempt: Which claim of it: with the worker the fencing token.
+        status: What the job is from now on; todo to be run again.
+        held_lock: The lock that goes free.
+        result: What the task returned, if it stores its result.
+        error_type: The exception's class, with its module, if the attempt failed.
+        error_message: The exception's message.
+        error_traceback: The traceback, as Python prints it.
+        retry_at: When a job that is todo again may start.
+        retry_in: In how many seconds, by the server's clock, instead of ``retry_at``.
+        queue_name: The queue it moves to; None: the same.
+        priority: The priority it gets; None: the same.
+        lock: The lock it gets; None: the same.
+        uncounted: Whether the claim is no attempt in the eyes of a retry strategy.
+        deleted: Whether the job goes altogether.
+    """
+
+    job_id: int
+    attempt: int
+    status: JobStatus
+    held_lock: str | None = None
+    result: Any = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_traceback: str | None = None
+    retry_at: datetime | None = None
+    retry_in: float | None = None
+    queue_name: str | None = None
+    priority: int | None = None
+    lock: str | None = None
+    uncounted: bool | None = None
+    deleted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """An attempt whose end was written: its job is this now."""
+
+    job_id: int
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """A job of a dead worker: it is this now, after so many deaths."""
+
+    job_id: int
+    status: JobStatus
+    crashes: int
+
+
+_outcomes = TypeAdapter(list[Outcome])
+
+
+def outcomes_to_json(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as FinishJobs takes them."""
+    return _outcomes.dump_json(list(outcomes), exclude_none=True).decode()

@@ -1,0 +1,201 @@
+"""A task: a function that another process executes at a later time."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import update_wrapper
+from inspect import iscoroutinefunction
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from taskq.arguments import Arguments
+from taskq.codec import shown
+from taskq.deferrer import UNSET, Deferrer, TaskArgs, Unset
+from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
+from taskq.job import Job
+from taskq.manager import JobManager
+from taskq.manager.connections import AnyConnection
+from taskq.middleware import TaskMiddleware, check_task_middleware
+from taskq.result import Result
+from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Task(Generic[P, R]):
+    """A function that is executed at a later time by a worker; ``App.task`` makes it.
+
+    Calling it runs the function here and now.
+
+    Attributes:
+        name: What its jobs call it by.
+        aliases: Other names that jobs may call it by.
+        queue: The queue its jobs go to.
+        priority: The priority its jobs have, higher first.
+        lock: The lock its jobs have.
+        queueing_lock: The queueing lock its jobs have.
+        retry: What decides whether a failed attempt is followed by another; None: never.
+        pass_context: Whether the function's first parameter is a ``JobContext``.
+        timeout: How long an attempt may take, in seconds.
+        store_result: Whether the return value is kept on the job.
+        middleware: What wraps each attempt.
+        function: The function.
+        is_async: Whether it runs on the event loop; otherwise in a thread.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., R],
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: bool = False,
+        timeout: float | None = None,
+        store_result: bool = False,
+        middleware: TaskMiddleware | None = None,
+    ) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self.name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
+        self.aliases = tuple(aliases)
+        self.queue = queue
+        self.priority = priority
+        self.lock = lock
+        self.queueing_lock = queueing_lock
+        self.retry: BaseRetryStrategy | None = retry_strategy(retry)
+        self.pass_context = pass_context
+        self.timeout = _checked_timeout(timeout, self.name)
+        self.store_result = store_result
+        self.middleware = middleware
+        self.is_async = iscoroutinefunction(function)
+        if middleware is not None:
+            check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
+        self.arguments: Arguments[P] = Arguments(
+            function, task_name=self.name, skip=1 if pass_context else 0
+        )
+        self.returns: Result[Any] | None = (
+            Result(function, task_name=self.name) if store_result else None
+        )
+        # Set by the app that takes the task in; what a blueprint's task is without.
+        self.manager: JobManager | None = None
+        self.configure()  # refuses now what no job can have
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function, here and now."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def args(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskArgs[P]:
+        """The arguments of one job of a batch, seen by a type checker.
+
+        Raises:
+            InvalidArguments: Some were given by position.
+        """
+        self.arguments.refuse_positional(args)
+        return TaskArgs(kwargs, self.name)
+
+    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+        """Defer a job of this task; see ``Deferrer.defer``."""
+        return self._deferrer().defer(*args, **kwargs)
+
+    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+        """The async face of ``defer``."""
+        return await self._deferrer().defer_async(*args, **kwargs)
+
+    def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+        """Defer one job per call; see ``Deferrer.batch_defer``."""
+        return self._deferrer().batch_defer(*calls)
+
+    async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+        """The async face of ``batch_defer``."""
+        return await self._deferrer().batch_defer_async(*calls)
+
+    def configure(
+        self,
+        *,
+        lock: str | None | Unset = UNSET,
+        queueing_lock: str | None | Unset = UNSET,
+        task_kwargs: Mapping[str, Any] | None = None,
+        schedule_at: datetime | None = None,
+        schedule_in: timedelta | Mapping[str, float] | None = None,
+        queue: str | Unset = UNSET,
+        priority: int | Unset = UNSET,
+        connection: AnyConnection | None = None,
+    ) -> Deferrer[P]:
+        """Make a deferrer for jobs that differ from the task's defaults.
+
+        Args:
+            lock: Jobs with the same lock run one at a time; None unsets the task's.
+            queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
+            task_kwargs: Arguments that every job gets, unless it is given others.
+            schedule_at: When the job may start, with a time zone.
+            schedule_in: In how long, from the moment it is deferred: a ``timedelta`` or its keywords.
+            queue: The queue.
+            priority: The priority, higher first.
+            connection: A SQLAlchemy connection or session, in whose transaction jobs are deferred.
+
+        Raises:
+            InvalidJob: An option no job can have: the message says which.
+        """
+        return self._deferrer().configure(
+            lock=lock,
+            queueing_lock=queueing_lock,
+            task_kwargs=task_kwargs,
+            schedule_at=schedule_at,
+            schedule_in=schedule_in,
+            queue=queue,
+            priority=priority,
+            connection=connection,
+        )
+
+    @overload
+    def result(self: "Task[P, Coroutine[Any, Any, T]]", job: Job) -> T: ...
+    @overload
+    def result(self, job: Job) -> R: ...
+    def result(self, job: Job) -> Any:
+        """What a job of this task returned, as the type that the function annotates.
+
+        Args:
+            job: A job that succeeded, as ``JobManager.get_job`` reads it.
+
+        Raises:
+            InvalidResult: The stored value does not fit the annotation any more.
+            InvalidSignature: The task does not store its result.
+        """
+        if self.returns is None:
+            raise InvalidSignature(
+                f"task {self.name!r} does not store its result: declare it with store_result=True"
+            )
+        return self.returns.load(job.result)
+
+    def _deferrer(self) -> Deferrer[P]:
+        return Deferrer(
+            task_name=self.name,
+            arguments=self.arguments,
+            door=self._door,
+            queue=self.queue,
+            priority=self.priority,
+            lock=self.lock,
+            queueing_lock=self.queueing_lock,
+        )
+
+    def _door(self) -> JobManager:
+        if self.manager is None:
+            raise UnboundTaskError(
+                f"task {self.name!r} belongs to no app yet: add its blueprint with "
+                "app.add_tasks_from(blueprint, namespace='…')"
+            )
+        return self.manager
+
+
+def _checked_timeout(timeout: float | None, name: str) -> float | None:
+    if timeout is not None and not timeout > 0:
+        raise InvalidJob(f"task {name!r} got timeout={shown(timeout)}: give seconds, more than 0")
+    return timeout

@@ -1,0 +1,141 @@
+"""The options of a worker: what they are called, what they mean, and where they come from."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from taskq.codec import explained, shown
+from taskq.exceptions import InvalidOption
+from taskq.job import Name
+from taskq.middleware import TaskMiddleware, WorkerMiddleware
+
+ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
+
+# What no environment variable can say.
+_IN_CODE_ONLY = {"additional_context", "task_middleware", "worker_middleware"}
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+def _split(value: object) -> object:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+class WorkerOptions(BaseModel):
+    """What a worker does, and how.
+
+    Attributes:
+        queues: The queues that it serves; None: all. In the environment separated by commas.
+        name: What it is called in logs and lists; several may share a name.
+        concurrency: How many jobs it runs side by side.
+        wait: Whether it waits for more when no job is left; otherwise it ends then.
+        fetch_job_polling_interval: Seconds after which an idle worker looks for jobs without having
+            been notified: the safety net, and the bound without ``listen_notify``.
+        abort_job_polling_interval: Seconds after which it looks for requests to abort what it runs.
+        shutdown_graceful_timeout: Seconds that running jobs have to finish once the worker is asked
+            to stop; None: as long as they take.
+        listen_notify: Whether to hear notifications, which takes a connection.
+        listen_database: A URL to hear them by, for those whose database URL leads to a pooler that
+            does not keep sessions.
+        delete_jobs: Which jobs are deleted rather than kept when they are final.
+        additional_context: What tasks find as ``context.additional_context``.
+        install_signal_handlers: Whether SIGINT and SIGTERM stop it.
+        update_heartbeat_interval: Seconds between two heartbeats, and between two looks for dead workers.
+        stalled_worker_timeout: Seconds without a heartbeat after which a worker is dead.
+        max_crashes: The how-manieth death of its worker ends a job as failed.
+        prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
+            within some tens of milliseconds, by the recent pace of jobs.
+        task_middleware: What wraps each attempt of the tasks of its colour: one, or several with the
+            outermost first.
+        worker_middleware: What wraps the worker's whole run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    queues: Annotated[
+        Annotated[list[Name], Field(min_length=1)] | None, BeforeValidator(_split)
+    ] = None
+    name: Name = "worker"
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 1
+    wait: bool = True
+    fetch_job_polling_interval: Seconds = 5.0
+    abort_job_polling_interval: Seconds = 5.0
+    shutdown_graceful_timeout: Annotated[
+        Annotated[float, Field(ge=0)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    listen_notify: bool = True
+    listen_database: str | None = None
+    delete_jobs: Literal["never", "successful", "always"] = "never"
+    additional_context: Mapping[str, Any] | None = None
+    install_signal_handlers: bool = True
+    update_heartbeat_interval: Seconds = 10.0
+    stalled_worker_timeout: Seconds = 30.0
+    max_crashes: Annotated[int, Field(ge=1)] = 3
+    prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
+    task_middleware: TaskMiddleware | Sequence[TaskMiddleware] | None = None
+    worker_middleware: WorkerMiddleware | None = None
+
+    @classmethod
+    def of(
+        cls,
+        given: Mapping[str, Any],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Self:
+        """Put the options together.
+
+        Args:
+            given: What the call says; wins.
+            defaults: What the app says; the environment wins over it.
+            environ: The environment, with ``TASKQ_WORKER_CONCURRENCY`` and so on. A variable that is
+                set counts, also if it says false or 0.
+
+        Raises:
+            InvalidOption: An option is unknown or has a value that makes no sense.
+        """
+        variables = {
+            name: environ[variable]
+            for name in cls.model_fields.keys() - _IN_CODE_ONLY
+            if (variable := ENVIRONMENT_PREFIX + name.upper()) in environ
+        }
+        values = {**(defaults or {}), **variables, **given}
+        try:
+            options = cls(**values)
+        except ValidationError as error:
+            raise _invalid(error, values, variables.keys() - given.keys()) from None
+        if options.update_heartbeat_interval >= options.stalled_worker_timeout:
+            raise InvalidOption(
+                f"update_heartbeat_interval={options.update_heartbeat_interval} must be less than "
+                f"stalled_worker_timeout={options.stalled_worker_timeout}: the worker would be taken "
+                "for dead between two heartbeats"
+            )
+        return options
+
+    @property
+    def task_middlewares(self) -> Sequence[TaskMiddleware]:
+        """The task middleware as a sequence, the outermost first."""
+        if self.task_middleware is None:
+            return ()
+        return (self.task_middleware,) if callable(self.task_middleware) else self.task_middleware
+
+
+def _invalid(
+    error: ValidationError, values: Mapping[str, Any], from_environment: set[str]
+) -> InvalidOption:
+    fault = error.errors(include_url=False)[0]
+    name = str(fault["loc"][0])
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(WorkerOptions.model_fields)
+        return InvalidOption(f"a worker has no option {name!r}; it has {known}")
+    shown_name = f"{ENVIRONMENT_PREFIX}{name.upper()}" if name in from_environment else name
+    return InvalidOption(
+        f"a worker's option {shown_name}={shown(values[name])} makes no sense: "
+        f"{explained(error, skip=1)}"
+    )
