@@ -54,16 +54,16 @@ class App:
         import_paths: Sequence[str] = (),
         worker_defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        self._database = Database.resolve(database)
+        self.database = Database.resolve(database)
         self._import_paths = tuple(import_paths)
         self._worker_defaults = dict(worker_defaults or {})
         WorkerOptions.of(self._worker_defaults)
         self.tasks: dict[str, Task[..., Any]] = {}
-        self.job_manager = JobManager(self._database)
-        self.schema_manager = SchemaManager(self._database)
+        self.job_manager = JobManager(self.database)
+        self.schema_manager = SchemaManager(self.database)
 
     def __repr__(self) -> str:
-        return f"<App on {self._database!r} with {len(set(self.tasks.values()))} tasks>"
+        return f"<App on {self.database!r} with {len(set(self.tasks.values()))} tasks>"
 
     # Opening and closing
 
@@ -81,11 +81,11 @@ class App:
 
     def close(self) -> None:
         """Close what the app opened. An engine that was given to it stays its owner's."""
-        self._database.close()
+        self.database.close()
 
     async def close_async(self) -> None:
         """The async face of ``close``."""
-        await self._database.close_async()
+        await self.database.close_async()
 
     def __enter__(self) -> Self:
         return self
@@ -277,7 +277,15 @@ class App:
 
     def run_worker(self, **options: Any) -> None:
         """Run a worker until it is stopped; the sync face of ``run_worker_async``."""
-        asyncio.run(self.run_worker_async(**options))
+
+        async def run() -> None:
+            try:
+                await self.run_worker_async(**options)
+            finally:
+                # Its connections belong to the event loop that ends here.
+                await self.database.dispose_async()
+
+        asyncio.run(run())
 
     async def run_worker_async(self, **options: Any) -> None:
         """Run a worker until it is stopped, or with ``wait=False`` until no job is left for it.

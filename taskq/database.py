@@ -140,9 +140,13 @@ class Database:
         Raises:
             EmbeddedServerError: It is the embedded server, and that does not stop.
         """
+        await self.dispose_async()
+        await asyncio.to_thread(self._close_sync)
+
+    async def dispose_async(self) -> None:
+        """Dispose the async engine alone, if it was made here: before its event loop ends."""
         if made := self._take_async():
             await made.dispose()
-        await asyncio.to_thread(self._close_sync)
 
     def __repr__(self) -> str:
         if isinstance(self._source, EmbeddedServer):

@@ -1,7 +1,7 @@
 """The options of a worker: what they are called, what they mean, and where they come from."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -78,8 +78,9 @@ class WorkerOptions(BaseModel):
     stalled_worker_timeout: Seconds = 30.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
-    task_middleware: TaskMiddleware | Sequence[TaskMiddleware] | None = None
-    worker_middleware: WorkerMiddleware | None = None
+    # What pydantic cannot check, the types in WorkerArguments say.
+    task_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
+    worker_middleware: Callable[..., Any] | None = None
 
     @classmethod
     def of(

@@ -1,6 +1,7 @@
 """The queries of sql/queries, as sqlc has understood them, ready to run in a test."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -78,11 +79,66 @@ def claim(run: Run) -> Callable[..., list[int]]:
 
 @pytest.fixture
 def finish(run: Run) -> Callable[..., list[int]]:
-    """Ends the first attempt of jobs of worker 1 as succeeded, unless told otherwise."""
+    """Ends the first attempt of jobs of worker 1 as succeeded, unless told otherwise.
+
+    The lock that a job holds is the one in its row, as the worker has it from its claim.
+    """
 
     def finish_jobs(*ids: int, worker_id: int = 1, **outcome: Any) -> list[int]:
-        outcomes = [{"job_id": id_, "attempt": 1, "status": "succeeded"} | outcome for id_ in ids]
+        plain = {"attempt": 1, "status": "succeeded"}
+        outcomes = [
+            plain | {"job_id": id_, "held_lock": job["lock"]} | outcome
+            for id_ in ids
+            for job in run("GetJob", id=id_)
+        ]
         rows = run("FinishJobs", worker_id=worker_id, outcomes=json.dumps(outcomes))
         return [row["id"] for row in rows]
 
     return finish_jobs
+
+
+@pytest.fixture
+def job_of(run: Run) -> Callable[[int], Row]:
+    """A job by its id."""
+
+    def get_job(id_: int) -> Row:
+        [job] = run("GetJob", id=id_)
+        return job
+
+    return get_job
+
+
+@pytest.fixture
+def held_locks(connection: psycopg.Connection) -> Callable[[], list[tuple[Any, ...]]]:
+    """The locks that are held, each with the job that holds it."""
+
+    def list_locks() -> list[tuple[Any, ...]]:
+        return connection.execute("SELECT lock, job_id FROM taskq_locks ORDER BY lock").fetchall()
+
+    return list_locks
+
+
+@pytest.fixture
+def notified(
+    connection: psycopg.Connection, connect: Callable[[], psycopg.Connection]
+) -> Callable[[], list[str]]:
+    """What workers were notified of since the last call, sorted, without transaction numbers."""
+    listener = connect()
+    listener.execute("SELECT taskq_listen()")
+
+    def hear() -> list[str]:
+        connection.execute("SELECT pg_notify(taskq_channel(), 'mark')")
+        payloads = until_mark(listener)
+        return sorted(re.sub(r"^ready \d+ ", "ready ", payload) for payload in payloads)
+
+    return hear
+
+
+def until_mark(listener: psycopg.Connection) -> list[str]:
+    """What a session heard before a mark, which comes after all that was notified before it."""
+    heard: list[str] = []
+    for notify in listener.notifies(timeout=10):
+        if notify.payload == "mark":
+            return heard
+        heard.append(notify.payload)
+    raise AssertionError(f"the mark never came, only {heard}")

@@ -41,43 +41,6 @@ def test_a_job_waits_for_its_time(defer: Ids, claim: Ids) -> None:
     assert claim() == [due]
 
 
-def test_a_job_is_promoted_when_its_time_has_come(
-    run: Run, connection: psycopg.Connection, defer: Ids, claim: Ids
-) -> None:
-    early, late, tomorrow = defer(
-        {"scheduled_at": PAST, "queue_name": "mail"},
-        {"scheduled_at": FAR, "priority": 9},
-        {"scheduled_at": "2099-01-01T00:00:00Z"},
-    )
-    # As if it had been deferred before its time.
-    connection.execute("UPDATE taskq_jobs SET due = false WHERE id = %s", [early])
-    assert claim() == []
-
-    connection.execute(f'LISTEN "{run("GetChannel")[0]["channel"]}"')
-    [promotion] = run("PromoteJobs", max_jobs=100)
-    assert (promotion["jobs"], promotion["next_at"].year) == (1, 2099)
-    [heard] = connection.notifies(timeout=10, stop_after=1)
-    assert heard.payload == "mail", "a worker with room for it has to hear of it"
-    assert claim() == [early]
-
-    connection.execute("DELETE FROM taskq_jobs WHERE id IN (%s, %s)", [late, tomorrow])
-    [promotion] = run("PromoteJobs", max_jobs=100)
-    assert (promotion["jobs"], promotion["next_at"]) == (0, None)
-
-
-def test_promotion_is_bounded_and_takes_the_earliest_first(
-    run: Run, connection: psycopg.Connection, defer: Ids, claim: Ids
-) -> None:
-    third, first, second = defer(
-        *({"scheduled_at": f"2001-01-0{day}T00:00:00Z"} for day in (3, 1, 2))
-    )
-    connection.execute("UPDATE taskq_jobs SET due = false")
-    assert run("PromoteJobs", max_jobs=2)[0]["jobs"] == 2
-    assert claim() == [first, second]
-    assert run("PromoteJobs", max_jobs=2)[0]["jobs"] == 1
-    assert claim() == [third]
-
-
 def test_a_worker_gets_only_what_is_in_its_queues(defer: Ids, claim: Ids) -> None:
     plain, mail, locked = defer({}, {"queue_name": "mail"}, {"queue_name": "mail", "lock": "a"})
     assert claim(queue_names=["print"]) == []
@@ -183,7 +146,13 @@ def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
                     own, worker_id=worker_id, max_jobs=5, queue_names=None
                 )
                 outcomes = [
-                    {"job_id": job["id"], "attempt": 1, "status": "succeeded"} for job in jobs
+                    {
+                        "job_id": job["id"],
+                        "attempt": 1,
+                        "status": "succeeded",
+                        "held_lock": job["lock"],
+                    }
+                    for job in jobs
                 ]
                 queries["FinishJobs"].run(own, worker_id=worker_id, outcomes=json.dumps(outcomes))
 

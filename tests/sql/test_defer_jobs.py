@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import Run
+from tests.sql.conftest import Run, until_mark
 
 Defer = Callable[..., list[int]]
 
@@ -90,28 +90,46 @@ def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
     assert len(defer({"queueing_lock": "report"})) == 1, "the first one no longer waits"
 
 
-def notifications(connection: psycopg.Connection, channel: str) -> list[str]:
-    """What was notified up to now: a mark of our own comes after all of it."""
-    connection.execute("SELECT pg_notify(%s, 'mark')", [channel])
-    heard: list[str] = []
-    for notify in connection.notifies(timeout=10):
-        if notify.payload == "mark":
-            return heard
-        heard.append(notify.payload)
-    raise AssertionError(f"the mark never came, only {heard}")
-
-
 def test_each_queue_is_notified_once_and_only_at_commit(
-    connection: psycopg.Connection, run: Run, defer: Defer
+    connection: psycopg.Connection, defer: Defer, notified: Callable[[], list[str]]
 ) -> None:
-    channel = run("GetChannel")[0]["channel"]
-    connection.execute(f'LISTEN "{channel}"')
     with connection.transaction(force_rollback=True):
         defer({"queue_name": "never"})
     with connection.transaction():
         defer({"queue_name": "mail"}, {"queue_name": "mail"}, {})
         defer({"queue_name": "mail"})
-    assert sorted(notifications(connection, channel)) == ["default", "mail"]
+    assert notified() == ["ready default", "ready mail"]
+
+
+def test_jobs_for_later_are_notified_apart_with_the_earliest_time_of_their_queue(
+    defer: Defer, notified: Callable[[], list[str]]
+) -> None:
+    defer(
+        {"queue_name": "mail", "scheduled_at": "2100-01-01T00:00:02Z"},
+        {"queue_name": "mail", "scheduled_at": "2100-01-01T00:00:01.25Z"},
+        {"queue_name": "mail", "scheduled_at": "2001-01-01T00:00:00Z"},
+        {"queue_name": "a b", "scheduled_at": "2100-01-01T00:00:01Z"},
+    )
+    assert notified() == [
+        "later 4102444801.000000 a b",
+        "later 4102444801.250000 mail",
+        "ready mail",
+    ]
+
+
+def test_a_notification_carries_the_number_of_its_transaction(
+    connection: psycopg.Connection, connect: Callable[[], psycopg.Connection], defer: Defer
+) -> None:
+    listener = connect()
+    listener.execute("SELECT taskq_listen()")
+    with connection.transaction():
+        # A savepoint has a number of its own, which is not the one meant.
+        with connection.transaction():
+            defer({})
+        number = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+        connection.execute("SELECT pg_notify(taskq_channel(), 'mark')")
+    assert number
+    assert until_mark(listener) == [f"ready {number[0]} default"]
 
 
 def test_a_session_that_never_heard_of_taskq_reaches_the_right_namespace(
@@ -128,10 +146,11 @@ def test_a_session_that_never_heard_of_taskq_reaches_the_right_namespace(
     assert channels
     assert channels[0] != channels[1]
 
-    connection.execute(f'LISTEN "{channels[0]}"')
+    connection.execute("SELECT east.taskq_listen()")
     connection.execute("""SELECT east.taskq_defer_jobs('[{"task_name": "e"}]')""")
     connection.execute("""SELECT west.taskq_defer_jobs('[{"task_name": "w"}]')""")
-    assert notifications(connection, channels[0]) == ["default"], "the east hears the east alone"
+    connection.execute("SELECT pg_notify(east.taskq_channel(), 'mark')")
+    assert len(until_mark(connection)) == 1, "the east hears the east alone"
     assert connection.execute("SELECT task_name FROM east.taskq_jobs").fetchall() == [("e",)]
     assert connection.execute("SELECT task_name FROM west.taskq_jobs").fetchall() == [("w",)]
 

@@ -64,7 +64,7 @@ def _method(query: dict[str, Any]) -> Callable[[Connection, dict[str, Any]], Any
                 raise ValueError(f"{query['name']}: {name} is null, and sqlc takes it for not null")
         if len(columns) == 1:
             return values[0]
-        return SimpleNamespace(zip([name for name, _ in columns], values, strict=True))
+        return SimpleNamespace(**dict(zip([name for name, _ in columns], values, strict=True)))
 
     def one(connection: Connection, values: dict[str, Any]) -> Any:
         row = execute(connection, values).first()

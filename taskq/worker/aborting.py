@@ -1,0 +1,90 @@
+"""Aborting: what runs here and is to be aborted, or is not this worker's any more.
+
+It moves nothing itself: it asks attempts to abort, and gives back what the database thinks this worker
+has, and it has not. It may act as long as anything runs.
+"""
+
+import logging
+
+from taskq.context import AbortReason
+from taskq.job import JobStatus
+from taskq.manager import operations
+from taskq.manager.outcome import Outcome
+from taskq.worker.claiming import Claiming
+from taskq.worker.completing import Completing
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.part import Alarm, Part
+from taskq.worker.running import Running
+
+logger = logging.getLogger("taskq.worker.aborting")
+
+
+class Aborting(Part):
+    """Compares what the database says of this worker's jobs with what it has in hand.
+
+    Args:
+        link: A connection, which may be shared.
+        identity: Whose jobs.
+        polling_interval: Seconds between two looks, unless it is notified.
+        claiming: Whose claims may be under way.
+        running: What is in hand.
+        completing: Where ended attempts wait to be written.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        polling_interval: float,
+        claiming: Claiming,
+        running: Running,
+        completing: Completing,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._polling_interval = polling_interval
+        self._claiming = claiming
+        self._running = running
+        self._completing = completing
+        self._alarm = Alarm()
+        self._strays: set[tuple[int, int]] = set()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._alarm.ring()
+
+    async def loop(self) -> None:
+        """Look, and wait until it is time to look again."""
+        while True:
+            await self._alarm.wait(self._polling_interval)
+            if not self._running.is_empty or self._strays:
+                await self._look()
+
+    async def _look(self) -> None:
+        before = self._running.held()
+        claiming = self._claiming.in_flight
+        doing = await self._link.insist(operations.list_doing_jobs, self._identity.id)
+        held = self._running.held()
+        for key, attempt in held.items():
+            if doing.get(key):
+                attempt.abort(AbortReason.USER_REQUEST)
+            elif key in before and key not in doing:
+                logger.warning(
+                    "job %s was given to another worker, as this one was taken for dead, or it was "
+                    "deleted: it is aborted here",
+                    attempt.job.id,
+                    extra={"action": "job_lost", "job_id": attempt.job.id},
+                )
+                self._running.lose(attempt)
+        strays = {key for key in doing if key not in held and not self._completing.holds(*key)}
+        if not claiming and not self._claiming.in_flight:
+            # Seen twice, with no claim under way: the answer of a claim was lost with its connection.
+            for job_id, claim in strays & self._strays:
+                self._completing.add(
+                    Outcome(job_id=job_id, attempt=claim, status=JobStatus.TODO, uncounted=True)
+                )
+        self._strays = strays
+
+

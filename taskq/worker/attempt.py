@@ -1,0 +1,301 @@
+"""An attempt: what a sub-worker does with one job, from its arguments to its outcome."""
+
+import asyncio
+import contextvars
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from taskq.context import AbortReason, JobContext
+from taskq.exceptions import (
+    InvalidArguments,
+    InvalidResult,
+    JobAborted,
+    JobTimeout,
+    Retry,
+    Snooze,
+)
+from taskq.job import Job, JobStatus
+from taskq.manager.outcome import Outcome
+from taskq.middleware import TaskMiddleware, is_async
+from taskq.retry import RetryDecision
+from taskq.task import Task
+
+if TYPE_CHECKING:
+    from taskq.worker.worker import Worker
+
+logger = logging.getLogger("taskq.worker.attempt")
+
+_LONGEST_TEXT = 100_000
+
+
+class Attempt:
+    """One attempt of a job.
+
+    Args:
+        worker: The worker that makes it.
+        job: The job, claimed.
+        task: Its task; None: the app has none of that name.
+        executor: Where a sync task runs.
+        middlewares: What the worker wraps around it, the outermost first.
+    """
+
+    def __init__(
+        self,
+        worker: "Worker",
+        job: Job,
+        task: Task[..., Any] | None,
+        *,
+        executor: Executor,
+        middlewares: Sequence[TaskMiddleware],
+    ) -> None:
+        self.job = job
+        self._worker = worker
+        self._task = task
+        self._executor = executor
+        self._middlewares = middlewares
+        self._running: asyncio.Task[Outcome | None] | None = None
+        self._abort_reason: AbortReason | None = None
+        self._began = False
+
+    def start(self, done: Callable[[asyncio.Task[Outcome | None]], None]) -> None:
+        """Start it, in a task and a context of its own.
+
+        Args:
+            done: Called with the finished task, whose result is the outcome, or None if the job is
+                not this worker's any more.
+        """
+        self._running = asyncio.create_task(self._run())
+        self._running.add_done_callback(done)
+
+    def abort(self, reason: AbortReason) -> None:
+        """Ask it to abort: an async task is cancelled, a sync one can see it. The first reason counts."""
+        if self._abort_reason is not None:
+            return
+        self._abort_reason = reason
+        # Cancelled before its first step it would never get to say what became of the job.
+        if self._began and self._running is not None and self._task and self._task.is_async:
+            self._running.cancel()
+
+    async def _run(self) -> Outcome | None:
+        if self._task is None:
+            return self._failed(self._worker.app.not_found(self.job.task_name), retry=False)
+        try:
+            arguments = self._task.arguments.load(self.job.task_kwargs)
+        except InvalidArguments as error:
+            return self._failed(error, retry=False)
+        timer = None
+        if self._task.timeout is not None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self._task.timeout, self.abort, AbortReason.TIMEOUT)
+        try:
+            self._began = True
+            if self._abort_reason is not None and self._task.is_async:
+                return self._aborted()
+            result = await self._call(self._task, arguments)
+        except asyncio.CancelledError as error:
+            if self._abort_reason is None:
+                # Not by this worker: the task cancelled itself, or what it waited for was cancelled.
+                return self._failed(error, retry=True)
+            return self._aborted()
+        except JobAborted as error:
+            return self._aborted(error)
+        except Snooze as snooze:
+            return self._outcome(
+                JobStatus.TODO, retry_in=snooze.wait.total_seconds(), uncounted=True
+            )
+        except Retry as retry:
+            return self._again(retry, RetryDecision(retry_at=retry.at, retry_in=retry.wait))
+        except (Exception, SystemExit) as error:
+            return self._failed(error, retry=True)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return self._succeeded(self._task, result)
+
+    async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
+        positional: tuple[Any, ...] = ()
+        middlewares = [m for m in self._middlewares if is_async(m) == task.is_async]
+        if task.middleware is not None:
+            middlewares.append(task.middleware)
+        if task.pass_context or middlewares:
+            context = self._context(task)
+            if task.pass_context:
+                positional = (context,)
+        call: Callable[[], Any] = partial(task.function, *positional, **arguments)
+        for middleware in reversed(middlewares):
+            call = partial(middleware, call, context, self._worker)
+        if task.is_async:
+            return await call()
+        return await self._in_thread(call)
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        def run() -> Any:
+            try:
+                return call()
+            except StopIteration as error:
+                # A future cannot carry it.
+                raise RuntimeError("the task raised StopIteration") from error
+
+        context = contextvars.copy_context()
+        result = await asyncio.get_running_loop().run_in_executor(self._executor, context.run, run)
+        # A sync function that returns a coroutine, such as a wrapped async one.
+        return await result if isinstance(result, Awaitable) else result
+
+    def _context(self, task: Task[..., Any]) -> JobContext:
+        options = self._worker.options
+        return JobContext(
+            app=self._worker.app,
+            job=self.job,
+            task=task,
+            worker_name=options.name,
+            worker_queues=options.queues,
+            start_timestamp=datetime.now(UTC),
+            additional_context=options.additional_context or {},
+            abort_reason=lambda: self._abort_reason,
+        )
+
+    # How it ended
+
+    def _succeeded(self, task: Task[..., Any], result: Any) -> Outcome:
+        if task.returns is None:
+            return self._outcome(JobStatus.SUCCEEDED)
+        try:
+            return self._outcome(JobStatus.SUCCEEDED, result=task.returns.dump(result))
+        except InvalidResult as error:
+            # It would not fit the next time either, and the work is done.
+            return self._failed(error, retry=False)
+
+    def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
+        decision: RetryDecision | None = None
+        strategy = self._task.retry if self._task is not None else None
+        if retry and strategy is not None:
+            try:
+                decision = strategy.get_retry_decision(exception=error, job=self.job)
+            except Exception as own:
+                own.__context__ = error
+                error = own
+        if decision is None:
+            logger.error(
+                "job %s (%s) failed: %s",
+                self.job.id,
+                self.job.task_name,
+                error_message(error),
+                extra=self._extra("job_failed"),
+                exc_info=error,
+            )
+            return self._outcome(JobStatus.FAILED, error=error)
+        return self._again(error, decision)
+
+    def _again(self, error: BaseException, decision: RetryDecision) -> Outcome:
+        logger.warning(
+            "job %s (%s) will be run again: %s",
+            self.job.id,
+            self.job.task_name,
+            error_message(error),
+            extra=self._extra("job_retried"),
+        )
+        return self._outcome(
+            JobStatus.TODO,
+            error=error,
+            retry_at=decision.retry_at,
+            retry_in=None if decision.retry_in is None else decision.retry_in.total_seconds(),
+            priority=decision.priority,
+            queue_name=decision.queue,
+            lock=decision.lock,
+        )
+
+    def _aborted(self, error: JobAborted | None = None) -> Outcome | None:
+        match self._abort_reason:
+            case AbortReason.LOST:
+                return None
+            case AbortReason.TIMEOUT:
+                assert self._task is not None
+                return self._failed(
+                    JobTimeout(
+                        f"job {self.job.id} ran longer than the {self._task.timeout} s that task "
+                        f"{self._task.name!r} may take"
+                    ),
+                    retry=True,
+                )
+            case AbortReason.SHUTDOWN:
+                error = error or JobAborted(f"job {self.job.id} was aborted: its worker stopped")
+                strategy = self._task.retry if self._task is not None else None
+                if strategy is not None:
+                    decision = strategy.get_retry_decision(exception=error, job=self.job)
+                    if decision is not None:
+                        return self._again(error, decision)
+        logger.info(
+            "job %s (%s) aborted",
+            self.job.id,
+            self.job.task_name,
+            extra=self._extra("job_aborted"),
+        )
+        return self._outcome(
+            JobStatus.ABORTED,
+            error=error or JobAborted(f"job {self.job.id} was aborted: somebody asked for it"),
+        )
+
+    def release(self, *, started: bool) -> Outcome:
+        """The outcome of a job that goes back into the queue as it came."""
+        return self._outcome(JobStatus.TODO, uncounted=not started)
+
+    def _outcome(
+        self, status: JobStatus, *, error: BaseException | None = None, **values: Any
+    ) -> Outcome:
+        if error is not None:
+            values |= {
+                "error_type": error_type(error),
+                "error_message": error_message(error),
+                "error_traceback": _text("".join(traceback.format_exception(error))),
+            }
+        return Outcome(
+            job_id=self.job.id,
+            attempt=self.job.claim,
+            status=status,
+            held_lock=self.job.lock,
+            deleted=self._deleted(status),
+            **values,
+        )
+
+    def _deleted(self, status: JobStatus) -> bool | None:
+        which = self._worker.options.delete_jobs
+        if which == "never" or status is JobStatus.TODO:
+            return None
+        return True if which == "always" or status is JobStatus.SUCCEEDED else None
+
+    def _extra(self, action: str) -> dict[str, Any]:
+        return {
+            "action": action,
+            "job_id": self.job.id,
+            "task_name": self.job.task_name,
+            "queue": self.job.queue,
+            "attempt": self.job.attempt,
+            "worker_name": self._worker.options.name,
+        }
+
+
+def error_type(error: BaseException) -> str:
+    """The class of an exception, with its module."""
+    kind = type(error)
+    return _text(f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
+
+
+def error_message(error: BaseException) -> str:
+    """What an exception says, whatever its ``__str__`` does, as PostgreSQL can hold it."""
+    try:
+        return _text(str(error))
+    except Exception as own:
+        return f"<its message cannot be shown: {type(own).__name__}>"
+
+
+def _text(text: str) -> str:
+    storable = text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    if len(storable) <= _LONGEST_TEXT:
+        return storable
+    half = _LONGEST_TEXT // 2
+    return f"{storable[:half]}\n… {len(storable) - 2 * half} characters left out …\n{storable[-half:]}"

@@ -1,0 +1,155 @@
+"""Completing: doing → succeeded, failed, aborted, or todo again.
+
+Group commit: whatever ended while the last write was under way goes out with the next one, and an idle
+worker writes at once. It acts to the very end of the worker, and never gives an outcome up: if the
+database is away, outcomes wait for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from taskq.exceptions import DatabaseUnavailable
+from taskq.job import JobStatus
+from taskq.manager import operations
+from taskq.manager.outcome import Ended, Outcome
+from taskq.worker.identity import Identity
+from taskq.worker.link import Backoff, Link
+from taskq.worker.part import Alarm, Part
+
+logger = logging.getLogger("taskq.worker.completing")
+
+_LARGEST = 1000
+_TRIES = 3
+
+
+class Completing(Part):
+    """Writes how attempts ended.
+
+    Args:
+        link: A connection of its own.
+        identity: Whose attempts.
+        written: Told what was written, after each write.
+    """
+
+    def __init__(
+        self, link: Link, identity: Identity, *, written: Callable[[Sequence[Outcome]], None]
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._written = written
+        self._pending: list[Outcome] = []
+        self._writing: Sequence[Outcome] = ()
+        self._alarm = Alarm()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._freed: list[str] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Have an outcome written, as soon as may be."""
+        self._pending.append(outcome)
+        self._empty.clear()
+        self._alarm.ring()
+
+    def announce(self, locks: Sequence[str]) -> None:
+        """Tell other workers of locks that went free, whose next jobs this one will not claim."""
+        self._freed.extend(locks)
+        self._empty.clear()
+        self._alarm.ring()
+
+    def holds(self, job_id: int, claim: int) -> bool:
+        """Whether the outcome of an attempt still waits to be written."""
+        return any(
+            outcome.job_id == job_id and outcome.attempt == claim
+            for outcome in (*self._writing, *self._pending)
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all outcomes are written."""
+        return self._empty.is_set()
+
+    async def flush(self) -> None:
+        """Wait until all outcomes are written."""
+        await self._empty.wait()
+
+    async def loop(self) -> None:
+        """Write what there is, and wait for more."""
+        while True:
+            if self._pending:
+                batch, self._pending = self._pending[:_LARGEST], self._pending[_LARGEST:]
+                self._writing = batch
+                await self._write(batch)
+                self._writing = ()
+                self._written(batch)
+            elif self._freed:
+                freed, self._freed = self._freed, []
+                await self._link.insist(operations.announce_locks, freed)
+            else:
+                self._empty.set()
+                await self._alarm.wait()
+
+    async def _write(self, batch: Sequence[Outcome]) -> None:
+        backoff = Backoff()
+        tries = 0
+        while True:
+            try:
+                ended = await self._link.run(operations.finish_jobs, self._identity.id, batch)
+            except DatabaseUnavailable as error:
+                if not tries:
+                    self._link.report(error)
+                tries = max(tries, 1)
+            except Exception as error:
+                tries += 1
+                if tries == 1:
+                    self._link.report(error)
+                elif len(batch) > 1:
+                    # One of them is refused: alone it cannot hold up the others.
+                    for outcome in batch:
+                        await self._write([outcome])
+                    return
+                elif tries == _TRIES:
+                    batch = [_unwritable(batch[0], error)]
+            else:
+                self._report(batch, ended)
+                return
+            await backoff.wait()
+
+    def _report(self, batch: Sequence[Outcome], ended: Sequence[Ended]) -> None:
+        if len(ended) == len(batch):
+            return
+        ours = {end.job_id for end in ended}
+        for outcome in batch:
+            if outcome.job_id not in ours:
+                logger.warning(
+                    "job %s, claim %s: its end (%s) was not written, as the job has moved on: this "
+                    "worker was taken for dead, or the job was deleted",
+                    outcome.job_id,
+                    outcome.attempt,
+                    outcome.status,
+                    extra={"action": "job_lost", "job_id": outcome.job_id},
+                )
+
+
+def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
+    logger.error(
+        "job %s ends as failed: its end (%s) cannot be written: %s",
+        outcome.job_id,
+        outcome.status,
+        error,
+        extra={"action": "job_unwritable", "job_id": outcome.job_id},
+    )
+    return replace(
+        outcome,
+        status=JobStatus.FAILED,
+        result=None,
+        error_type="taskq.exceptions.InvalidResult",
+        error_message=f"its end ({outcome.status}) could not be written: {error}"[:10_000],
+        error_traceback="",
+        retry_at=None,
+        retry_in=None,
+        queue_name=None,
+        priority=None,
+        lock=None,
+    )

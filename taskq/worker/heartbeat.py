@@ -1,0 +1,111 @@
+"""Heartbeat and rescue: this worker is alive, and the jobs of those that are not go back.
+
+doing → todo or failed, for jobs of dead workers. It beats to the very last write of the worker. When its
+own beat is overdue it has the claims paused: others take this worker for dead then, and every job it
+would take could be taken from it.
+"""
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from taskq.job import JobStatus
+from taskq.manager import operations
+from taskq.worker.identity import Identity
+from taskq.worker.link import Backoff, Link
+from taskq.worker.part import Alarm, Part
+
+logger = logging.getLogger("taskq.worker.heartbeat")
+
+
+class Heartbeat(Part):
+    """Beats, learns who else is alive, and rescues.
+
+    Args:
+        link: A connection of its own: a beat waits for nobody.
+        identity: Whose heart.
+        interval: Seconds between two beats.
+        stalled_after: Seconds without a beat after which a worker is dead.
+        max_crashes: The how-manieth death of its worker ends a job.
+        overdue: Told True when this worker's own beat is overdue, and False when it is not any more.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        interval: float,
+        stalled_after: float,
+        max_crashes: int,
+        overdue: Callable[[bool], None],
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._interval = interval
+        self._stalled_after = stalled_after
+        self._max_crashes = max_crashes
+        self._overdue = overdue
+        self._last = identity.now()
+        self._alarm = Alarm()
+
+    async def loop(self) -> None:
+        """Beat, rescue, and wait."""
+        while True:
+            await self._beat()
+            await self._link.insist(self._rescue_and_look_round)
+            await self._alarm.wait(self._interval)
+
+    async def _beat(self) -> None:
+        backoff = Backoff(longest=min(1.0, self._interval))
+        identity = self._identity
+        failed = False
+        is_overdue = False
+        while True:
+            began = identity.now()
+            try:
+                registered, clock = await self._link.run(
+                    operations.beat, identity.id, identity.name, identity.queues
+                )
+            except Exception as error:
+                if not failed:
+                    self._link.report(error)
+                failed = True
+                if not is_overdue and identity.now() - self._last > self._stalled_after:
+                    is_overdue = True
+                    logger.error(
+                        "no heartbeat for %s s: other workers take this one for dead, so it claims "
+                        "nothing until a heartbeat succeeds",
+                        self._stalled_after,
+                        extra={"action": "heartbeat_overdue"},
+                    )
+                    self._overdue(True)
+                await backoff.wait()
+                continue
+            # Also overdue if nobody noticed: the machine slept, or a task blocked the event loop.
+            was_overdue = is_overdue or began - self._last > self._stalled_after
+            self._last = began
+            identity.see_clock(clock)
+            if not registered:
+                logger.warning(
+                    "worker %s was taken for dead and has registered again",
+                    identity.id,
+                    extra={"action": "worker_registered_again", "worker_id": identity.id},
+                )
+            if was_overdue or not registered:
+                self._overdue(False)
+            return
+
+    def _rescue_and_look_round(self, connection: Connection) -> None:
+        rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
+        for job in rescued:
+            logger.log(
+                logging.WARNING if job.status is JobStatus.TODO else logging.ERROR,
+                "job %s is %s: its worker died while it ran, for the %s. time",
+                job.job_id,
+                job.status,
+                job.crashes,
+                extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
+            )
+        self._identity.see_colleagues(operations.list_colleagues(connection, self._stalled_after))

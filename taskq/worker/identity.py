@@ -1,0 +1,70 @@
+"""Who a worker is in the database, and which other workers it knows."""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+
+
+class Identity:
+    """A registered worker.
+
+    Args:
+        name: Its name.
+        queues: The queues it serves; None: all.
+        id: Its id.
+        server_time: The server's clock when it registered, in seconds since 1970.
+    """
+
+    def __init__(
+        self, name: str, queues: Sequence[str] | None, id: int, server_time: float
+    ) -> None:
+        self.name = name
+        self.queues = queues
+        self.id = id
+        self._served = None if queues is None else frozenset(queues)
+        self._colleagues: dict[int, frozenset[str] | None] = {}
+        self._offset = 0.0
+        self.see_clock(server_time)
+
+    def see_clock(self, server_time: float) -> None:
+        """Take in the server's clock: times of jobs go by it, and no two machines agree."""
+        self._offset = server_time - self.now()
+
+    def now(self) -> float:
+        """This machine's clock, in seconds, for how long something took."""
+        return asyncio.get_running_loop().time()
+
+    def seconds_until(self, server_time: float) -> float:
+        """How long until the server's clock shows a time; negative if it has."""
+        return server_time - self._offset - self.now()
+
+    def see_colleagues(self, colleagues: dict[int, frozenset[str] | None]) -> None:
+        """Take in which workers are alive, and what they serve (None: all queues)."""
+        self._colleagues = {id: queues for id, queues in colleagues.items() if id != self.id}
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other worker is known."""
+        return not self._colleagues
+
+    def serves(self, queue: str) -> bool:
+        """Whether jobs of a queue are for this worker."""
+        return self._served is None or queue in self._served
+
+    def goes_first(self, key: str, queue: str | None = None) -> bool:
+        """Whether of all workers that hear the same, this one is to act at once.
+
+        Each ranks itself and the others by a hash of the key (rendezvous hashing), and so they agree
+        without a word. Whoever knows fewer others may think itself first too, which costs a vain
+        claim; that nobody does takes a dead worker, and the others look a moment later anyway.
+        """
+        own = _rank(key, self.id)
+        return all(
+            own > _rank(key, id)
+            for id, queues in self._colleagues.items()
+            if queue is None or queues is None or queue in queues
+        )
+
+
+def _rank(key: str, worker_id: int) -> tuple[int, int]:
+    return zlib.crc32(f"{key} {worker_id}".encode()), worker_id

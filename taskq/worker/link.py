@@ -1,0 +1,147 @@
+"""A part's connection to the database, which comes back by itself."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from taskq.manager.errors import translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("taskq.worker.link")
+
+
+class Backoff:
+    """Waits that double, with jitter, so that workers that lost a server do not return as one.
+
+    Args:
+        first: The first wait, in seconds.
+        longest: The longest, in seconds.
+    """
+
+    def __init__(self, first: float = 0.05, longest: float = 5.0) -> None:
+        self._next = first
+        self._longest = longest
+
+    async def wait(self) -> None:
+        """Wait, each time longer."""
+        # Spreads load; nothing secret depends on it.
+        await asyncio.sleep(self._next * random.uniform(0.5, 1))  # noqa: S311
+        self._next = min(self._next * 2, self._longest)
+
+
+class Link:
+    """One connection in autocommit, opened when it is first needed, used by one caller at a time.
+
+    Args:
+        engine: Where to connect.
+        purpose: What it is for, in logs.
+        prepare: Run on each new connection.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        purpose: str,
+        *,
+        prepare: Callable[[Connection], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._purpose = purpose
+        self._prepare = prepare
+        self._connection: AsyncConnection | None = None
+        self._busy = asyncio.Lock()
+
+    async def run(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation, once.
+
+        Raises:
+            SchemaNotApplied: The database does not have taskq's schema.
+            DatabaseUnavailable: The database does not answer.
+            Exception: Whatever else the operation raises.
+        """
+        async with self.connected() as connection:
+            return await connection.run_sync(operation, *args, **kwargs)
+
+    async def insist(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation until it succeeds; a failure is logged once, and its end too."""
+        backoff = Backoff()
+        failed = False
+        while True:
+            try:
+                done = await self.run(operation, *args, **kwargs)
+            except Exception as error:
+                if not failed:
+                    self.report(error)
+                failed = True
+                await backoff.wait()
+            else:
+                if failed:
+                    logger.info(
+                        "%s: the database answers again",
+                        self._purpose,
+                        extra={"action": "database_recovered", "purpose": self._purpose},
+                    )
+                return done
+
+    def report(self, error: Exception) -> None:
+        """Log a failure that will be tried again."""
+        logger.warning(
+            "%s: the database failed, trying again: %s",
+            self._purpose,
+            error,
+            extra={"action": "database_failed", "purpose": self._purpose},
+        )
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[AsyncConnection]:
+        """The connection, open and for one caller; dropped if the caller fails with it."""
+        async with self._busy:
+            try:
+                with translated():
+                    if self._connection is None:
+                        self._connection = await self._engine.connect()
+                        if self._prepare is not None:
+                            await self._connection.run_sync(self._prepare)
+                    yield self._connection
+            except BaseException as error:
+                # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
+                # error that the server answered with leaves the connection as it was.
+                cause = error.__cause__ if error.__cause__ is not None else error
+                if not isinstance(cause, DBAPIError) or cause.connection_invalidated:
+                    await self._drop()
+                raise
+
+    async def close(self) -> None:
+        """Close the connection, if it is open."""
+        async with self._busy:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Not back into a pool: it belongs to this event loop, and has settings of its own.
+            try:
+                async with asyncio.timeout(2):
+                    await connection.invalidate()
+                    await connection.close()
+            except Exception:
+                logger.debug("%s: closing failed", self._purpose, exc_info=True)

@@ -1,0 +1,94 @@
+"""Listening: notifications from the database, each told to the part that it is for.
+
+It moves nothing. It may be deaf for a while: what it missed is made up for when it hears again, and by
+the polls. What notifications say is written in the first migration.
+"""
+
+import asyncio
+import logging
+
+from psycopg import AsyncConnection
+
+from taskq.exceptions import DatabaseUnavailable
+from taskq.manager import operations
+from taskq.worker.aborting import Aborting
+from taskq.worker.claiming import Claiming
+from taskq.worker.identity import Identity
+from taskq.worker.link import Backoff, Link
+from taskq.worker.part import Part
+from taskq.worker.scheduling import Scheduling
+
+logger = logging.getLogger("taskq.worker.listening")
+
+
+class Listening(Part):
+    """Hears that there are jobs, now or later, and that jobs are to be aborted.
+
+    Args:
+        link: A connection of its own, straight to the server or through a pooler that keeps sessions.
+        identity: For whom.
+        claiming: Told of jobs.
+        scheduling: Told of jobs for later.
+        aborting: Told of requests to abort.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        claiming: Claiming,
+        scheduling: Scheduling,
+        aborting: Aborting,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._claiming = claiming
+        self._scheduling = scheduling
+        self._aborting = aborting
+        self.hears = asyncio.Event()
+
+    async def loop(self) -> None:
+        """Hear until cancelled, and connect again when the connection is lost."""
+        backoff = Backoff()
+        failed = False
+        while True:
+            try:
+                await self._hear()
+            except Exception as error:
+                self.hears.clear()
+                if not failed:
+                    self._link.report(error)
+                failed = True
+            else:
+                backoff, failed = Backoff(), False
+            await backoff.wait()
+
+    async def _hear(self) -> None:
+        async with self._link.connected() as connection:
+            await connection.run_sync(operations.listen)
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            assert isinstance(driver, AsyncConnection)
+            # What was said while nobody heard.
+            self._claiming.wake()
+            self._aborting.wake()
+            self._scheduling.expect(0)
+            self.hears.set()
+            async for notification in driver.notifies():
+                self._tell(notification.payload)
+        raise DatabaseUnavailable("the connection that hears notifications was closed")
+
+    def _tell(self, payload: str) -> None:
+        kind, _, rest = payload.partition(" ")
+        key, _, queue = rest.partition(" ")
+        match kind:
+            case "ready" if self._identity.serves(queue):
+                if self._identity.goes_first(key, queue):
+                    self._claiming.wake()
+                else:
+                    self._claiming.peek_soon()
+            case "later" if self._identity.serves(queue):
+                self._scheduling.expect(float(key))
+            case "abort" if key == str(self._identity.id):
+                self._aborting.wake()

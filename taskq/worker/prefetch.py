@@ -1,0 +1,62 @@
+"""How many jobs to claim beyond those that can start at once."""
+
+from typing import Literal
+
+# A claimed job starts within this time, or another worker might as well have had it.
+HORIZON = 0.05  # seconds
+LARGEST = 500  # jobs
+_WINDOW = 0.05  # seconds
+_WEIGHT = 0.2
+
+
+class Prefetch:
+    """Judges by the recent pace of jobs how many will start within ``HORIZON``.
+
+    Two judgements, of which the smaller counts: how long jobs take, which keeps a worker with long
+    ones from taking more than it runs; and how many ended lately, which knows what the event loop
+    and the machine really manage.
+
+    Args:
+        concurrency: The number of sub-workers.
+        fixed: A number of jobs instead, or "auto".
+    """
+
+    def __init__(self, concurrency: int, fixed: int | Literal["auto"] = "auto") -> None:
+        self._concurrency = concurrency
+        self.fixed = None if fixed == "auto" else fixed
+        self._duration: float | None = None
+        self._rate = 0.0
+        self._since = 0.0
+        self._ended = 0
+
+    def ended(self, seconds: float, now: float) -> None:
+        """Take in that a job ended.
+
+        Args:
+            seconds: How long it took.
+            now: When that was, by any clock that only goes forward, in seconds.
+        """
+        if self._duration is None:
+            self._duration = seconds
+        else:
+            self._duration += (seconds - self._duration) * _WEIGHT
+        self._ended += 1
+        if (elapsed := now - self._since) >= _WINDOW:
+            self._rate = self._ended / elapsed
+            self._since = now
+            self._ended = 0
+
+    def misjudged(self) -> None:
+        """Take in that claimed jobs had to wait too long: begin again, with nothing."""
+        self._duration = None
+        self._rate = 0.0
+
+    @property
+    def size(self) -> int:
+        """How many jobs to claim beyond the free sub-workers."""
+        if self.fixed is not None:
+            return self.fixed
+        if self._duration is None:
+            return 0
+        by_duration = self._concurrency * HORIZON / max(self._duration, 1e-6)
+        return int(min(by_duration, self._rate * HORIZON, LARGEST))

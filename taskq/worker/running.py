@@ -1,0 +1,245 @@
+"""Running: what was claimed goes to the sub-workers, and their outcomes go on to be completed.
+
+It may not start anything once the worker stops. What it holds is either ready (claimed and not begun)
+or in the hands of a sub-worker.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from taskq.context import AbortReason
+from taskq.job import Job, JobStatus
+from taskq.manager.outcome import Outcome
+from taskq.worker.attempt import Attempt
+from taskq.worker.prefetch import Prefetch
+
+if TYPE_CHECKING:
+    from taskq.worker.worker import Worker
+
+logger = logging.getLogger("taskq.worker.running")
+
+# A claimed job that has not begun after this long goes back, for another worker to have.
+_PATIENCE = 0.15  # seconds
+
+
+class SubWorker:
+    """One of the worker's slots, which runs one job at a time.
+
+    Args:
+        running: What it belongs to.
+    """
+
+    def __init__(self, running: "Running") -> None:
+        self._running = running
+        self._began = 0.0
+        self.attempt: Attempt | None = None
+
+    def run(self, attempt: Attempt) -> None:
+        """Begin with a job."""
+        self.attempt = attempt
+        self._began = asyncio.get_running_loop().time()
+        attempt.start(self._done)
+
+    def _done(self, task: asyncio.Task[Outcome | None]) -> None:
+        attempt, self.attempt = self.attempt, None
+        if attempt is None:
+            return  # given up: the worker left without it
+        now = asyncio.get_running_loop().time()
+        if task.cancelled():
+            # Cancelled from outside, as asyncio.run does at its end.
+            outcome: Outcome | None = attempt.release(started=True)
+        else:
+            outcome = task.result()
+        self._running.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)
+
+
+class Running:
+    """The sub-workers, and the jobs that wait for one.
+
+    Args:
+        worker: The worker.
+        ended: Told of each outcome.
+        room: Told that there is more room for jobs.
+    """
+
+    def __init__(
+        self, worker: "Worker", *, ended: Callable[[Outcome], None], room: Callable[[], None]
+    ) -> None:
+        options = worker.options
+        self._worker = worker
+        self._ended = ended
+        self._on_room = room
+        self._prefetch = Prefetch(options.concurrency, options.prefetch)
+        self._executor = ThreadPoolExecutor(options.concurrency, thread_name_prefix="taskq")
+        self._idle = [SubWorker(self) for _ in range(options.concurrency)]
+        self._busy: set[SubWorker] = set()
+        self._ready: deque[Attempt] = deque()
+        self._impatient: asyncio.TimerHandle | None = None
+        self._started = 0
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is ready or running."""
+        return not self._busy and not self._ready
+
+    def room(self) -> int:
+        """How many jobs may be claimed now.
+
+        With sub-workers busy and half of the prefetch still there it is none, so that claims bring
+        batches and not single jobs.
+        """
+        if self._stopping:
+            return 0
+        prefetch = self._prefetch.size
+        if not self._idle and len(self._ready) > prefetch // 2:
+            return 0
+        return max(0, len(self._idle) + prefetch - len(self._ready))
+
+    def deliver(self, jobs: Iterable[Job]) -> None:
+        """Take jobs that were claimed: each begins when a sub-worker is free."""
+        for job in jobs:
+            self._ready.append(self._attempt(job))
+        if self._ready:
+            self._empty.clear()
+        self._hand_out()
+
+    def ended(
+        self,
+        sub_worker: SubWorker,
+        job: Job,
+        outcome: Outcome | None,
+        *,
+        seconds: float,
+        now: float,
+    ) -> None:
+        """Take a sub-worker back that has done its job."""
+        self._busy.discard(sub_worker)
+        self._idle.append(sub_worker)
+        self._prefetch.ended(seconds, now)
+        if outcome is not None:
+            if outcome.status is JobStatus.SUCCEEDED and logger.isEnabledFor(logging.INFO):
+                logger.info(
+                    "job %s (%s) succeeded in %.3f s",
+                    job.id,
+                    job.task_name,
+                    seconds,
+                    extra={
+                        "action": "job_succeeded",
+                        "job_id": job.id,
+                        "task_name": job.task_name,
+                        "queue": job.queue,
+                        "attempt": job.attempt,
+                        "duration": seconds,
+                        "worker_name": self._worker.options.name,
+                    },
+                )
+            self._ended(outcome)
+        self._hand_out()
+        self._on_room()
+        if self.is_empty:
+            self._empty.set()
+
+    def held(self) -> dict[tuple[int, int], Attempt]:
+        """What is ready or running, by job and claim."""
+        running = [sub_worker.attempt for sub_worker in self._busy]
+        return {
+            (attempt.job.id, attempt.job.claim): attempt
+            for attempt in (*running, *self._ready)
+            if attempt is not None
+        }
+
+    def lose(self, attempt: Attempt) -> None:
+        """Give up a job that is another worker's by now."""
+        if attempt in self._ready:
+            self._ready.remove(attempt)
+            self._check_empty()
+        else:
+            attempt.abort(AbortReason.LOST)
+
+    # Stopping
+
+    def stop(self) -> None:
+        """Start nothing more, and give back what has not begun."""
+        self._stopping = True
+        self._give_back()
+
+    def abort(self, reason: AbortReason) -> None:
+        """Ask everything that runs to abort."""
+        for attempt in self.held().values():
+            attempt.abort(reason)
+
+    async def drain(self) -> None:
+        """Wait until nothing is ready or running."""
+        await self._empty.wait()
+
+    def give_up(self) -> None:
+        """Leave what runs behind: its jobs go back into the queue, whatever it does from now on."""
+        for sub_worker in self._busy:
+            attempt, sub_worker.attempt = sub_worker.attempt, None
+            if attempt is not None:
+                self._ended(attempt.release(started=True))
+                attempt.abort(AbortReason.SHUTDOWN)
+        self._busy.clear()
+        self._empty.set()
+
+    def close(self) -> None:
+        """Let go of the threads; those that still run a task end with it."""
+        if self._impatient is not None:
+            self._impatient.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # Inside
+
+    def _attempt(self, job: Job) -> Attempt:
+        return Attempt(
+            self._worker,
+            job,
+            self._worker.app.tasks.get(job.task_name),
+            executor=self._executor,
+            middlewares=self._worker.options.task_middlewares,
+        )
+
+    def _hand_out(self) -> None:
+        if self._stopping:
+            self._give_back()
+            return
+        while self._idle and self._ready:
+            sub_worker = self._idle.pop()
+            self._busy.add(sub_worker)
+            sub_worker.run(self._ready.popleft())
+            self._started += 1
+        if self._ready and self._impatient is None and self._prefetch.fixed is None:
+            self._lose_patience_after(self._started)
+
+    def _lose_patience_after(self, started: int) -> None:
+        # Only if not one of the ready has begun meanwhile; else the queue moves, and they will too.
+        def look() -> None:
+            self._impatient = None
+            if self._ready and self._started == started:
+                self._prefetch.misjudged()
+                self._give_back()
+            elif self._ready:
+                self._lose_patience_after(self._started)
+
+        self._impatient = asyncio.get_running_loop().call_later(_PATIENCE, look)
+
+    def _give_back(self) -> None:
+        while self._ready:
+            self._ended(self._ready.popleft().release(started=False))
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self.is_empty:
+            self._empty.set()
+
+
+def locks_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """The locks that go free with these outcomes."""
+    return [outcome.held_lock for outcome in outcomes if outcome.held_lock is not None]

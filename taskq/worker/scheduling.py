@@ -1,0 +1,76 @@
+"""Scheduling: jobs for later become due when their time has come.
+
+It acts on the server's clock, at the time of the next job it knows of, and otherwise once per polling
+interval. It may act at any time: making a job due claims nothing.
+"""
+
+from collections.abc import Callable
+
+from taskq.manager import operations
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.part import Alarm, Part
+
+_LARGEST = 1000
+
+# Another worker with the same appointment goes first; this one makes sure.
+_SECOND = 0.03  # seconds
+
+
+class Scheduling(Part):
+    """Makes jobs due, and says so to the part that claims.
+
+    Args:
+        link: A connection, which may be shared.
+        identity: Whose clock and colleagues.
+        polling_interval: Seconds after which it looks without having heard of any job.
+        due: Told that jobs have become due.
+    """
+
+    def __init__(
+        self, link: Link, identity: Identity, *, polling_interval: float, due: Callable[[], None]
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._polling_interval = polling_interval
+        self._due = due
+        self._next: float | None = None
+        self._alarm = Alarm()
+
+    def expect(self, server_time: float) -> None:
+        """There is a job for that time, in seconds since 1970 by the server's clock."""
+        if self._next is None or server_time < self._next:
+            self._next = server_time
+            self._alarm.ring()
+
+    async def look(self) -> int:
+        """Make due what is; returns how many jobs that were."""
+        # What is announced while the statement runs may be unknown to its answer.
+        self._next = None
+        jobs, next_at = await self._link.insist(operations.promote_jobs, _LARGEST)
+        if next_at is not None:
+            self.expect(next_at.timestamp())
+        if jobs:
+            self._due()
+        return jobs
+
+    async def loop(self) -> None:
+        """Look, and wait until it is time to look again."""
+        while True:
+            if await self.look() < _LARGEST:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        slept = 0.0
+        while slept < self._polling_interval:
+            left = self._polling_interval - slept
+            if self._next is not None:
+                due_in = self._identity.seconds_until(self._next)
+                if not self._identity.goes_first(str(self._next)):
+                    due_in += _SECOND
+                if due_in <= 0:
+                    return
+                left = min(left, due_in)
+            began = self._identity.now()
+            await self._alarm.wait(left)
+            slept += self._identity.now() - began

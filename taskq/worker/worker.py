@@ -1,0 +1,319 @@
+"""The worker itself: puts its parts together, and stops them in the right order."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from taskq.context import AbortReason
+from taskq.database import Database
+from taskq.job import Job, JobStatus
+from taskq.manager import operations
+from taskq.manager.outcome import Outcome
+from taskq.worker.aborting import Aborting
+from taskq.worker.claiming import Claiming
+from taskq.worker.completing import Completing
+from taskq.worker.heartbeat import Heartbeat
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.listening import Listening
+from taskq.worker.options import WorkerOptions
+from taskq.worker.running import Running, locks_of
+from taskq.worker.scheduling import Scheduling
+
+if TYPE_CHECKING:
+    from taskq.app import App
+
+logger = logging.getLogger("taskq.worker")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# How long a worker that is told twice to stop tries to write what became of its jobs.
+_LAST_WORDS = 3.0  # seconds
+
+
+class Worker:
+    """A process that serves queues: takes jobs, runs them, waits for more.
+
+    ``App.worker`` makes it, ``await run()`` runs it, once.
+
+    Args:
+        app: Whose tasks and database.
+        options: What it does, and how.
+    """
+
+    def __init__(self, app: "App", options: WorkerOptions) -> None:
+        self.app = app
+        self.options = options
+        self.id: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._broken: BaseException | None = None
+
+    def stop(self) -> None:
+        """Ask the worker to stop, from any thread, task or middleware.
+
+        It claims nothing more, gives back what has not begun, and finishes what runs. Asked again, it
+        leaves at once: what runs goes back into the queue, and is run again by another worker.
+        """
+        if self._loop is None:
+            self._stopping.set()
+        else:
+            self._loop.call_soon_threadsafe(self._stop)
+
+    async def run(self) -> None:
+        """Run until stopped, or with ``wait=False`` until no job is left for it.
+
+        Cancelling the task that runs this stops the worker as ``stop`` does.
+
+        Raises:
+            SchemaNotApplied: The database does not have taskq's schema.
+            DatabaseUnavailable: The database does not answer when the worker starts. Later that is
+                only a bad moment.
+        """
+        self._loop = asyncio.get_running_loop()
+        run = self._run
+        if self.options.worker_middleware is not None:
+            run = partial(self.options.worker_middleware, run, self)  # type: ignore[assignment]
+        task = asyncio.ensure_future(run())
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as error:
+                if task.done():
+                    break
+                cancelled = error
+                self._stop()
+            except BaseException:
+                break
+        if cancelled is not None and not task.cancelled() and task.exception() is None:
+            raise cancelled
+        task.result()
+
+    async def _run(self) -> None:
+        engine = self.app.database.async_engine
+        with self._signals():
+            await self._work(engine)
+        if self._broken is not None:
+            raise self._broken
+
+    async def _work(self, engine: AsyncEngine) -> None:
+        options = self.options
+        heart = Link(engine, "heartbeat")
+        shared = Link(engine, "scheduling and aborting")
+        claims = Link(engine, "claiming", prepare=operations.tune_session)
+        completions = Link(engine, "completing", prepare=operations.tune_session)
+        links = [heart, shared, claims, completions]
+        direct = Database.resolve(options.listen_database) if options.listen_database else None
+
+        self.id, clock = await heart.run(operations.register_worker, options.name, options.queues)
+        identity = Identity(options.name, options.queues, self.id, clock)
+        identity.see_colleagues(
+            await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
+        )
+        logger.info(
+            "worker %s (%s) has started, for %s",
+            self.id,
+            options.name,
+            "all queues" if options.queues is None else f"queues {options.queues}",
+            extra={"action": "worker_started", "worker_id": self.id},
+        )
+
+        # The parts that take from one another.
+        self._running = Running(self, ended=self._on_ended, room=self._on_room)
+        self._completing = Completing(completions, identity, written=self._on_written)
+        self._claiming = Claiming(
+            claims,
+            identity,
+            polling_interval=options.fetch_job_polling_interval,
+            room=self._running.room,
+            deliver=self._on_claimed,
+        )
+        self._scheduling = Scheduling(
+            shared,
+            identity,
+            polling_interval=options.fetch_job_polling_interval,
+            due=self._claiming.wake,
+        )
+        aborting = Aborting(
+            shared,
+            identity,
+            polling_interval=options.abort_job_polling_interval,
+            claiming=self._claiming,
+            running=self._running,
+            completing=self._completing,
+        )
+
+        def on_overdue(overdue: bool) -> None:
+            self._claiming.pause(overdue)
+            if not overdue:
+                aborting.wake()
+
+        heartbeat = Heartbeat(
+            heart,
+            identity,
+            interval=options.update_heartbeat_interval,
+            stalled_after=options.stalled_worker_timeout,
+            max_crashes=options.max_crashes,
+            overdue=on_overdue,
+        )
+        listening = None
+        if options.listen_notify:
+            links.append(Link(direct.async_engine if direct else engine, "listening"))
+            listening = Listening(
+                links[-1],
+                identity,
+                claiming=self._claiming,
+                scheduling=self._scheduling,
+                aborting=aborting,
+            )
+
+        parts = [heartbeat, self._completing, aborting, self._scheduling, listening]
+        try:
+            for part in parts:
+                if part is not None:
+                    part.start(self._on_broken)
+            if not options.wait:
+                await self._scheduling.look()
+            self._claiming.start(self._on_broken)
+            await self._stopping.wait()
+            logger.info("worker %s stops", self.id, extra={"action": "worker_stopping"})
+            for part in (listening, self._scheduling):
+                if part is not None:
+                    await part.stop()
+            await self._finish()
+        finally:
+            for part in (self._claiming, listening, self._scheduling, aborting, self._completing):
+                if part is not None:
+                    await part.stop()
+            self._running.close()
+            await heartbeat.stop()
+            await self._unregister(heart)
+            for link in links:
+                await link.close()
+            if direct is not None:
+                await direct.close_async()
+        logger.info("worker %s has stopped", self.id, extra={"action": "worker_stopped"})
+
+    # Stopping
+
+    async def _finish(self) -> None:
+        ending = asyncio.ensure_future(self._claiming.end())
+        self._running.stop()
+        await self._unless_leaving(ending)
+        if not await self._unless_leaving(
+            self._running.drain(), self.options.shutdown_graceful_timeout
+        ):
+            self._running.abort(AbortReason.SHUTDOWN)
+            await self._unless_leaving(self._running.drain())
+        if self._leaving.is_set():
+            self._running.give_up()
+        if not await self._unless_leaving(self._completing.flush()):
+            try:
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self._completing.flush()
+            except TimeoutError:
+                logger.error(
+                    "the worker leaves, and the ends of some jobs could not be written: another "
+                    "worker will run them again",
+                    extra={"action": "worker_left_early"},
+                )
+
+    async def _unless_leaving(
+        self, awaited: "asyncio.Future[None] | object", seconds: float | None = None
+    ) -> bool:
+        """Wait for something; False if its time is over first, or the worker is to leave at once."""
+        done = asyncio.ensure_future(awaited)  # type: ignore[arg-type]
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        await asyncio.wait([done, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if not done.done():
+            done.cancel()
+            return False
+        return True
+
+    async def _unregister(self, heart: Link) -> None:
+        assert self.id is not None
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                await heart.run(operations.unregister_worker, self.id)
+        except Exception as error:
+            logger.warning(
+                "worker %s could not unregister, and will be taken for dead: %s",
+                self.id,
+                error,
+                extra={"action": "worker_unregister_failed"},
+            )
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._leaving.set()
+        self._stopping.set()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handled = (
+            self.options.install_signal_handlers
+            and threading.current_thread() is threading.main_thread()
+        )
+        before = {number: signal.getsignal(number) for number in _SIGNALS} if handled else {}
+        for number in before:
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+    # What the parts tell one another
+
+    def _on_claimed(self, jobs: Sequence[Job]) -> None:
+        self._running.deliver(jobs)
+        if not jobs:
+            self._end_if_dry()
+
+    def _on_ended(self, outcome: Outcome) -> None:
+        self._completing.add(outcome)
+
+    def _on_room(self) -> None:
+        self._claiming.make_room()
+
+    def _on_written(self, outcomes: Sequence[Outcome]) -> None:
+        locks = locks_of(outcomes)
+        if locks and (
+            self._stopping.is_set() or self.options.queues is not None or not self._running.room()
+        ):
+            self._completing.announce(locks)
+        if locks or any(outcome.status is JobStatus.TODO for outcome in outcomes):
+            self._claiming.wake()
+        if not self.options.wait:
+            self._claiming.wake()
+
+    def _end_if_dry(self) -> None:
+        if (
+            not self.options.wait
+            and self._running.is_empty
+            and self._completing.is_empty
+            and not self._claiming.is_promising
+        ):
+            self._stopping.set()
+
+    def _on_broken(self, error: BaseException) -> None:
+        logger.critical(
+            "a part of the worker broke, which is a bug of taskq: the worker stops",
+            exc_info=error,
+            extra={"action": "worker_broken"},
+        )
+        self._broken = error
+        self._stopping.set()
+
