@@ -54,7 +54,13 @@ barred AS (
             row_number() OVER (PARTITION BY job.queueing_lock ORDER BY ended.job_id) AS place
         FROM ended
         INNER JOIN taskq_jobs AS job ON ended.job_id = job.id
-        WHERE ended.status = 'todo' AND job.queueing_lock IS NOT NULL
+        WHERE
+            ended.status = 'todo' AND job.queueing_lock IS NOT NULL
+            -- A job that has moved on stands in nobody's way.
+            AND job.attempt = ended.attempt
+            AND job.worker_id = @worker_id::bigint
+            AND job.status = 'doing'
+            AND NOT ended.deleted
     ) AS retried
     WHERE
         retried.place > 1
