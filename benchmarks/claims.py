@@ -164,10 +164,8 @@ def main() -> None:
         folder.chmod(0o711)
         (folder / "sqlc").mkdir()
         queries = read_queries(folder / "sqlc")
-        if sys.argv[1:]:
-            server = sys.argv[1]
-        else:
-            server = stack.enter_context(EmbeddedServer(folder / "server")).url
+        given = sys.argv[1:]
+        server = given[0] if given else stack.enter_context(EmbeddedServer(folder / "server")).url
         server = server.replace("+psycopg", "", 1)
         with psycopg.connect(server) as connection:
             print(f"PostgreSQL {connection.info.server_version // 10000}\n")

@@ -151,7 +151,6 @@ class App:
     def task(
         self,
         function: Callable[..., Any] | None = None,
-        /,
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),

@@ -30,7 +30,7 @@ class Arguments(Generic[P]):
         InvalidSignature: A parameter can only be given by position, or its type cannot be stored.
     """
 
-    def __init__(self, function: Callable[..., object], *, task_name: str, skip: int = 0) -> None:
+    def __init__(self, function: Callable[P, object], *, task_name: str, skip: int = 0) -> None:
         self._task_name = task_name
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()

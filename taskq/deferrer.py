@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Generic, ParamSpec, Protocol
+from typing import Any, Generic, ParamSpec, Protocol, cast
 
 from pydantic import JsonValue
 
@@ -64,8 +64,8 @@ class Deferrer(Generic[P]):
     def configure(
         self,
         *,
-        lock: str | None | Unset = UNSET,
-        queueing_lock: str | None | Unset = UNSET,
+        lock: str | Unset | None = UNSET,
+        queueing_lock: str | Unset | None = UNSET,
         task_kwargs: Mapping[str, Any] | None = None,
         schedule_at: datetime | None = None,
         schedule_in: timedelta | Mapping[str, float] | None = None,
@@ -181,8 +181,9 @@ class Deferrer(Generic[P]):
         self, args: tuple[object, ...], kwargs: Mapping[str, Any]
     ) -> Mapping[str, JsonValue]:
         # A task of another program has no signature here: whatever JSON carries.
-        arguments: Arguments[Any] = self.arguments or Arguments(_anything, task_name=self.task_name)
-        return arguments.dump(*args, **kwargs)
+        if self.arguments is None:
+            return Arguments(_anything, task_name=self.task_name).dump(*args, **kwargs)
+        return cast("Arguments[...]", self.arguments).dump(*args, **kwargs)
 
     def _new_job(self, args: Mapping[str, JsonValue]) -> NewJob:
         return new_job(

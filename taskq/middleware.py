@@ -35,4 +35,3 @@ def check_task_middleware(middleware: TaskMiddleware, *, wraps_async: bool, of: 
     if is_async(middleware) != wraps_async:
         wanted, got = ("an async", "a sync") if wraps_async else ("a sync", "an async")
         raise InvalidMiddleware(f"{of} needs {wanted} middleware, and {middleware!r} is {got} one")
-

@@ -102,7 +102,7 @@ class RetryStrategy(BaseRetryStrategy):
         if self.retry_exceptions is not None:
             exceptions = tuple(self.retry_exceptions)
             for exception in exceptions:
-                if not (isinstance(exception, type) and issubclass(exception, BaseException)):
+                if not _is_exception_class(exception):
                     raise InvalidRetryStrategy(
                         f"retry_exceptions takes exception classes, not {shown(exception)}"
                     )
@@ -133,6 +133,10 @@ class RetryStrategy(BaseRetryStrategy):
             # Spreads load; nothing secret depends on it.
             seconds *= random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311
         return min(seconds, _LONGEST)
+
+
+def _is_exception_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 RetryValue = bool | int | BaseRetryStrategy

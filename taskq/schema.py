@@ -118,8 +118,9 @@ def _apply(connection: Connection) -> list[Migration]:
             )
     for migration in missing:
         # Of many statements and with no parameters, which only the driver's own cursor takes.
-        with connection.connection.cursor() as cursor:
-            cursor.execute(migration.sql)
+        cursor = connection.connection.cursor()
+        cursor.execute(migration.sql.decode())
+        cursor.close()
         querier.record_migration(
             version=migration.version, name=migration.name, checksum=migration.checksum
         )

@@ -120,8 +120,8 @@ class Task(Generic[P, R]):
     def configure(
         self,
         *,
-        lock: str | None | Unset = UNSET,
-        queueing_lock: str | None | Unset = UNSET,
+        lock: str | Unset | None = UNSET,
+        queueing_lock: str | Unset | None = UNSET,
         task_kwargs: Mapping[str, Any] | None = None,
         schedule_at: datetime | None = None,
         schedule_in: timedelta | Mapping[str, float] | None = None,

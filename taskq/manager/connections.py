@@ -41,7 +41,9 @@ async def run_async(
         connection = await connection.connection()
     if isinstance(connection, AsyncConnection):
         return await connection.run_sync(operation, *args, **kwargs)
-    raise _unusable(connection, "AsyncConnection or AsyncSession; for a sync one use the sync method")
+    raise _unusable(
+        connection, "AsyncConnection or AsyncSession; for a sync one use the sync method"
+    )
 
 
 def _unusable(connection: object, wanted: str) -> InvalidDatabase:

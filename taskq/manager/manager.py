@@ -63,9 +63,7 @@ class JobManager:
         """The async face of ``get_job``."""
         return await self._run_async(connection, operations.get_job, job_id)
 
-    def get_job_status(
-        self, job_id: int, *, connection: AnyConnection | None = None
-    ) -> JobStatus:
+    def get_job_status(self, job_id: int, *, connection: AnyConnection | None = None) -> JobStatus:
         """Read where a job stands.
 
         Raises:

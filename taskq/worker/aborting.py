@@ -86,5 +86,3 @@ class Aborting(Part):
                     Outcome(job_id=job_id, attempt=claim, status=JobStatus.TODO, uncounted=True)
                 )
         self._strays = strays
-
-

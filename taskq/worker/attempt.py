@@ -171,14 +171,9 @@ class Attempt:
             return self._failed(error, retry=False)
 
     def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
-        decision: RetryDecision | None = None
-        strategy = self._task.retry if self._task is not None else None
-        if retry and strategy is not None:
-            try:
-                decision = strategy.get_retry_decision(exception=error, job=self.job)
-            except Exception as own:
-                own.__context__ = error
-                error = own
+        decision = None
+        if retry:
+            error, decision = self._decision(error)
         if decision is None:
             logger.error(
                 "job %s (%s) failed: %s",
@@ -190,6 +185,16 @@ class Attempt:
             )
             return self._outcome(JobStatus.FAILED, error=error)
         return self._again(error, decision)
+
+    def _decision(self, error: BaseException) -> tuple[BaseException, RetryDecision | None]:
+        if self._task is None or self._task.retry is None:
+            return error, None
+        try:
+            return error, self._task.retry.get_retry_decision(exception=error, job=self.job)
+        except Exception as own:
+            # Somebody's strategy fails: that is what has to be mended first.
+            own.__context__ = error
+            return own, None
 
     def _again(self, error: BaseException, decision: RetryDecision) -> Outcome:
         logger.warning(
@@ -214,21 +219,19 @@ class Attempt:
             case AbortReason.LOST:
                 return None
             case AbortReason.TIMEOUT:
-                assert self._task is not None
+                limit = self._task.timeout if self._task is not None else None
                 return self._failed(
                     JobTimeout(
-                        f"job {self.job.id} ran longer than the {self._task.timeout} s that task "
-                        f"{self._task.name!r} may take"
+                        f"job {self.job.id} ({self.job.task_name}) ran longer than the {limit} s "
+                        "that it may take"
                     ),
                     retry=True,
                 )
             case AbortReason.SHUTDOWN:
                 error = error or JobAborted(f"job {self.job.id} was aborted: its worker stopped")
-                strategy = self._task.retry if self._task is not None else None
-                if strategy is not None:
-                    decision = strategy.get_retry_decision(exception=error, job=self.job)
-                    if decision is not None:
-                        return self._again(error, decision)
+                _, decision = self._decision(error)
+                if decision is not None:
+                    return self._again(error, decision)
         logger.info(
             "job %s (%s) aborted",
             self.job.id,
@@ -298,4 +301,6 @@ def _text(text: str) -> str:
     if len(storable) <= _LONGEST_TEXT:
         return storable
     half = _LONGEST_TEXT // 2
-    return f"{storable[:half]}\n… {len(storable) - 2 * half} characters left out …\n{storable[-half:]}"
+    return (
+        f"{storable[:half]}\n… {len(storable) - 2 * half} characters left out …\n{storable[-half:]}"
+    )

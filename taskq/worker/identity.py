@@ -11,16 +11,16 @@ class Identity:
     Args:
         name: Its name.
         queues: The queues it serves; None: all.
-        id: Its id.
+        worker_id: Its id.
         server_time: The server's clock when it registered, in seconds since 1970.
     """
 
     def __init__(
-        self, name: str, queues: Sequence[str] | None, id: int, server_time: float
+        self, name: str, queues: Sequence[str] | None, worker_id: int, server_time: float
     ) -> None:
         self.name = name
         self.queues = queues
-        self.id = id
+        self.id = worker_id
         self._served = None if queues is None else frozenset(queues)
         self._colleagues: dict[int, frozenset[str] | None] = {}
         self._offset = 0.0
@@ -40,7 +40,9 @@ class Identity:
 
     def see_colleagues(self, colleagues: dict[int, frozenset[str] | None]) -> None:
         """Take in which workers are alive, and what they serve (None: all queues)."""
-        self._colleagues = {id: queues for id, queues in colleagues.items() if id != self.id}
+        self._colleagues = {
+            other: queues for other, queues in colleagues.items() if other != self.id
+        }
 
     @property
     def is_alone(self) -> bool:
@@ -60,8 +62,8 @@ class Identity:
         """
         own = _rank(key, self.id)
         return all(
-            own > _rank(key, id)
-            for id, queues in self._colleagues.items()
+            own > _rank(key, other)
+            for other, queues in self._colleagues.items()
             if queue is None or queues is None or queue in queues
         )
 

@@ -6,6 +6,7 @@ the polls. What notifications say is written in the first migration.
 
 import asyncio
 import logging
+from typing import cast
 
 from psycopg import AsyncConnection
 
@@ -68,8 +69,7 @@ class Listening(Part):
         async with self._link.connected() as connection:
             await connection.run_sync(operations.listen)
             raw = await connection.get_raw_connection()
-            driver = raw.driver_connection
-            assert isinstance(driver, AsyncConnection)
+            driver = cast("AsyncConnection", raw.driver_connection)
             # What was said while nobody heard.
             self._claiming.wake()
             self._aborting.wake()

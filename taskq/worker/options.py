@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
-from taskq.middleware import TaskMiddleware, WorkerMiddleware
+from taskq.middleware import TaskMiddleware
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,6 +24,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.listening import Listening
 from taskq.worker.options import WorkerOptions
+from taskq.worker.part import Part
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
 
@@ -51,7 +52,7 @@ class Worker:
     def __init__(self, app: "App", options: WorkerOptions) -> None:
         self.app = app
         self.options = options
-        self.id: int | None = None
+        self.id = 0  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -79,10 +80,10 @@ class Worker:
                 only a bad moment.
         """
         self._loop = asyncio.get_running_loop()
-        run = self._run
+        run: Callable[[], Coroutine[Any, Any, None]] = self._run
         if self.options.worker_middleware is not None:
-            run = partial(self.options.worker_middleware, run, self)  # type: ignore[assignment]
-        task = asyncio.ensure_future(run())
+            run = partial(self.options.worker_middleware, run, self)
+        task = asyncio.create_task(run())
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
             try:
@@ -176,24 +177,21 @@ class Worker:
                 aborting=aborting,
             )
 
-        parts = [heartbeat, self._completing, aborting, self._scheduling, listening]
+        wakers: list[Part] = [self._scheduling, *([listening] if listening else [])]
         try:
-            for part in parts:
-                if part is not None:
-                    part.start(self._on_broken)
+            for part in (heartbeat, self._completing, aborting, *wakers):
+                part.start(self._on_broken)
             if not options.wait:
                 await self._scheduling.look()
             self._claiming.start(self._on_broken)
             await self._stopping.wait()
             logger.info("worker %s stops", self.id, extra={"action": "worker_stopping"})
-            for part in (listening, self._scheduling):
-                if part is not None:
-                    await part.stop()
+            for part in wakers:
+                await part.stop()
             await self._finish()
         finally:
-            for part in (self._claiming, listening, self._scheduling, aborting, self._completing):
-                if part is not None:
-                    await part.stop()
+            for part in (self._claiming, *wakers, aborting, self._completing):
+                await part.stop()
             self._running.close()
             await heartbeat.stop()
             await self._unregister(heart)
@@ -206,9 +204,8 @@ class Worker:
     # Stopping
 
     async def _finish(self) -> None:
-        ending = asyncio.ensure_future(self._claiming.end())
         self._running.stop()
-        await self._unless_leaving(ending)
+        await self._unless_leaving(self._claiming.end())
         if not await self._unless_leaving(
             self._running.drain(), self.options.shutdown_graceful_timeout
         ):
@@ -228,11 +225,11 @@ class Worker:
                 )
 
     async def _unless_leaving(
-        self, awaited: "asyncio.Future[None] | object", seconds: float | None = None
+        self, awaited: Coroutine[Any, Any, None], seconds: float | None = None
     ) -> bool:
         """Wait for something; False if its time is over first, or the worker is to leave at once."""
-        done = asyncio.ensure_future(awaited)  # type: ignore[arg-type]
-        leaving = asyncio.ensure_future(self._leaving.wait())
+        done = asyncio.create_task(awaited)
+        leaving = asyncio.create_task(self._leaving.wait())
         await asyncio.wait([done, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if not done.done():
@@ -241,7 +238,6 @@ class Worker:
         return True
 
     async def _unregister(self, heart: Link) -> None:
-        assert self.id is not None
         try:
             async with asyncio.timeout(_LAST_WORDS):
                 await heart.run(operations.unregister_worker, self.id)
@@ -316,4 +312,3 @@ class Worker:
         )
         self._broken = error
         self._stopping.set()
-

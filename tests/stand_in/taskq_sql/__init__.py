@@ -36,7 +36,7 @@ def understand(folder: Path) -> Path:
     (folder / "sql").symlink_to(ROOT / "sql")
     shutil.copy(ROOT / "sqlc.yaml", folder)
     beside = Path(sys.executable).parent / "sqlc"
-    subprocess.run([beside if beside.exists() else "sqlc", "generate"], cwd=folder, check=True)  # noqa: S603
+    subprocess.run([beside if beside.exists() else "sqlc", "generate"], cwd=folder, check=True)
     return folder / ".sqlc" / "queries.json"
 
 

@@ -50,7 +50,9 @@ def _method(query: dict[str, Any]) -> Callable[[Connection, dict[str, Any]], Any
     # SQLAlchemy takes :name for a parameter, sqlc writes $1.
     escaped = query["text"].replace(":", "\\:")
     statement = text(re.sub(r"\$(\d+)", r":p\1", escaped))
-    names = {parameter["column"]["name"]: f"p{parameter['number']}" for parameter in query["params"]}
+    names = {
+        parameter["column"]["name"]: f"p{parameter['number']}" for parameter in query["params"]
+    }
     columns = [(column["name"], column["not_null"]) for column in query["columns"]]
 
     def execute(connection: Connection, values: dict[str, Any]) -> Any:
