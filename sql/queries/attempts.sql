@@ -231,7 +231,7 @@ judged AS (
         CASE
             WHEN lost.crashes >= @max_crashes::integer
                 THEN format(
-                    'its worker died while the job ran, for the %sth time: it is not tried again',
+                    'its worker died while the job ran, crash number %s: it is not tried again',
                     lost.crashes
                 )
             WHEN
@@ -241,7 +241,10 @@ judged AS (
                 )
                 OR (
                     lost.queueing_lock IS NOT NULL
-                    AND row_number() OVER (PARTITION BY lost.queueing_lock ORDER BY lost.id) > 1
+                    AND row_number() OVER (
+                        PARTITION BY lost.queueing_lock, lost.crashes >= @max_crashes::integer
+                        ORDER BY lost.id
+                    ) > 1
                 )
                 THEN
                     'its worker died while the job ran; not queued again: another job with the '

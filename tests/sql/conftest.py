@@ -12,6 +12,11 @@ import pytest
 from tests.sql.sqlc import MIGRATIONS, Query, Row, read_queries
 
 Run = Callable[..., list[Row]]
+Ids = Callable[..., list[int]]
+JobOf = Callable[[int], Row]
+HeldLocks = Callable[[], list[tuple[Any, ...]]]
+Notified = Callable[[], list[str]]
+Connect = Callable[[], psycopg.Connection]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +26,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Query]:
 
 
 @pytest.fixture
-def connect(database_url: str) -> Iterator[Callable[[], psycopg.Connection]]:
+def connect(database_url: str) -> Iterator[Connect]:
     """Opens further autocommit connections to the test's database, closed at its end."""
     with ExitStack() as opened:
 
@@ -47,14 +52,14 @@ def migrate() -> Callable[[psycopg.Connection], None]:
 def run(connection: psycopg.Connection, queries: dict[str, Query]) -> Run:
     """Runs a query by its name on the test's connection."""
 
-    def run_query(name: str, **values: Any) -> list[Row]:
+    def run_query(name: str, /, **values: Any) -> list[Row]:
         return queries[name].run(connection, **values)
 
     return run_query
 
 
 @pytest.fixture
-def defer(run: Run) -> Callable[..., list[int]]:
+def defer(run: Run) -> Ids:
     """Defers jobs, each a mapping with what differs from a plain one; returns their ids."""
 
     def defer_jobs(*jobs: dict[str, Any]) -> list[int]:
@@ -65,7 +70,7 @@ def defer(run: Run) -> Callable[..., list[int]]:
 
 
 @pytest.fixture
-def claim(run: Run) -> Callable[..., list[int]]:
+def claim(run: Run) -> Ids:
     """Claims jobs for worker 1, of any queue, unless told otherwise; returns their ids."""
 
     def claim_jobs(
@@ -78,7 +83,7 @@ def claim(run: Run) -> Callable[..., list[int]]:
 
 
 @pytest.fixture
-def finish(run: Run) -> Callable[..., list[int]]:
+def finish(run: Run) -> Ids:
     """Ends the first attempt of jobs of worker 1 as succeeded, unless told otherwise.
 
     The lock that a job holds is the one in its row, as the worker has it from its claim.
@@ -98,7 +103,7 @@ def finish(run: Run) -> Callable[..., list[int]]:
 
 
 @pytest.fixture
-def job_of(run: Run) -> Callable[[int], Row]:
+def job_of(run: Run) -> JobOf:
     """A job by its id."""
 
     def get_job(id_: int) -> Row:
@@ -109,7 +114,7 @@ def job_of(run: Run) -> Callable[[int], Row]:
 
 
 @pytest.fixture
-def held_locks(connection: psycopg.Connection) -> Callable[[], list[tuple[Any, ...]]]:
+def held_locks(connection: psycopg.Connection) -> HeldLocks:
     """The locks that are held, each with the job that holds it."""
 
     def list_locks() -> list[tuple[Any, ...]]:
@@ -119,9 +124,7 @@ def held_locks(connection: psycopg.Connection) -> Callable[[], list[tuple[Any, .
 
 
 @pytest.fixture
-def notified(
-    connection: psycopg.Connection, connect: Callable[[], psycopg.Connection]
-) -> Callable[[], list[str]]:
+def notified(connection: psycopg.Connection, connect: Connect) -> Notified:
     """What workers were notified of since the last call, sorted, without transaction numbers."""
     listener = connect()
     listener.execute("SELECT taskq_listen()")

@@ -2,17 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 
-from tests.sql.conftest import Run
+from tests.sql.conftest import Connect, Ids, Run
 from tests.sql.sqlc import Query
-
-Ids = Callable[..., list[int]]
-Connect = Callable[[], psycopg.Connection]
 
 FAR = "2100-01-01T00:00:00Z"
 PAST = "2001-01-01T00:00:00Z"

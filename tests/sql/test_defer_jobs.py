@@ -7,9 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import Run, until_mark
-
-Defer = Callable[..., list[int]]
+from tests.sql.conftest import Connect, Ids, Notified, Run, until_mark
 
 
 def jobs_in_table(connection: psycopg.Connection) -> int:
@@ -18,13 +16,13 @@ def jobs_in_table(connection: psycopg.Connection) -> int:
     return int(row[0])
 
 
-def test_ids_follow_the_order_of_the_array(run: Run, defer: Defer) -> None:
+def test_ids_follow_the_order_of_the_array(run: Run, defer: Ids) -> None:
     ids = defer(*({"args": {"n": n}} for n in range(1000)))
     assert ids == sorted(ids)
     assert [run("GetJob", id=id_)[0]["args"]["n"] for id_ in ids[::333]] == [0, 333, 666, 999]
 
 
-def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Defer) -> None:
+def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> None:
     given = {
         "task_name": "shop.mail",
         "args": {"to": "ada@example.org"},
@@ -40,7 +38,7 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Defer) ->
     assert (job["status"], job["attempt"], job["worker_id"]) == ("todo", 0, None)
 
 
-def test_a_plain_job_gets_the_defaults(run: Run, defer: Defer) -> None:
+def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
     [id_] = defer({})
     [job] = run("GetJob", id=id_)
     assert (job["queue_name"], job["priority"], job["args"]) == ("default", 0, {})
@@ -78,7 +76,7 @@ def test_a_faulty_job_is_refused_with_its_whole_batch(
 
 
 def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
-    connection: psycopg.Connection, defer: Defer, claim: Callable[..., list[int]]
+    connection: psycopg.Connection, defer: Ids, claim: Ids
 ) -> None:
     [first] = defer({"queueing_lock": "report"})
     with pytest.raises(psycopg.errors.UniqueViolation) as refused:
@@ -91,7 +89,7 @@ def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
 
 
 def test_each_queue_is_notified_once_and_only_at_commit(
-    connection: psycopg.Connection, defer: Defer, notified: Callable[[], list[str]]
+    connection: psycopg.Connection, defer: Ids, notified: Notified
 ) -> None:
     with connection.transaction(force_rollback=True):
         defer({"queue_name": "never"})
@@ -102,7 +100,7 @@ def test_each_queue_is_notified_once_and_only_at_commit(
 
 
 def test_jobs_for_later_are_notified_apart_with_the_earliest_time_of_their_queue(
-    defer: Defer, notified: Callable[[], list[str]]
+    defer: Ids, notified: Notified
 ) -> None:
     defer(
         {"queue_name": "mail", "scheduled_at": "2100-01-01T00:00:02Z"},
@@ -118,7 +116,7 @@ def test_jobs_for_later_are_notified_apart_with_the_earliest_time_of_their_queue
 
 
 def test_a_notification_carries_the_number_of_its_transaction(
-    connection: psycopg.Connection, connect: Callable[[], psycopg.Connection], defer: Defer
+    connection: psycopg.Connection, connect: Connect, defer: Ids
 ) -> None:
     listener = connect()
     listener.execute("SELECT taskq_listen()")

@@ -1,19 +1,12 @@
 """FinishJobs: what a worker may write about an attempt, and what it may not any more."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.sql.conftest import Run
-from tests.sql.sqlc import Row
-
-Ids = Callable[..., list[int]]
-JobOf = Callable[[int], Row]
-Notified = Callable[[], list[str]]
-HeldLocks = Callable[[], list[tuple[Any, ...]]]
+from tests.sql.conftest import HeldLocks, Ids, JobOf, Notified, Run
 
 ERROR = {"error_type": "E", "error_message": "no", "error_traceback": "…"}
 

@@ -1,12 +1,8 @@
 """PromoteJobs: jobs for later become due when their time has come."""
 
-from collections.abc import Callable
-
 import psycopg
 
-from tests.sql.conftest import Run
-
-Ids = Callable[..., list[int]]
+from tests.sql.conftest import Ids, Notified, Run
 
 FAR = "2100-01-01T00:00:00Z"
 PAST = "2001-01-01T00:00:00Z"
@@ -17,7 +13,7 @@ def test_a_job_is_promoted_when_its_time_has_come(
     connection: psycopg.Connection,
     defer: Ids,
     claim: Ids,
-    notified: Callable[[], list[str]],
+    notified: Notified,
 ) -> None:
     early, late, tomorrow = defer(
         {"scheduled_at": PAST, "queue_name": "mail"},

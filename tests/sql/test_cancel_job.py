@@ -1,0 +1,109 @@
+"""CancelJob: a job that waits ends at once, one that runs is asked to."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.sql.conftest import Ids, JobOf, Notified, Run
+
+CANCEL = {"abort": False, "delete_job": False}
+
+
+def test_a_job_that_waits_is_cancelled(
+    run: Run, defer: Ids, claim: Ids, job_of: JobOf, notified: Notified
+) -> None:
+    [id_] = defer({"lock": "a", "queueing_lock": "q"})
+    notified()
+    assert run("CancelJob", id=id_, **CANCEL)[0]["done"]
+    assert job_of(id_)["status"] == "cancelled"
+    assert job_of(id_)["finished_at"] >= job_of(id_)["deferred_at"]
+    assert notified() == [], "nobody waits behind it"
+    assert claim() == []
+    assert len(defer({"queueing_lock": "q"})) == 1
+
+
+def test_a_job_that_waits_is_deleted_if_so_wished(run: Run, defer: Ids) -> None:
+    id_, other = defer({}, {"scheduled_at": "2100-01-01T00:00:00Z"})
+    assert run("CancelJob", id=id_, abort=False, delete_job=True)[0]["done"]
+    assert run("GetJob", id=id_) == []
+    assert len(run("GetJob", id=other)) == 1
+
+
+@pytest.mark.parametrize("delete_job", [False, True])
+def test_a_job_that_runs_is_left_alone_unless_it_is_to_be_aborted(
+    run: Run, defer: Ids, claim: Ids, job_of: JobOf, notified: Notified, delete_job: bool
+) -> None:
+    [id_] = defer({})
+    claim(worker_id=42)
+    claimed = job_of(id_)
+    notified()
+
+    [answer] = run("CancelJob", id=id_, abort=False, delete_job=delete_job)
+    assert (answer["done"], answer["status"]) == (False, "doing")
+    assert job_of(id_) == claimed
+    assert notified() == []
+
+    [answer] = run("CancelJob", id=id_, abort=True, delete_job=delete_job)
+    assert (answer["done"], answer["status"]) == (True, "doing")
+    assert job_of(id_) == claimed | {"abort_requested": True}
+    assert notified() == ["abort 42"]
+    [doing] = run("ListDoingJobs", worker_id=42)
+    assert doing == {"id": id_, "attempt": 1, "abort_requested": True}
+    assert run("ListDoingJobs", worker_id=1) == []
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled", "aborted"])
+def test_a_job_that_is_over_stays_as_it_ended(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    finish: Ids,
+    job_of: JobOf,
+    notified: Notified,
+    status: str,
+) -> None:
+    [id_] = defer({})
+    claim()
+    finish(id_, status=status)
+    over = job_of(id_)
+    notified()
+    [answer] = run("CancelJob", id=id_, abort=True, delete_job=True)
+    assert (answer["done"], answer["status"]) == (False, status)
+    assert job_of(id_) == over
+    assert notified() == []
+
+
+def test_an_unknown_job_has_no_answer(run: Run) -> None:
+    assert run("CancelJob", id=1, abort=True, delete_job=True) == []
+
+
+@pytest.mark.parametrize("delete_job", [False, True])
+@pytest.mark.parametrize("head", [{}, {"scheduled_at": "2100-01-01T00:00:00Z"}])
+def test_whoever_waited_behind_a_cancelled_job_is_announced(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    notified: Notified,
+    head: dict[str, Any],
+    delete_job: bool,
+) -> None:
+    first, _, next_ = defer(
+        {"lock": "a", "priority": 9, **head},
+        {"lock": "a", "queue_name": "third"},
+        {"lock": "a", "queue_name": "second", "priority": 1},
+    )
+    notified()
+    [answer] = run("CancelJob", id=first, abort=False, delete_job=delete_job)
+    assert (answer["done"], answer["followers"]) == (True, 1)
+    assert notified() == ["ready second"]
+    assert claim() == [next_]
+
+
+def test_a_follower_that_is_for_later_is_not_announced(
+    run: Run, defer: Ids, notified: Notified, connection: psycopg.Connection
+) -> None:
+    first, _ = defer({"lock": "a"}, {"lock": "a", "scheduled_at": "2100-01-01T00:00:00Z"})
+    notified()
+    assert run("CancelJob", id=first, **CANCEL)[0]["followers"] == 0
+    assert notified() == []

@@ -1,0 +1,320 @@
+"""RescueJobs: what becomes of the jobs of a worker that died."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.sql.conftest import Connect, HeldLocks, Ids, JobOf, Notified, Run
+from tests.sql.sqlc import Query, Row
+
+STALLED_AFTER = 60.0
+BOUNDS = {"stalled_after": STALLED_AFTER, "max_crashes": 3}
+
+Rescue = Callable[[], list[int]]
+Register = Callable[[], int]
+Stall = Callable[[int], None]
+
+
+@pytest.fixture
+def rescue(run: Run) -> Rescue:
+    """Rescues jobs; returns their ids, sorted."""
+
+    def rescue_jobs() -> list[int]:
+        return sorted(row["id"] for row in run("RescueJobs", **BOUNDS))
+
+    return rescue_jobs
+
+
+@pytest.fixture
+def register(run: Run) -> Register:
+    """Registers a worker that is alive; returns its id."""
+
+    def register_worker() -> int:
+        [row] = run("RegisterWorker", name="w", queue_names=None)
+        return int(row["id"])
+
+    return register_worker
+
+
+@pytest.fixture
+def stall(connection: psycopg.Connection) -> Stall:
+    """Lets the last heartbeat of a worker be too old."""
+
+    def stall_worker(id_: int) -> None:
+        connection.execute(
+            "UPDATE taskq_workers SET last_heartbeat = now() - interval '61 s' WHERE id = %s", [id_]
+        )
+
+    return stall_worker
+
+
+def test_the_jobs_of_a_dead_worker_wait_again(
+    run: Run,
+    connection: psycopg.Connection,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    held_locks: HeldLocks,
+    notified: Notified,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead = register()
+    plain, locked, _ = defer(
+        {}, {"lock": "a", "queue_name": "mail"}, {"scheduled_at": "2100-01-01"}
+    )
+    claim(worker_id=dead)
+    before = job_of(locked)
+    stall(dead)
+    notified()
+
+    assert rescue() == [plain, locked]
+    assert job_of(locked) == before | {"status": "todo", "crashes": 1}
+    assert before["due"]
+    assert held_locks() == []
+    assert notified() == ["ready default", "ready mail"]
+    [attempt] = run("ListFailedAttempts", job_id=plain)
+    assert (attempt["attempt"], attempt["worker_id"]) == (1, dead)
+    assert attempt["error_type"] == "taskq.exceptions.WorkerDied"
+    assert connection.execute("SELECT FROM taskq_workers").fetchall() == []
+
+    assert rescue() == []
+    assert claim(worker_id=register()) == [plain, locked]
+    assert job_of(locked)["attempt"] == 2
+
+
+def test_a_job_that_took_down_its_worker_too_often_ends_as_failed(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    held_locks: HeldLocks,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    [id_] = defer({"lock": "a"})
+    ends = []
+    for _ in range(3):
+        worker = register()
+        assert claim(worker_id=worker) == [id_]
+        stall(worker)
+        assert rescue() == [id_]
+        ends.append((job_of(id_)["status"], job_of(id_)["crashes"]))
+    assert ends == [("todo", 1), ("todo", 2), ("failed", 3)]
+    assert job_of(id_)["finished_at"] >= job_of(id_)["started_at"]
+    assert held_locks() == []
+    messages = [row["error_message"] for row in run("ListFailedAttempts", job_id=id_)]
+    assert messages == [
+        "its worker died while the job ran",
+        "its worker died while the job ran",
+        "its worker died while the job ran, crash number 3: it is not tried again",
+    ]
+
+
+def test_the_jobs_of_a_live_worker_are_not_touched(
+    run: Run,
+    connection: psycopg.Connection,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    alive, dead = register(), register()
+    [id_] = defer({})
+    claim(worker_id=alive)
+    # A long job is no sign of death.
+    connection.execute("UPDATE taskq_jobs SET started_at = now() - interval '1 day'")
+    before = job_of(id_)
+    stall(dead)
+    assert rescue() == []
+    assert job_of(id_) == before
+    workers = run("ListColleagues", stalled_after=STALLED_AFTER)
+    assert [worker["id"] for worker in workers] == [alive]
+
+
+def test_the_jobs_of_a_worker_without_a_row_wait_as_long_as_a_heartbeat_may(
+    run: Run,
+    connection: psycopg.Connection,
+    defer: Ids,
+    claim: Ids,
+    rescue: Rescue,
+    register: Register,
+) -> None:
+    gone = register()
+    old, young = defer({}, {})
+    claim(worker_id=gone)
+    run("UnregisterWorker", id=gone)
+    connection.execute(
+        "UPDATE taskq_jobs SET started_at = now() - make_interval(secs => 61) WHERE id = %s", [old]
+    )
+    assert rescue() == [old]
+    connection.execute("UPDATE taskq_jobs SET started_at = now() - make_interval(secs => 61)")
+    assert rescue() == [young]
+
+
+def test_a_rescued_job_that_meets_its_own_queueing_lock_ends_as_failed(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead = register()
+    [barred] = defer({"queueing_lock": "q"})
+    claim(worker_id=dead)
+    [waiting] = defer({"queueing_lock": "q"})
+    stall(dead)
+    assert rescue() == [barred]
+    assert (job_of(barred)["status"], job_of(waiting)["status"]) == ("failed", "todo")
+    [attempt] = run("ListFailedAttempts", job_id=barred)
+    assert attempt["error_message"] == (
+        "its worker died while the job ran; not queued again: "
+        "another job with the queueing lock 'q' waits already"
+    )
+
+
+def two_of_one_queueing_lock(defer: Ids, claim: Ids, *, worker_id: int) -> list[int]:
+    """Two jobs that run side by side, as the first had stopped waiting when the second came."""
+    ids = []
+    for _ in range(2):
+        ids += defer({"queueing_lock": "q"})
+        claim(worker_id=worker_id)
+    return ids
+
+
+def test_of_two_rescued_jobs_with_one_queueing_lock_one_waits(
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead = register()
+    first, second = two_of_one_queueing_lock(defer, claim, worker_id=dead)
+    stall(dead)
+    assert rescue() == [first, second]
+    assert (job_of(first)["status"], job_of(second)["status"]) == ("todo", "failed")
+
+
+def test_a_rescued_job_is_not_barred_by_one_that_is_not_tried_again(
+    connection: psycopg.Connection,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead = register()
+    poison, other = two_of_one_queueing_lock(defer, claim, worker_id=dead)
+    connection.execute("UPDATE taskq_jobs SET crashes = 2 WHERE id = %s", [poison])
+    stall(dead)
+    assert rescue() == [poison, other]
+    assert (job_of(poison)["status"], job_of(other)["status"]) == ("failed", "todo")
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_of_two_rescuers_at_once_one_does_the_work(
+    run: Run,
+    connect: Connect,
+    connection: psycopg.Connection,
+    queries: dict[str, Query],
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    register: Register,
+    stall: Stall,
+    has_row: bool,
+) -> None:
+    dead = register()
+    [id_] = defer({"lock": "a"})
+    claim(worker_id=dead)
+    if has_row:
+        stall(dead)
+    else:
+        run("UnregisterWorker", id=dead)
+        connection.execute("UPDATE taskq_jobs SET started_at = now() - interval '61 s'")
+
+    first, second, observer = connect(), connect(), connect()
+    rescue = queries["RescueJobs"]
+    with ThreadPoolExecutor() as pool:
+        with first.transaction():
+            assert [row["id"] for row in rescue.run(first, **BOUNDS)] == [id_]
+            late = pool.submit(rescue.run, second, **BOUNDS)
+            blocked_by: tuple[Any, ...] | None = None
+            # It waits for the worker's row, if there is one, and passes over the job's.
+            while has_row and blocked_by != ([first.info.backend_pid],):
+                assert not late.done(), late.result()
+                blocked_by = observer.execute(
+                    "SELECT pg_blocking_pids(%s)", [second.info.backend_pid]
+                ).fetchone()
+            if not has_row:
+                assert late.result(timeout=10) == []
+        assert late.result(timeout=10) == []
+    assert (job_of(id_)["status"], job_of(id_)["crashes"]) == ("todo", 1)
+    assert len(run("ListFailedAttempts", job_id=id_)) == 1
+
+
+def test_a_worker_that_was_thought_dead_cannot_end_what_was_rescued(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    finish: Ids,
+    job_of: JobOf,
+    held_locks: HeldLocks,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead, alive = register(), register()
+    [id_] = defer({"lock": "a"})
+    claim(worker_id=dead)
+    stall(dead)
+    rescue()
+    assert run("ListDoingJobs", worker_id=dead) == []
+    assert finish(id_, worker_id=dead) == []
+    assert job_of(id_)["status"] == "todo"
+
+    claim(worker_id=alive)
+    assert finish(id_, worker_id=dead) == []
+    assert finish(id_, worker_id=dead, attempt=2) == []
+    assert (job_of(id_)["status"], held_locks()) == ("doing", [("a", id_)])
+    assert finish(id_, worker_id=alive, attempt=2) == [id_]
+
+
+def test_a_worker_that_was_taken_for_dead_gets_its_row_and_its_id_back(
+    run: Run, connection: psycopg.Connection, rescue: Rescue, register: Register, stall: Stall
+) -> None:
+    def beat() -> Row:
+        [row] = run("BeatWorker", id=worker, name="w", queue_names=["mail"])
+        return row
+
+    def colleagues() -> list[Row]:
+        return run("ListColleagues", stalled_after=STALLED_AFTER)
+
+    worker = register()
+    stall(worker)
+    assert colleagues() == []
+    assert beat()["registered"]
+    assert [row["id"] for row in colleagues()] == [worker]
+
+    stall(worker)
+    rescue()
+    assert colleagues() == []
+    assert not beat()["registered"]
+    assert colleagues() == [{"id": worker, "queue_names": ["mail"]}]
+    assert register() > worker, "the id is not given away again"
+
+    clock = connection.execute("SELECT extract(EPOCH FROM clock_timestamp())").fetchone()
+    assert clock
+    assert 0 <= float(clock[0]) - beat()["server_time"] + 60 < 61
