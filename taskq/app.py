@@ -209,7 +209,7 @@ class App:
 
     def configure_task(
         self, name: str, *, allow_unknown: bool = True, **options: Any
-    ) -> Deferrer[...]:
+    ) -> Deferrer[..., Any]:
         """Make a deferrer for a task by its name, such as one of another program.
 
         Args:
@@ -227,14 +227,8 @@ class App:
             return self.tasks[name].configure(**options)
         if not allow_unknown:
             raise self.not_found(name)
-        unknown: Deferrer[...] = Deferrer(
-            task_name=name,
-            arguments=None,
-            door=lambda: self.job_manager,
-            queue="default",
-            priority=0,
-            lock=None,
-            queueing_lock=None,
+        unknown: Deferrer[..., int] = Deferrer(
+            task_name=name, arguments=None, door=lambda: self.job_manager
         )
         return unknown.configure(**options)
 

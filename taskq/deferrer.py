@@ -3,8 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from typing import Any, Generic, ParamSpec, Protocol, cast
+from difflib import get_close_matches
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from pydantic import JsonValue
 
@@ -14,17 +25,35 @@ from taskq.exceptions import InvalidArguments, InvalidJob
 from taskq.job import NewJob, new_job
 from taskq.manager import JobManager
 from taskq.manager.connections import AnyConnection
+from taskq.manager.operations import OnConflict
 
 P = ParamSpec("P")
+Id = TypeVar("Id", bound=int | None)
 
 
-class Unset(Enum):
-    """Says that an option was not given, where None is a value."""
+class JobOptions(TypedDict, total=False):
+    """What ``configure`` takes; what is left out stays as it is.
 
-    UNSET = "unset"
+    Attributes:
+        lock: Jobs with the same lock run one at a time, in order; None unsets the task's.
+        queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
+        task_kwargs: Arguments that every job gets, unless it is given others.
+        schedule_at: When the job may start, with a time zone.
+        schedule_in: In how long, from the moment it is deferred: a ``timedelta`` or its keywords.
+        queue: The queue.
+        priority: The priority, higher first.
+        connection: In whose transaction jobs are deferred: a SQLAlchemy ``Connection`` or ``Session``
+            or a ``psycopg.Connection``, or for the async methods their async twins.
+    """
 
-
-UNSET = Unset.UNSET
+    lock: str | None
+    queueing_lock: str | None
+    task_kwargs: Mapping[str, Any]
+    schedule_at: datetime | None
+    schedule_in: timedelta | Mapping[str, float] | None
+    queue: str
+    priority: int
+    connection: AnyConnection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +72,51 @@ class Door(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deferrer(Generic[P]):
+class Deferrer(Generic[P, Id]):
     """Defers jobs of one task with certain options; ``Task.configure`` makes it.
 
-    It may be kept and used any number of times.
+    It may be kept and used any number of times. ``Id`` is what becomes of a job: its id, or its id or
+    None where jobs may be skipped.
     """
 
     task_name: str
     arguments: Arguments[P] | None
     door: Door
-    queue: str
-    priority: int
-    lock: str | None
-    queueing_lock: str | None
+    queue: str = "default"
+    priority: int = 0
+    lock: str | None = None
+    queueing_lock: str | None = None
     task_kwargs: Mapping[str, Any] = field(default_factory=dict)
     schedule_at: datetime | None = None
     schedule_in: timedelta | None = None
     connection: AnyConnection | None = None
+    on_conflict: OnConflict = "raise"
 
+    @overload
     def configure(
-        self,
-        *,
-        lock: str | Unset | None = UNSET,
-        queueing_lock: str | Unset | None = UNSET,
-        task_kwargs: Mapping[str, Any] | None = None,
-        schedule_at: datetime | None = None,
-        schedule_in: timedelta | Mapping[str, float] | None = None,
-        queue: str | Unset = UNSET,
-        priority: int | Unset = UNSET,
-        connection: AnyConnection | None = None,
-    ) -> "Deferrer[P]":
-        """Make a deferrer whose jobs differ from this one's; see ``Task.configure``."""
+        self, *, on_conflict: Literal["skip"], **options: Unpack[JobOptions]
+    ) -> "Deferrer[P, int | None]": ...
+    @overload
+    def configure(
+        self, *, on_conflict: Literal["raise"], **options: Unpack[JobOptions]
+    ) -> "Deferrer[P, int]": ...
+    @overload
+    def configure(self, **options: Unpack[JobOptions]) -> "Deferrer[P, Id]": ...
+    def configure(
+        self, *, on_conflict: OnConflict | None = None, **options: Unpack[JobOptions]
+    ) -> Any:
+        """Make a deferrer whose jobs differ from this one's.
+
+        Args:
+            on_conflict: What to do with a job whose queueing lock a job that waits already has:
+                "raise" ``AlreadyEnqueued``, or "skip" it and answer None in its place.
+            **options: See ``JobOptions``.
+
+        Raises:
+            InvalidJob: An option no job can have; the message says which.
+        """
+        self._refuse_unknown(options)
+        schedule_at, schedule_in = options.get("schedule_at"), options.get("schedule_in")
         if schedule_at is not None and schedule_in is not None:
             raise InvalidJob(
                 f"task {self.task_name!r} got schedule_at={schedule_at} and "
@@ -84,27 +127,18 @@ class Deferrer(Generic[P]):
                 f"task {self.task_name!r} got schedule_at={schedule_at}, which has no time zone: "
                 "say which, as in datetime.now(UTC) + timedelta(hours=1)"
             )
-        changed: dict[str, Any] = {
-            name: value
-            for name, value in {
-                "lock": lock,
-                "queueing_lock": queueing_lock,
-                "queue": queue,
-                "priority": priority,
-            }.items()
-            if value is not UNSET
-        }
-        if schedule_at is not None or schedule_in is not None:
+        changed: dict[str, Any] = {**options}
+        if "schedule_at" in options or "schedule_in" in options:
             changed |= {"schedule_at": schedule_at, "schedule_in": self._delta(schedule_in)}
-        if task_kwargs is not None:
-            changed["task_kwargs"] = {**self.task_kwargs, **task_kwargs}
-        if connection is not None:
-            changed["connection"] = connection
+        if "task_kwargs" in options:
+            changed["task_kwargs"] = {**self.task_kwargs, **options["task_kwargs"]}
+        if on_conflict is not None:
+            changed["on_conflict"] = on_conflict
         configured = replace(self, **changed)
         configured._new_job({})  # refuses now what no job can have
         return configured
 
-    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> Id:
         """Defer a job.
 
         Args:
@@ -112,7 +146,7 @@ class Deferrer(Generic[P]):
             **kwargs: The task's arguments.
 
         Returns:
-            The job's id.
+            The job's id; None if it was skipped.
 
         Raises:
             InvalidArguments: They do not fit the task, or JSON cannot carry them.
@@ -120,18 +154,18 @@ class Deferrer(Generic[P]):
         """
         return self._defer([self._prepared(args, kwargs)])[0]
 
-    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> Id:
         """The async face of ``defer``."""
         return (await self._defer_async([self._prepared(args, kwargs)]))[0]
 
-    def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+    def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
         """Defer one job per call, all or none, in one statement.
 
         Args:
             *calls: The arguments of each: ``task.args(…)``, which a type checker sees, or a mapping.
 
         Returns:
-            The jobs' ids, in the same order.
+            The jobs' ids, in the same order, with None for a job that was skipped.
 
         Raises:
             InvalidArguments: Those of a call do not fit the task; the message has its index.
@@ -140,16 +174,20 @@ class Deferrer(Generic[P]):
         prepared = self._batch(calls)
         return self._defer(prepared) if prepared else []
 
-    async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
+    async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
         """The async face of ``batch_defer``."""
         prepared = self._batch(calls)
         return await self._defer_async(prepared) if prepared else []
 
-    def _defer(self, jobs: Sequence[NewJob]) -> list[int]:
-        return self.door().defer_jobs(jobs, connection=self.connection)
+    def _defer(self, jobs: Sequence[NewJob]) -> list[Id]:
+        ids = self.door().defer_jobs(jobs, on_conflict=self.on_conflict, connection=self.connection)
+        return cast("list[Id]", ids)
 
-    async def _defer_async(self, jobs: Sequence[NewJob]) -> list[int]:
-        return await self.door().defer_jobs_async(jobs, connection=self.connection)
+    async def _defer_async(self, jobs: Sequence[NewJob]) -> list[Id]:
+        ids = await self.door().defer_jobs_async(
+            jobs, on_conflict=self.on_conflict, connection=self.connection
+        )
+        return cast("list[Id]", ids)
 
     def _batch(self, calls: Sequence[Mapping[str, Any] | TaskArgs[P]]) -> list[NewJob]:
         prepared = []
@@ -206,6 +244,15 @@ class Deferrer(Generic[P]):
                 f"task {self.task_name!r} got schedule_in={self.schedule_in}, which is later than "
                 "a date can be"
             ) from None
+
+    def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
+        for name in options.keys() - JobOptions.__annotations__.keys():
+            close = get_close_matches(name, JobOptions.__annotations__, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise InvalidJob(
+                f"task {self.task_name!r} cannot be configured with {name!r}: {hint}it takes "
+                f"{', '.join(JobOptions.__annotations__)} and on_conflict"
+            )
 
     def _delta(self, schedule_in: timedelta | Mapping[str, float] | None) -> timedelta | None:
         if schedule_in is None or isinstance(schedule_in, timedelta):

@@ -1,18 +1,17 @@
 """A task: a function that another process executes at a later time."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime, timedelta
 from functools import update_wrapper
 from inspect import iscoroutinefunction
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from taskq.arguments import Arguments
 from taskq.codec import shown
-from taskq.deferrer import UNSET, Deferrer, TaskArgs, Unset
+from taskq.deferrer import Deferrer, JobOptions, TaskArgs
 from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
 from taskq.job import Job
 from taskq.manager import JobManager
-from taskq.manager.connections import AnyConnection
+from taskq.manager.operations import OnConflict
 from taskq.middleware import TaskMiddleware, check_task_middleware
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
@@ -117,43 +116,26 @@ class Task(Generic[P, R]):
         """The async face of ``batch_defer``."""
         return await self._deferrer().batch_defer_async(*calls)
 
+    @overload
     def configure(
-        self,
-        *,
-        lock: str | Unset | None = UNSET,
-        queueing_lock: str | Unset | None = UNSET,
-        task_kwargs: Mapping[str, Any] | None = None,
-        schedule_at: datetime | None = None,
-        schedule_in: timedelta | Mapping[str, float] | None = None,
-        queue: str | Unset = UNSET,
-        priority: int | Unset = UNSET,
-        connection: AnyConnection | None = None,
-    ) -> Deferrer[P]:
+        self, *, on_conflict: Literal["skip"], **options: Unpack[JobOptions]
+    ) -> Deferrer[P, int | None]: ...
+    @overload
+    def configure(
+        self, *, on_conflict: Literal["raise"] = "raise", **options: Unpack[JobOptions]
+    ) -> Deferrer[P, int]: ...
+    def configure(self, *, on_conflict: OnConflict = "raise", **options: Unpack[JobOptions]) -> Any:
         """Make a deferrer for jobs that differ from the task's defaults.
 
         Args:
-            lock: Jobs with the same lock run one at a time; None unsets the task's.
-            queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
-            task_kwargs: Arguments that every job gets, unless it is given others.
-            schedule_at: When the job may start, with a time zone.
-            schedule_in: In how long, from the moment it is deferred: a ``timedelta`` or its keywords.
-            queue: The queue.
-            priority: The priority, higher first.
-            connection: A SQLAlchemy connection or session, in whose transaction jobs are deferred.
+            on_conflict: What to do with a job whose queueing lock a job that waits already has:
+                "raise" ``AlreadyEnqueued``, or "skip" it and answer None in its place.
+            **options: See ``JobOptions``.
 
         Raises:
-            InvalidJob: An option no job can have: the message says which.
+            InvalidJob: An option no job can have; the message says which.
         """
-        return self._deferrer().configure(
-            lock=lock,
-            queueing_lock=queueing_lock,
-            task_kwargs=task_kwargs,
-            schedule_at=schedule_at,
-            schedule_in=schedule_in,
-            queue=queue,
-            priority=priority,
-            connection=connection,
-        )
+        return self._deferrer().configure(on_conflict=on_conflict, **options)
 
     @overload
     def result(self: "Task[P, Coroutine[Any, Any, T]]", job: Job) -> T: ...
@@ -175,7 +157,7 @@ class Task(Generic[P, R]):
             )
         return self.returns.load(job.result)
 
-    def _deferrer(self) -> Deferrer[P]:
+    def _deferrer(self) -> Deferrer[P, int]:
         return Deferrer(
             task_name=self.name,
             arguments=self.arguments,

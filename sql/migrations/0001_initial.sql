@@ -222,13 +222,24 @@ COMMENT ON FUNCTION taskq_abort(bigint) IS
 
 -- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
 -- a session that has never heard of taskq, must reach the same tables.
-CREATE FUNCTION taskq_defer_jobs(jobs jsonb) RETURNS SETOF bigint
+CREATE FUNCTION taskq_defer_jobs(jobs jsonb, on_conflict text DEFAULT 'raise')
+RETURNS SETOF bigint
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 DECLARE
     wrong record;
+    waiting record;
+    new record;
+    new_id bigint;
 BEGIN
+    IF on_conflict IS NULL OR on_conflict NOT IN ('raise', 'skip') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskq_defer_jobs: on_conflict is %L', on_conflict),
+            HINT = 'It is ''raise'' or ''skip'': what to do with a job whose queueing lock a job '
+                'that waits already has.';
+    END IF;
+
     IF jobs IS NULL OR jsonb_typeof(jobs) <> 'array' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format(
@@ -280,35 +291,104 @@ BEGIN
                 'queueing_lock and scheduled_at.';
     END IF;
 
-    -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
-    RETURN QUERY
-    INSERT INTO taskq_jobs (
-        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
-    )
-    SELECT
-        job.task_name,
-        coalesce(job.args, '{}'),
-        coalesce(job.queue_name, 'default'),
-        coalesce(job.priority, 0),
-        job.lock,
-        job.queueing_lock,
-        job.scheduled_at,
-        coalesce(job.scheduled_at <= now(), true)
-    FROM ROWS FROM (
-        jsonb_to_recordset(jobs) AS (
-            task_name text,
-            args jsonb,
-            queue_name text,
-            priority integer,
-            lock text,
-            queueing_lock text,
-            scheduled_at timestamptz
+    IF on_conflict = 'skip' THEN
+        -- One at a time, so that what is skipped leaves a gap in its place. Only here: ON CONFLICT
+        -- makes every insert write more WAL.
+        FOR new IN
+            SELECT
+                job.task_name,
+                job.args,
+                job.queue_name,
+                job.priority,
+                job.lock,
+                job.queueing_lock,
+                job.scheduled_at
+            FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (value, ordinality)
+            CROSS JOIN LATERAL jsonb_to_record(element.value) AS job (
+                task_name text,
+                args jsonb,
+                queue_name text,
+                priority integer,
+                lock text,
+                queueing_lock text,
+                scheduled_at timestamptz
+            )
+            ORDER BY element.ordinality
+        LOOP
+            INSERT INTO taskq_jobs (
+                task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
+            )
+            VALUES (
+                new.task_name,
+                coalesce(new.args, '{}'),
+                coalesce(new.queue_name, 'default'),
+                coalesce(new.priority, 0),
+                new.lock,
+                new.queueing_lock,
+                new.scheduled_at,
+                coalesce(new.scheduled_at <= now(), true)
+            )
+            ON CONFLICT (queueing_lock)
+            WHERE status = 'todo' AND queueing_lock IS NOT NULL
+            DO NOTHING
+            RETURNING id INTO new_id;
+
+            RETURN NEXT new_id;
+        END LOOP;
+    ELSE
+        -- The unique index refuses it anyway, and cannot say who waits.
+        SELECT
+            job.id,
+            job.queueing_lock
+        INTO waiting
+        FROM jsonb_array_elements(jobs) AS element (value)
+        INNER JOIN taskq_jobs AS job ON job.queueing_lock = element.value ->> 'queueing_lock'
+        WHERE
+            job.status = 'todo' AND job.queueing_lock IS NOT NULL
+            AND element.value ->> 'queueing_lock' IS NOT NULL
+        LIMIT 1;
+
+        IF FOUND THEN
+            RAISE unique_violation USING
+                MESSAGE = format(
+                    'job %s waits already with the queueing lock %L', waiting.id, waiting.queueing_lock
+                ),
+                DETAIL = json_build_object(
+                    'job_id', waiting.id, 'queueing_lock', waiting.queueing_lock
+                ),
+                CONSTRAINT = 'taskq_jobs_queueing_lock';
+        END IF;
+
+        -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
+        RETURN QUERY
+        INSERT INTO taskq_jobs (
+            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
         )
-    ) WITH ORDINALITY AS job (
-        task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, ordinality
-    )
-    ORDER BY job.ordinality
-    RETURNING taskq_jobs.id;
+        SELECT
+            job.task_name,
+            coalesce(job.args, '{}'),
+            coalesce(job.queue_name, 'default'),
+            coalesce(job.priority, 0),
+            job.lock,
+            job.queueing_lock,
+            job.scheduled_at,
+            coalesce(job.scheduled_at <= now(), true)
+        FROM ROWS FROM (
+            jsonb_to_recordset(jobs) AS (
+                task_name text,
+                args jsonb,
+                queue_name text,
+                priority integer,
+                lock text,
+                queueing_lock text,
+                scheduled_at timestamptz
+            )
+        ) WITH ORDINALITY AS job (
+            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, ordinality
+        )
+        ORDER BY job.ordinality
+        RETURNING taskq_jobs.id;
+    END IF;
 
     -- One notification per queue, whatever the number of jobs; two if some are for later. They leave
     -- with the commit, and those of one transaction that are alike leave once.
@@ -335,7 +415,8 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION taskq_defer_jobs(jsonb) IS
-    'Defers the jobs of a JSON array, all or none, and returns their ids in the order of the array. '
+COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text) IS
+    'Defers the jobs of a JSON array, all or none, and returns their ids in the order of the array; '
+    'with on_conflict ''skip'' null in the place of a job whose queueing lock is taken. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, '
     'scheduled_at (with an offset from UTC).';

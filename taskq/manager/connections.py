@@ -1,19 +1,27 @@
 """The connections that callers bring, made into what a Querier runs on."""
 
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Connection
+import psycopg
+from psycopg.rows import tuple_row
+from sqlalchemy import Connection, TextClause
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.exceptions import InvalidDatabase
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SyncConnection = Connection | Session
-AnyConnection = SyncConnection | AsyncConnection | AsyncSession
+SyncConnection = Connection | Session | psycopg.Connection[Any]
+AnyAsyncConnection = AsyncConnection | AsyncSession | psycopg.AsyncConnection[Any]
+AnyConnection = SyncConnection | AnyAsyncConnection
+
+_dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 def run(
@@ -22,12 +30,18 @@ def run(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run an operation in the transaction of a caller's connection or session."""
+    """Run an operation in the transaction of a caller's connection or session.
+
+    Raises:
+        InvalidDatabase: It is not one of ``SyncConnection``.
+    """
     if isinstance(connection, Session):
-        return operation(connection.connection(), *args, **kwargs)
-    if isinstance(connection, Connection):
+        connection = connection.connection()
+    if isinstance(connection, psycopg.Connection):
+        connection = cast("Connection", _Psycopg(connection))
+    if isinstance(connection, Connection | _Psycopg):
         return operation(connection, *args, **kwargs)
-    raise _unusable(connection, "Connection or Session; for an async one use the async method")
+    raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
 
 
 async def run_async(
@@ -36,15 +50,71 @@ async def run_async(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run an operation in the transaction of a caller's async connection or session."""
+    """Run an operation in the transaction of a caller's async connection or session.
+
+    Raises:
+        InvalidDatabase: It is not one of ``AnyAsyncConnection``.
+    """
     if isinstance(connection, AsyncSession):
         connection = await connection.connection()
     if isinstance(connection, AsyncConnection):
         return await connection.run_sync(operation, *args, **kwargs)
+    if isinstance(connection, psycopg.AsyncConnection):
+        bridged = cast("Connection", _AsyncPsycopg(connection))
+        return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
     raise _unusable(
-        connection, "AsyncConnection or AsyncSession; for a sync one use the sync method"
+        connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
     )
 
 
-def _unusable(connection: object, wanted: str) -> InvalidDatabase:
-    return InvalidDatabase(f"a {type(connection).__name__} cannot carry this: give a {wanted}")
+class _Rows:
+    """As much of SQLAlchemy's result as a Querier reads."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def first(self) -> Any:
+        return self._rows[0] if self._rows else None
+
+
+class _Psycopg:
+    """As much of SQLAlchemy's connection as a Querier uses, in a psycopg connection's transaction.
+
+    An engine around the connection would take it for its own: set it up, and roll it back.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
+        with self._connection.cursor(row_factory=tuple_row) as cursor:
+            cursor.execute(_compiled(statement), values)
+            return _Rows(cursor.fetchall() if cursor.description else ())
+
+
+class _AsyncPsycopg:
+    """The same for an async psycopg connection; runs in a greenlet, as SQLAlchemy's own do."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
+        return await_only(self._execute(statement, values))
+
+    async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
+        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_compiled(statement), values)
+            return _Rows(await cursor.fetchall() if cursor.description else ())
+
+
+def _compiled(statement: TextClause) -> bytes:
+    return str(statement.compile(dialect=_dialect)).encode()
+
+
+def _unusable(connection: object, wanted: str, other: str) -> InvalidDatabase:
+    return InvalidDatabase(
+        f"a {type(connection).__name__} cannot carry this: give {wanted}, or call the {other} method"
+    )

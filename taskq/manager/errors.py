@@ -1,14 +1,23 @@
 """What the database refuses, as taskq's own exceptions."""
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from psycopg import errors
+from psycopg import Error, errors
 from sqlalchemy.exc import DBAPIError
 
-from taskq.exceptions import DatabaseUnavailable, InvalidJob, SchemaNotApplied, TaskqException
+from taskq.exceptions import (
+    AlreadyEnqueued,
+    DatabaseUnavailable,
+    InvalidJob,
+    SchemaNotApplied,
+    TaskqException,
+)
 
 _MISSING = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
+_QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
 
 @contextmanager
@@ -16,26 +25,37 @@ def translated() -> Iterator[None]:
     """Turn errors of the database into taskq's, where they say what a user can do."""
     try:
         yield
-    except DBAPIError as error:
-        known = _translate(error)
+    except (DBAPIError, Error) as error:
+        known = _translate(error.orig if isinstance(error, DBAPIError) else error)
         if known is None:
             raise
         raise known from error
 
 
-def _translate(error: DBAPIError) -> TaskqException | None:
-    cause = error.orig
-    if isinstance(cause, _MISSING) and "taskq_" in str(cause):
+def _translate(error: BaseException | None) -> TaskqException | None:
+    match error:
+        case errors.UniqueViolation() if error.diag.constraint_name == _QUEUEING_LOCK_INDEX:
+            return _already_enqueued(error.diag.message_detail or "")
+        case errors.CheckViolation():
+            return InvalidJob(f"the database refuses the job: {_first_line(error)}")
+        case errors.OperationalError():
+            return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")
+    if isinstance(error, _MISSING) and "taskq_" in str(error):
         return SchemaNotApplied(
             f"the database has not the schema that this version of taskq needs "
-            f"({_first_line(cause)}): run python -m taskq schema apply, or "
+            f"({_first_line(error)}): run python -m taskq schema apply, or "
             "app.schema_manager.apply_schema()"
         )
-    if isinstance(cause, errors.CheckViolation):
-        return InvalidJob(f"the database refuses the job: {_first_line(cause)}")
-    if isinstance(cause, errors.OperationalError):
-        return DatabaseUnavailable(f"the database does not answer: {_first_line(cause)}")
     return None
+
+
+def _already_enqueued(detail: str) -> AlreadyEnqueued:
+    # From the unique index, for one that came in the same moment or the same batch.
+    if key := re.fullmatch(r"Key \(queueing_lock\)=\((.*)\) already exists\.", detail, re.DOTALL):
+        return AlreadyEnqueued(key[1], None)
+    # From taskq_defer_jobs.
+    waiting = json.loads(detail)
+    return AlreadyEnqueued(waiting["queueing_lock"], waiting["job_id"])
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from taskq.job import FailedAttempt, Job, JobStatus, NewJob
 from taskq.manager import connections, operations
 from taskq.manager.connections import AnyConnection
 from taskq.manager.errors import translated
+from taskq.manager.operations import OnConflict
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,9 +19,9 @@ T = TypeVar("T")
 class JobManager:
     """Operates on the jobs of one database.
 
-    Every operation takes ``connection``: a SQLAlchemy ``Connection`` or ``Session`` (for the async
-    face ``AsyncConnection`` or ``AsyncSession``) in whose transaction it then happens. Without one
-    it is a round trip of its own.
+    Every operation takes ``connection``, in whose transaction it then happens: a SQLAlchemy
+    ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the async face their async twins.
+    Without one it is a round trip of its own.
 
     All of them raise ``SchemaNotApplied`` on a database without taskq's schema, and
     ``DatabaseUnavailable`` if the database does not answer.
@@ -33,23 +34,38 @@ class JobManager:
         self.database = database
 
     def defer_jobs(
-        self, jobs: Sequence[NewJob], *, connection: AnyConnection | None = None
-    ) -> list[int]:
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        on_conflict: OnConflict = "raise",
+        connection: AnyConnection | None = None,
+    ) -> list[int | None]:
         """Defer jobs, all or none, in one statement.
 
+        Args:
+            jobs: The jobs.
+            on_conflict: What to do with a job whose queueing lock a job that waits already has.
+            connection: In whose transaction; see the class.
+
         Returns:
-            Their ids, in the same order.
+            Their ids, in the same order, with None for a job that was skipped.
 
         Raises:
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
-        return self._run(connection, operations.defer_jobs, jobs)
+        return self._run(connection, operations.defer_jobs, jobs, on_conflict=on_conflict)
 
     async def defer_jobs_async(
-        self, jobs: Sequence[NewJob], *, connection: AnyConnection | None = None
-    ) -> list[int]:
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        on_conflict: OnConflict = "raise",
+        connection: AnyConnection | None = None,
+    ) -> list[int | None]:
         """The async face of ``defer_jobs``."""
-        return await self._run_async(connection, operations.defer_jobs, jobs)
+        return await self._run_async(
+            connection, operations.defer_jobs, jobs, on_conflict=on_conflict
+        )
 
     def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
         """Read a job.

@@ -2,38 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
 from taskq_sql import attempts, claims, jobs, sessions, workers
 
-from taskq.exceptions import AlreadyEnqueued, JobNotFound
+from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.outcome import Ended, Outcome, Rescued, outcomes_to_json
 
-_QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
+# What becomes of a job whose queueing lock a job that waits already has.
+OnConflict = Literal["raise", "skip"]
 
 
-def defer_jobs(connection: Connection, new_jobs: Sequence[NewJob]) -> list[int]:
-    """Defer jobs, all or none; returns their ids in the same order."""
-    try:
-        rows = jobs.Querier(connection).defer_jobs(
-            jobs=to_json(new_jobs, exclude_none=True).decode()
-        )
-        return list(rows)
-    except IntegrityError as error:
-        if (refused := _queueing_lock_of(error)) is None:
-            raise
-    raise AlreadyEnqueued(refused, None)
-
-
-def _queueing_lock_of(error: DBAPIError) -> str | None:
-    diagnosis = getattr(error.orig, "diag", None)
-    if diagnosis is None or diagnosis.constraint_name != _QUEUEING_LOCK_INDEX:
-        return None
-    # "Key (queueing_lock)=(value) already exists."
-    return str(diagnosis.message_detail).partition("=(")[2].rpartition(") ")[0]
+def defer_jobs(
+    connection: Connection, new_jobs: Sequence[NewJob], *, on_conflict: OnConflict
+) -> list[int | None]:
+    """Defer jobs, all or none; returns their ids in the same order, None for those skipped."""
+    rows = jobs.Querier(connection).defer_jobs(
+        jobs=to_json(new_jobs, exclude_none=True).decode(), on_conflict=on_conflict
+    )
+    return [id_ or None for id_ in rows]
 
 
 def get_job(connection: Connection, job_id: int) -> Job:

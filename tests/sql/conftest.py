@@ -63,7 +63,11 @@ def defer(run: Run) -> Ids:
     """Defers jobs, each a mapping with what differs from a plain one; returns their ids."""
 
     def defer_jobs(*jobs: dict[str, Any]) -> list[int]:
-        rows = run("DeferJobs", jobs=json.dumps([{"task_name": "noop"} | job for job in jobs]))
+        rows = run(
+            "DeferJobs",
+            on_conflict="raise",
+            jobs=json.dumps([{"task_name": "noop"} | job for job in jobs]),
+        )
         return [row["id"] for row in rows]
 
     return defer_jobs
