@@ -1,6 +1,7 @@
 """taskq: a PostgreSQL task queue for Python, SQL first and typed from end to end."""
 
 from taskq.app import App
+from taskq.blueprint import Blueprint
 from taskq.context import AbortReason, JobContext
 from taskq.exceptions import (
     AlreadyEnqueued,
@@ -24,6 +25,7 @@ __all__ = [
     "AlreadyEnqueued",
     "App",
     "BaseRetryStrategy",
+    "Blueprint",
     "FailedAttempt",
     "InvalidArguments",
     "Job",

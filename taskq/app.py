@@ -1,32 +1,28 @@
 """The app: the entry point, which knows all the tasks."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Self, Unpack
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskq.context import JobContext
+from taskq.blueprint import Blueprint
 from taskq.database import Database
 from taskq.deferrer import Deferrer
-from taskq.exceptions import LoadFromPathError, TaskAlreadyRegistered, TaskNotFound
+from taskq.exceptions import LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
-from taskq.middleware import TaskMiddleware
-from taskq.retry import RetryValue
+from taskq.periodic import MAX_DELAY, PeriodicDefaults
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from taskq.worker import Worker
-from taskq.worker.options import WorkerOptions
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from taskq.worker.options import WorkerArguments, WorkerOptions
 
 
-class App:
+class App(Blueprint):
     """The entry point: knows all the tasks, and through the job manager launches and runs jobs.
 
     Args:
@@ -35,6 +31,8 @@ class App:
             variables name, or else the embedded server if it is installed.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
+        periodic_defaults: What holds for all periodic tasks: ``max_delay``, the seconds by which a
+            tick may be late and is still deferred (600).
 
     Attributes:
         tasks: The tasks by name and by alias.
@@ -52,13 +50,15 @@ class App:
         database: str | URL | Engine | AsyncEngine | None = None,
         *,
         import_paths: Sequence[str] = (),
-        worker_defaults: Mapping[str, Any] | None = None,
+        worker_defaults: WorkerArguments | None = None,
+        periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database = Database.resolve(database)
         self._import_paths = tuple(import_paths)
-        self._worker_defaults = dict(worker_defaults or {})
+        self._worker_defaults: WorkerArguments = worker_defaults or {}
+        self.max_delay = (periodic_defaults or {}).get("max_delay", MAX_DELAY)
         WorkerOptions.of(self._worker_defaults)
-        self.tasks: dict[str, Task[..., Any]] = {}
+        super().__init__()
         self.job_manager = JobManager(self.database)
         self.schema_manager = SchemaManager(self.database)
 
@@ -111,102 +111,6 @@ class App:
 
     # Tasks
 
-    @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
-
-    @overload
-    def task(
-        self,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
-        pass_context: Literal[True],
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
-    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
-
-    @overload
-    def task(
-        self,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
-        pass_context: Literal[False] = False,
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
-        pass_context: bool = False,
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
-    ) -> Any:
-        """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
-
-        Args:
-            function: The function, sync or async.
-            name: What its jobs call it by; by default its module and qualified name, with dots.
-            aliases: Other names that jobs may call it by, such as an earlier name.
-            queue: The queue its jobs go to, unless they are configured otherwise; so below.
-            priority: Higher first.
-            lock: Jobs with the same lock run one at a time, in order.
-            queueing_lock: No two jobs with the same one wait at once.
-            retry: False: a failed attempt is the last; True: it is followed by another at once; a
-                number: so many times at most; a ``RetryStrategy``: see there.
-            pass_context: Pass a ``JobContext`` as the first argument.
-            timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task
-                cannot be, and is told by ``context.should_abort()``.
-            store_result: Keep the return value on the job.
-            task_middleware: What wraps each attempt; sync for a sync function, async for an async one.
-
-        Raises:
-            TaskAlreadyRegistered: The name or an alias is another task's.
-            InvalidSignature: A parameter, or a result that is to be stored, could not be.
-        """
-
-        def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            task: Task[..., Any] = Task(
-                function,
-                name=name,
-                aliases=aliases,
-                queue=queue,
-                priority=priority,
-                lock=lock,
-                queueing_lock=queueing_lock,
-                retry=retry,
-                pass_context=pass_context,
-                timeout=timeout,
-                store_result=store_result,
-                middleware=task_middleware,
-            )
-            self._register(task)
-            return task
-
-        return declare if function is None else declare(function)
-
     def configure_task(
         self, name: str, *, allow_unknown: bool = True, **options: Any
     ) -> Deferrer[..., Any]:
@@ -256,19 +160,12 @@ class App:
         )
 
     def _register(self, task: Task[..., Any]) -> None:
-        for name in (task.name, *task.aliases):
-            if name in self.tasks:
-                raise TaskAlreadyRegistered(
-                    f"{name!r} is the name of {self.tasks[name]!r} already: give one of them "
-                    "another name"
-                )
+        super()._register(task)
         task.manager = self.job_manager
-        for name in (task.name, *task.aliases):
-            self.tasks[name] = task
 
     # Workers
 
-    def run_worker(self, **options: Any) -> None:
+    def run_worker(self, **options: Unpack[WorkerArguments]) -> None:
         """Run a worker until it is stopped; the sync face of ``run_worker_async``."""
 
         async def run() -> None:
@@ -280,11 +177,11 @@ class App:
 
         asyncio.run(run())
 
-    async def run_worker_async(self, **options: Any) -> None:
+    async def run_worker_async(self, **options: Unpack[WorkerArguments]) -> None:
         """Run a worker until it is stopped, or with ``wait=False`` until no job is left for it.
 
         Args:
-            **options: Those of ``taskq.worker.options.WorkerOptions``; they win over the environment
+            **options: See ``taskq.worker.options.WorkerOptions``; they win over the environment
                 (``TASKQ_WORKER_…``), and that over ``worker_defaults``.
 
         Raises:
@@ -293,7 +190,7 @@ class App:
         """
         await self.worker(**options).run()
 
-    def worker(self, **options: Any) -> Worker:
+    def worker(self, **options: Unpack[WorkerArguments]) -> Worker:
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
         self.import_tasks()
         return Worker(self, WorkerOptions.of(options, defaults=self._worker_defaults))

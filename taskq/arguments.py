@@ -31,7 +31,7 @@ class Arguments(Generic[P]):
     """
 
     def __init__(self, function: Callable[P, object], *, task_name: str, skip: int = 0) -> None:
-        self._task_name = task_name
+        self.task_name = task_name
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()
         self._extra: Codec[Any] | None = None
@@ -81,7 +81,7 @@ class Arguments(Generic[P]):
         """
         if args:
             raise InvalidArguments(
-                f"task {self._task_name!r} takes its arguments by name, and got "
+                f"task {self.task_name!r} takes its arguments by name, and got "
                 f"{len(args)} by position ({', '.join(map(shown, args))}); "
                 f"{self._expected()}"
             )
@@ -120,7 +120,7 @@ class Arguments(Generic[P]):
                 faults.append(f"argument {name!r} got {unfit}")
         if faults:
             raise InvalidArguments(
-                f"task {self._task_name!r}: {'; '.join(faults)} ({self._expected()})"
+                f"task {self.task_name!r}: {'; '.join(faults)} ({self._expected()})"
             )
         return carried
 
@@ -129,7 +129,7 @@ class Arguments(Generic[P]):
             return Codec(annotation)
         except Unfit as unfit:
             raise InvalidSignature(
-                f"task {self._task_name!r}: parameter {name!r} cannot be stored: {unfit}; "
+                f"task {self.task_name!r}: parameter {name!r} cannot be stored: {unfit}; "
                 "annotate it with a type that pydantic can write as JSON and read again"
             ) from unfit
 

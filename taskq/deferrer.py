@@ -152,11 +152,11 @@ class Deferrer(Generic[P, Id]):
             InvalidArguments: They do not fit the task, or JSON cannot carry them.
             AlreadyEnqueued: A job with the same queueing lock waits already.
         """
-        return self._defer([self._prepared(args, kwargs)])[0]
+        return self._defer([self.prepare(*args, **kwargs)])[0]
 
     async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> Id:
         """The async face of ``defer``."""
-        return (await self._defer_async([self._prepared(args, kwargs)]))[0]
+        return (await self._defer_async([self.prepare(*args, **kwargs)]))[0]
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
         """Defer one job per call, all or none, in one statement.
@@ -210,6 +210,14 @@ class Deferrer(Generic[P, Id]):
         raise InvalidArguments(
             f"{shown(call)} is neither task.args(…) nor a mapping of arguments by name"
         )
+
+    def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+        """Check the arguments and options of a job, and defer nothing yet.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task, or JSON cannot carry them.
+        """
+        return self._prepared(args, kwargs)
 
     def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
         given = {**self.task_kwargs, **kwargs}

@@ -16,6 +16,7 @@
     ├── InvalidResult              the value a task returned does not fit what it says it returns
     ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
+    ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
     ├── InvalidOption              a worker's option has a value that makes no sense
     ├── InvalidMiddleware          a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
@@ -95,6 +96,10 @@ class InvalidJob(TaskqException):
 
 class InvalidRetryStrategy(TaskqException):
     """A retry strategy, or the decision of one, makes no sense."""
+
+
+class InvalidPeriodic(TaskqException):
+    """A task cannot be periodic like this: a bad cron expression, time zone or signature."""
 
 
 class InvalidOption(TaskqException):

@@ -27,7 +27,7 @@ class Result(Generic[R]):
     """
 
     def __init__(self, function: Callable[..., object], *, task_name: str) -> None:
-        self._task_name = task_name
+        self.task_name = task_name
         annotation = annotations(function, task_name=task_name).get("return", Any)
         try:
             self._codec: Codec[R] = Codec(annotation)
@@ -57,4 +57,4 @@ class Result(Generic[R]):
         try:
             return carry(value)
         except Unfit as unfit:
-            raise InvalidResult(f"task {self._task_name!r}: the result {unfit}") from unfit
+            raise InvalidResult(f"task {self.task_name!r}: the result {unfit}") from unfit

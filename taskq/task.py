@@ -137,6 +137,14 @@ class Task(Generic[P, R]):
         """
         return self._deferrer().configure(on_conflict=on_conflict, **options)
 
+    def rename(self, renamed: Callable[[str], str]) -> None:
+        """Change the name and the aliases, as an app does that takes in a blueprint."""
+        self.name = renamed(self.name)
+        self.aliases = tuple(map(renamed, self.aliases))
+        self.arguments.task_name = self.name
+        if self.returns is not None:
+            self.returns.task_name = self.name
+
     @overload
     def result(self: "Task[P, Coroutine[Any, Any, T]]", job: Job) -> T: ...
     @overload

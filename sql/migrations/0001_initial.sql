@@ -165,6 +165,20 @@ COMMENT ON COLUMN taskq_failed_attempts.error_message IS 'The exception''s messa
 COMMENT ON COLUMN taskq_failed_attempts.error_traceback IS 'The traceback, as Python prints it.';
 
 
+CREATE TABLE taskq_periodic (
+    task_name text NOT NULL,
+    periodic_id text NOT NULL,
+    last_tick bigint NOT NULL,
+    PRIMARY KEY (task_name, periodic_id)
+);
+
+COMMENT ON TABLE taskq_periodic IS
+    'How far each periodic task has been deferred: what keeps many workers from deferring a tick twice.';
+COMMENT ON COLUMN taskq_periodic.task_name IS 'The task.';
+COMMENT ON COLUMN taskq_periodic.periodic_id IS 'Which of its periods, if it has several.';
+COMMENT ON COLUMN taskq_periodic.last_tick IS 'The last tick that was deferred, in seconds since 1970.';
+
+
 -- Standard SQL body: the table is bound when the function is made, so the answer does not depend
 -- on the search_path of whoever asks.
 CREATE FUNCTION taskq_channel() RETURNS text

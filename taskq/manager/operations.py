@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection
-from taskq_sql import attempts, claims, jobs, sessions, workers
+from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
@@ -147,6 +147,19 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
             stalled_after=stalled_after, max_crashes=max_crashes
         )
     ]
+
+
+def defer_periodic(
+    connection: Connection, new_job: NewJob, periodic_id: str, tick: int
+) -> int | None:
+    """Defer the job of a tick, unless somebody has; returns its id, None if it was not deferred."""
+    ids = periodic.Querier(connection).defer_periodic(
+        task_name=new_job.task_name,
+        periodic_id=periodic_id,
+        tick=tick,
+        jobs=to_json([new_job], exclude_none=True).decode(),
+    )
+    return next(iter(ids), None) or None
 
 
 def tune_session(connection: Connection) -> None:

@@ -6,6 +6,7 @@ What a part moves, and when it may not act, stands at its top:
 - ``running`` hands them to sub-workers, ``attempt`` is what one of them does with a job;
 - ``completing`` writes how attempts ended;
 - ``listening`` hears notifications, ``scheduling`` knows when the next job is due: both wake ``claiming``;
+- ``ticking`` defers periodic tasks;
 - ``heartbeat`` says that the worker is alive, and rescues the jobs of those that are not;
 - ``aborting`` finds out what of the running is to be aborted, or is not the worker's any more;
 - ``link`` is a part's connection to the database, which comes back by itself;

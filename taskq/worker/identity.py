@@ -34,6 +34,10 @@ class Identity:
         """This machine's clock, in seconds, for how long something took."""
         return asyncio.get_running_loop().time()
 
+    def server_now(self) -> float:
+        """The server's clock, in seconds since 1970."""
+        return self._offset + self.now()
+
     def seconds_until(self, server_time: float) -> float:
         """How long until the server's clock shows a time; negative if it has."""
         return server_time - self._offset - self.now()

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
-from taskq.middleware import TaskMiddleware
+from taskq.middleware import TaskMiddleware, WorkerMiddleware
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 
@@ -25,6 +25,29 @@ def _split(value: object) -> object:
 
 def _none_if_empty(value: object) -> object:
     return None if value == "" else value
+
+
+class WorkerArguments(TypedDict, total=False):
+    """What ``run_worker`` takes, for type checkers; ``WorkerOptions`` says what each means."""
+
+    queues: Sequence[str] | str | None
+    name: str
+    concurrency: int
+    wait: bool
+    fetch_job_polling_interval: float
+    abort_job_polling_interval: float
+    shutdown_graceful_timeout: float | None
+    listen_notify: bool
+    listen_database: str | None
+    delete_jobs: Literal["never", "successful", "always"]
+    additional_context: Mapping[str, Any] | None
+    install_signal_handlers: bool
+    update_heartbeat_interval: float
+    stalled_worker_timeout: float
+    max_crashes: int
+    prefetch: Literal["auto"] | int
+    task_middleware: TaskMiddleware | Sequence[TaskMiddleware] | None
+    worker_middleware: WorkerMiddleware | None
 
 
 class WorkerOptions(BaseModel):

@@ -27,6 +27,7 @@ from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
+from taskq.worker.ticking import Ticking
 
 if TYPE_CHECKING:
     from taskq.app import App
@@ -177,7 +178,10 @@ class Worker:
                 aborting=aborting,
             )
 
-        wakers: list[Part] = [self._scheduling, *([listening] if listening else [])]
+        ticking = Ticking(
+            shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
+        )
+        wakers: list[Part] = [ticking, self._scheduling, *([listening] if listening else [])]
         try:
             for part in (heartbeat, self._completing, aborting, *wakers):
                 part.start(self._on_broken)

@@ -1,0 +1,215 @@
+"""Blueprints: tasks that are declared before, or apart from, the app that they will belong to."""
+
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
+
+from taskq.context import JobContext
+from taskq.deferrer import JobOptions
+from taskq.exceptions import InvalidPeriodic, TaskAlreadyRegistered
+from taskq.middleware import TaskMiddleware
+from taskq.periodic import Periodic, periodic_of
+from taskq.retry import RetryValue
+from taskq.task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Blueprint:
+    """A collection of tasks, for a library or a part of a program; an app takes them in.
+
+    Until ``app.add_tasks_from(blueprint, namespace=…)`` its tasks can be called and not deferred.
+
+    Attributes:
+        tasks: The tasks by name and by alias.
+        periodics: The periods of the periodic tasks.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self.periodics: list[Periodic] = []
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: Literal[True],
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
+
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: Literal[False] = False,
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        aliases: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        retry: RetryValue = False,
+        pass_context: bool = False,
+        timeout: float | None = None,
+        store_result: bool = False,
+        task_middleware: TaskMiddleware | None = None,
+    ) -> Any:
+        """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
+
+        Args:
+            function: The function, sync or async.
+            name: What its jobs call it by; by default its module and qualified name, with dots.
+            aliases: Other names that jobs may call it by, such as an earlier name.
+            queue: The queue its jobs go to, unless they are configured otherwise; so below.
+            priority: Higher first.
+            lock: Jobs with the same lock run one at a time, in order.
+            queueing_lock: No two jobs with the same one wait at once.
+            retry: False: a failed attempt is the last; True: it is followed by another at once; a
+                number: so many times at most; a ``RetryStrategy``: see there.
+            pass_context: Pass a ``JobContext`` as the first argument.
+            timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task
+                cannot be, and is told by ``context.should_abort()``.
+            store_result: Keep the return value on the job.
+            task_middleware: What wraps each attempt; sync for a sync function, async for an async one.
+
+        Raises:
+            TaskAlreadyRegistered: The name or an alias is another task's.
+            InvalidSignature: A parameter, or a result that is to be stored, could not be.
+        """
+
+        def declare(function: Callable[..., Any]) -> Task[..., Any]:
+            task: Task[..., Any] = Task(
+                function,
+                name=name,
+                aliases=aliases,
+                queue=queue,
+                priority=priority,
+                lock=lock,
+                queueing_lock=queueing_lock,
+                retry=retry,
+                pass_context=pass_context,
+                timeout=timeout,
+                store_result=store_result,
+                middleware=task_middleware,
+            )
+            self._register(task)
+            return task
+
+        return declare if function is None else declare(function)
+
+    def periodic(
+        self,
+        *,
+        cron: str,
+        periodic_id: str = "",
+        timezone: str | tzinfo = "UTC",
+        **options: Unpack[JobOptions],
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Have the workers defer a task at certain times: written above ``@app.task``.
+
+        Every running worker tries, and the database sees to it that one does. The task gets the time
+        of the tick as ``timestamp``, in seconds since 1970. A tick that finds a job with its queueing
+        lock waiting is skipped.
+
+        Args:
+            cron: Five fields (minute, hour, day, month, weekday), or six with seconds in front.
+            periodic_id: Tells the periods of one task apart, if it has several.
+            timezone: The time zone that ``cron`` is meant in.
+            **options: As for ``Task.configure``.
+
+        Raises:
+            InvalidPeriodic: The expression or the time zone is none, the task takes no ``timestamp``,
+                or it has a period of this id already.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            period = periodic_of(
+                task, cron=cron, periodic_id=periodic_id, timezone=timezone, options=options
+            )
+            if any(
+                known.task is task and known.periodic_id == periodic_id for known in self.periodics
+            ):
+                raise InvalidPeriodic(
+                    f"task {task.name!r} has a period with periodic_id={periodic_id!r} already: "
+                    "give each of them an id of its own"
+                )
+            self.periodics.append(period)
+            return task
+
+        return declare
+
+    def add_task_alias(self, task: Task[..., Any], alias: str) -> None:
+        """Give a task another name that jobs may call it by, such as an earlier one.
+
+        Raises:
+            TaskAlreadyRegistered: The alias is another task's name.
+        """
+        self._claim_name(alias)
+        task.aliases = (*task.aliases, alias)
+        self.tasks[alias] = task
+
+    def add_tasks_from(self, blueprint: "Blueprint", *, namespace: str) -> None:
+        """Take in the tasks of a blueprint, as they are now.
+
+        Args:
+            blueprint: The blueprint; another app cannot take it in as well.
+            namespace: Put in front of the names of its tasks, with a colon.
+
+        Raises:
+            TaskAlreadyRegistered: A name is another task's, or the tasks are another app's.
+        """
+        tasks = list(dict.fromkeys(blueprint.tasks.values()))
+        for task in tasks:
+            if task.manager is not None:
+                raise TaskAlreadyRegistered(
+                    f"{task!r} belongs to an app already: make the blueprint in a function, and "
+                    "call that for each app"
+                )
+            for name in (task.name, *task.aliases):
+                self._claim_name(f"{namespace}:{name}")
+        for task in tasks:
+            task.rename(f"{namespace}:{{}}".format)
+            self._register(task)
+        for period in blueprint.periodics:
+            self.periodics.append(period)
+
+    def _register(self, task: Task[..., Any]) -> None:
+        for name in (task.name, *task.aliases):
+            self._claim_name(name)
+        for name in (task.name, *task.aliases):
+            self.tasks[name] = task
+
+    def _claim_name(self, name: str) -> None:
+        if name in self.tasks:
+            raise TaskAlreadyRegistered(
+                f"{name!r} is the name of {self.tasks[name]!r} already: give one of them another name"
+            )

@@ -1,0 +1,121 @@
+"""Periodic tasks: jobs that the workers defer by themselves, at the times that a cron expression names."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import takewhile
+from typing import Any, TypedDict
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from taskq.codec import shown
+from taskq.deferrer import JobOptions
+from taskq.exceptions import InvalidPeriodic
+from taskq.job import NewJob
+from taskq.task import Task
+
+
+class PeriodicDefaults(TypedDict, total=False):
+    """What an app says for all of its periodic tasks.
+
+    Attributes:
+        max_delay: Seconds by which a tick may be late and is still deferred; 600 by default. Ticks
+            that no worker was there for are made up for as far back, and no further.
+    """
+
+    max_delay: float
+
+
+MAX_DELAY = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periodic:
+    """One period of a task.
+
+    Attributes:
+        task: The task; its jobs get the tick as ``timestamp``.
+        cron: Five fields, or six with seconds in front.
+        periodic_id: Tells the periods of one task apart.
+        timezone: The time zone that the expression is meant in.
+        options: What the jobs are deferred with, as for ``Task.configure``.
+    """
+
+    task: Task[..., Any]
+    cron: str
+    periodic_id: str
+    timezone: tzinfo
+    options: JobOptions
+
+    def next_after(self, time: float) -> int:
+        """The first tick after a time, both in seconds since 1970."""
+        return next(self._ticks(time))
+
+    def between(self, after: float, until: float) -> list[int]:
+        """The ticks after a time and up to another, all in seconds since 1970."""
+        return list(takewhile(lambda tick: tick <= until, self._ticks(after)))
+
+    def job(self, tick: int) -> NewJob:
+        """The job of a tick."""
+        return self.task.configure(on_conflict="skip", **self.options).prepare(timestamp=tick)
+
+    def _ticks(self, after: float) -> Iterator[int]:
+        start = datetime.fromtimestamp(after, self.timezone)
+        return (int(tick.timestamp()) for tick in CronSim(self.cron, start))
+
+
+def periodic_of(
+    task: Task[..., Any],
+    *,
+    cron: str,
+    periodic_id: str,
+    timezone: str | tzinfo,
+    options: JobOptions,
+) -> Periodic:
+    """Declare a period of a task.
+
+    Raises:
+        InvalidPeriodic: The expression or the time zone is none, the expression never comes true, or
+            the task takes no ``timestamp``.
+        InvalidArguments: The task needs more than the timestamp and what ``task_kwargs`` gives it.
+        InvalidJob: An option no job can have.
+    """
+    try:
+        next(CronSim(cron, datetime.now(UTC)))
+    except (CronSimError, AttributeError, TypeError) as error:
+        raise InvalidPeriodic(
+            f"task {task.name!r} got cron={shown(cron)}: {error}; give five fields as in "
+            "'*/5 8-18 * * MON-FRI' (minute, hour, day, month, weekday), or six with seconds in front"
+        ) from error
+    except StopIteration:
+        raise InvalidPeriodic(
+            f"task {task.name!r} got cron={cron!r}, a time that never comes"
+        ) from None
+    if "timestamp" not in inspect.signature(task.function).parameters:
+        raise InvalidPeriodic(
+            f"task {task.name!r} is periodic and takes no timestamp: its jobs get the time of "
+            "their tick, so declare it as in def task(timestamp: int)"
+        )
+    period = Periodic(
+        task=task,
+        cron=cron,
+        periodic_id=periodic_id,
+        timezone=_zone(task.name, timezone),
+        options=options,
+    )
+    period.job(0)  # refuses now what could not be deferred at a tick
+    return period
+
+
+def _zone(task_name: str, timezone: str | tzinfo) -> tzinfo:
+    if isinstance(timezone, tzinfo):
+        return timezone
+    try:
+        return ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidPeriodic(
+            f"task {task_name!r} got timezone={shown(timezone)}, which is not known here: give a "
+            "name such as 'Europe/Berlin' (pip install tzdata if the system has none)"
+        ) from error

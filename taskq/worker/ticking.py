@@ -1,0 +1,75 @@
+"""Ticking: periodic tasks are deferred when their time has come.
+
+Every worker does it for all periodic tasks of its app, and the database decides who was first. It acts
+on the server's clock, and not once the worker stops.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from taskq.manager import operations
+from taskq.periodic import Periodic
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.part import Alarm, Part
+
+logger = logging.getLogger("taskq.worker.ticking")
+
+# Another worker goes first; this one makes sure.
+_SECOND = 0.1  # seconds
+
+
+class Ticking(Part):
+    """Defers the jobs of ticks.
+
+    Args:
+        link: A connection, which may be shared.
+        identity: Whose clock and colleagues.
+        periodics: The periods.
+        max_delay: Seconds by which a tick may be late and is still deferred.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        periodics: Sequence[Periodic],
+        max_delay: float,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._periodics = periodics
+        self._max_delay = max_delay
+        self._alarm = Alarm()
+
+    async def loop(self) -> None:
+        """Defer what is due, and wait for the next tick."""
+        if not self._periodics:
+            return
+        # Ticks that nobody was there for are made up for; what was deferred already, the database knows.
+        done = self._identity.server_now() - self._max_delay
+        while True:
+            now = self._identity.server_now()
+            after = max(done, now - self._max_delay)
+            for period in self._periodics:
+                for tick in period.between(after, now):
+                    await self._defer(period, tick)
+            done = now
+            following = min(period.next_after(now) for period in self._periodics)
+            wait = self._identity.seconds_until(following)
+            if not self._identity.goes_first(str(following)):
+                wait += _SECOND
+            await self._alarm.wait(max(wait, 0))
+
+    async def _defer(self, period: Periodic, tick: int) -> None:
+        job_id = await self._link.insist(
+            operations.defer_periodic, period.job(tick), period.periodic_id, tick
+        )
+        if job_id is not None:
+            logger.info(
+                "periodic task %s was deferred as job %s",
+                period.task.name,
+                job_id,
+                extra={"action": "periodic_deferred", "job_id": job_id, "timestamp": tick},
+            )
