@@ -235,10 +235,13 @@ judged AS (
                     lost.crashes
                 )
             WHEN
-                EXISTS (
-                    SELECT FROM taskq_jobs AS other
+                -- Not EXISTS: for many lost jobs, the planner would rather read the whole table.
+                (
+                    SELECT other.id
+                    FROM taskq_jobs AS other
                     WHERE other.status = 'todo' AND other.queueing_lock = lost.queueing_lock
-                )
+                    LIMIT 1
+                ) IS NOT NULL
                 OR (
                     lost.queueing_lock IS NOT NULL
                     AND row_number() OVER (
@@ -262,7 +265,10 @@ rescued AS (
         crashes = judged.crashes,
         abort_requested = false
     FROM judged
-    WHERE taskq_jobs.id = judged.id
+    -- The array says twice what the join says, so that the planner does not read the whole table.
+    WHERE
+        taskq_jobs.id = judged.id
+        AND taskq_jobs.id = ANY(ARRAY(SELECT lost.id FROM lost))
     RETURNING taskq_jobs.id, taskq_jobs.status, taskq_jobs.queue_name, taskq_jobs.crashes
 ),
 

@@ -420,14 +420,22 @@ ORDER BY claimed.priority DESC, claimed.id;
 -- Whether a claim is worth trying: a hundredth of its cost, and nothing written. It errs only towards
 -- yes, for a lock whose head is for later, and looks at the first 200 jobs with a lock of each queue;
 -- the poll of an idle worker is a claim and sees all.
+-- Each part asks for its first job in the order of an index: for any job at all, the planner would read
+-- the table from its start, past all that is finished.
 SELECT
     (
         (
             sqlc.narg(queue_names)::text [] IS NULL
             AND (
                 EXISTS (
-                    SELECT FROM taskq_jobs AS job
-                    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
+                    SELECT
+                    FROM (
+                        SELECT todo.id
+                        FROM taskq_jobs AS todo
+                        WHERE todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 1
+                    ) AS first
                 )
                 OR EXISTS (
                     SELECT
@@ -447,10 +455,16 @@ SELECT
             FROM unnest(sqlc.narg(queue_names)::text []) AS named (name)
             WHERE
                 EXISTS (
-                    SELECT FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.queue_name = named.name
+                    SELECT
+                    FROM (
+                        SELECT todo.id
+                        FROM taskq_jobs AS todo
+                        WHERE
+                            todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                            AND todo.queue_name = named.name
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 1
+                    ) AS first
                 )
                 OR EXISTS (
                     SELECT

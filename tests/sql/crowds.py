@@ -2,23 +2,18 @@
 
 import psycopg
 
-INSERT = """
-    INSERT INTO taskq_jobs (task_name, args, queue_name, lock, status, scheduled_at, due)
-    SELECT 'noop', '{{}}', {queue}, {lock}, {status}, {scheduled_at}, {due}
-    FROM generate_series(1, {number}) AS n
-"""
 
-
-def insert(connection: psycopg.Connection, number: int, **columns: str) -> None:
-    """Insert as many jobs, with these SQL expressions for columns."""
-    plain = {
-        "queue": "'default'",
-        "lock": "NULL",
-        "status": "'todo'",
-        "scheduled_at": "NULL",
-        "due": "true",
-    }
-    connection.execute(INSERT.format(**plain | columns, number=number).encode())
+def insert(
+    connection: psycopg.Connection, number: int, *, queue: str = "'default'", **columns: str
+) -> None:
+    """Insert as many jobs, with these SQL expressions of n for columns."""
+    row = {"task_name": "'noop'", "args": "'{}'", "queue_name": queue} | columns
+    connection.execute(
+        f"""
+        INSERT INTO taskq_jobs ({", ".join(row)})
+        SELECT {", ".join(row.values())} FROM generate_series(1, {number}) AS n
+        """.encode()
+    )
 
 
 def hold(connection: psycopg.Connection, pattern: str) -> None:

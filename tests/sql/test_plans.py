@@ -1,16 +1,18 @@
-"""What a claim reads, counted: rows, not milliseconds."""
+"""What the queries read, counted: rows, not milliseconds."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.sql.crowds import hold, insert
+from tests.sql.plans import Explained, run_explained
 from tests.sql.sqlc import Query
 
 MANY = 20_000
+INDEXED = {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
 
 
 def plain(connection: psycopg.Connection) -> None:
@@ -50,12 +52,6 @@ def own_locks_with_later_jobs(connection: psycopg.Connection) -> None:
     )
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from nodes(part)
-
-
 @pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize("queue_names", ["NULL", "ARRAY['default']"], ids=["all", "named"])
 @pytest.mark.parametrize(
@@ -82,32 +78,134 @@ def test_a_claim_of_ten_reads_no_more_rows_than_it_must(
     shape(connection)
     insert(connection, MANY)
     connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
-    query = queries["ClaimJobs"]
-    values = {"queue_names": queue_names, "max_jobs": "10", "worker_id": "1"}
-    types = {"queue_names": "text[]", "max_jobs": "integer", "worker_id": "bigint"}
-    names = [parameter.name for parameter in query.parameters]
-    signature = ", ".join(types[name] for name in names)
-    arguments = ", ".join(values[name] for name in names)
-    connection.execute(f"PREPARE claim ({signature}) AS {query.text}".encode())
-    connection.execute(f"SET plan_cache_mode = {plans}".encode())
-    connection.execute("SET jit = off")
-    row = connection.execute(
-        f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE claim ({arguments})".encode()
-    ).fetchone()
-    assert row
-
-    scans = [
-        node
-        for node in nodes(row[0][0]["Plan"])
-        if node.get("Relation Name") == "taskq_jobs" and "Scan" in node["Node Type"]
-    ]
-    assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan"}
-    read = sum(
-        node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-        for node in scans
+    claim = run_explained(
+        connection,
+        queries["ClaimJobs"],
+        plans,
+        queue_names=queue_names,
+        max_jobs="10",
+        worker_id="1",
     )
-    assert 30 <= read <= most, json.dumps(row[0][0]["Plan"], indent=1)
+    assert claim.kinds <= {"Index Scan", "Index Only Scan"}
+    assert 30 <= claim.read <= most, json.dumps(claim.plan, indent=1)
     claimed = connection.execute(
         "SELECT count(*) FROM taskq_jobs WHERE status = 'doing'"
     ).fetchone()
     assert claimed == (10,)
+
+
+@pytest.fixture
+def crowd(connection: psycopg.Connection) -> None:
+    """Many jobs of every kind; 2,000 run, 100 for each worker from 1 to 20, half of them locked."""
+    insert(connection, MANY, status="'succeeded'")
+    insert(connection, MANY, queueing_lock="'waits ' || n")
+    insert(connection, MANY, lock="'deep ' || n % 100")
+    insert(connection, MANY, scheduled_at="now() + interval '1 day'", due="false")
+    insert(connection, 1000, scheduled_at="now() - interval '1 s'", due="false")
+    doing = {"status": "'doing'", "worker_id": "1 + n % 20", "attempt": "1", "started_at": "now()"}
+    insert(connection, 1000, queueing_lock="'runs ' || n", **doing)
+    insert(connection, 1000, lock="'runs ' || n", **doing)
+    connection.execute(
+        """
+        INSERT INTO taskq_locks SELECT lock, id FROM taskq_jobs WHERE status = 'doing' AND lock <> '';
+        INSERT INTO taskq_workers (name, last_heartbeat)
+        SELECT 'w', now() - CASE WHEN n = 1 THEN interval '1 day' ELSE '0' END
+        FROM generate_series(1, 20) AS n;
+        """
+    )
+    connection.execute(
+        "VACUUM ANALYZE taskq_jobs, taskq_locks, taskq_workers, taskq_failed_attempts"
+    )
+
+
+Explain = Callable[..., Explained]
+
+
+@pytest.fixture(params=["force_generic_plan", "force_custom_plan"])
+def explain(
+    request: pytest.FixtureRequest,
+    connection: psycopg.Connection,
+    queries: dict[str, Query],
+    crowd: None,
+) -> Explain:
+    """Runs a query by its name amid the crowd, and holds it to the indexes."""
+
+    def run(name: str, **arguments: str) -> Explained:
+        explained = run_explained(connection, queries[name], request.param, **arguments)
+        assert explained.kinds <= INDEXED, json.dumps(explained.plan, indent=1)
+        return explained
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        {"status": "succeeded"},
+        {"status": "todo", "retry_in": 9},
+        {"status": "failed", "error_type": "E", "error_message": "", "error_traceback": ""},
+        {"status": "succeeded", "deleted": True},
+    ],
+    ids=["succeeded", "retried", "failed", "deleted"],
+)
+def test_ending_a_hundred_jobs_reads_those(
+    connection: psycopg.Connection, explain: Explain, ending: dict[str, Any]
+) -> None:
+    jobs = connection.execute(
+        "SELECT id, lock FROM taskq_jobs WHERE status = 'doing' AND worker_id = 1"
+    ).fetchall()
+    outcomes = [{"job_id": id_, "attempt": 1, "held_lock": lock, **ending} for id_, lock in jobs]
+    finish = explain("FinishJobs", worker_id="1", outcomes=f"'{json.dumps(outcomes)}'")
+    assert 100 <= finish.read <= 300
+    left = connection.execute("SELECT count(*) FROM taskq_locks WHERE lock LIKE 'runs%'").fetchone()
+    assert left == (950,)
+
+
+def test_listing_what_a_worker_runs_reads_that(explain: Explain) -> None:
+    assert explain("ListDoingJobs", worker_id="1").read == 100
+
+
+def test_a_rescue_reads_what_runs(connection: psycopg.Connection, explain: Explain) -> None:
+    rescue = explain("RescueJobs", stalled_after="60", max_crashes="3")
+    assert 2000 <= rescue.read <= 2300
+    left = connection.execute("SELECT count(*) FROM taskq_jobs WHERE status = 'doing'").fetchone()
+    assert left == (1900,)
+
+
+@pytest.mark.parametrize("status", ["todo", "doing", "succeeded"])
+@pytest.mark.parametrize("delete_job", ["false", "true"])
+def test_cancelling_a_job_reads_it_and_its_follower(
+    connection: psycopg.Connection, explain: Explain, status: str, delete_job: str
+) -> None:
+    found = connection.execute(
+        "SELECT max(id) FROM taskq_jobs WHERE status::text = %s AND (lock <> '' OR %s = 'succeeded')",
+        [status, status],
+    ).fetchone()
+    assert found
+    assert explain("CancelJob", id=str(found[0]), abort="true", delete_job=delete_job).read <= 5
+
+
+@pytest.mark.parametrize("queue_names", ["NULL", "ARRAY['default', 'mail']"])
+def test_asking_whether_jobs_are_ready_reads_one_that_is(
+    explain: Explain, queue_names: str
+) -> None:
+    assert explain("HasReadyJobs", queue_names=queue_names).read == 1
+
+
+@pytest.mark.parametrize("queue_names", ["NULL", "ARRAY['default', 'mail']"])
+def test_asking_whether_jobs_are_ready_reads_few_that_wait_for_a_lock(
+    connection: psycopg.Connection, explain: Explain, queue_names: str
+) -> None:
+    connection.execute("DELETE FROM taskq_jobs WHERE status = 'todo' AND due AND lock IS NULL")
+    hold(connection, "deep%")
+    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
+    assert explain("HasReadyJobs", queue_names=queue_names).read == 200
+
+
+def test_announcing_locks_reads_the_head_of_each(explain: Explain) -> None:
+    locks = ", ".join(f"'deep {n}'" for n in range(50))
+    assert explain("AnnounceLocks", locks=f"ARRAY[{locks}]").read == 50
+
+
+def test_promoting_jobs_reads_those_and_the_next_one(explain: Explain) -> None:
+    assert explain("PromoteJobs", max_jobs="100").read == 201

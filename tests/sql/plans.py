@@ -1,0 +1,69 @@
+"""How the server runs a query, counted in rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from tests.sql.sqlc import Query
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One run of a query, with its plan."""
+
+    plan: dict[str, Any]
+
+    @property
+    def scans(self) -> list[dict[str, Any]]:
+        """Where the plan reads the table of the jobs."""
+        return [
+            node
+            for node in _nodes(self.plan)
+            if node.get("Relation Name") == "taskq_jobs" and "Scan" in node["Node Type"]
+        ]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The ways in which it reads the table of the jobs."""
+        return {scan["Node Type"] for scan in self.scans}
+
+    @property
+    def read(self) -> int:
+        """How many rows of the jobs it read, those included that it had no use for."""
+        return sum(
+            scan["Actual Loops"]
+            * (
+                scan["Actual Rows"]
+                + scan.get("Rows Removed by Filter", 0)
+                + scan.get("Rows Removed by Index Recheck", 0)
+            )
+            for scan in self.scans
+        )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from _nodes(part)
+
+
+def run_explained(
+    connection: psycopg.Connection, query: Query, plans: str, **arguments: str
+) -> Explained:
+    """Run a query as a worker's session does, with SQL expressions for its parameters.
+
+    Args:
+        plans: The server's plan_cache_mode.
+    """
+    connection.execute(f"SET plan_cache_mode = {plans}".encode())
+    connection.execute("SET jit = off")
+    connection.execute(f"PREPARE explained AS {query.text}".encode())
+    values = ", ".join(arguments[parameter.name] for parameter in query.parameters)
+    row = connection.execute(
+        f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE explained ({values})".encode()
+    ).fetchone()
+    connection.execute("DEALLOCATE explained")
+    assert row
+    return Explained(row[0][0]["Plan"])
