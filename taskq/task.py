@@ -17,11 +17,12 @@ from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
 
 P = ParamSpec("P")
-R = TypeVar("R")
+# Covariant: the coroutine types of an async def differ between type checkers.
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A function that is executed at a later time by a worker; ``App.task`` makes it.
 
     Calling it runs the function here and now.
@@ -44,7 +45,7 @@ class Task(Generic[P, R]):
 
     def __init__(
         self,
-        function: Callable[..., R],
+        function: Callable[..., R_co],
         *,
         name: str | None = None,
         aliases: Sequence[str] = (),
@@ -84,7 +85,7 @@ class Task(Generic[P, R]):
         self.manager: JobManager | None = None
         self.configure()  # refuses now what no job can have
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""
         return self.function(*args, **kwargs)
 
@@ -148,7 +149,7 @@ class Task(Generic[P, R]):
     @overload
     def result(self: "Task[P, Coroutine[Any, Any, T]]", job: Job) -> T: ...
     @overload
-    def result(self, job: Job) -> R: ...
+    def result(self, job: Job) -> R_co: ...
     def result(self, job: Job) -> Any:
         """What a job of this task returned, as the type that the function annotates.
 

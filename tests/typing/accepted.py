@@ -1,0 +1,142 @@
+"""What type checkers must take as it is: run by test_typing, never executed."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
+
+from taskq import (
+    App,
+    BaseRetryStrategy,
+    Blueprint,
+    Job,
+    JobContext,
+    JobStatus,
+    RetryDecision,
+    RetryStrategy,
+    Worker,
+)
+
+app = App(
+    "postgresql://",
+    import_paths=["shop.jobs"],
+    worker_defaults={"concurrency": 10, "queues": ["mail"], "delete_jobs": "successful"},
+    periodic_defaults={"max_delay": 60},
+)
+blueprint = Blueprint()
+
+
+@app.task
+def send(to: str, copies: int = 1) -> bool:
+    return bool(to) and copies > 0
+
+
+@app.task(queue="mail", retry=RetryStrategy(max_attempts=3), store_result=True)
+async def charge(order: UUID, at: datetime | None = None) -> int:
+    return 1
+
+
+@app.task(pass_context=True, timeout=5)
+async def crawl(context: JobContext, url: str, *, depth: int = 1) -> None:
+    assert_type(context.job, Job)
+    assert_type(context.should_abort(), bool)
+
+
+@blueprint.task(name="clean", aliases=["tidy"])
+def clean(days: int) -> None: ...
+
+
+@app.periodic(cron="*/5 * * * *", timezone="Europe/Berlin", queue="night", lock="report")
+@app.task
+def report(timestamp: int) -> None: ...
+
+
+class Twice(BaseRetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        return RetryDecision(retry_in=timedelta(seconds=1)) if job.attempts < 2 else None
+
+
+@app.task(retry=Twice())
+def fetch(id: UUID) -> list[str]:
+    return [str(id)]
+
+
+def measured(call_next: Callable[[], Any], context: JobContext, worker: Worker) -> Any:
+    return call_next()
+
+
+async def traced(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+) -> Any:
+    return await call_next()
+
+
+@app.task(task_middleware=measured)
+def measured_task() -> None: ...
+
+
+async def outer(call_next: Callable[[], Awaitable[None]], worker: Worker) -> None:
+    await call_next()
+
+
+def called() -> None:
+    assert_type(send("ada"), bool)
+    assert_type(send.defer(to="ada", copies=2), int)
+    assert_type(send.batch_defer({"to": "ada"}, send.args(to="bob")), list[int])
+    assert_type(clean.defer(days=3), int)
+    assert_type(crawl.defer(url="https://example.org", depth=2), int)
+    assert_type(fetch.result(app.job_manager.get_job(1)), list[str])
+    assert_type(charge.result(app.job_manager.get_job(1)), int)
+    assert_type(app.job_manager.get_job_status(1), JobStatus)
+    report.defer(timestamp=0)
+
+
+def configured(
+    engine_connection: Connection, session: Session, own: "psycopg.Connection[tuple[Any, ...]]"
+) -> None:
+    later = send.configure(
+        lock=None,
+        queueing_lock="mail",
+        schedule_in=timedelta(minutes=5),
+        queue="slow",
+        priority=-1,
+        connection=engine_connection,
+    )
+    assert_type(later.defer(to="ada"), int)
+    assert_type(later.batch_defer(send.args(to="ada")), list[int])
+    maybe = send.configure(queueing_lock="mail", on_conflict="skip")
+    assert_type(maybe.defer(to="ada"), int | None)
+    assert_type(maybe.configure(priority=2).defer(to="ada"), int | None)
+    assert_type(maybe.configure(on_conflict="raise").defer(to="ada"), int)
+    send.configure(schedule_at=datetime.now(UTC), connection=session).defer(to="ada")
+    send.configure(schedule_in={"minutes": 5}, connection=own).defer(to="ada")
+    app.configure_task("of.another.program", queue="there").defer(anything=1, goes=[2])
+
+
+async def awaited(
+    connection: AsyncConnection,
+    session: AsyncSession,
+    own: "psycopg.AsyncConnection[tuple[Any, ...]]",
+) -> None:
+    assert_type(await charge.defer_async(order=UUID(int=1)), int)
+    assert_type(await charge.batch_defer_async(charge.args(order=UUID(int=1))), list[int])
+    assert_type(await charge(UUID(int=1)), int)
+    await charge.configure(connection=connection).defer_async(order=UUID(int=1))
+    await charge.configure(connection=session).defer_async(order=UUID(int=1))
+    await charge.configure(connection=own).defer_async(order=UUID(int=1))
+    assert_type(await app.job_manager.cancel_job_by_id_async(1, abort=True), bool)
+    async with app.open_async() as opened:
+        assert_type(opened, App)
+    await app.run_worker_async(
+        wait=False, task_middleware=[measured, traced], worker_middleware=outer, prefetch="auto"
+    )
+
+
+def run() -> None:
+    app.add_tasks_from(blueprint, namespace="shop")
+    app.run_worker(queues=["mail"], concurrency=2, shutdown_graceful_timeout=None, prefetch=3)

@@ -1,0 +1,104 @@
+"""What type checkers must refuse: an error on each line that is marked, and on no other."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from taskq import App, Blueprint, JobContext, RetryStrategy
+
+app = App("postgresql://")
+blueprint = Blueprint()
+
+
+@app.task
+def send(to: str, copies: int = 1) -> bool:
+    return bool(to) and copies > 0
+
+
+@app.task(store_result=True)
+async def charge(order: UUID) -> int:
+    return 1
+
+
+@app.task(pass_context=True)
+async def crawl(context: JobContext, url: str) -> None: ...
+
+
+@blueprint.task
+def clean(days: int) -> None: ...
+
+
+@app.task(pass_context=True)  # refused: no context
+def forgot() -> None: ...
+
+
+@app.task(queue=3)  # refused
+def numbered() -> None: ...
+
+
+@app.task(retry="often")  # refused
+def often() -> None: ...
+
+
+@app.task(retries=3)  # refused: no such option
+def misspelt() -> None: ...
+
+
+@app.periodic(cron=5)  # refused
+@app.task
+def report(timestamp: int) -> None: ...
+
+
+@app.periodic(cron="* * * * *")  # refused: not a task
+def plain(timestamp: int) -> None: ...
+
+
+def called() -> None:
+    send.defer()  # refused: to is missing
+    send.defer(to=1)  # refused
+    send.defer(to="ada", copies="2")  # refused
+    send.defer(to="ada", copy=2)  # refused: no such argument
+    send(to=1)  # refused
+    send.args(to=1)  # refused
+    send.args()  # refused: to is missing
+    send.batch_defer(["ada"])  # refused
+    send.batch_defer(crawl.args(url="x"))  # refused: arguments of another task
+    crawl.defer(context=None, url="x")  # refused: the context is the worker's
+    crawl.defer(url=b"x")  # refused
+    clean.defer(days="3")  # refused
+    charge.defer(order="1")  # refused
+    number: str = send.defer(to="ada")  # refused
+    result: str = charge.result(app.job_manager.get_job(1))  # refused
+    app.job_manager.get_job("1")  # refused
+    app.job_manager.get_job(1).id = 2  # refused: frozen
+    app.job_manager.cancel_job_by_id(1, "yes")  # refused
+    RetryStrategy(3)  # refused: by name only
+    RetryStrategy(wait="1")  # refused
+
+
+def configured() -> None:
+    send.configure(lock=3)  # refused
+    send.configure(schedule_in=5)  # refused
+    send.configure(schedule_at="tomorrow")  # refused
+    send.configure(priority="high")  # refused
+    send.configure(priorty=1)  # refused: no such option
+    send.configure(on_conflict="ignore")  # refused
+    send.configure(connection="postgresql://")  # refused
+    send.configure(priority=1).defer(to=1)  # refused
+    send.configure(priority=1).batch_defer(crawl.args(url="x"))  # refused
+    some: int = send.configure(on_conflict="skip").defer(to="ada")  # refused: may be None
+    app.configure_task(3)  # refused
+    app.add_tasks_from(blueprint)  # refused: no namespace
+
+
+async def awaited() -> None:
+    await charge.defer_async(order=1)  # refused
+    await charge.configure(schedule_in=timedelta(1)).defer_async()  # refused
+    await charge.batch_defer_async(send.args(to="ada"))  # refused
+    await app.run_worker_async(concurrency="2")  # refused
+
+
+def run() -> None:
+    app.run_worker(queue="mail")  # refused: queues
+    app.run_worker(delete_jobs="sometimes")  # refused
+    App("postgresql://", worker_defaults={"concurency": 2})  # refused
+    App("postgresql://", periodic_defaults={"max_delay": "long"})  # refused
