@@ -11,32 +11,47 @@ WHERE id = @id::bigint;
 -- name: CancelJob :one
 -- A job that waits ends at once (or goes, if it is to be deleted); one that runs is flagged and its
 -- worker told, if aborting is meant. Answers whether any of that happened; no row: no such job.
-WITH cancelled AS (
+--
+-- It locks first and looks at the status then: a job that is claimed in that very moment is asked to
+-- abort, where a condition on the table itself would still see it wait, and do nothing.
+WITH found AS (
+    SELECT
+        id,
+        status
+    FROM taskq_jobs
+    WHERE id = @id::bigint
+    FOR UPDATE
+),
+
+cancelled AS (
     UPDATE taskq_jobs
     SET
         status = 'cancelled',
         finished_at = now()
+    FROM found
     WHERE
-        id = @id::bigint AND status = 'todo'
+        taskq_jobs.id = found.id AND found.status = 'todo'
         AND NOT @delete_job::boolean
-    RETURNING id, lock
+    RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
 deleted AS (
     DELETE FROM taskq_jobs
+    USING found
     WHERE
-        id = @id::bigint AND status = 'todo'
+        taskq_jobs.id = found.id AND found.status = 'todo'
         AND @delete_job::boolean
-    RETURNING id, lock
+    RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
 flagged AS (
     UPDATE taskq_jobs
     SET abort_requested = true
+    FROM found
     WHERE
-        id = @id::bigint AND status = 'doing'
+        taskq_jobs.id = found.id AND found.status = 'doing'
         AND @abort::boolean
-    RETURNING worker_id
+    RETURNING taskq_jobs.worker_id
 ),
 
 told AS (
@@ -64,15 +79,14 @@ followed AS (
 )
 
 SELECT
-    job.status,
+    found.status,
     (
         EXISTS (SELECT FROM cancelled)
         OR EXISTS (SELECT FROM deleted)
         OR EXISTS (SELECT FROM told)
     )::boolean AS done,
     (SELECT count(*) FROM followed)::bigint AS followers
-FROM taskq_jobs AS job
-WHERE job.id = @id::bigint;
+FROM found;
 
 -- name: CountJobs :many
 SELECT

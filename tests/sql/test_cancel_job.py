@@ -1,11 +1,13 @@
 """CancelJob: a job that waits ends at once, one that runs is asked to."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.sql.conftest import Ids, JobOf, Notified, Run
+from tests.sql.conftest import Connect, Ids, JobOf, Notified, Run
+from tests.sql.sqlc import Query
 
 CANCEL = {"abort": False, "delete_job": False}
 
@@ -107,3 +109,27 @@ def test_a_follower_that_is_for_later_is_not_announced(
     notified()
     assert run("CancelJob", id=first, **CANCEL)[0]["followers"] == 0
     assert notified() == []
+
+
+def test_a_job_that_is_claimed_while_it_is_cancelled_is_aborted(
+    connect: Connect, queries: dict[str, Query], defer: Ids, job_of: JobOf, notified: Notified
+) -> None:
+    [id_] = defer({})
+    notified()
+    claiming, cancelling, observer = connect(), connect(), connect()
+    with ThreadPoolExecutor() as pool:
+        with claiming.transaction():
+            queries["ClaimJobs"].run(claiming, worker_id=7, max_jobs=1, queue_names=None)
+            late = pool.submit(
+                queries["CancelJob"].run, cancelling, id=id_, abort=True, delete_job=False
+            )
+            blocked_by: tuple[Any, ...] | None = None
+            while blocked_by != ([claiming.info.backend_pid],):
+                assert not late.done(), late.result()
+                blocked_by = observer.execute(
+                    "SELECT pg_blocking_pids(%s)", [cancelling.info.backend_pid]
+                ).fetchone()
+        [answer] = late.result(timeout=10)
+    assert (answer["done"], answer["status"]) == (True, "doing")
+    assert job_of(id_)["abort_requested"]
+    assert notified() == ["abort 7"]
