@@ -8,6 +8,21 @@ FROM taskq_defer_jobs(@jobs::jsonb, @on_conflict::text) AS deferred (id);
 SELECT * FROM taskq_jobs
 WHERE id = @id::bigint;
 
+-- name: ListJobs :many
+SELECT * FROM taskq_jobs
+WHERE id = ANY(@ids::bigint [])
+ORDER BY id;
+
+-- name: CountStatuses :many
+-- Of some jobs, how many stand where: for whoever waits for them and asks again and again, which
+-- reading their rows would make dear.
+SELECT
+    status,
+    count(*) AS jobs
+FROM taskq_jobs
+WHERE id = ANY(@ids::bigint [])
+GROUP BY status;
+
 -- name: CancelJob :one
 -- A job that waits ends at once (or goes, if it is to be deleted); one that runs is flagged and its
 -- worker told, if aborting is meant. Answers whether any of that happened; no row: no such job.

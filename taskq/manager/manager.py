@@ -1,6 +1,6 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async face."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -92,6 +92,30 @@ class JobManager:
     ) -> JobStatus:
         """The async face of ``get_job_status``."""
         return (await self.get_job_async(job_id, connection=connection)).status
+
+    def list_jobs(
+        self, ids: Iterable[int], *, connection: AnyConnection | None = None
+    ) -> list[Job]:
+        """Read some jobs, in the order of their ids; those that are not there are left out."""
+        return self._run(connection, operations.list_jobs, ids)
+
+    async def list_jobs_async(
+        self, ids: Iterable[int], *, connection: AnyConnection | None = None
+    ) -> list[Job]:
+        """The async face of ``list_jobs``."""
+        return await self._run_async(connection, operations.list_jobs, ids)
+
+    def count_statuses(
+        self, ids: Iterable[int], *, connection: AnyConnection | None = None
+    ) -> dict[JobStatus, int]:
+        """Count how many of some jobs stand where, without reading them."""
+        return self._run(connection, operations.count_statuses, ids)
+
+    async def count_statuses_async(
+        self, ids: Iterable[int], *, connection: AnyConnection | None = None
+    ) -> dict[JobStatus, int]:
+        """The async face of ``count_statuses``."""
+        return await self._run_async(connection, operations.count_statuses, ids)
 
     def list_failed_attempts(
         self, job_id: int, *, connection: AnyConnection | None = None

@@ -33,6 +33,17 @@ def get_job(connection: Connection, job_id: int) -> Job:
     return _job(row)
 
 
+def list_jobs(connection: Connection, ids: Iterable[int]) -> list[Job]:
+    """Read jobs, in the order of their ids."""
+    return [_job(row) for row in jobs.Querier(connection).list_jobs(ids=list(ids))]
+
+
+def count_statuses(connection: Connection, ids: Iterable[int]) -> dict[JobStatus, int]:
+    """Count where jobs stand."""
+    rows = jobs.Querier(connection).count_statuses(ids=list(ids))
+    return {JobStatus(row.status): row.jobs for row in rows}
+
+
 def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAttempt]:
     """Read why a job's attempts failed, the first one first."""
     return [
