@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -65,6 +66,31 @@ class App(Blueprint):
     def __repr__(self) -> str:
         return f"<App on {self.database!r} with {len(set(self.tasks.values()))} tasks>"
 
+    @classmethod
+    def from_path(cls, path: str) -> Self:
+        """Import the app that a path names.
+
+        Args:
+            path: ``module.path:attribute``, or dots alone as in ``module.path.attribute``.
+
+        Raises:
+            LoadFromPathError: The path leads to nothing, or to something else.
+        """
+        module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
+        try:
+            found = attrgetter(attribute)(import_module(module))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise LoadFromPathError(
+                f"no app can be imported from {path!r}: {error}; name a module that can be imported "
+                "and the app in it, as in shop.jobs:app"
+            ) from error
+        if not isinstance(found, cls):
+            raise LoadFromPathError(
+                f"{path!r} is a {type(found).__name__} and not an app: name the variable that the "
+                "App is assigned to"
+            )
+        return found
+
     # Opening and closing
 
     def open(self) -> Self:
@@ -78,6 +104,18 @@ class App(Blueprint):
     def open_async(self) -> Self:
         """The async face of ``open``: ``async with app.open_async():``, or a call."""
         return self
+
+    def check_connection(self) -> bool:
+        """Whether the database has taskq's schema.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        return self.schema_manager.is_applied()
+
+    async def check_connection_async(self) -> bool:
+        """The async face of ``check_connection``."""
+        return await self.schema_manager.is_applied_async()
 
     def close(self) -> None:
         """Close what the app opened. An engine that was given to it stays its owner's."""

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overlo
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidPeriodic, TaskAlreadyRegistered
-from taskq.middleware import TaskMiddleware
+from taskq.middleware import Several, TaskMiddleware
 from taskq.periodic import Periodic, periodic_of
 from taskq.retry import RetryValue
 from taskq.task import Task
@@ -47,7 +47,7 @@ class Blueprint:
         pass_context: Literal[True],
         timeout: float | None = None,
         store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
+        task_middleware: Several[TaskMiddleware] = None,
     ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
 
     @overload
@@ -64,7 +64,7 @@ class Blueprint:
         pass_context: Literal[False] = False,
         timeout: float | None = None,
         store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
+        task_middleware: Several[TaskMiddleware] = None,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(
@@ -81,7 +81,7 @@ class Blueprint:
         pass_context: bool = False,
         timeout: float | None = None,
         store_result: bool = False,
-        task_middleware: TaskMiddleware | None = None,
+        task_middleware: Several[TaskMiddleware] = None,
     ) -> Any:
         """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
 
@@ -99,7 +99,8 @@ class Blueprint:
             timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task
                 cannot be, and is told by ``context.should_abort()``.
             store_result: Keep the return value on the job.
-            task_middleware: What wraps each attempt; sync for a sync function, async for an async one.
+            task_middleware: What wraps each attempt, one or several; sync for a sync function, async for
+                an async one.
 
         Raises:
             TaskAlreadyRegistered: The name or an alias is another task's.

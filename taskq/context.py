@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,7 @@ class JobContext:
         task: The task.
         worker_name: The name of the worker that runs it.
         worker_queues: The queues that the worker serves; None: all.
-        start_timestamp: When this attempt started, in UTC.
+        start_timestamp: When this attempt started, in seconds since 1970.
         additional_context: What the worker was given under that name.
         abort_reason: Why the task is asked to abort; None if it is not.
     """
@@ -42,7 +41,7 @@ class JobContext:
     task: "Task[..., Any]"
     worker_name: str
     worker_queues: Sequence[str] | None
-    start_timestamp: datetime
+    start_timestamp: float
     additional_context: Mapping[str, Any] = field(default_factory=dict)
     abort_reason: Callable[[], AbortReason | None] = lambda: None
 

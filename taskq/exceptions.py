@@ -18,7 +18,7 @@
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
     ├── InvalidOption              a worker's option has a value that makes no sense
-    ├── InvalidMiddleware          a middleware does not match what it wraps
+    ├── MiddlewareKindMismatch     a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
     ├── JobNotFound                no job has that id
     ├── WorkerDied                 recorded for a job whose worker died while it ran
@@ -106,7 +106,7 @@ class InvalidOption(TaskqException):
     """An option of a worker has a value that makes no sense."""
 
 
-class InvalidMiddleware(TaskqException):
+class MiddlewareKindMismatch(TaskqException):
     """A middleware does not match what it is to wrap: a sync one an async task, or the reverse."""
 
 

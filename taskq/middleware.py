@@ -1,11 +1,11 @@
 """Middleware: what wraps each attempt of a task, or the whole life of a worker."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from taskq.context import JobContext
-from taskq.exceptions import InvalidMiddleware
+from taskq.exceptions import MiddlewareKindMismatch
 
 if TYPE_CHECKING:
     from taskq.worker import Worker
@@ -20,6 +20,19 @@ TaskMiddleware = SyncTaskMiddleware | AsyncTaskMiddleware
 WorkerMiddleware = Callable[[Callable[[], Awaitable[None]], "Worker"], Awaitable[None]]
 
 
+T = TypeVar("T")
+
+# One, or several with the outermost first.
+Several: TypeAlias = T | Sequence[T] | None
+
+
+def several(given: "Several[T]") -> Sequence[T]:
+    """What was given as one, as several or not at all, as a sequence."""
+    if given is None:
+        return ()
+    return given if isinstance(given, Sequence) else (given,)
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives something to await: a coroutine function, or an object like one."""
     call = getattr(function, "__call__", None)  # noqa: B004 - the method, not whether there is one
@@ -30,8 +43,10 @@ def check_task_middleware(middleware: TaskMiddleware, *, wraps_async: bool, of: 
     """Refuse a middleware that cannot wrap a task.
 
     Raises:
-        InvalidMiddleware: One of the two is async and the other is not.
+        MiddlewareKindMismatch: One of the two is async and the other is not.
     """
     if is_async(middleware) != wraps_async:
         wanted, got = ("an async", "a sync") if wraps_async else ("a sync", "an async")
-        raise InvalidMiddleware(f"{of} needs {wanted} middleware, and {middleware!r} is {got} one")
+        raise MiddlewareKindMismatch(
+            f"{of} needs {wanted} middleware, and {middleware!r} is {got} one"
+        )

@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ class RetryDecision:
 
     Args:
         retry_at: When, with a time zone; at once if neither this nor ``retry_in`` is given.
-        retry_in: In how long, by the database's clock.
+        retry_in: In how long, by the database's clock: a ``timedelta`` or its keywords.
         priority: Its priority from now on; None: as it was.
         queue: Its queue from now on; None: as it was.
         lock: Its lock from now on; None: as it was.
@@ -30,7 +30,7 @@ class RetryDecision:
     """
 
     retry_at: datetime | None = None
-    retry_in: timedelta | None = None
+    retry_in: timedelta | Mapping[str, float] | None = None
     priority: int | None = None
     queue: str | None = None
     lock: str | None = None
@@ -43,6 +43,20 @@ class RetryDecision:
                 f"retry_at={self.retry_at} has no time zone: say which, as in "
                 "datetime.now(UTC) + timedelta(minutes=5)"
             )
+        _ = self.wait  # refuses now what is no time
+
+    @property
+    def wait(self) -> timedelta | None:
+        """``retry_in`` as a ``timedelta``."""
+        if self.retry_in is None or isinstance(self.retry_in, timedelta):
+            return self.retry_in
+        try:
+            return timedelta(**self.retry_in)
+        except (TypeError, OverflowError) as error:
+            raise InvalidRetryStrategy(
+                f"retry_in={shown(self.retry_in)}: {error}; give a timedelta, or its keywords as in "
+                "{'minutes': 5}"
+            ) from None
 
 
 class BaseRetryStrategy(ABC):

@@ -67,6 +67,21 @@ class SchemaManager:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def is_applied(self) -> bool:
+        """Whether the database has a schema of taskq, of whatever version.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        with translated(), self._database.engine.connect() as connection:
+            return _is_applied(connection)
+
+    async def is_applied_async(self) -> bool:
+        """The async face of ``is_applied``."""
+        with translated():
+            async with self._database.async_engine.connect() as connection:
+                return await connection.run_sync(_is_applied)
+
     def apply_schema(self) -> list[Migration]:
         """Apply the migrations that the database does not have, in one transaction.
 
@@ -95,6 +110,10 @@ def _in_transaction(connection: Connection, operation: Callable[[Connection], T]
     connection = connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         return operation(connection)
+
+
+def _is_applied(connection: Connection) -> bool:
+    return bool(migrations.Querier(connection).has_migrations())
 
 
 def _apply(connection: Connection) -> list[Migration]:

@@ -12,7 +12,7 @@ from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
 from taskq.job import Job
 from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
-from taskq.middleware import TaskMiddleware, check_task_middleware
+from taskq.middleware import Several, TaskMiddleware, check_task_middleware, several
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
 
@@ -38,7 +38,7 @@ class Task(Generic[P, R_co]):
         pass_context: Whether the function's first parameter is a ``JobContext``.
         timeout: How long an attempt may take, in seconds.
         store_result: Whether the return value is kept on the job.
-        middleware: What wraps each attempt.
+        middlewares: What wraps each attempt, the outermost first.
         function: The function.
         is_async: Whether it runs on the event loop; otherwise in a thread.
     """
@@ -57,7 +57,7 @@ class Task(Generic[P, R_co]):
         pass_context: bool = False,
         timeout: float | None = None,
         store_result: bool = False,
-        middleware: TaskMiddleware | None = None,
+        middleware: Several[TaskMiddleware] = None,
     ) -> None:
         update_wrapper(self, function)
         self.function = function
@@ -71,10 +71,10 @@ class Task(Generic[P, R_co]):
         self.pass_context = pass_context
         self.timeout = _checked_timeout(timeout, self.name)
         self.store_result = store_result
-        self.middleware = middleware
+        self.middlewares = several(middleware)
         self.is_async = iscoroutinefunction(function)
-        if middleware is not None:
-            check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
+        for one in self.middlewares:
+            check_task_middleware(one, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
             function, task_name=self.name, skip=1 if pass_context else 0
         )

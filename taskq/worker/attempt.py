@@ -3,10 +3,10 @@
 import asyncio
 import contextvars
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +120,7 @@ class Attempt:
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
         positional: tuple[Any, ...] = ()
         middlewares = [m for m in self._middlewares if is_async(m) == task.is_async]
-        if task.middleware is not None:
-            middlewares.append(task.middleware)
+        middlewares.extend(task.middlewares)
         if task.pass_context or middlewares:
             context = self._context(task)
             if task.pass_context:
@@ -154,7 +153,7 @@ class Attempt:
             task=task,
             worker_name=options.name,
             worker_queues=options.queues,
-            start_timestamp=datetime.now(UTC),
+            start_timestamp=time.time(),
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
         )
@@ -208,7 +207,7 @@ class Attempt:
             JobStatus.TODO,
             error=error,
             retry_at=decision.retry_at,
-            retry_in=None if decision.retry_in is None else decision.retry_in.total_seconds(),
+            retry_in=None if decision.wait is None else decision.wait.total_seconds(),
             priority=decision.priority,
             queue_name=decision.queue,
             lock=decision.lock,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
-from taskq.middleware import TaskMiddleware, WorkerMiddleware
+from taskq.middleware import Several, TaskMiddleware, WorkerMiddleware, several
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 
@@ -46,8 +46,8 @@ class WorkerArguments(TypedDict, total=False):
     stalled_worker_timeout: float
     max_crashes: int
     prefetch: Literal["auto"] | int
-    task_middleware: TaskMiddleware | Sequence[TaskMiddleware] | None
-    worker_middleware: WorkerMiddleware | None
+    task_middleware: Several[TaskMiddleware]
+    worker_middleware: Several[WorkerMiddleware]
 
 
 class WorkerOptions(BaseModel):
@@ -76,7 +76,7 @@ class WorkerOptions(BaseModel):
             within some tens of milliseconds, by the recent pace of jobs.
         task_middleware: What wraps each attempt of the tasks of its colour: one, or several with the
             outermost first.
-        worker_middleware: What wraps the worker's whole run.
+        worker_middleware: What wraps the worker's whole run: one, or several.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -103,7 +103,7 @@ class WorkerOptions(BaseModel):
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     # What pydantic cannot check, the types in WorkerArguments say.
     task_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
-    worker_middleware: Callable[..., Any] | None = None
+    worker_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
 
     @classmethod
     def of(
@@ -145,9 +145,12 @@ class WorkerOptions(BaseModel):
     @property
     def task_middlewares(self) -> Sequence[TaskMiddleware]:
         """The task middleware as a sequence, the outermost first."""
-        if self.task_middleware is None:
-            return ()
-        return (self.task_middleware,) if callable(self.task_middleware) else self.task_middleware
+        return several(self.task_middleware)
+
+    @property
+    def worker_middlewares(self) -> Sequence[WorkerMiddleware]:
+        """The worker middleware as a sequence, the outermost first."""
+        return several(self.worker_middleware)
 
 
 def _invalid(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,10 @@ class Worker:
                 only a bad moment.
         """
         self._loop = asyncio.get_running_loop()
-        run: Callable[[], Coroutine[Any, Any, None]] = self._run
-        if self.options.worker_middleware is not None:
-            run = partial(self.options.worker_middleware, run, self)
-        task = asyncio.create_task(run())
+        run: Callable[[], Awaitable[None]] = self._run
+        for middleware in reversed(self.options.worker_middlewares):
+            run = partial(middleware, run, self)
+        task = asyncio.ensure_future(run())
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
             try:
