@@ -6,6 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from taskq import App
+from taskq.database import URL_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -22,9 +25,18 @@ def with_blocks(language: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("page", with_blocks("python"), ids=lambda page: page.name)
-def test_python_runs_as_printed(page: Path) -> None:
+def test_python_runs_as_printed(
+    page: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, database_url)
     source = "\n".join(blocks(page, "python"))
-    exec(compile(source, page.name, "exec"), {"__name__": page.stem})  # noqa: S102
+    names: dict[str, object] = {"__name__": page.stem}
+    try:
+        exec(compile(source, page.name, "exec"), names)  # noqa: S102
+    finally:
+        for value in names.values():
+            if isinstance(value, App):
+                value.close()
 
 
 @pytest.mark.parametrize("page", with_blocks("sql"), ids=lambda page: page.name)

@@ -185,6 +185,7 @@ WHERE finished.id IS NOT NULL OR deleted.id IS NOT NULL;
 SELECT
     id,
     attempt,
+    lock,
     abort_requested
 FROM taskq_jobs
 WHERE status = 'doing' AND worker_id = @worker_id::bigint;
@@ -193,7 +194,9 @@ WHERE status = 'doing' AND worker_id = @worker_id::bigint;
 -- Takes the jobs of dead workers back into the queue, and ends those that took down their worker too
 -- often. A worker is dead when its heartbeat is too old; its row goes with the same statement, so of
 -- many rescuers one does the work. Jobs of a worker without a row wait as long as a heartbeat may.
--- A job that meets its own queueing lock ends as failed, as in FinishJobs.
+-- A job that meets its own queueing lock ends as failed, as in FinishJobs; one that was to be aborted
+-- ends as aborted. Locks that no running job holds go free as well: whoever changed the jobs by hand
+-- would otherwise stop a lock's jobs for ever.
 WITH dead AS (
     DELETE FROM taskq_workers
     WHERE last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
@@ -207,6 +210,7 @@ lost AS (
         job.worker_id,
         job.lock,
         job.queueing_lock,
+        job.abort_requested,
         job.crashes + 1 AS crashes
     FROM taskq_jobs AS job
     WHERE
@@ -228,7 +232,10 @@ judged AS (
         lost.worker_id,
         lost.lock,
         lost.crashes,
+        lost.abort_requested,
         CASE
+            WHEN lost.abort_requested
+                THEN 'its worker died while the job ran, and was to abort it'
             WHEN lost.crashes >= @max_crashes::integer
                 THEN format(
                     'its worker died while the job ran, crash number %s: it is not tried again',
@@ -245,7 +252,9 @@ judged AS (
                 OR (
                     lost.queueing_lock IS NOT NULL
                     AND row_number() OVER (
-                        PARTITION BY lost.queueing_lock, lost.crashes >= @max_crashes::integer
+                        PARTITION BY
+                            lost.queueing_lock,
+                            lost.abort_requested OR lost.crashes >= @max_crashes::integer
                         ORDER BY lost.id
                     ) > 1
                 )
@@ -259,11 +268,14 @@ judged AS (
 rescued AS (
     UPDATE taskq_jobs
     SET
-        status = CASE WHEN judged.ending IS NULL THEN 'todo' ELSE 'failed' END::taskq_job_status,
+        status = CASE
+            WHEN judged.ending IS NULL THEN 'todo'
+            WHEN judged.abort_requested THEN 'aborted'
+            ELSE 'failed'
+        END::taskq_job_status,
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
-        crashes = judged.crashes,
-        abort_requested = false
+        crashes = judged.crashes
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE
@@ -276,6 +288,15 @@ freed AS (
     DELETE FROM taskq_locks
     USING judged
     WHERE taskq_locks.lock = judged.lock AND taskq_locks.job_id = judged.id
+),
+
+orphaned AS (
+    DELETE FROM taskq_locks
+    WHERE
+        NOT EXISTS (
+            SELECT FROM taskq_jobs AS job
+            WHERE job.id = taskq_locks.job_id AND job.status = 'doing'
+        )
 ),
 
 explained AS (

@@ -13,15 +13,13 @@ SELECT * FROM taskq_jobs
 WHERE id = ANY(@ids::bigint [])
 ORDER BY id;
 
--- name: CountStatuses :many
--- Of some jobs, how many stand where: for whoever waits for them and asks again and again, which
--- reading their rows would make dear.
-SELECT
-    status,
-    count(*) AS jobs
+-- name: ListAliveJobs :many
+-- Which of some jobs have not ended: for whoever waits for them, asks again and again, and would pay
+-- dear for their rows.
+SELECT id
 FROM taskq_jobs
-WHERE id = ANY(@ids::bigint [])
-GROUP BY status;
+WHERE id = ANY(@ids::bigint []) AND status IN ('todo', 'doing')
+ORDER BY id;
 
 -- name: CancelJob :one
 -- A job that waits ends at once (or goes, if it is to be deleted); one that runs is flagged and its

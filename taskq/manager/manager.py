@@ -105,17 +105,17 @@ class JobManager:
         """The async face of ``list_jobs``."""
         return await self._run_async(connection, operations.list_jobs, ids)
 
-    def count_statuses(
+    def list_alive_jobs(
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
-    ) -> dict[JobStatus, int]:
-        """Count how many of some jobs stand where, without reading them."""
-        return self._run(connection, operations.count_statuses, ids)
+    ) -> list[int]:
+        """Find out which of some jobs have not ended, by their ids and in their order."""
+        return self._run(connection, operations.list_alive_jobs, ids)
 
-    async def count_statuses_async(
+    async def list_alive_jobs_async(
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
-    ) -> dict[JobStatus, int]:
-        """The async face of ``count_statuses``."""
-        return await self._run_async(connection, operations.count_statuses, ids)
+    ) -> list[int]:
+        """The async face of ``list_alive_jobs``."""
+        return await self._run_async(connection, operations.list_alive_jobs, ids)
 
     def list_failed_attempts(
         self, job_id: int, *, connection: AnyConnection | None = None

@@ -9,7 +9,7 @@ from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
-from taskq.manager.outcome import Ended, Outcome, Rescued, outcomes_to_json
+from taskq.manager.outcome import Doing, Ended, Outcome, Rescued, outcomes_to_json
 
 # What becomes of a job whose queueing lock a job that waits already has.
 OnConflict = Literal["raise", "skip"]
@@ -38,10 +38,9 @@ def list_jobs(connection: Connection, ids: Iterable[int]) -> list[Job]:
     return [_job(row) for row in jobs.Querier(connection).list_jobs(ids=list(ids))]
 
 
-def count_statuses(connection: Connection, ids: Iterable[int]) -> dict[JobStatus, int]:
-    """Count where jobs stand."""
-    rows = jobs.Querier(connection).count_statuses(ids=list(ids))
-    return {JobStatus(row.status): row.jobs for row in rows}
+def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
+    """Of some jobs, those that have not ended."""
+    return list(jobs.Querier(connection).list_alive_jobs(ids=list(ids)))
 
 
 def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAttempt]:
@@ -142,10 +141,10 @@ def finish_jobs(connection: Connection, worker_id: int, outcomes: Sequence[Outco
     return [Ended(job_id=row.id, status=JobStatus(row.status)) for row in rows]
 
 
-def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], bool]:
-    """What a worker has in hand, by job and claim: whether it is to be aborted."""
+def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], Doing]:
+    """What a worker has in hand, by job and claim."""
     return {
-        (row.id, row.attempt): row.abort_requested
+        (row.id, row.attempt): Doing(lock=row.lock, abort_requested=row.abort_requested)
         for row in attempts.Querier(connection).list_doing_jobs(worker_id=worker_id)
     }
 

@@ -50,6 +50,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """What the database says of an attempt under way: the lock it holds, and whether to abort it."""
+
+    lock: str | None
+    abort_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """An attempt whose end was written: its job is this now."""
 

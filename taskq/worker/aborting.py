@@ -59,8 +59,7 @@ class Aborting(Part):
         """Look, and wait until it is time to look again."""
         while True:
             await self._alarm.wait(self._polling_interval)
-            if not self._running.is_empty or self._strays:
-                await self._look()
+            await self._look()
 
     async def _look(self) -> None:
         before = self._running.held()
@@ -68,7 +67,7 @@ class Aborting(Part):
         doing = await self._link.insist(operations.list_doing_jobs, self._identity.id)
         held = self._running.held()
         for key, attempt in held.items():
-            if doing.get(key):
+            if key in doing and doing[key].abort_requested:
                 attempt.abort(AbortReason.USER_REQUEST)
             elif key in before and key not in doing:
                 logger.warning(
@@ -83,6 +82,12 @@ class Aborting(Part):
             # Seen twice, with no claim under way: the answer of a claim was lost with its connection.
             for job_id, claim in strays & self._strays:
                 self._completing.add(
-                    Outcome(job_id=job_id, attempt=claim, status=JobStatus.TODO, uncounted=True)
+                    Outcome(
+                        job_id=job_id,
+                        attempt=claim,
+                        status=JobStatus.TODO,
+                        held_lock=doing[job_id, claim].lock,
+                        uncounted=True,
+                    )
                 )
         self._strays = strays

@@ -167,7 +167,8 @@ def test_listing_what_a_worker_runs_reads_that(explain: Explain) -> None:
 
 def test_a_rescue_reads_what_runs(connection: psycopg.Connection, explain: Explain) -> None:
     rescue = explain("RescueJobs", stalled_after="60", max_crashes="3")
-    assert 2000 <= rescue.read <= 2300
+    # Twice: for dead workers, and for locks whose job does not run.
+    assert 4000 <= rescue.read <= 4300
     left = connection.execute("SELECT count(*) FROM taskq_jobs WHERE status = 'doing'").fetchone()
     assert left == (1900,)
 

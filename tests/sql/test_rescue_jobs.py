@@ -318,3 +318,33 @@ def test_a_worker_that_was_taken_for_dead_gets_its_row_and_its_id_back(
     clock = connection.execute("SELECT extract(EPOCH FROM clock_timestamp())").fetchone()
     assert clock
     assert 0 <= float(clock[0]) - beat()["server_time"] + 60 < 61
+
+
+def test_a_job_that_was_to_be_aborted_is_not_run_again(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    register: Register,
+    stall: Stall,
+    rescue: Rescue,
+) -> None:
+    [id_] = defer({})
+    dead = register()
+    claim(worker_id=dead)
+    run("CancelJob", id=id_, abort=True, delete_job=False)
+    stall(dead)
+    assert rescue() == [id_]
+    assert job_of(id_)["status"] == "aborted"
+
+
+def test_a_lock_whose_job_does_not_run_goes_free(
+    connection: psycopg.Connection, defer: Ids, claim: Ids, rescue: Rescue
+) -> None:
+    first, second = defer({"lock": "a"}, {"lock": "a"})
+    claim()
+    # By hand, past the queries.
+    connection.execute("UPDATE taskq_jobs SET status = 'succeeded' WHERE id = %s", [first])
+    assert claim() == []
+    assert rescue() == []
+    assert claim() == [second]
