@@ -26,9 +26,11 @@ from taskq.job import NewJob, new_job
 from taskq.manager import JobManager
 from taskq.manager.connections import AnyConnection
 from taskq.manager.operations import OnConflict
+from taskq.moment import moment_of, wait_of
 
 P = ParamSpec("P")
 Id = TypeVar("Id", bound=int | None)
+T = TypeVar("T")
 
 
 class JobOptions(TypedDict, total=False):
@@ -122,14 +124,10 @@ class Deferrer(Generic[P, Id]):
                 f"task {self.task_name!r} got schedule_at={schedule_at} and "
                 f"schedule_in={schedule_in}: give one of them"
             )
-        if schedule_at is not None and schedule_at.tzinfo is None:
-            raise InvalidJob(
-                f"task {self.task_name!r} got schedule_at={schedule_at}, which has no time zone: "
-                "say which, as in datetime.now(UTC) + timedelta(hours=1)"
-            )
         changed: dict[str, Any] = {**options}
         if "schedule_at" in options or "schedule_in" in options:
-            changed |= {"schedule_at": schedule_at, "schedule_in": self._delta(schedule_in)}
+            changed["schedule_at"] = self._checked("schedule_at", schedule_at, moment_of)
+            changed["schedule_in"] = self._checked("schedule_in", schedule_in, wait_of)
         if "task_kwargs" in options:
             changed["task_kwargs"] = {**self.task_kwargs, **options["task_kwargs"]}
         if on_conflict is not None:
@@ -245,13 +243,7 @@ class Deferrer(Generic[P, Id]):
     def _scheduled_at(self) -> datetime | None:
         if self.schedule_in is None:
             return self.schedule_at
-        try:
-            return datetime.now(UTC) + self.schedule_in
-        except OverflowError:
-            raise InvalidJob(
-                f"task {self.task_name!r} got schedule_in={self.schedule_in}, which is later than "
-                "a date can be"
-            ) from None
+        return datetime.now(UTC) + self.schedule_in
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
         for name in options.keys() - JobOptions.__annotations__.keys():
@@ -262,15 +254,12 @@ class Deferrer(Generic[P, Id]):
                 f"{', '.join(JobOptions.__annotations__)} and on_conflict"
             )
 
-    def _delta(self, schedule_in: timedelta | Mapping[str, float] | None) -> timedelta | None:
-        if schedule_in is None or isinstance(schedule_in, timedelta):
-            return schedule_in
+    def _checked(self, name: str, value: Any, check: Callable[[Any], T]) -> T | None:
         try:
-            return timedelta(**schedule_in)
-        except (TypeError, OverflowError) as error:
+            return None if value is None else check(value)
+        except ValueError as error:
             raise InvalidJob(
-                f"task {self.task_name!r} got schedule_in={shown(schedule_in)}: {error}; give a "
-                "timedelta, or its keywords as in {'minutes': 5}"
+                f"task {self.task_name!r} got {name}={shown(value)}, {error}"
             ) from None
 
 

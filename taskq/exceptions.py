@@ -33,6 +33,8 @@ what to do about it.
 
 from datetime import datetime, timedelta
 
+from taskq.moment import moment_of, wait_of
+
 
 class TaskqException(Exception):  # noqa: N818 - the name that Procrastinate's users know
     """The base of every exception that taskq raises on purpose."""
@@ -151,6 +153,9 @@ class Retry(TaskqException):
         wait: In how long; at once if nothing is said.
         at: When, instead of ``wait``.
         message: Kept as the error of this attempt.
+
+    Raises:
+        InvalidRetryStrategy: Both times are given, or one that no job can have.
     """
 
     def __init__(
@@ -162,8 +167,12 @@ class Retry(TaskqException):
     ) -> None:
         if wait is not None and at is not None:
             raise InvalidRetryStrategy("Retry takes wait or at, not both")
-        self.wait = wait
-        self.at = at
+        # Here, where the task raises it: afterwards nobody is left to tell.
+        try:
+            self.wait = None if wait is None else wait_of(wait)
+            self.at = None if at is None else moment_of(at)
+        except ValueError as error:
+            raise InvalidRetryStrategy(f"Retry got {at or wait}, {error}") from None
         super().__init__(message)
 
 
@@ -172,10 +181,16 @@ class Snooze(TaskqException):
 
     Args:
         wait: In how long.
+
+    Raises:
+        InvalidRetryStrategy: It is negative, or more than a hundred years.
     """
 
     def __init__(self, wait: timedelta) -> None:
-        if wait < timedelta(0):
+        try:
+            self.wait = wait_of(wait)
+        except ValueError as error:
+            raise InvalidRetryStrategy(f"Snooze got {wait!r}, {error}") from None
+        if self.wait < timedelta(0):
             raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait}")
-        self.wait = wait
         super().__init__(f"the task snoozes for {wait}")

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,6 +19,7 @@ from pydantic import (
 
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidJob
+from taskq.moment import moment_of
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
 NAME_LENGTH = 500
@@ -118,6 +118,8 @@ Name = Annotated[
     str, StringConstraints(min_length=1, max_length=NAME_LENGTH), AfterValidator(_storable)
 ]
 
+Priority = Annotated[int, Field(ge=-_INT4, lt=_INT4)]
+
 
 class NewJob(BaseModel):
     """A job that is about to be deferred, as ``taskq_defer_jobs`` takes it."""
@@ -127,10 +129,10 @@ class NewJob(BaseModel):
     task_name: Name
     args: dict[str, Any]
     queue_name: Name = "default"
-    priority: Annotated[int, Field(ge=-_INT4, lt=_INT4)] = 0
+    priority: Priority = 0
     lock: Name | None = None
     queueing_lock: Name | None = None
-    scheduled_at: AwareDatetime | None = None
+    scheduled_at: Annotated[datetime, AfterValidator(moment_of)] | None = None
 
 
 _new_jobs = TypeAdapter(list[NewJob])

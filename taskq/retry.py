@@ -5,13 +5,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 
-from taskq.codec import shown
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from taskq.codec import explained, shown
 from taskq.exceptions import InvalidRetryStrategy
-from taskq.job import Job
+from taskq.job import Job, Name, Priority
+from taskq.moment import LONGEST_WAIT, moment_of, wait_of
 
-# A hundred years, which PostgreSQL's timestamps hold; beyond it a wait is none that anybody means.
-_LONGEST = 100 * 365 * 86400.0
+_LONGEST = LONGEST_WAIT.total_seconds()
+
+
+class _Changes(BaseModel):
+    """What a retry changes about a job, as its columns hold it."""
+
+    model_config = ConfigDict(strict=True)
+
+    priority: Priority | None
+    queue: Name | None
+    lock: Name | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +39,7 @@ class RetryDecision:
         lock: Its lock from now on; None: as it was.
 
     Raises:
-        InvalidRetryStrategy: Both times are given, or one that makes no sense.
+        InvalidRetryStrategy: Both times are given, or a value that no job can have.
     """
 
     retry_at: datetime | None = None
@@ -38,24 +51,34 @@ class RetryDecision:
     def __post_init__(self) -> None:
         if self.retry_at is not None and self.retry_in is not None:
             raise InvalidRetryStrategy("a retry takes retry_at or retry_in, not both")
-        if self.retry_at is not None and self.retry_at.tzinfo is None:
+        try:
+            if self.retry_at is not None:
+                moment_of(self.retry_at)
+        except ValueError as error:
             raise InvalidRetryStrategy(
-                f"retry_at={self.retry_at} has no time zone: say which, as in "
-                "datetime.now(UTC) + timedelta(minutes=5)"
-            )
+                f"a retry got retry_at={shown(self.retry_at)}, {error}"
+            ) from None
         _ = self.wait  # refuses now what is no time
+        try:
+            # Or else the worker would meet it, while it writes the ends of other jobs as well.
+            _Changes(priority=self.priority, queue=self.queue, lock=self.lock)
+        except ValidationError as error:
+            option = str(error.errors(include_url=False)[0]["loc"][0])
+            raise InvalidRetryStrategy(
+                f"a retry got {option}={shown(getattr(self, option))}, which no job can have: "
+                f"{explained(error, skip=1)}"
+            ) from None
 
     @property
     def wait(self) -> timedelta | None:
         """``retry_in`` as a ``timedelta``."""
-        if self.retry_in is None or isinstance(self.retry_in, timedelta):
-            return self.retry_in
+        if self.retry_in is None:
+            return None
         try:
-            return timedelta(**self.retry_in)
-        except (TypeError, OverflowError) as error:
+            return wait_of(self.retry_in)
+        except ValueError as error:
             raise InvalidRetryStrategy(
-                f"retry_in={shown(self.retry_in)}: {error}; give a timedelta, or its keywords as in "
-                "{'minutes': 5}"
+                f"a retry got retry_in={shown(self.retry_in)}, {error}"
             ) from None
 
 
@@ -88,7 +111,7 @@ class RetryStrategy(BaseRetryStrategy):
         wait: Seconds.
         linear_wait: Seconds more for each attempt before.
         exponential_wait: The base, in seconds, that is raised to the number of the attempt.
-        max_wait: Seconds at most; None: no bound.
+        max_wait: Seconds at most, before ``jitter``; None: no bound.
         jitter: The wait is drawn between ``1 - jitter`` and ``1 + jitter`` of it, so that jobs that
             failed together do not come back together: from 0 to 1.
         retry_exceptions: Only these exceptions (and those derived from them); None: all.
@@ -106,15 +129,26 @@ class RetryStrategy(BaseRetryStrategy):
     retry_exceptions: Iterable[type[BaseException]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_attempts", "wait", "linear_wait", "exponential_wait", "max_wait"):
+        for name in (
+            "max_attempts",
+            "wait",
+            "linear_wait",
+            "exponential_wait",
+            "max_wait",
+            "jitter",
+        ):
             value = getattr(self, name)
-            # "not ... >=" also catches NaN.
-            if value is not None and not value >= 0:
-                raise InvalidRetryStrategy(f"{name} must be 0 or more, not {shown(value)}")
-        if not 0 <= self.jitter <= 1:
-            raise InvalidRetryStrategy(f"jitter must be from 0 to 1, not {shown(self.jitter)}")
+            highest = {"max_attempts": inf, "jitter": 1}.get(name, _LONGEST)
+            if value is None and name in {"max_attempts", "max_wait"}:
+                continue
+            # Written so that NaN is refused as well.
+            if not (isinstance(value, int | float) and 0 <= value <= highest):
+                raise InvalidRetryStrategy(
+                    f"{name} must be a number from 0 to {highest:g}, not {shown(value)}"
+                )
         if self.retry_exceptions is not None:
-            exceptions = tuple(self.retry_exceptions)
+            given: object = self.retry_exceptions
+            exceptions = tuple(self.retry_exceptions) if isinstance(given, Iterable) else (given,)
             for exception in exceptions:
                 if not _is_exception_class(exception):
                     raise InvalidRetryStrategy(

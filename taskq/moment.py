@@ -1,0 +1,42 @@
+"""Times that a job can have: what Python and PostgreSQL both can hold, and anybody can mean."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+LONGEST_WAIT = timedelta(days=36_500)
+
+
+def moment_of(value: object) -> datetime:
+    """A moment that somebody gave.
+
+    Raises:
+        ValueError: Why it is none, to follow the value in a message.
+    """
+    if not isinstance(value, datetime):
+        raise ValueError("which is no datetime")
+    if value.utcoffset() is None:
+        raise ValueError(
+            "which has no time zone: say which, as in datetime.now(UTC) + timedelta(hours=1)"
+        )
+    # PostgreSQL holds more. What another time zone moves out of these years, psycopg cannot read, and
+    # a worker that claims such a job would claim nothing ever again.
+    if not 1 < value.year < 9999:
+        raise ValueError("which is not in the years 2 to 9998")
+    return value
+
+
+def wait_of(value: timedelta | Mapping[str, float]) -> timedelta:
+    """A wait that somebody gave, as a ``timedelta`` or its keywords.
+
+    Raises:
+        ValueError: Why it is none, to follow the value in a message.
+    """
+    try:
+        wait = value if isinstance(value, timedelta) else timedelta(**value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"which is no wait ({error}): give a timedelta, or its keywords as in {{'minutes': 5}}"
+        ) from None
+    if abs(wait) > LONGEST_WAIT:
+        raise ValueError("which is more than a hundred years")
+    return wait
