@@ -59,6 +59,11 @@ class Worker:
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
 
+    @property
+    def has_left(self) -> bool:
+        """Whether it was told twice to stop: threads may still run tasks that it left behind."""
+        return self._leaving.is_set()
+
     def stop(self) -> None:
         """Ask the worker to stop, from any thread, task or middleware.
 

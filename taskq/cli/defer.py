@@ -1,0 +1,90 @@
+"""``taskq defer``: a job of one task."""
+
+import json
+from typing import Any, NoReturn
+
+import click
+
+from taskq.app import App
+from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.times import read_duration, read_time
+from taskq.codec import shown
+from taskq.exceptions import TaskNotFound
+
+
+def read_arguments(
+    context: click.Context, parameter: click.Parameter, value: str
+) -> dict[str, Any]:
+    """Read a task's arguments: a JSON object."""
+    try:
+        given = json.loads(value, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"{shown(value)} is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise click.BadParameter(
+            f"{shown(value)} is not a JSON object: give the arguments by name, as in "
+            """'{"user_id": 1}'"""
+        )
+    return given
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"JSON has no {constant}")
+
+
+@click.command(
+    epilog="\b\nExample:\n  python -m taskq defer --app shop.jobs:app shop.jobs.send_mail "
+    """'{"user_id": 1}' --in 5m"""
+)
+@click.argument("task")
+@click.argument("arguments", metavar="[JSON]", callback=read_arguments, default="{}")
+@app_option()
+@click.option("--queue", metavar="NAME", help="The queue, instead of the task's.")
+@click.option("--lock", metavar="NAME", help="Jobs with the same lock run one at a time, in order.")
+@click.option(
+    "--queueing-lock",
+    metavar="NAME",
+    help="No two jobs with the same one wait in the queue at once.",
+)
+@click.option("--priority", metavar="N", type=int, help="Higher first.")
+@click.option(
+    "--at",
+    "schedule_at",
+    metavar="TIME",
+    callback=read_time,
+    help="When it may start, with an offset from UTC, as in 2030-01-31T18:00:00+01:00.",
+)
+@click.option(
+    "--in",
+    "schedule_in",
+    metavar="DURATION",
+    callback=read_duration,
+    help="In how long it may start: seconds, or with units as in 1h30m.",
+)
+@click.option(
+    "--unknown",
+    is_flag=True,
+    help="Take a task that this app does not have, such as one of another program.",
+)
+@verbose_option
+@pass_settings
+def defer(
+    settings: Settings, /, task: str, arguments: dict[str, Any], unknown: bool, **given: Any
+) -> None:
+    """Defer a job of TASK, with its arguments as a JSON object, and print the job's id."""
+    options = {name: value for name, value in given.items() if value is not None}
+    if options.keys() >= {"schedule_at", "schedule_in"}:
+        raise click.UsageError("--at and --in both say when: give one of them")
+    with settings.app() as app:
+        click.echo(_defer(app, task, arguments, options, unknown=unknown))
+
+
+def _defer(
+    app: App, task: str, arguments: dict[str, Any], options: dict[str, Any], *, unknown: bool
+) -> int:
+    try:
+        deferrer = app.configure_task(task, allow_unknown=unknown, **options)
+    except TaskNotFound as error:
+        raise TaskNotFound(f"{error}; --unknown defers it all the same") from error
+    job_id: int = deferrer.defer(**arguments)
+    return job_id

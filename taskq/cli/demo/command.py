@@ -1,0 +1,56 @@
+"""``taskq demo``: the command."""
+
+import logging
+import os
+import sysconfig
+from pathlib import Path
+
+import click
+
+from taskq.cli import logs
+from taskq.cli.settings import Settings, pass_settings, verbose_option
+from taskq.database import URL_VARIABLE, Database
+
+
+@click.command(epilog="\b\nExample:\n  python -m taskq demo /usr/share/doc --concurrency 20")
+@click.argument(
+    "folder",
+    required=False,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How many jobs run side by side.",
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    help="The database; else the one that TASKQ_DATABASE_URL or libpq's variables name, or else the "
+    "embedded server.",
+)
+@verbose_option
+@pass_settings
+def demo(
+    settings: Settings, /, folder: Path | None, concurrency: int, database: str | None
+) -> None:
+    """Put a queue to work on every file under FOLDER, by default Python's standard library.
+
+    One job per file takes its SHA-256, its size and its number of lines; then jobs that share a lock
+    per file type fold these into a summary. What is printed is read back from the database, where the
+    jobs stay; the files are only read.
+    """
+    if database is not None:
+        Database.resolve(database)  # refuses it by its right name
+        os.environ[URL_VARIABLE] = database
+    logs.set_up(verbose=settings.verbose, level=logging.WARNING)
+    if not settings.verbose:
+        # A job that fails is part of the report.
+        logging.getLogger("taskq.worker.attempt").setLevel(logging.CRITICAL)
+    # Its app is made when it is imported, as apps are: not before it is known where.
+    from taskq.cli.demo.demonstration import demonstrate  # noqa: PLC0415
+
+    demonstrate((folder or Path(sysconfig.get_path("stdlib"))).absolute(), concurrency)

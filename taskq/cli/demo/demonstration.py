@@ -1,0 +1,74 @@
+"""What the demo does, from the files to the report."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from taskq.cli.demo.backlog import Interrupted
+from taskq.cli.demo.report import report
+from taskq.cli.demo.run import Run
+from taskq.cli.demo.tasks import QUEUE, app
+from taskq.cli.escaping import escaped
+from taskq.cli.leaving import leave_at_once
+
+
+def demonstrate(folder: Path, concurrency: int) -> None:
+    """Measure every file under a folder by jobs, and print what came of it."""
+    with app:
+        for migration in app.schema_manager.apply_schema():
+            click.echo(f"Applied {migration.name}.")
+        unread: list[OSError] = []
+        files = sorted(_files(folder, unread))
+        click.echo(f"{len(files):,} files under {escaped(str(folder))}, on {app.database!r}")
+        with _progress() as progress:
+            bar = progress.add_task("jobs", total=len(files))
+            run = Run(files, lambda ended, of: progress.update(bar, completed=ended, total=of))
+            asyncio.run(_work(run, concurrency))
+        run.refused += [(Path(error.filename), str(error.strerror)) for error in unread]
+        report(run)
+
+
+async def _work(run: Run, concurrency: int) -> None:
+    # What its report reads must be there, whatever the environment says of other workers.
+    worker = app.worker(
+        name="demo",
+        queues=[QUEUE],
+        concurrency=concurrency,
+        wait=True,
+        delete_jobs="never",
+        install_signal_handlers=True,
+        shutdown_graceful_timeout=1.0,
+    )
+    try:
+        await run.work(worker)
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        await app.database.dispose_async()
+        if worker.has_left:
+            app.close()
+            leave_at_once()
+
+
+def _files(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    for below, _, names in os.walk(folder, onerror=unread.append):
+        for name in names:
+            yield Path(below, name)
+
+
+def _progress() -> Progress:
+    # On stderr, so that the report alone goes where stdout goes.
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

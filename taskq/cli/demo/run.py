@@ -1,0 +1,108 @@
+"""The demo's run: its jobs are deferred, and a worker in this process runs them."""
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from taskq.cli.demo.backlog import Backlog
+from taskq.cli.demo.tasks import app, fold, measure
+from taskq.exceptions import InvalidArguments
+from taskq.worker import Worker
+
+T = TypeVar("T")
+
+_BATCH = 1000  # files whose jobs are deferred in one statement
+_AHEAD = 2000  # jobs that may wait before more are deferred: what Ctrl-C has to cancel
+_FOLDED = 500  # files that one job folds
+
+
+class Run:
+    """One run over some files; what came of its jobs is in the database.
+
+    Args:
+        files: The files.
+        progress: Told how many jobs have ended, of how many.
+
+    Attributes:
+        measured: The jobs that measure files, by file type.
+        folded: The jobs that fold, by file type; the last one of each has the whole summary.
+        refused: The files that could not become jobs, each with the reason.
+    """
+
+    def __init__(self, files: Sequence[Path], progress: Callable[[int, int], None]) -> None:
+        self.measured: dict[str, list[int]] = defaultdict(list)
+        self.folded: dict[str, list[int]] = defaultdict(list)
+        self.refused: list[tuple[Path, str]] = []
+        self._files = files
+        self._progress = progress
+        # Its folds wait for one another, and for those of no other run.
+        self._name = uuid.uuid4().hex
+
+    @property
+    def jobs(self) -> list[int]:
+        """All its jobs, in the order in which they were deferred."""
+        by_type = (*self.measured.values(), *self.folded.values())
+        return sorted(job_id for ids in by_type for job_id in ids)
+
+    async def work(self, worker: Worker) -> None:
+        """Defer the jobs, and have a worker run them until the last one has ended.
+
+        Raises:
+            Interrupted: The worker was told to stop; what had not started is cancelled.
+        """
+        working = asyncio.create_task(worker.run())
+        backlog = Backlog(app.job_manager, working)
+        try:
+            await self._measure(backlog)
+            await self._fold(backlog)
+        finally:
+            if not working.done():
+                worker.stop()
+            await working
+            await backlog.cancel()
+
+    async def _measure(self, backlog: Backlog) -> None:
+        for paths in _chunks(self._files, _BATCH):
+            backlog.add(await self._defer(paths))
+            await self._until(backlog, _AHEAD, len(self._files) - len(self.refused))
+        await self._until(backlog, 0, len(self._files) - len(self.refused))
+
+    async def _defer(self, paths: Sequence[Path]) -> list[int]:
+        try:
+            ids = await measure.batch_defer_async(*(measure.args(path=path) for path in paths))
+        except InvalidArguments:
+            # All or none: nothing was deferred yet.
+            return await self._defer([path for path in paths if self._can_be_stored(path)])
+        for path, job_id in zip(paths, ids, strict=True):
+            self.measured[path.suffix.lower()].append(job_id)
+        return ids
+
+    def _can_be_stored(self, path: Path) -> bool:
+        try:
+            measure.arguments.dump(path=path)
+        except InvalidArguments as error:
+            self.refused.append((path, str(error)))
+            return False
+        return True
+
+    async def _fold(self, backlog: Backlog) -> None:
+        for file_type, measured in self.measured.items():
+            deferrer = fold.configure(lock=f"demo {self._name} {file_type}")
+            last = None
+            for ids in _chunks(measured, _FOLDED):
+                last = await deferrer.defer_async(measured=list(ids), after=last)
+                self.folded[file_type].append(last)
+                backlog.add([last])
+        await self._until(backlog, 0, len(self.jobs))
+
+    async def _until(self, backlog: Backlog, length: int, total: int) -> None:
+        async for ended in backlog.shrink(length):
+            self._progress(ended, total)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,95 @@
+"""The program: its commands, and what becomes of an error in one of them."""
+
+import io
+import sys
+from typing import Any
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from taskq.cli.defer import defer
+from taskq.cli.demo.command import demo
+from taskq.cli.escaping import escaped
+from taskq.cli.leaving import INTERRUPTED
+from taskq.cli.schema import schema
+from taskq.cli.settings import APP_VARIABLE, Settings, app_option, verbose_option
+from taskq.cli.worker import worker
+from taskq.exceptions import (
+    DatabaseNotConfigured,
+    InvalidArguments,
+    InvalidDatabase,
+    InvalidJob,
+    InvalidOption,
+    LoadFromPathError,
+    TaskNotFound,
+    TaskqException,
+)
+
+# What only another command line or another environment can mend.
+_USAGE = (
+    DatabaseNotConfigured,
+    InvalidArguments,
+    InvalidDatabase,
+    InvalidJob,
+    InvalidOption,
+    LoadFromPathError,
+    TaskNotFound,
+)
+
+
+class Program(click.Group):
+    """The group of all commands: an error in one of them is one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own business
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            if ctx.ensure_object(Settings).verbose:
+                raise
+            # The two differ in their exit codes.
+            kind = click.UsageError if isinstance(error, _USAGE) else click.ClickException
+            raise kind(escaped(_message(error))) from None
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, TaskqException):
+        return str(error)
+    # SQLAlchemy adds the statement and its parameters, which may be secrets.
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    said = str(cause).strip().partition("\n")[0]
+    return f"{type(cause).__name__}: {said} (-v shows where)"
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 130 interrupted.",
+)
+@app_option(envvar=APP_VARIABLE)
+@verbose_option
+@click.version_option(package_name="taskq", message="%(package)s %(version)s")
+def program() -> None:
+    """taskq: a PostgreSQL task queue for Python.
+
+    Begin with `python -m taskq demo`: it puts a queue to work on real files.
+    """
+
+
+program.add_command(defer)
+program.add_command(demo)
+program.add_command(schema)
+program.add_command(worker)
+
+
+def main() -> None:
+    """Run the program and exit."""
+    # A name that the terminal's encoding has no letters for is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    program()

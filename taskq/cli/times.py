@@ -1,0 +1,49 @@
+"""Times and durations as a command line says them."""
+
+import re
+from datetime import datetime, timedelta
+
+import click
+
+_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_DURATION = re.compile(
+    "".join(rf"(?:(?P<{name}>\d+(?:\.\d+)?){unit})?" for unit, name in _UNITS.items())
+)
+
+
+def read_time(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> datetime | None:
+    """Read a point in time, in ISO 8601 with an offset from UTC; for an option's ``callback``."""
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no time: write it as 2030-01-31T18:00:00+01:00"
+        ) from None
+    if time.tzinfo is None:
+        raise click.BadParameter(
+            f"{value!r} does not say in which time zone: write the offset from UTC after it, as in "
+            f"{time.isoformat()}+01:00, or Z for UTC itself"
+        )
+    return time
+
+
+def read_duration(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> timedelta | None:
+    """Read a length of time, seconds or numbers with units; for an option's ``callback``."""
+    if value is None:
+        return None
+    match = _DURATION.fullmatch(f"{value}s" if value[-1:].isdecimal() else value)
+    if not value or match is None:
+        raise click.BadParameter(
+            f"{value!r} is no length of time: write seconds, or w, d, h, m and s in this order, as in "
+            "90, 5m or 1h30m"
+        )
+    try:
+        return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
+    except OverflowError:
+        raise click.BadParameter(f"{value!r} is longer than any calendar") from None

@@ -1,0 +1,106 @@
+"""``taskq worker``: runs jobs."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli import logs
+from taskq.cli.leaving import leave_at_once
+from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+
+_EPILOG = """\
+Each option is an environment variable too, such as TASKQ_WORKER_CONCURRENCY. An option wins over its
+variable, and that over the app's worker_defaults.
+
+Ctrl-C or SIGTERM lets running jobs finish. A second one leaves at once: they go back into the queue.
+
+Exit codes: 0 it stopped as asked, or with --no-wait no job was left; 1 it failed; 2 the command line
+or the app is wrong; 130 it was told twice and left at once.
+
+\b
+Example:
+  python -m taskq worker --app shop.jobs:app --queues mail,default --concurrency 20
+"""
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    # None is "not given": WorkerOptions says what holds then, and what makes sense.
+    return click.option(*names, default=None, **attributes)
+
+
+@click.command(epilog=_EPILOG)
+@app_option()
+@_option("--queues", metavar="NAMES", help="The queues to serve, with commas between; else all.")
+@_option("--name", metavar="NAME", help="What it is called in logs and lists; else worker.")
+@_option("--concurrency", metavar="N", help="How many jobs run side by side; else 1.")
+@_option("--wait/--no-wait", help="Whether to wait for more when no job is left, or to end.")
+@_option(
+    "--fetch-job-polling-interval",
+    metavar="SECONDS",
+    help="How often to look for jobs without having been notified; else 5.",
+)
+@_option(
+    "--abort-job-polling-interval",
+    metavar="SECONDS",
+    help="How often to look for jobs that are to be aborted; else 5.",
+)
+@_option(
+    "--shutdown-graceful-timeout",
+    metavar="SECONDS",
+    help="How long running jobs may take to finish after Ctrl-C; else as long as they need.",
+)
+@_option("--listen-notify/--no-listen-notify", help="Whether to hear of new jobs at once.")
+@_option(
+    "--listen-database",
+    metavar="URL",
+    help="Where to hear of them, if the app's database is behind a pooler that keeps no sessions.",
+)
+@_option(
+    "--delete-jobs",
+    metavar="never|successful|always",
+    help="Which jobs to delete when they have ended; else never.",
+)
+@_option(
+    "--install-signal-handlers/--no-install-signal-handlers",
+    help="Whether Ctrl-C and SIGTERM stop it as said below.",
+)
+@_option(
+    "--update-heartbeat-interval", metavar="SECONDS", help="How often to say it is alive; else 10."
+)
+@_option(
+    "--stalled-worker-timeout",
+    metavar="SECONDS",
+    help="After how long without a heartbeat another worker is dead; else 30.",
+)
+@_option(
+    "--max-crashes",
+    metavar="N",
+    help="How many workers a job may take down before it has failed; else 3.",
+)
+@_option(
+    "--prefetch",
+    metavar="auto|N",
+    help="How many jobs to claim beyond those that can start at once; else auto.",
+)
+@verbose_option
+@pass_settings
+def worker(settings: Settings, /, **given: Any) -> None:
+    """Run jobs of the app's tasks until it is told to stop."""
+    app = settings.app()
+    logs.set_up(verbose=settings.verbose)
+    asyncio.run(_run(app, {name: value for name, value in given.items() if value is not None}))
+
+
+async def _run(app: App, options: dict[str, Any]) -> None:
+    running = app.worker(**options)
+    try:
+        await running.run()
+    finally:
+        await app.database.dispose_async()
+        # Not close_async: it needs a thread, and tasks that do not end may have all of them.
+        app.close()
+    if running.has_left:
+        leave_at_once()
