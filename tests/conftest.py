@@ -15,12 +15,26 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
+from taskq_sql import QUERIES_VARIABLE, understand
 
+from taskq.database import Database
 from taskq.embedded import EmbeddedServer
-from tests.sql.sqlc import MIGRATIONS
+from taskq.schema import SchemaManager
+
+
+def apply_schema(
+    host: str, port: int, user: str, dbname: str, password: str | None, **_: object
+) -> None:
+    """Apply the schema as a user does, so that the database knows that it has it."""
+    database = Database.resolve(url_of(host, port, user, dbname, password))
+    try:
+        SchemaManager(database).apply_schema()
+    finally:
+        database.close()
+
 
 # Each of xdist's workers makes a template with the schema, and each test clones it.
-postgresql_noproc = factories.postgresql_noproc(load=[*MIGRATIONS])
+postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
 postgresql = factories.postgresql("postgresql_noproc")
 
 options = pytest.StashKey[dict[str, Any]]()
@@ -31,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[options] = config.workerinput["postgresql"]
     else:
+        share_queries(config)
         url = os.environ.get("TASKQ_TEST_DATABASE_URL") or start_server(config)
         named = conninfo_to_dict(url.replace("+psycopg", "", 1))
         config.stash[options] = {
@@ -47,6 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the server is."""
     node.workerinput["postgresql"] = node.config.stash[options]
+
+
+def share_queries(config: pytest.Config) -> None:
+    """Have sqlc read the queries once, for xdist's workers and for the processes that tests start."""
+    folder = Path(tempfile.mkdtemp(prefix="taskq-queries-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    os.environ[QUERIES_VARIABLE] = str(understand(folder))
 
 
 def start_server(config: pytest.Config) -> str:
@@ -76,7 +98,12 @@ def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
 def database_url(postgresql: psycopg.Connection) -> str:
     """The URL of the test's own database, which has the schema, for SQLAlchemy."""
     info = postgresql.info
+    return url_of(info.host, info.port, info.user, info.dbname, info.password)
+
+
+def url_of(host: str, port: int | str, user: str, dbname: str, password: str | None) -> str:
+    """The URL of a database, for SQLAlchemy."""
     # By hand, as SQLAlchemy writes spaces in a way that libpq, without "+psycopg", cannot read.
-    names = (info.user, info.password, info.dbname, info.host)
+    names = (user, password or "", dbname, host)
     user, password, dbname, host = (quote(name, safe="") for name in names)
-    return f"postgresql+psycopg://{user}:{password}@/{dbname}?host={host}&port={info.port}"
+    return f"postgresql+psycopg://{user}:{password}@/{dbname}?host={host}&port={port}"
