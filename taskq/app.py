@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
 from taskq.database import Database
-from taskq.deferrer import Deferrer
+from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.exceptions import LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
 from taskq.periodic import MAX_DELAY, PeriodicDefaults
@@ -170,7 +170,7 @@ class App(Blueprint):
         if not allow_unknown:
             raise self.not_found(name)
         unknown: Deferrer[..., int] = Deferrer(
-            task_name=name, arguments=None, door=lambda: self.job_manager
+            arguments=arguments_of_unknown(name), door=lambda: self.job_manager
         )
         return unknown.configure(**options)
 

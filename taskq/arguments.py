@@ -57,7 +57,7 @@ class Arguments(Generic[P]):
                     "make it one that can be given by name"
                 )
 
-    def dump(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
+    def dump(self, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """Check the arguments of a call and turn them into what is stored.
 
         Args:

@@ -14,6 +14,7 @@ from typing import (
     TypeVar,
     Unpack,
     cast,
+    get_args,
     overload,
 )
 
@@ -39,7 +40,7 @@ class JobOptions(TypedDict, total=False):
     Attributes:
         lock: Jobs with the same lock run one at a time, in order; None unsets the task's.
         queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
-        task_kwargs: Arguments that every job gets, unless it is given others.
+        task_kwargs: Arguments that every job gets, unless it is given others; None unsets earlier ones.
         schedule_at: When the job may start, with a time zone.
         schedule_in: In how long, from the moment it is deferred: a ``timedelta`` or its keywords.
         queue: The queue.
@@ -50,7 +51,7 @@ class JobOptions(TypedDict, total=False):
 
     lock: str | None
     queueing_lock: str | None
-    task_kwargs: Mapping[str, Any]
+    task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
     schedule_in: timedelta | Mapping[str, float] | None
     queue: str
@@ -63,8 +64,7 @@ class TaskArgs(Generic[P]):
     """The arguments of one job of a batch, which a type checker has seen: ``task.args(…)``."""
 
     kwargs: Mapping[str, Any]
-    task_name: str
-    _of: Callable[P, None] | None = field(default=None, repr=False, compare=False)
+    of: Arguments[P] = field(repr=False)
 
 
 class Door(Protocol):
@@ -81,8 +81,7 @@ class Deferrer(Generic[P, Id]):
     None where jobs may be skipped.
     """
 
-    task_name: str
-    arguments: Arguments[P] | None
+    arguments: Arguments[P]
     door: Door
     queue: str = "default"
     priority: int = 0
@@ -93,6 +92,11 @@ class Deferrer(Generic[P, Id]):
     schedule_in: timedelta | None = None
     connection: AnyConnection | None = None
     on_conflict: OnConflict = "raise"
+
+    @property
+    def task_name(self) -> str:
+        """The task's name as it is now: an app that takes in a blueprint gives it another."""
+        return self.arguments.task_name
 
     @overload
     def configure(
@@ -129,8 +133,13 @@ class Deferrer(Generic[P, Id]):
             changed["schedule_at"] = self._checked("schedule_at", schedule_at, moment_of)
             changed["schedule_in"] = self._checked("schedule_in", schedule_in, wait_of)
         if "task_kwargs" in options:
-            changed["task_kwargs"] = {**self.task_kwargs, **options["task_kwargs"]}
+            changed["task_kwargs"] = self._merged(options["task_kwargs"])
         if on_conflict is not None:
+            if on_conflict not in get_args(OnConflict):
+                raise InvalidJob(
+                    f"task {self.task_name!r} got on_conflict={shown(on_conflict)}: it is 'raise' "
+                    "or 'skip'"
+                )
             changed["on_conflict"] = on_conflict
         configured = replace(self, **changed)
         configured._new_job({})  # refuses now what no job can have
@@ -198,9 +207,9 @@ class Deferrer(Generic[P, Id]):
 
     def _kwargs_of(self, call: Mapping[str, Any] | TaskArgs[P]) -> Mapping[str, Any]:
         if isinstance(call, TaskArgs):
-            if call.task_name != self.task_name:
+            if call.of is not self.arguments:
                 raise InvalidArguments(
-                    f"arguments of task {call.task_name!r} in a batch of {self.task_name!r}"
+                    f"arguments of task {call.of.task_name!r} in a batch of {self.task_name!r}"
                 )
             return call.kwargs
         if isinstance(call, Mapping):
@@ -219,15 +228,14 @@ class Deferrer(Generic[P, Id]):
 
     def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
         given = {**self.task_kwargs, **kwargs}
-        return self._new_job(self._stored(args, given))
-
-    def _stored(
-        self, args: tuple[object, ...], kwargs: Mapping[str, Any]
-    ) -> Mapping[str, JsonValue]:
-        # A task of another program has no signature here: whatever JSON carries.
-        if self.arguments is None:
-            return Arguments(_anything, task_name=self.task_name).dump(*args, **kwargs)
-        return cast("Arguments[...]", self.arguments).dump(*args, **kwargs)
+        for name in given:
+            if not isinstance(name, str):
+                raise InvalidArguments(
+                    f"task {self.task_name!r}: {shown(name)} is not the name of an argument"
+                )
+        # Positional ones too, which it refuses.
+        dump = cast("Callable[..., dict[str, JsonValue]]", self.arguments.dump)
+        return self._new_job(dump(*args, **given))
 
     def _new_job(self, args: Mapping[str, JsonValue]) -> NewJob:
         return new_job(
@@ -254,6 +262,16 @@ class Deferrer(Generic[P, Id]):
                 f"{', '.join(JobOptions.__annotations__)} and on_conflict"
             )
 
+    def _merged(self, task_kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        if task_kwargs is None:
+            return {}
+        if not isinstance(task_kwargs, Mapping):
+            raise InvalidJob(
+                f"task {self.task_name!r} got task_kwargs={shown(task_kwargs)}: give a mapping of "
+                "arguments by name"
+            )
+        return {**self.task_kwargs, **task_kwargs}
+
     def _checked(self, name: str, value: Any, check: Callable[[Any], T]) -> T | None:
         try:
             return None if value is None else check(value)
@@ -263,4 +281,9 @@ class Deferrer(Generic[P, Id]):
             ) from None
 
 
-def _anything(**kwargs: Any) -> None: ...
+def arguments_of_unknown(task_name: str) -> Arguments[...]:
+    """The arguments of a task of another program, which has no signature here: what JSON carries."""
+
+    def anything(**kwargs: Any) -> None: ...
+
+    return Arguments(anything, task_name=task_name)

@@ -62,6 +62,8 @@ class Task(Generic[P, R_co]):
         update_wrapper(self, function)
         self.function = function
         self.name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
+        if isinstance(aliases, str):
+            raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
         self.aliases = tuple(aliases)
         self.queue = queue
         self.priority = priority
@@ -99,7 +101,7 @@ class Task(Generic[P, R_co]):
             InvalidArguments: Some were given by position.
         """
         self.arguments.refuse_positional(args)
-        return TaskArgs(kwargs, self.name)
+        return TaskArgs(kwargs, self.arguments)
 
     def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
         """Defer a job of this task; see ``Deferrer.defer``."""
@@ -168,7 +170,6 @@ class Task(Generic[P, R_co]):
 
     def _deferrer(self) -> Deferrer[P, int]:
         return Deferrer(
-            task_name=self.name,
             arguments=self.arguments,
             door=self._door,
             queue=self.queue,

@@ -1,0 +1,206 @@
+"""Tasks: what is declared, what it is called, and what is refused at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from taskq import App, Blueprint, JobContext, RetryStrategy, Worker
+from taskq.exceptions import (
+    InvalidArguments,
+    InvalidJob,
+    InvalidResult,
+    InvalidRetryStrategy,
+    InvalidSignature,
+    MiddlewareKindMismatch,
+    UnboundTaskError,
+)
+from taskq.job import Job
+from taskq.task import Task
+from tests.test_retry import job
+
+
+def send(to: str, copies: int = 1) -> str:
+    """Send a mail."""
+    return f"{copies} to {to}"
+
+
+async def charge(order: int) -> int:
+    return order + 1
+
+
+def done(result: Any) -> Job:
+    """A job with a result, as the database had it."""
+    values = {name: getattr(job(1), name) for name in Job.__slots__}
+    return Job(**values | {"result": result})
+
+
+def test_a_task_is_called_like_its_function() -> None:
+    assert Blueprint().task(send)("ada", copies=2) == "2 to ada"
+    assert asyncio.run(Blueprint().task(charge)(order=1)) == 2
+
+
+def test_a_task_looks_like_its_function() -> None:
+    task = Blueprint().task(send)
+    assert task.__doc__ == "Send a mail."
+    assert task.__name__ == "send"  # type: ignore[attr-defined]
+    assert repr(task) == "<Task tests.test_task.send>"
+
+
+def test_the_default_name_is_the_dotted_path() -> None:
+    def inner() -> None: ...
+
+    assert Blueprint().task(send).name == "tests.test_task.send"
+    assert (
+        Blueprint().task(inner).name
+        == "tests.test_task.test_the_default_name_is_the_dotted_path.<locals>.inner"
+    )
+    assert Blueprint().task(name="mail")(send).name == "mail"
+
+
+def test_a_bare_decorator_and_one_with_options_declare_alike() -> None:
+    app = App("postgresql://")
+
+    @app.task
+    def bare() -> None: ...
+
+    @app.task(
+        name="full",
+        aliases=["old"],
+        queue="mail",
+        priority=3,
+        lock="a",
+        queueing_lock="b",
+        retry=2,
+        pass_context=True,
+        timeout=1.5,
+        store_result=True,
+    )
+    async def full(context: JobContext) -> int:
+        return 1
+
+    assert (bare.queue, bare.priority, bare.lock, bare.queueing_lock) == ("default", 0, None, None)
+    assert (bare.retry, bare.pass_context, bare.timeout, bare.store_result) == (
+        None,
+        False,
+        None,
+        False,
+    )
+    assert (full.queue, full.priority, full.lock, full.queueing_lock) == ("mail", 3, "a", "b")
+    assert (full.retry, full.pass_context, full.timeout, full.store_result) == (
+        RetryStrategy(max_attempts=2),
+        True,
+        1.5,
+        True,
+    )
+    assert (bare.is_async, full.is_async) == (False, True)
+    assert app.tasks == {bare.name: bare, "full": full, "old": full}
+
+
+def test_the_context_is_no_argument_of_the_job() -> None:
+    def crawl(context: JobContext, url: str) -> None: ...
+
+    task = Blueprint().task(pass_context=True)(crawl)
+    with pytest.raises(InvalidArguments, match="argument 'context' is unknown"):
+        task.configure().prepare(url="x", context=None)  # type: ignore[call-arg]
+    with pytest.raises(InvalidSignature, match=r"task 'shop.crawl' .* takes no parameter"):
+        Blueprint().task(name="shop.crawl", pass_context=True)(lambda: None)  # type: ignore[misc, arg-type]
+
+
+def test_an_argument_may_be_called_as_parameters_of_taskq_are() -> None:
+    def odd(self: int, args: int, kwargs: int, function: int, task_name: int) -> None: ...
+
+    given = {"self": 1, "args": 2, "kwargs": 3, "function": 4, "task_name": 5}
+    assert Blueprint().task(odd).configure().prepare(**given).args == given
+
+
+def test_a_task_that_belongs_to_no_app_can_be_called_and_not_deferred() -> None:
+    with pytest.raises(UnboundTaskError, match=r"'tests.test_task.send' .*add_tasks_from"):
+        Blueprint().task(send).defer(to="ada")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": ""}, "task_name=''.* at least 1 character"),
+        ({"name": "x" * 501}, "task_name='xxx.* at most 500 characters"),
+        ({"name": "a\0b"}, "NUL"),
+        ({"name": "\ud800"}, r"'\\ud800'"),
+        ({"aliases": "old"}, "aliases='old'.* list of names"),
+        ({"queue": ""}, "'tests.test_task.send' .* queue_name=''"),
+        ({"queue": 3}, "'tests.test_task.send' .* queue_name=3: .* valid string"),
+        ({"queue": None}, "queue_name=None"),
+        ({"priority": 2**31}, "priority=2147483648: .* less than"),
+        ({"priority": "high"}, "priority='high'"),
+        ({"priority": 1.5}, "priority=1.5"),
+        ({"lock": ""}, "lock=''"),
+        ({"queueing_lock": "x" * 501}, "queueing_lock='xxx"),
+        ({"timeout": 0}, "task 'tests.test_task.send' got timeout=0: .* more than 0"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"timeout": float("nan")}, "timeout=nan"),
+    ],
+)
+def test_what_no_job_can_have_is_refused_when_declared(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidJob, match=message):
+        Task(send, **options)
+
+
+@pytest.mark.parametrize("retry", [-1, "often", 1.5])
+def test_what_is_no_retry_is_refused_when_declared(retry: Any) -> None:
+    with pytest.raises(InvalidRetryStrategy, match=r"retry=|max_attempts"):
+        Blueprint().task(retry=retry)(send)
+
+
+def wraps(call_next: Callable[[], Any], context: JobContext, worker: Worker) -> Any:
+    return call_next()
+
+
+async def wraps_async(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+) -> Any:
+    return await call_next()
+
+
+class Wrapper:
+    async def __call__(
+        self, call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+    ) -> Any:
+        return await call_next()
+
+
+def test_middleware_that_matches_is_kept_with_the_outermost_first() -> None:
+    wrapper = Wrapper()
+    assert Blueprint().task(task_middleware=wraps)(send).middlewares == (wraps,)
+    assert Blueprint().task(task_middleware=[wraps_async, wrapper])(charge).middlewares == [
+        wraps_async,
+        wrapper,
+    ]
+
+
+def test_middleware_of_the_other_colour_is_refused_when_declared() -> None:
+    with pytest.raises(
+        MiddlewareKindMismatch, match=r"'tests.test_task.send' needs a sync .*async"
+    ):
+        Blueprint().task(task_middleware=[wraps, wraps_async])(send)
+    with pytest.raises(MiddlewareKindMismatch, match=r"needs a sync .* is an async"):
+        Blueprint().task(task_middleware=Wrapper())(send)
+    with pytest.raises(MiddlewareKindMismatch, match=r"'tests.test_task.charge' needs an async"):
+        Blueprint().task(task_middleware=wraps)(charge)
+
+
+def test_a_result_is_read_as_the_annotated_type() -> None:
+    async def price() -> Decimal:
+        return Decimal(1)
+
+    assert Blueprint().task(store_result=True)(price).result(done("1.50")) == Decimal("1.50")
+
+
+def test_a_result_that_is_not_there_or_does_not_fit_is_refused() -> None:
+    with pytest.raises(InvalidSignature, match=r"'tests.test_task.send' does not store its result"):
+        Blueprint().task(send).result(done("x"))
+    with pytest.raises(InvalidResult, match=r"task 'tests.test_task.charge': the result 'x'"):
+        Blueprint().task(store_result=True)(charge).result(done("x"))
