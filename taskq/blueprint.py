@@ -204,9 +204,12 @@ class Blueprint:
             self.periodics.append(period)
 
     def _register(self, task: Task[..., Any]) -> None:
-        for name in (task.name, *task.aliases):
+        names = (task.name, *task.aliases)
+        if len(set(names)) < len(names):
+            raise TaskAlreadyRegistered(f"{task!r} has one of its names twice: {', '.join(names)}")
+        for name in names:
             self._claim_name(name)
-        for name in (task.name, *task.aliases):
+        for name in names:
             self.tasks[name] = task
 
     def _claim_name(self, name: str) -> None:
