@@ -36,11 +36,11 @@ def set_up(*, verbose: bool, level: int = logging.INFO) -> None:
     """Log to stderr, unless the app has set up logging when it was imported.
 
     Args:
-        verbose: Whether to log what taskq does in detail.
+        verbose: Whether to log in detail.
         level: From which level on, otherwise.
     """
     handler = _Stderr()
     handler.setFormatter(EscapingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else level)
-    if verbose:
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else level)
+    if verbose:  # also where the app has set it up
         logging.getLogger("taskq").setLevel(logging.DEBUG)

@@ -42,6 +42,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
+        settings = ctx.ensure_object(Settings)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -50,7 +51,7 @@ class Program(click.Group):
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
         except Exception as error:
-            if ctx.ensure_object(Settings).verbose:
+            if settings.verbose:
                 raise
             # The two differ in their exit codes.
             kind = click.UsageError if isinstance(error, _USAGE) else click.ClickException

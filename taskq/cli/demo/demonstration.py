@@ -47,6 +47,7 @@ async def _work(run: Run, concurrency: int) -> None:
     try:
         await run.work(worker)
     except Interrupted:
+        click.echo("Jobs that had not started are cancelled.", err=True)
         raise KeyboardInterrupt from None
     finally:
         await app.database.dispose_async()

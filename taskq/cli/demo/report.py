@@ -28,12 +28,13 @@ def report(run: Run) -> None:
     jobs = _read(run.jobs)
     measured = [job for job in jobs if job.task_name == measure.name]
     _print_summaries(run, {job.id: job for job in jobs if job.task_name == fold.name})
-    _print_sample([job for job in measured if job.status is JobStatus.SUCCEEDED])
+    succeeded = [job for job in measured if job.status is JobStatus.SUCCEEDED]
+    _print_sample(succeeded)
     _print_failures([job for job in jobs if job.status is JobStatus.FAILED])
     _print_refused(run.refused)
     _print_rate(jobs)
     if measured:
-        _print_by_hand(measured[0])
+        _print_by_hand((succeeded or measured)[0])
 
 
 def _read(ids: Sequence[int]) -> list[Job]:

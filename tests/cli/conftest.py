@@ -1,0 +1,85 @@
+"""The program, as a process of its own and in this one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from taskq.cli.program import program
+from taskq.database import Database
+from taskq.manager import JobManager
+from tests.sql.sqlc import ROOT
+
+SHOP = "tests.cli.shop:app"
+
+Taskq = Callable[..., Result]
+Process = subprocess.Popen[str]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[None]:
+    """The test's database is the one that the environment names, and nothing else is named in it."""
+    for name in os.environ:
+        if name.startswith(("TASKQ_", "PG")) and name != "TASKQ_TEST_QUERIES":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TASKQ_DATABASE_URL", database_url)
+    monkeypatch.chdir(ROOT)
+    yield
+    # Its app is on this test's database.
+    sys.modules.pop("tests.cli.shop", None)
+
+
+@pytest.fixture
+def taskq() -> Taskq:
+    """Runs the program in this process."""
+
+    def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
+        sys.modules.pop("tests.cli.shop", None)
+        return CliRunner().invoke(program, arguments, env=env, prog_name="taskq")
+
+    return run
+
+
+@contextmanager
+def process(*arguments: str, cwd: Path = ROOT, **options: object) -> Iterator[Process]:
+    """Runs the program as a process, which does not outlive the test."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "stand_in")])
+    with subprocess.Popen(
+        [sys.executable, "-m", "taskq", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": path},
+        text=True,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),  # type: ignore[call-overload]
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def ended(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs the program as a process to its end."""
+    with process(*arguments, cwd=cwd) as started:
+        stdout, stderr = started.communicate(timeout=60)
+        return subprocess.CompletedProcess(arguments, started.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def manager(database_url: str) -> Iterator[JobManager]:
+    """The jobs in the test's database."""
+    database = Database.resolve(database_url)
+    yield JobManager(database)
+    database.close()
+
+
+@pytest.fixture
+def bare_url(connection: psycopg.Connection, database_url: str) -> str:
+    """A database without the schema: another namespace of the test's own."""
+    connection.execute("CREATE SCHEMA bare")
+    return f"{database_url}&options=-csearch_path%3Dbare"

@@ -1,0 +1,35 @@
+"""An app for the tests of the command line."""
+
+import logging
+from pathlib import Path
+
+from taskq import App, JobContext
+
+app = App(worker_defaults={"name": "by default"})
+no_app = "a string"
+
+logger = logging.getLogger("shop")
+
+
+@app.task(name="add", store_result=True)
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@app.task(name="who", pass_context=True, store_result=True)
+async def who(context: JobContext) -> str:
+    return context.worker_name
+
+
+@app.task(name="hold")
+def hold(started: Path, go: Path) -> None:
+    """Say that it has started by one pipe, and wait until another says go."""
+    started.write_text("started")
+    go.read_text()
+
+
+@app.task(name="shout")
+def shout(text: str) -> None:
+    logger.debug("hears")
+    logger.warning("heard %s", text)
+    raise ValueError(text)

@@ -1,0 +1,115 @@
+"""What all commands have in common."""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from taskq.cli.program import program
+from tests.cli.conftest import SHOP, Taskq, ended
+
+
+def commands(group: click.Group = program, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = ended("--version")
+    assert (done.returncode, done.stdout) == (0, f"taskq {version('taskq')}\n")
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_each_help_teaches_by_one_example(path: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(program, [*path, "--help"])
+    assert done.exit_code == 0
+    assert done.stdout.count(f"\n    python -m taskq {' '.join(path)} ") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere:app", "No module named 'nowhere'"),
+        ("tests.cli.shop:ap", "has no attribute 'ap'"),
+        ("tests.cli.shop:no_app", "is a str and not an app"),
+        ("shop", "no app can be imported from 'shop'"),
+        (":app", "no app can be imported from ':app'"),
+        ("..:app", "'..:app' cannot be imported"),
+    ],
+)
+def test_a_path_to_no_app_is_refused(taskq: Taskq, path: str, said: str) -> None:
+    done = taskq("worker", "--app", path)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_an_app_it_says_how_to_name_one(taskq: Taskq) -> None:
+    done = taskq("worker")
+    assert done.exit_code == 2
+    assert "--app" in done.stderr
+    assert "TASKQ_APP" in done.stderr
+
+
+def test_an_app_may_be_named_before_the_command_after_it_or_in_the_environment(
+    taskq: Taskq,
+) -> None:
+    dotted = SHOP.replace(":", ".")
+    for arguments, variable in (
+        (("--app", SHOP, "defer", "add"), "nowhere:app"),
+        (("--app", "nowhere:app", "defer", "add", "--app", dotted), "nowhere:app"),
+        (("defer", "add"), SHOP),
+    ):
+        done = taskq(*arguments, '{"a": 1}', env={"TASKQ_APP": variable})
+        assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_an_app_in_the_working_directory_is_found(tmp_path: Path) -> None:
+    (tmp_path / "corner_shop.py").write_text("from taskq import App\n\napp = App()\n")
+    done = ended("worker", "--app", "corner_shop:app", "--no-wait", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "has stopped" in done.stderr
+
+
+def test_a_module_that_fails_is_one_line_and_with_v_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "broken_shop.py").write_text("raise RuntimeError('no\\nstock')\n")
+    done = ended("worker", "--app", "broken_shop:app", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: the app 'broken_shop:app' cannot be imported: its module raises "
+        "RuntimeError: no\\nstock; mend that (-v shows where)\n"
+    )
+    done = ended("worker", "--app", "broken_shop:app", "-v", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "raise RuntimeError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "exit_code", "said"),
+    [
+        ("postgresql://me:secret@localhost:1/shop", 1, "the database does not answer"),
+        ("mysql://me:secret@localhost/shop", 2, "taskq needs postgresql"),
+        ("postgresql://me:se@cret@localhost/shop", 2, "is not a URL"),
+    ],
+)
+@pytest.mark.parametrize(
+    "arguments", [("worker", "--app", SHOP), ("defer", "--app", SHOP, "add", '{"a": 1}')]
+)
+def test_a_database_that_is_not_there_is_one_line_without_its_password(
+    taskq: Taskq, arguments: tuple[str, ...], url: str, exit_code: int, said: str
+) -> None:
+    done = taskq(*arguments, env={"TASKQ_DATABASE_URL": url})
+    assert done.exit_code == exit_code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "cret" not in done.output
+
+
+def test_an_unknown_command_is_a_usage_error(taskq: Taskq) -> None:
+    assert taskq("wrok").exit_code == 2
