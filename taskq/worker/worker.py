@@ -121,11 +121,17 @@ class Worker:
         links = [heart, shared, claims, completions]
         direct = Database.resolve(options.listen_database) if options.listen_database else None
 
-        self.id, clock = await heart.run(operations.register_worker, options.name, options.queues)
-        identity = Identity(options.name, options.queues, self.id, clock)
-        identity.see_colleagues(
-            await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
-        )
+        try:
+            self.id, clock = await heart.run(
+                operations.register_worker, options.name, options.queues
+            )
+            identity = Identity(options.name, options.queues, self.id, clock)
+            identity.see_colleagues(
+                await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
+            )
+        except BaseException:
+            await heart.close()
+            raise
         logger.info(
             "worker %s (%s) has started, for %s",
             self.id,
