@@ -90,7 +90,8 @@ class _Psycopg:
         self._connection = connection
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
-        with self._connection.cursor(row_factory=tuple_row) as cursor:
+        # The connection's own class of cursor may take parameters of another style.
+        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
             cursor.execute(_compiled(statement), values)
             return _Rows(cursor.fetchall() if cursor.description else ())
 
@@ -105,7 +106,7 @@ class _AsyncPsycopg:
         return await_only(self._execute(statement, values))
 
     async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
-        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+        async with psycopg.AsyncCursor(self._connection, row_factory=tuple_row) as cursor:
             await cursor.execute(_compiled(statement), values)
             return _Rows(await cursor.fetchall() if cursor.description else ())
 

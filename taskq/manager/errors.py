@@ -49,13 +49,16 @@ def _translate(error: BaseException | None) -> TaskqException | None:
     return None
 
 
-def _already_enqueued(detail: str) -> AlreadyEnqueued:
-    # From the unique index, for one that came in the same moment or the same batch.
-    if key := re.fullmatch(r"Key \(queueing_lock\)=\((.*)\) already exists\.", detail, re.DOTALL):
+def _already_enqueued(detail: str) -> AlreadyEnqueued | None:
+    # From taskq_defer_jobs. A message of the server's own does not begin like this.
+    if detail.startswith("{"):
+        waiting = json.loads(detail)
+        return AlreadyEnqueued(waiting["queueing_lock"], waiting["job_id"])
+    # From the unique index, for one that came in the same moment or the same batch, in whatever
+    # language the server speaks.
+    if key := re.search(r"\(queueing_lock\)=\((.*)\)", detail, re.DOTALL):
         return AlreadyEnqueued(key[1], None)
-    # From taskq_defer_jobs.
-    waiting = json.loads(detail)
-    return AlreadyEnqueued(waiting["queueing_lock"], waiting["job_id"])
+    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,289 @@
+"""Jobs in the caller's own transaction, whatever the caller's connection is made of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from taskq import App, JobStatus
+from taskq.deferrer import Deferrer
+from taskq.exceptions import AlreadyEnqueued, DatabaseUnavailable, InvalidDatabase, JobNotFound
+from taskq.task import Task
+
+
+@dataclass
+class Caller:
+    """A caller with a transaction of its own, to be awaited whether it is sync or async."""
+
+    app: App
+    connection: Any
+    is_async: bool
+
+    async def defer(self, by: Task[..., Any] | Deferrer[..., Any], **kwargs: Any) -> int | None:
+        deferrer = by.configure(connection=self.connection)
+        id_: int | None
+        id_ = await deferrer.defer_async(**kwargs) if self.is_async else deferrer.defer(**kwargs)
+        return id_
+
+    async def manage(self, operation: str, *args: Any) -> Any:
+        name = f"{operation}_async" if self.is_async else operation
+        answer = getattr(self.app.job_manager, name)(*args, connection=self.connection)
+        return await answer if self.is_async else answer
+
+    async def commit(self) -> None:
+        await self._end(self.connection.commit)
+
+    async def rollback(self) -> None:
+        await self._end(self.connection.rollback)
+
+    async def _end(self, end: Callable[[], Awaitable[None] | None]) -> None:
+        ended = end()
+        if self.is_async:
+            assert ended is not None
+            await ended
+
+
+Connect = Callable[[str], AbstractAsyncContextManager[Any]]
+
+
+def libpq(url: str) -> str:
+    return url.replace("+psycopg", "")
+
+
+@asynccontextmanager
+async def connection(url: str) -> AsyncIterator[Any]:
+    engine = create_engine(url)
+    with engine.connect() as opened:
+        yield opened
+    engine.dispose()
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[Any]:
+    engine = create_engine(url)
+    with Session(engine) as opened:
+        yield opened
+    engine.dispose()
+
+
+@asynccontextmanager
+async def psycopg_connection(url: str) -> AsyncIterator[Any]:
+    with psycopg.connect(libpq(url)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def async_connection(url: str) -> AsyncIterator[Any]:
+    engine = create_async_engine(url)
+    async with engine.connect() as opened:
+        yield opened
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def async_session(url: str) -> AsyncIterator[Any]:
+    engine = create_async_engine(url)
+    async with AsyncSession(engine) as opened:
+        yield opened
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def async_psycopg_connection(url: str) -> AsyncIterator[Any]:
+    async with await psycopg.AsyncConnection.connect(libpq(url)) as opened:
+        yield opened
+
+
+SYNC: list[Connect] = [connection, session, psycopg_connection]
+ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection]
+
+
+@pytest.fixture
+async def app(database_url: str) -> AsyncIterator[App]:
+    async with App(database_url) as app:
+        yield app
+
+
+@pytest.fixture
+def send(app: App) -> Task[..., Any]:
+    @app.task(name="send", queueing_lock="q")
+    def send(to: str) -> None: ...
+
+    return send
+
+
+@pytest.fixture(params=[*SYNC, *ASYNC], ids=lambda connect: connect.__name__)
+async def caller(
+    request: pytest.FixtureRequest, app: App, database_url: str
+) -> AsyncIterator[Caller]:
+    async with request.param(database_url) as opened:
+        yield Caller(app, opened, request.param in ASYNC)
+
+
+async def test_a_job_appears_at_commit_and_its_queue_is_notified_then(
+    app: App, send: Task[..., Any], caller: Caller, database_url: str
+) -> None:
+    with psycopg.connect(libpq(database_url), autocommit=True) as listener:
+        listener.execute("SELECT taskq_listen()")
+        id_ = await caller.defer(send, to="ada")
+        assert app.job_manager.count_jobs() == {}
+        assert list(listener.notifies(timeout=0)) == []
+        await caller.commit()
+        assert app.job_manager.count_jobs() == {("default", "send", JobStatus.TODO): 1}
+        [notify] = listener.notifies(timeout=10, stop_after=1)
+    assert notify.payload.startswith("ready ")
+    assert notify.payload.endswith(" default")
+    assert id_ is not None
+    assert app.job_manager.get_job(id_).task_kwargs == {"to": "ada"}
+
+
+async def test_a_job_never_appears_after_a_rollback(
+    app: App, send: Task[..., Any], caller: Caller, database_url: str
+) -> None:
+    with psycopg.connect(libpq(database_url), autocommit=True) as listener:
+        listener.execute("SELECT taskq_listen()")
+        id_ = await caller.defer(send, to="ada")
+        assert (await caller.manage("get_job", id_)).task_kwargs == {"to": "ada"}
+        await caller.rollback()
+        # The mark would come after whatever was notified before.
+        listener.execute("SELECT pg_notify(taskq_channel(), 'mark')")
+        [notify] = listener.notifies(timeout=10, stop_after=1)
+    assert notify.payload == "mark"
+    assert app.job_manager.count_jobs() == {}
+
+
+async def test_the_jobs_of_a_transaction_are_seen_and_cancelled_in_it(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    kept = app.configure_task("kept").defer()
+    id_ = await caller.defer(send, to="ada")
+    assert (await caller.manage("get_job", id_)).id == id_
+    assert await caller.manage("get_job_status", id_) is JobStatus.TODO
+    assert await caller.manage("cancel_job_by_id", id_) is True
+    assert await caller.manage("cancel_job_by_id", kept) is True
+    assert await caller.manage("get_job_status", id_) is JobStatus.CANCELLED
+    assert await caller.manage("list_failed_attempts", id_) == []
+    assert [job.id for job in await caller.manage("list_jobs", [id_, kept])] == [kept, id_]
+    assert await caller.manage("list_alive_jobs", [id_, kept]) == []
+    with pytest.raises(JobNotFound):
+        await caller.manage("get_job", 2**62)
+    assert app.job_manager.get_job_status(kept) is JobStatus.TODO, "as nobody else sees it yet"
+    await caller.rollback()
+    assert app.job_manager.get_job_status(kept) is JobStatus.TODO
+
+
+async def test_a_taken_queueing_lock_is_told_in_the_transaction_too(
+    send: Task[..., Any], caller: Caller
+) -> None:
+    id_ = await caller.defer(send, to="ada")
+    assert await caller.defer(send.configure(on_conflict="skip"), to="bob") is None
+    await caller.commit()
+    with pytest.raises(AlreadyEnqueued) as refused:
+        await caller.defer(send, to="bob")
+    assert refused.value.job_id == id_
+    await caller.rollback()
+    assert isinstance(await caller.defer(send.configure(queueing_lock=None), to="bob"), int)
+
+
+async def test_the_callers_own_statements_are_in_the_same_transaction(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    async def execute(statement: str) -> Any:
+        is_psycopg = isinstance(caller.connection, psycopg.Connection | psycopg.AsyncConnection)
+        done = caller.connection.execute(statement if is_psycopg else text(statement))
+        return await done if caller.is_async else done
+
+    await execute("CREATE TABLE orders ()")
+    await caller.defer(send, to="ada")
+    await execute("INSERT INTO orders DEFAULT VALUES")
+    await caller.rollback()
+    assert app.job_manager.count_jobs() == {}
+    await execute("CREATE TABLE orders ()")
+
+
+@pytest.mark.parametrize("connect", SYNC, ids=lambda connect: connect.__name__)
+async def test_a_sync_connection_is_refused_by_an_async_method(
+    app: App, send: Task[..., Any], connect: Connect, database_url: str
+) -> None:
+    async with connect(database_url) as opened:
+        expected = f"a {type(opened).__name__} cannot carry this: give an AsyncConnection, .* sync"
+        with pytest.raises(InvalidDatabase, match=expected):
+            await send.configure(connection=opened).defer_async(to="ada")
+        with pytest.raises(InvalidDatabase, match=expected):
+            await app.job_manager.get_job_async(1, connection=opened)
+
+
+@pytest.mark.parametrize("connect", ASYNC, ids=lambda connect: connect.__name__)
+async def test_an_async_connection_is_refused_by_a_sync_method(
+    app: App, send: Task[..., Any], connect: Connect, database_url: str
+) -> None:
+    async with connect(database_url) as opened:
+        expected = f"a {type(opened).__name__} cannot carry this: give a Connection, .* async"
+        with pytest.raises(InvalidDatabase, match=expected):
+            send.configure(connection=opened).defer(to="ada")
+        with pytest.raises(InvalidDatabase, match=expected):
+            app.job_manager.get_job(1, connection=opened)
+
+
+async def test_what_is_no_connection_is_refused(send: Task[..., Any]) -> None:
+    unfit: Any
+    for unfit in ("postgresql://", create_engine("postgresql+psycopg://"), object()):
+        with pytest.raises(InvalidDatabase, match=f"a {type(unfit).__name__} cannot carry this"):
+            send.configure(connection=unfit).defer(to="ada")
+        with pytest.raises(InvalidDatabase, match=f"a {type(unfit).__name__} cannot carry this"):
+            await send.configure(connection=unfit).defer_async(to="ada")
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+async def test_a_psycopg_connection_keeps_its_settings(
+    app: App, send: Task[..., Any], database_url: str, autocommit: bool
+) -> None:
+    url = libpq(database_url)
+    sync_one = psycopg.connect(
+        url, autocommit=autocommit, row_factory=dict_row, cursor_factory=psycopg.RawCursor
+    )
+    async_one = await psycopg.AsyncConnection.connect(
+        url, autocommit=autocommit, row_factory=dict_row, cursor_factory=psycopg.AsyncRawCursor
+    )
+    deferrer = send.configure(queueing_lock=None)
+    with sync_one:
+        deferrer.configure(connection=sync_one).defer(to="ada")
+        assert sync_one.autocommit is autocommit
+        assert sync_one.row_factory is dict_row
+        assert sync_one.cursor_factory is psycopg.RawCursor
+        in_transaction = sync_one.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE
+        assert in_transaction is not autocommit
+        assert sync_one.execute("SELECT $1::int AS one", [1]).fetchone() == {"one": 1}
+    async with async_one:
+        await deferrer.configure(connection=async_one).defer_async(to="ada")
+        assert async_one.autocommit is autocommit
+        assert async_one.row_factory is dict_row
+        cursor = await async_one.execute("SELECT $1::int AS one", [1])
+        assert await cursor.fetchone() == {"one": 1}
+    assert app.job_manager.count_jobs() == {("default", "send", JobStatus.TODO): 2}
+
+
+async def test_an_open_transaction_holds_up_nobody_elses_deferring(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    await caller.defer(send, to="ada")
+    other = send.configure(queueing_lock="other")
+    async with asyncio.timeout(10):
+        assert await other.defer_async(to="bob")
+
+
+async def test_a_closed_connection_is_said_to_be_closed(
+    send: Task[..., Any], database_url: str
+) -> None:
+    closed = psycopg.connect(libpq(database_url))
+    closed.close()
+    with pytest.raises(DatabaseUnavailable, match="the connection is closed"):
+        send.configure(connection=closed).defer(to="ada")
