@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -52,7 +53,7 @@ class Program(click.Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:
             if settings.verbose:
-                raise
+                click.echo(traceback.format_exc(), err=True)
             # The two differ in their exit codes.
             kind = click.UsageError if isinstance(error, _USAGE) else click.ClickException
             raise kind(escaped(_message(error))) from None

@@ -86,7 +86,7 @@ def test_a_module_that_fails_is_one_line_and_with_v_a_traceback(tmp_path: Path) 
         "RuntimeError: no\\nstock; mend that (-v shows where)\n"
     )
     done = ended("worker", "--app", "broken_shop:app", "-v", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "raise RuntimeError" in done.stderr
 
 

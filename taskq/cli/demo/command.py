@@ -54,3 +54,5 @@ def demo(
     from taskq.cli.demo.demonstration import demonstrate  # noqa: PLC0415
 
     demonstrate((folder or Path(sysconfig.get_path("stdlib"))).absolute(), concurrency)
+    if database is not None:
+        click.echo(f"(with {URL_VARIABLE} set to that database, in both)")

@@ -15,6 +15,7 @@ from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import QUEUE, app
 from taskq.cli.escaping import escaped
 from taskq.cli.leaving import leave_at_once
+from taskq.worker import Worker
 
 
 def demonstrate(folder: Path, concurrency: int) -> None:
@@ -25,35 +26,36 @@ def demonstrate(folder: Path, concurrency: int) -> None:
         unread: list[OSError] = []
         files = sorted(_files(folder, unread))
         click.echo(f"{len(files):,} files under {escaped(str(folder))}, on {app.database!r}")
-        with _progress() as progress:
-            bar = progress.add_task("jobs", total=len(files))
-            run = Run(files, lambda ended, of: progress.update(bar, completed=ended, total=of))
-            asyncio.run(_work(run, concurrency))
+        # What the report reads must be there, whatever the environment says of other workers.
+        worker = app.worker(
+            name="demo",
+            queues=[QUEUE],
+            concurrency=concurrency,
+            wait=True,
+            delete_jobs="never",
+            install_signal_handlers=True,
+            shutdown_graceful_timeout=1.0,
+        )
+        try:
+            with _progress() as progress:
+                bar = progress.add_task("jobs", total=len(files))
+                run = Run(files, lambda ended, of: progress.update(bar, completed=ended, total=of))
+                asyncio.run(_work(run, worker))
+        except Interrupted:
+            click.echo("Jobs that had not started are cancelled.", err=True)
+            if worker.has_left:
+                app.close()
+                leave_at_once()
+            raise KeyboardInterrupt from None
         run.refused += [(Path(error.filename), str(error.strerror)) for error in unread]
         report(run)
 
 
-async def _work(run: Run, concurrency: int) -> None:
-    # What its report reads must be there, whatever the environment says of other workers.
-    worker = app.worker(
-        name="demo",
-        queues=[QUEUE],
-        concurrency=concurrency,
-        wait=True,
-        delete_jobs="never",
-        install_signal_handlers=True,
-        shutdown_graceful_timeout=1.0,
-    )
+async def _work(run: Run, worker: Worker) -> None:
     try:
         await run.work(worker)
-    except Interrupted:
-        click.echo("Jobs that had not started are cancelled.", err=True)
-        raise KeyboardInterrupt from None
     finally:
         await app.database.dispose_async()
-        if worker.has_left:
-            app.close()
-            leave_at_once()
 
 
 def _files(folder: Path, unread: list[OSError]) -> Iterator[Path]:

@@ -14,8 +14,8 @@ from taskq.worker import Worker
 
 T = TypeVar("T")
 
-_BATCH = 1000  # files whose jobs are deferred in one statement
-_AHEAD = 2000  # jobs that may wait before more are deferred: what Ctrl-C has to cancel
+_BATCH = 500  # files whose jobs are deferred in one statement
+_AHEAD = 500  # jobs that may wait when more are deferred: Ctrl-C has to cancel what waits
 _FOLDED = 500  # files that one job folds
 
 
