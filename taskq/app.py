@@ -16,7 +16,7 @@ from taskq.database import Database
 from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.exceptions import LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
-from taskq.periodic import MAX_DELAY, PeriodicDefaults
+from taskq.periodic import PeriodicDefaults, max_delay_of
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from taskq.worker import Worker
@@ -33,7 +33,7 @@ class App(Blueprint):
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
         periodic_defaults: What holds for all periodic tasks: ``max_delay``, the seconds by which a
-            tick may be late and is still deferred (600).
+            tick may be late and is still deferred (600; from 1).
 
     Attributes:
         tasks: The tasks by name and by alias.
@@ -43,7 +43,7 @@ class App(Blueprint):
     Raises:
         DatabaseNotConfigured: No database is named, and there is no embedded server.
         InvalidDatabase: ``database`` is not one that taskq can use.
-        InvalidOption: One of ``worker_defaults`` makes no sense.
+        InvalidOption: One of ``worker_defaults`` or ``periodic_defaults`` makes no sense.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class App(Blueprint):
         self.database = Database.resolve(database)
         self._import_paths = tuple(import_paths)
         self._worker_defaults: WorkerArguments = worker_defaults or {}
-        self.max_delay = (periodic_defaults or {}).get("max_delay", MAX_DELAY)
+        self.max_delay = max_delay_of(periodic_defaults or {})
         WorkerOptions.of(self._worker_defaults)
         super().__init__()
         self.job_manager = JobManager(self.database)
@@ -79,7 +79,7 @@ class App(Blueprint):
         module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
         try:
             found = attrgetter(attribute)(import_module(module))
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise LoadFromPathError(
                 f"no app can be imported from {path!r}: {error}; name a module that can be imported "
                 "and the app in it, as in shop.jobs:app"
@@ -183,7 +183,7 @@ class App(Blueprint):
         for path in self._import_paths:
             try:
                 import_module(path)
-            except ImportError as error:
+            except (ImportError, TypeError, ValueError) as error:
                 raise LoadFromPathError(
                     f"import_paths has {path!r}, which cannot be imported: {error}"
                 ) from error

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import takewhile
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from taskq.codec import shown
+from taskq.codec import explained, shown
 from taskq.deferrer import JobOptions
-from taskq.exceptions import InvalidPeriodic
-from taskq.job import NewJob
+from taskq.exceptions import InvalidOption, InvalidPeriodic
+from taskq.job import Name, NewJob
 from taskq.task import Task
 
 
@@ -29,6 +30,17 @@ class PeriodicDefaults(TypedDict, total=False):
 
 
 MAX_DELAY = 600.0
+
+# Two workers that both see to a tick look a moment apart; and whoever starts looks at all that were missed.
+_DELAYS = (1.0, 31 * 86400.0)  # seconds
+
+
+class _Id(BaseModel):
+    """What the table of ticks can hold."""
+
+    model_config = ConfigDict(strict=True)
+
+    periodic_id: Name | Literal[""]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +75,28 @@ class Periodic:
 
     def _ticks(self, after: float) -> Iterator[int]:
         start = datetime.fromtimestamp(after, self.timezone)
-        return (int(tick.timestamp()) for tick in CronSim(self.cron, start))
+        ticks = (int(tick.timestamp()) for tick in CronSim(self.cron, start))
+        # In the hour that an autumn has twice, CronSim begins with the first of them even if it was
+        # started in the second: a worker would never get past it.
+        return (tick for tick in ticks if tick > after)
+
+
+def max_delay_of(defaults: PeriodicDefaults) -> float:
+    """The seconds by which a tick may be late, from what an app says.
+
+    Raises:
+        InvalidOption: They make no sense, or something else is named.
+    """
+    for name in defaults.keys() - PeriodicDefaults.__annotations__.keys():
+        raise InvalidOption(f"periodic_defaults has no {name!r}; it has max_delay")
+    given: Any = defaults.get("max_delay", MAX_DELAY)
+    # Written so that NaN is refused as well.
+    if not (isinstance(given, int | float) and _DELAYS[0] <= given <= _DELAYS[1]):
+        raise InvalidOption(
+            f"periodic_defaults got max_delay={shown(given)}: give seconds, from {_DELAYS[0]:g} to "
+            f"{_DELAYS[1]:g}"
+        )
+    return given
 
 
 def periodic_of(
@@ -98,6 +131,18 @@ def periodic_of(
             f"task {task.name!r} is periodic and takes no timestamp: its jobs get the time of "
             "their tick, so declare it as in def task(timestamp: int)"
         )
+    for name in ("connection", "on_conflict"):
+        if name in options:
+            raise InvalidPeriodic(
+                f"task {task.name!r} got {name}, and a periodic task takes none: its jobs are deferred "
+                "by the workers, and skipped if one with their queueing lock waits"
+            )
+    try:
+        _Id(periodic_id=periodic_id)
+    except ValidationError as error:
+        raise InvalidPeriodic(
+            f"task {task.name!r} got periodic_id={shown(periodic_id)}: {explained(error, skip=1)}"
+        ) from None
     period = Periodic(
         task=task,
         cron=cron,
@@ -114,7 +159,7 @@ def _zone(task_name: str, timezone: str | tzinfo) -> tzinfo:
         return timezone
     try:
         return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, TypeError, ValueError, OSError) as error:
         raise InvalidPeriodic(
             f"task {task_name!r} got timezone={shown(timezone)}, which is not known here: give a "
             "name such as 'Europe/Berlin' (pip install tzdata if the system has none)"

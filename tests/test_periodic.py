@@ -1,0 +1,318 @@
+"""Periodic tasks: the calendar, and that the database has each tick deferred once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq import App, Blueprint, JobContext, Worker
+from taskq.exceptions import InvalidArguments, InvalidJob, InvalidOption, InvalidPeriodic
+from taskq.manager import operations
+from taskq.periodic import Periodic
+
+# The calendar
+
+
+def period(cron: str, timezone: str = "UTC") -> Periodic:
+    blueprint = Blueprint()
+
+    @blueprint.periodic(cron=cron, timezone=timezone)
+    @blueprint.task
+    def report(timestamp: int) -> None: ...
+
+    [declared] = blueprint.periodics
+    return declared
+
+
+def seconds(moment: str, timezone: str = "UTC") -> float:
+    """A moment by the clock on the wall, in seconds since 1970."""
+    return datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo(timezone)).timestamp()
+
+
+def ticks(cron: str, timezone: str, day: str) -> list[str]:
+    """The ticks of a day and the night after it, by the clock on the wall, with its offset."""
+    start = seconds(day, timezone)
+    found = period(cron, timezone).between(start - 1, start + 30 * 3600)
+    return [
+        datetime.fromtimestamp(tick, ZoneInfo(timezone)).strftime("%d %H:%M:%S%z") for tick in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cron", "after", "following"),
+    [
+        ("*/5 * * * *", "2026-01-01T12:03:20", "2026-01-01T12:05:00"),
+        ("*/5 * * * *", "2026-01-01T12:05:00", "2026-01-01T12:10:00"),
+        ("*/5 * * * *", "2026-01-01T12:04:59.9", "2026-01-01T12:05:00"),
+        ("*/5 * * * *", "2026-01-01T12:05:00.1", "2026-01-01T12:10:00"),
+        ("*/20 * * * * *", "2026-01-01T12:00:20", "2026-01-01T12:00:40"),
+        ("30 0 12 * * *", "2026-01-01T12:00:00", "2026-01-01T12:00:30"),
+        ("0 9 * * MON-FRI", "2026-01-02T10:00:00", "2026-01-05T09:00:00"),
+        ("0 0 29 2 *", "2026-01-01T00:00:00", "2028-02-29T00:00:00"),
+    ],
+)
+def test_the_next_tick_is_the_first_one_after_a_time(cron: str, after: str, following: str) -> None:
+    assert period(cron).next_after(seconds(after)) == seconds(following)
+
+
+def test_an_expression_is_meant_in_its_time_zone() -> None:
+    noon = period("0 12 * * *", "Asia/Kolkata").next_after(seconds("2026-01-01T00:00:00"))
+    assert noon == seconds("2026-01-01T06:30:00")
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        # A time that the night does not have is moved to its end; it is not lost.
+        ("30 2 * * *", ["29 03:00:00+0200", "30 02:30:00+0200"]),
+        ("0 3 * * *", ["29 03:00:00+0200", "30 03:00:00+0200"]),
+        # With an hour that is any, the clock on the wall is followed.
+        ("30 * * * *", ["29 00:30:00+0100", "29 01:30:00+0100", "29 03:30:00+0200"]),
+        # Six fields follow the clock on the wall too.
+        ("0 30 2 * * *", ["30 02:30:00+0200"]),
+    ],
+)
+def test_the_hour_that_a_spring_night_leaves_out(cron: str, expected: list[str]) -> None:
+    assert ticks(cron, "Europe/Berlin", "2026-03-29T00:00:00")[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        # A time that the night has twice comes once.
+        ("30 2 * * *", ["25 02:30:00+0200", "26 02:30:00+0100"]),
+        # With an hour that is any, the clock on the wall is followed.
+        ("30 * * * *", ["25 00:30:00+0200", "25 01:30:00+0200", "25 02:30:00+0200"]),
+        ("30 */2 * * *", ["25 00:30:00+0200", "25 02:30:00+0200", "25 02:30:00+0100"]),
+        # Six fields follow the clock on the wall too.
+        ("0 30 2 * * *", ["25 02:30:00+0200", "25 02:30:00+0100", "26 02:30:00+0100"]),
+    ],
+)
+def test_the_hour_that_an_autumn_night_has_twice(cron: str, expected: list[str]) -> None:
+    assert ticks(cron, "Europe/Berlin", "2026-10-25T00:00:00")[: len(expected)] == expected
+
+
+CRONS = ["*/20 * * * *", "30 2 * * *", "30 1,2,3 * * *", "15 1-4 * * *", "*/30 2 * * *"]
+CRONS += ["0 */2 * * *", "0 30 2 * * *", "45 1 * * SUN", "0 2 * * *"]
+ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/St_Johns"]
+# Clocks change in one of the zones above.
+NIGHTS = ["2026-03-29", "2026-10-25", "2026-03-08", "2026-11-01", "2026-04-04", "2026-10-03"]
+
+
+@given(
+    cron=st.sampled_from(CRONS),
+    zone=st.sampled_from(ZONES),
+    night=st.sampled_from(NIGHTS),
+    minutes=st.lists(st.integers(-12 * 60, 36 * 60), min_size=3, max_size=3).map(sorted),
+)
+def test_whenever_a_worker_looks_it_sees_each_tick_once(
+    cron: str, zone: str, night: str, minutes: list[int]
+) -> None:
+    declared = period(cron, zone)
+    start, middle, end = (seconds(night) + 60 * minute for minute in minutes)
+    whole = declared.between(start, end)
+    assert whole == sorted(set(whole))
+    assert declared.between(start, middle) + declared.between(middle, end) == whole
+    following = declared.next_after(middle)
+    assert following > middle
+    assert following == next((tick for tick in whole if tick > middle), following)
+
+
+# Declaring
+
+
+def test_a_tick_is_a_job_with_its_time_and_the_options() -> None:
+    app = App("postgresql://")
+
+    @app.periodic(cron="0 * * * *", queue="night", lock="report", task_kwargs={"kind": "short"})
+    @app.task(name="report", pass_context=True, priority=2)
+    def report(context: JobContext, timestamp: int, kind: str) -> None: ...
+
+    [declared] = app.periodics
+    assert declared.job(7).model_dump(exclude_none=True) == {
+        "task_name": "report",
+        "args": {"timestamp": 7, "kind": "short"},
+        "queue_name": "night",
+        "priority": 2,
+        "lock": "report",
+    }
+
+
+def takes_timestamp(timestamp: int) -> None: ...
+def takes_nothing() -> None: ...
+def takes_more(timestamp: int, kind: str) -> None: ...
+def takes_a_list(timestamp: list[int]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cron": "* * * *"}, "cron='.*': Wrong number of fields; give five fields as in"),
+        ({"cron": "60 * * * *"}, "cron='60 .*': Bad minute"),
+        ({"cron": "0 0 30 2 *"}, "cron='0 0 30 2 .*': Bad day-of-month"),
+        ({"cron": "@daily"}, "cron='@daily'"),
+        ({"cron": ""}, "cron=''"),
+        ({"cron": 5}, "cron=5"),
+        ({"cron": None}, "cron=None"),
+        ({"timezone": "Mars/Olympus"}, "timezone='Mars/Olympus', which is not known here"),
+        ({"timezone": "../etc/passwd"}, "timezone='../etc/passwd'"),
+        ({"timezone": ""}, "timezone=''"),
+        ({"timezone": 5}, "timezone=5"),
+        ({"periodic_id": "a\0b"}, r"periodic_id='a\\x00b'.*NUL"),
+        ({"periodic_id": "x" * 501}, "periodic_id='xxx"),
+        ({"periodic_id": None}, "periodic_id=None"),
+        ({"connection": object()}, "got connection, and a periodic task takes none"),
+        ({"on_conflict": "raise"}, "got on_conflict, and a periodic task takes none"),
+    ],
+)
+def test_a_period_that_no_clock_can_follow_is_refused_when_declared(
+    options: dict[str, Any], message: str
+) -> None:
+    blueprint = Blueprint()
+    task = blueprint.task(name="report")(takes_timestamp)
+    with pytest.raises(InvalidPeriodic, match=f"task 'report' got .*{message}|{message}"):
+        blueprint.periodic(**{"cron": "* * * * *"} | options)(task)
+    assert blueprint.periodics == []
+
+
+@given(st.text())
+def test_any_text_is_an_expression_or_refused(cron: str) -> None:
+    blueprint = Blueprint()
+    task = blueprint.task(takes_timestamp)
+    with suppress(InvalidPeriodic):
+        blueprint.periodic(cron=cron)(task)
+        assert blueprint.periodics[0].next_after(0) > 0
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "error", "message"),
+    [
+        (takes_nothing, {}, InvalidPeriodic, "takes no timestamp: .*timestamp: int"),
+        (takes_more, {}, InvalidArguments, "argument 'kind' is missing"),
+        (takes_a_list, {}, InvalidArguments, "argument 'timestamp' got 0: .* valid list"),
+        (takes_timestamp, {"priority": "high"}, InvalidJob, "priority='high'"),
+        (takes_timestamp, {"priorty": 1}, InvalidJob, "'priorty': did you mean 'priority'"),
+    ],
+)
+def test_a_task_that_no_tick_could_defer_is_refused_when_declared(
+    function: Callable[..., None], options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    blueprint = Blueprint()
+    task = blueprint.task(name="report")(function)
+    with pytest.raises(error, match=f"task 'report'.* {message}"):
+        blueprint.periodic(cron="* * * * *", **options)(task)
+    assert blueprint.periodics == []
+
+
+def test_several_periods_of_a_task_need_an_id_each() -> None:
+    blueprint = Blueprint()
+    task = blueprint.task(name="report")(takes_timestamp)
+    blueprint.periodic(cron="0 8 * * *")(task)
+    blueprint.periodic(cron="0 9 * * *", periodic_id="late")(task)
+    with pytest.raises(InvalidPeriodic, match="'report' has a period with periodic_id='late'"):
+        blueprint.periodic(cron="0 10 * * *", periodic_id="late")(task)
+    assert [known.periodic_id for known in blueprint.periodics] == ["", "late"]
+
+
+@pytest.mark.parametrize("max_delay", [0, -1, 0.5, float("nan"), 1e12, "long", None])
+def test_a_delay_that_makes_no_sense_is_refused(max_delay: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"max_delay=.*: give seconds, from 1 to "):
+        App("postgresql://", periodic_defaults={"max_delay": max_delay})
+
+
+def test_a_default_that_does_not_exist_is_refused() -> None:
+    defaults: Any = {"max_dely": 5}
+    with pytest.raises(InvalidOption, match="periodic_defaults has no 'max_dely'"):
+        App("postgresql://", periodic_defaults=defaults)
+
+
+# In the database
+
+
+@pytest.fixture
+async def app(database_url: str) -> AsyncIterator[App]:
+    async with App(database_url) as app:
+        yield app
+
+
+def defer(app: App, declared: Periodic, tick: int) -> int | None:
+    with app.database.engine.connect() as connection:
+        return operations.defer_periodic(connection, declared.job(tick), declared.periodic_id, tick)
+
+
+def count(app: App) -> int:
+    return sum(app.job_manager.count_jobs().values())
+
+
+async def test_of_many_at_once_one_defers_a_tick(app: App) -> None:
+    declared = period("* * * * *")
+    start = Barrier(8)
+
+    def race(tick: int) -> int | None:
+        start.wait()
+        return defer(app, declared, tick)
+
+    with ThreadPoolExecutor(8) as pool:
+        for tick in (60, 120):
+            ids = list(pool.map(race, [tick] * 8))
+            assert sum(id_ is not None for id_ in ids) == 1
+    assert count(app) == 2
+    assert defer(app, declared, 60) is None, "an older tick than the last one"
+
+
+async def test_the_periods_of_a_task_are_deferred_each(app: App) -> None:
+    task = app.task(name="report")(takes_timestamp)
+    for periodic_id in ("", "other"):
+        app.periodic(cron="* * * * *", periodic_id=periodic_id)(task)
+    assert [defer(app, declared, 60) is not None for declared in app.periodics] == [True, True]
+    assert count(app) == 2
+
+
+async def test_a_tick_that_meets_its_queueing_lock_is_skipped_for_good(app: App) -> None:
+    task = app.task(name="report", queueing_lock="report")(takes_timestamp)
+    app.periodic(cron="* * * * *")(task)
+    [declared] = app.periodics
+    first = defer(app, declared, 60)
+    assert first is not None
+    assert defer(app, declared, 120) is None
+    app.job_manager.cancel_job_by_id(first)
+    assert defer(app, declared, 120) is None
+    assert defer(app, declared, 180) is not None
+
+
+async def test_workers_make_up_for_the_ticks_of_the_last_while_and_no_older_ones(
+    database_url: str,
+) -> None:
+    seen: list[int] = []
+    enough = asyncio.Event()
+    workers: list[Worker] = []
+    async with App(database_url, periodic_defaults={"max_delay": 3600}) as app:
+
+        @app.periodic(cron="*/10 * * * *")
+        @app.task
+        async def report(timestamp: int) -> None:
+            seen.append(timestamp)
+            if len(seen) >= 6:
+                enough.set()
+
+        began = datetime.now(UTC)
+        workers = [app.worker(install_signal_handlers=False) for _ in range(2)]
+        async with asyncio.timeout(30), asyncio.TaskGroup() as running:
+            for worker in workers:
+                running.create_task(worker.run())
+            await enough.wait()
+            for worker in workers:
+                worker.stop()
+    first = (began - timedelta(hours=1)).timestamp()
+    assert sorted(seen) == sorted(set(seen))
+    assert all(first - 1 < timestamp <= datetime.now(UTC).timestamp() for timestamp in seen)
+    assert all(timestamp % 600 == 0 for timestamp in seen)
+    assert len(seen) in {6, 7}
