@@ -111,17 +111,6 @@ async def test_jobs_are_counted_by_queue_task_and_status(app: App, jobs: JobMana
     assert jobs.count_jobs() == await jobs.count_jobs_async() == counted
 
 
-async def test_several_jobs_are_read_at_once(app: App, jobs: JobManager) -> None:
-    first, second, third = defer(app, 3)
-    jobs.cancel_job_by_id(second)
-    found = jobs.list_jobs(iter([third, second, second, 2**62]))
-    assert [job.id for job in found] == [second, third]
-    assert found == await jobs.list_jobs_async({second, third})
-    assert jobs.list_alive_jobs([first, second, third]) == [first, third]
-    assert await jobs.list_alive_jobs_async([second]) == []
-    assert jobs.list_jobs([]) == []
-
-
 async def test_a_job_that_waits_is_cancelled_or_deleted(app: App, jobs: JobManager) -> None:
     first, second, third = defer(app, 3)
     assert jobs.cancel_job_by_id(first) is True

@@ -1,0 +1,224 @@
+"""The app: what it knows, what it imports, and what it closes."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from taskq import App
+from taskq.exceptions import (
+    InvalidOption,
+    LoadFromPathError,
+    TaskAlreadyRegistered,
+    TaskNotFound,
+)
+
+NOWHERE = "postgresql://nobody.is.asked"
+
+WriteModule = Callable[[str, str], None]
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteModule:
+    """Writes a module that can be imported during the test."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, source: str) -> None:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    return write
+
+
+# What it knows
+
+
+def test_the_same_name_or_alias_twice_is_refused() -> None:
+    app = App(NOWHERE)
+    known = app.task(name="send", aliases=["mail"])(send)
+    for name, aliases in [("send", []), ("mail", []), ("other", ["send"]), ("other", ["mail"])]:
+        with pytest.raises(TaskAlreadyRegistered, match=r"is the name of <Task send> already"):
+            app.task(name=name, aliases=aliases)(send)
+    app.task(send)
+    with pytest.raises(TaskAlreadyRegistered, match=r"'tests.test_app.send' is the name of"):
+        app.task(send)
+    assert set(app.tasks) == {"send", "mail", "tests.test_app.send"}
+    assert app.tasks["mail"] is known
+
+
+def send(to: str = "ada") -> None: ...
+
+
+def test_a_name_that_is_not_known_is_told_with_what_was_meant() -> None:
+    app = App(NOWHERE)
+    app.task(name="shop.send")(send)
+    message = str(app.not_found("shop.sent"))
+    assert "task 'shop.sent' is not registered with this app: did you mean 'shop.send'?" in message
+    assert "import_paths" in message
+    assert "did you mean" not in str(app.not_found("something"))
+
+
+def test_an_app_is_shown_without_its_password() -> None:
+    app = App("postgresql://ada:hunter2@localhost/shop")
+    app.task(name="send", aliases=["mail"])(send)
+    assert repr(app) == (
+        "<App on <Database postgresql+psycopg://ada:***@localhost/shop> with 1 tasks>"
+    )
+
+
+# What it imports
+
+TASKS = """
+from tests import test_app
+
+@test_app.current.task(name="late", queue="late")
+def late() -> None: ...
+"""
+
+current: App
+
+
+@pytest.fixture
+def app_with_late_task(write_module: WriteModule) -> App:
+    """An app whose task is in a module that nobody has imported."""
+    global current  # noqa: PLW0603 - how a module that is imported later finds it
+    write_module("late_tasks", TASKS)
+    current = App(NOWHERE, import_paths=["late_tasks"])
+    assert current.tasks == {}
+    return current
+
+
+def test_tasks_are_imported_when_a_job_is_deferred_by_name(app_with_late_task: App) -> None:
+    for _ in range(2):
+        deferrer = app_with_late_task.configure_task("late", allow_unknown=False)
+        assert deferrer.prepare().queue_name == "late"
+    with pytest.raises(TaskNotFound, match="did you mean 'late'"):
+        app_with_late_task.configure_task("later", allow_unknown=False)
+
+
+async def test_tasks_are_imported_when_a_worker_is_made(app_with_late_task: App) -> None:
+    app_with_late_task.worker()
+    assert set(app_with_late_task.tasks) == {"late"}
+
+
+@pytest.mark.parametrize("path", ["no.such.module", "", ".relative", "tests.test_app.App"])
+async def test_a_path_that_cannot_be_imported_is_refused(path: str) -> None:
+    app = App(NOWHERE, import_paths=["tests", path])
+    with pytest.raises(LoadFromPathError, match=f"import_paths has '{path}', which cannot be"):
+        app.configure_task("send")
+    with pytest.raises(LoadFromPathError, match=f"import_paths has '{path}', which cannot be"):
+        app.worker()
+
+
+def test_a_module_that_breaks_says_how(write_module: WriteModule) -> None:
+    write_module("broken_tasks", "import no_such_module_either")
+    with pytest.raises(LoadFromPathError, match=r"'broken_tasks'.*'no_such_module_either'"):
+        App(NOWHERE, import_paths=["broken_tasks"]).configure_task("send")
+
+
+here = App(NOWHERE)
+
+
+def test_an_app_is_found_by_its_path() -> None:
+    assert App.from_path("tests.test_app:here") is App.from_path("tests.test_app.here") is here
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("tests.test_app:send", "is a function and not an app"),
+        ("tests.test_app:App", "is a type and not an app"),
+        ("tests.test_app:there", "no app can be imported .*'there'"),
+        ("no.such.module:app", "no app can be imported .*'no'"),
+        ("", "no app can be imported from ''"),
+        ("here", "no app can be imported from 'here'"),
+        ("..here:app", "no app can be imported from '..here:app'"),
+        ("tests.test_app:", "no app can be imported from 'tests.test_app:'"),
+    ],
+)
+def test_a_path_that_leads_to_no_app_is_refused(path: str, message: str) -> None:
+    with pytest.raises(LoadFromPathError, match=message):
+        App.from_path(path)
+
+
+# Workers
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concurrency": 0}, "a worker's option concurrency=0 makes no sense"),
+        ({"concurency": 1}, "a worker has no option 'concurency'; it has queues, name"),
+        ({"queues": []}, r"queues=\[\] makes no sense"),
+        ({"queues": [""]}, r"queues=\[''\]"),
+        ({"delete_jobs": "sometimes"}, "delete_jobs='sometimes'"),
+        ({"fetch_job_polling_interval": float("nan")}, "fetch_job_polling_interval=nan"),
+        ({"update_heartbeat_interval": 60}, "heartbeat_interval=60.0 must be less than"),
+    ],
+)
+async def test_a_workers_option_that_makes_no_sense_is_refused_at_once(
+    options: Any, message: str
+) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        App(NOWHERE, worker_defaults=options)
+    with pytest.raises(InvalidOption, match=message):
+        App(NOWHERE).worker(**options)
+
+
+async def test_a_call_wins_over_the_environment_and_that_over_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = App(NOWHERE, worker_defaults={"concurrency": 2, "name": "ada", "queues": ["a"]})
+    monkeypatch.setenv("TASKQ_WORKER_CONCURRENCY", "3")
+    monkeypatch.setenv("TASKQ_WORKER_NAME", "bob")
+    options = app.worker(name="cy").options
+    assert (options.concurrency, options.name, options.queues) == (3, "cy", ["a"])
+
+
+# Opening and closing
+
+
+def test_a_context_manager_closes_what_it_opened(database_url: str) -> None:
+    with App(database_url).open() as app:
+        app.configure_task("noop").defer()
+        pool = app.database.engine.pool
+        assert pool.checkedin() == 1  # type: ignore[attr-defined]
+    assert pool.checkedin() == 0  # type: ignore[attr-defined]
+    app.configure_task("noop").defer()
+    app.close()
+
+
+async def test_its_async_face_does_the_same(database_url: str) -> None:
+    async with App(database_url).open_async() as app:
+        await app.configure_task("noop").defer_async()
+        app.configure_task("noop").defer()
+        pools = [app.database.async_engine.pool, app.database.engine.pool]
+        assert [pool.checkedin() for pool in pools] == [1, 1]  # type: ignore[attr-defined]
+    assert [pool.checkedin() for pool in pools] == [0, 0]  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_was_given_stays_open(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with App(engine) as app:
+        id_ = app.configure_task("noop").defer()
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    with App(make_url(database_url)) as other:
+        assert other.job_manager.get_job(id_).task_name == "noop"
+    engine.dispose()
+
+
+def test_a_worker_may_be_run_again_and_again_without_an_event_loop(database_url: str) -> None:
+    seen: list[str] = []
+    with App(database_url, worker_defaults={"wait": False}) as app:
+
+        @app.task
+        def note(text: str) -> None:
+            seen.append(text)
+
+        for text in ("one", "two"):
+            note.defer(text=text)
+            app.run_worker(install_signal_handlers=False)
+    assert seen == ["one", "two"]
