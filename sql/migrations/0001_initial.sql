@@ -71,6 +71,10 @@ CREATE TABLE taskq_jobs (
     CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_lock_length CHECK (char_length(lock) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_queueing_lock_length CHECK (char_length(queueing_lock) BETWEEN 1 AND 500),
+    -- A worker that claims a time beyond Python's years, or infinity, cannot read what it has claimed.
+    CONSTRAINT taskq_jobs_scheduled_at_years CHECK (
+        scheduled_at >= '0002-01-01T00:00:00Z' AND scheduled_at < '9999-01-01T00:00:00Z'
+    ),
     CONSTRAINT taskq_jobs_args_is_object CHECK (jsonb_typeof(args) = 'object')
 );
 

@@ -10,7 +10,13 @@ import psycopg
 import pytest
 
 from taskq import App, JobStatus
-from taskq.exceptions import AlreadyEnqueued, DatabaseUnavailable, JobNotFound, SchemaNotApplied
+from taskq.exceptions import (
+    AlreadyEnqueued,
+    DatabaseUnavailable,
+    InvalidJob,
+    JobNotFound,
+    SchemaNotApplied,
+)
 from taskq.job import Job
 from taskq.manager import JobManager, operations
 from taskq.manager.errors import translated
@@ -160,6 +166,16 @@ async def test_a_job_that_is_not_there_is_not_found(jobs: JobManager) -> None:
         with pytest.raises(JobNotFound, match="no job has the id 1: it may have been deleted"):
             await operation_async()
     assert jobs.list_failed_attempts(1) == []
+
+
+async def test_a_time_that_could_not_be_read_again_is_refused_from_whatever_caller(
+    jobs: JobManager, connection: psycopg.Connection
+) -> None:
+    for time in ("-infinity", "infinity", "0001-12-31T23:59:59Z", "9999-01-01T00:00:00Z"):
+        job = f'[{{"task_name": "noop", "scheduled_at": "{time}"}}]'
+        with pytest.raises(InvalidJob, match="taskq_jobs_scheduled_at_years"), translated():
+            connection.execute("SELECT taskq_defer_jobs(%s)", [job])
+    assert jobs.count_jobs() == {}
 
 
 async def test_a_database_without_the_schema_says_how_to_get_it(database_url: str) -> None:
