@@ -117,7 +117,8 @@ class AlreadyEnqueued(TaskqException):
 
     Attributes:
         queueing_lock: The queueing lock.
-        job_id: The job that waits; None if it was gone when it was looked up.
+        job_id: The job that waits; None if it is in the same batch, or came in the same moment as a
+            job that was deferred in the caller's transaction.
     """
 
     def __init__(self, queueing_lock: str, job_id: int | None) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
 from taskq import App, Job, JobStatus
@@ -46,17 +47,17 @@ class Face:
     """The sync or the async methods, to be awaited either way."""
 
     def __init__(self, is_async: bool) -> None:
-        self._is_async = is_async
+        self.is_async = is_async
 
     async def defer(
         self, /, by: Task[..., Any] | Deferrer[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        if self._is_async:
+        if self.is_async:
             return await by.defer_async(*args, **kwargs)
         return by.defer(*args, **kwargs)
 
     async def batch(self, by: Task[..., Any] | Deferrer[..., Any], *calls: Any) -> list[Any]:
-        return await by.batch_defer_async(*calls) if self._is_async else by.batch_defer(*calls)
+        return await by.batch_defer_async(*calls) if self.is_async else by.batch_defer(*calls)
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -187,6 +188,32 @@ async def test_a_batch_with_a_taken_queueing_lock_is_refused_whole(
         await face.batch(send, {"to": "ada"}, {"to": "bob"})
     assert (refused.value.job_id, refused.value.queueing_lock) == (None, "b")
     assert app.job_manager.count_jobs() == {}
+
+
+async def test_the_job_that_waits_is_named_even_if_it_came_in_the_same_moment(
+    app: App, send: Task[..., Any], connection: psycopg.Connection, face: Face
+) -> None:
+    async def blocked() -> bool:
+        await asyncio.sleep(0)
+        waiting = connection.execute(
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return waiting.fetchone() is not None
+
+    engine = app.database.engine.execution_options(isolation_level="READ COMMITTED")
+    with engine.connect() as other:
+        first = send.configure(connection=other).defer(to="ada")
+        second = asyncio.create_task(
+            send.defer_async(to="bob") if face.is_async else asyncio.to_thread(send.defer, to="bob")
+        )
+        async with asyncio.timeout(30):
+            while not await blocked():
+                pass
+        other.commit()
+        with pytest.raises(AlreadyEnqueued) as refused:
+            await second
+    assert refused.value.job_id == first
 
 
 async def test_any_queueing_lock_is_named_as_it_is(send: Task[..., Any]) -> None:

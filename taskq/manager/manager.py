@@ -6,6 +6,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from taskq.database import Database
+from taskq.exceptions import AlreadyEnqueued
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob
 from taskq.manager import connections, operations
 from taskq.manager.connections import AnyConnection
@@ -53,7 +54,13 @@ class JobManager:
         Raises:
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
-        return self._run(connection, operations.defer_jobs, jobs, on_conflict=on_conflict)
+        try:
+            return self._run(connection, operations.defer_jobs, jobs, on_conflict=on_conflict)
+        except AlreadyEnqueued as error:
+            # It came in the same moment, and only now can the database tell its id.
+            if error.job_id is not None or connection is not None:
+                raise
+        return self._run(None, operations.defer_jobs, jobs, on_conflict=on_conflict)
 
     async def defer_jobs_async(
         self,
@@ -63,9 +70,14 @@ class JobManager:
         connection: AnyConnection | None = None,
     ) -> list[int | None]:
         """The async face of ``defer_jobs``."""
-        return await self._run_async(
-            connection, operations.defer_jobs, jobs, on_conflict=on_conflict
-        )
+        try:
+            return await self._run_async(
+                connection, operations.defer_jobs, jobs, on_conflict=on_conflict
+            )
+        except AlreadyEnqueued as error:
+            if error.job_id is not None or connection is not None:
+                raise
+        return await self._run_async(None, operations.defer_jobs, jobs, on_conflict=on_conflict)
 
     def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
         """Read a job.
