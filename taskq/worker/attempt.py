@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
 from taskq.exceptions import (
     InvalidArguments,
@@ -178,7 +179,7 @@ class Attempt:
                 "job %s (%s) failed: %s",
                 self.job.id,
                 self.job.task_name,
-                error_message(error),
+                _in_a_line(error),
                 extra=self._extra("job_failed"),
                 exc_info=error,
             )
@@ -200,7 +201,7 @@ class Attempt:
             "job %s (%s) will be run again: %s",
             self.job.id,
             self.job.task_name,
-            error_message(error),
+            _in_a_line(error),
             extra=self._extra("job_retried"),
         )
         return self._outcome(
@@ -293,6 +294,11 @@ def error_message(error: BaseException) -> str:
         return _text(str(error))
     except Exception as own:
         return f"<its message cannot be shown: {type(own).__name__}>"
+
+
+def _in_a_line(error: BaseException) -> str:
+    # Whatever the message holds, it must not pass for other lines of the log.
+    return f"{error_type(error)}: {shown(error_message(error))}"
 
 
 def _text(text: str) -> str:

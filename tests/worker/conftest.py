@@ -1,0 +1,242 @@
+"""Apps and workers on the test's own database, and ways to disturb what a worker says to it."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+from taskq import App
+from taskq.job import Job
+from taskq.manager import operations
+from taskq.worker import Worker
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("program.py")
+
+MakeApp = Callable[[], App]
+Start = Callable[..., Coroutine[Any, Any, Worker]]
+Finished = Callable[[int], Coroutine[Any, Any, Job]]
+Program = Callable[..., subprocess.Popen[str]]
+
+
+async def until(condition: Callable[[], object], what: str = "it", seconds: float = 15) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def make_app(database_url: str) -> AsyncIterator[MakeApp]:
+    """Makes apps on the test's database, each with connections of its own."""
+    apps: list[App] = []
+
+    def make() -> App:
+        apps.append(App(database_url))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        await app.close_async()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> App:
+    """An app without tasks."""
+    return make_app()
+
+
+@pytest.fixture
+async def start(connection: psycopg.Connection) -> AsyncIterator[Start]:
+    """Starts a worker and waits until it is idle or at work; all are stopped at the end.
+
+    ``worker.run`` must end without an error, and leave no row behind.
+    """
+    running: dict[Worker, asyncio.Task[None]] = {}
+
+    def listeners() -> int:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND state = 'idle' AND query LIKE '%taskq_listen()%' AND pid <> pg_backend_pid()"
+        ).fetchone()
+        assert row
+        return int(row[0])
+
+    async def start_worker(app: App, **options: Any) -> Worker:
+        heard = listeners()
+        worker = app.worker(**{"install_signal_handlers": False} | options)
+        task = asyncio.create_task(worker.run())
+        running[worker] = task
+        await until(lambda: worker.id or task.done(), "a registered worker")
+        if worker.options.listen_notify and worker.options.wait:
+            await until(lambda: listeners() > heard or task.done(), "a worker that listens")
+        return worker
+
+    yield start_worker
+    for worker in running:
+        worker.stop()
+    for worker, task in running.items():
+        try:
+            async with asyncio.timeout(15):
+                await task
+        except TimeoutError:
+            pytest.fail(f"worker {worker.id} does not stop")
+    rows = connection.execute("SELECT id FROM taskq_workers").fetchall()
+    assert not {row[0] for row in rows} & {worker.id for worker in running}
+
+
+@pytest.fixture
+def drain(start: Start) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Runs a worker of an app until no job is left for it."""
+
+    async def run_worker(app: App, **options: Any) -> None:
+        async with asyncio.timeout(30):
+            await app.run_worker_async(
+                **{"wait": False, "install_signal_handlers": False} | options
+            )
+
+    return run_worker
+
+
+@pytest.fixture
+def finished(app: App) -> Finished:
+    """Waits until a job is final, and reads it."""
+
+    async def wait_and_read(job_id: int) -> Job:
+        deadline = time.monotonic() + 15
+        while True:
+            job = await app.job_manager.get_job_async(job_id)
+            if job.finished_at is not None:
+                return job
+            assert time.monotonic() < deadline, f"job {job_id} is still {job.status}"
+            await asyncio.sleep(0.01)
+
+    return wait_and_read
+
+
+class Disturbed:
+    """The operations of workers, counted, and made to fail or to take long."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._around: dict[str, Callable[..., Any]] = {}
+        self.calls: Counter[str] = Counter()
+
+    def count(self, *names: str) -> None:
+        """Count the calls of operations."""
+        for name in names:
+            self._patch(name, lambda original, *args: original(*args))
+
+    def before(self, name: str, disturb: Callable[[Connection], object], times: int = 1) -> None:
+        """Do something first, so many times."""
+        left = [times]
+
+        def around(original: Callable[..., Any], connection: Connection, *args: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                disturb(connection)
+            return original(connection, *args)
+
+        self._patch(name, around)
+
+    def after(self, name: str, disturb: Callable[[Connection], object], times: int = 1) -> None:
+        """Do something afterwards, before the answer is known, so many times."""
+        left = [times]
+
+        def around(original: Callable[..., Any], connection: Connection, *args: Any) -> Any:
+            answer = original(connection, *args)
+            if left[0]:
+                left[0] -= 1
+                disturb(connection)
+            return answer
+
+        self._patch(name, around)
+
+    def _patch(self, name: str, around: Callable[..., Any]) -> None:
+        original = getattr(operations, name)
+
+        def patched(*args: Any) -> Any:
+            self.calls[name] += 1
+            return around(original, *args)
+
+        self._monkeypatch.setattr(operations, name, patched)
+
+
+def refused(connection: Connection) -> None:
+    """An error that the server answers a statement with."""
+    connection.exec_driver_sql("SELECT 1 / 0")
+
+
+def cut_off(connection: Connection) -> None:
+    """The server ends the connection."""
+    connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def delayed(seconds: float) -> Callable[[Connection], object]:
+    """Time passes, as on a slow network."""
+    return lambda _: await_only(asyncio.sleep(seconds))
+
+
+@pytest.fixture
+def disturbed(monkeypatch: pytest.MonkeyPatch) -> Disturbed:
+    """Counts what workers ask the database, and disturbs it."""
+    return Disturbed(monkeypatch)
+
+
+@pytest.fixture
+def actions(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str]]]:
+    """What workers logged so far, INFO and above: level and action."""
+    caplog.set_level(logging.INFO, "taskq")
+
+    def logged() -> list[tuple[str, str]]:
+        return [
+            (record.levelname, getattr(record, "action", record.getMessage()))
+            for record in caplog.records
+            if record.name.startswith("taskq")
+        ]
+
+    return logged
+
+
+@pytest.fixture
+def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
+    """Starts a worker in a process of its own, with options for its environment.
+
+    The tasks in ``program.py`` write what they do into ``tmp_path``.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start_program(**options: Any) -> subprocess.Popen[str]:
+        variables = {f"TASKQ_WORKER_{name.upper()}": str(value) for name, value in options.items()}
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "stand_in")])
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM)],
+            env={
+                **os.environ,
+                **variables,
+                "TASKQ_DATABASE_URL": database_url,
+                "TASKQ_TEST_FOLDER": str(tmp_path),
+                "PYTHONPATH": path,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_program
+    for process in started:
+        process.kill()
+        process.communicate()
