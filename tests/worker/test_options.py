@@ -1,0 +1,101 @@
+"""What a worker can be told, from where, and what it refuses."""
+
+import pytest
+
+from taskq import App
+from taskq.exceptions import InvalidOption
+from taskq.worker.options import WorkerArguments, WorkerOptions
+
+
+def test_a_call_wins_over_the_environment_and_that_over_the_defaults() -> None:
+    options = WorkerOptions.of(
+        {"concurrency": 3},
+        defaults={"concurrency": 1, "name": "default", "queues": ["default"]},
+        environ={"TASKQ_WORKER_CONCURRENCY": "2", "TASKQ_WORKER_NAME": "environment"},
+    )
+    assert (options.concurrency, options.name, options.queues) == (3, "environment", ["default"])
+
+
+def test_the_defaults_are_those_of_procrastinate() -> None:
+    options = WorkerOptions.of({}, environ={})
+    assert options.model_dump() == {
+        "queues": None,
+        "name": "worker",
+        "concurrency": 1,
+        "wait": True,
+        "fetch_job_polling_interval": 5.0,
+        "abort_job_polling_interval": 5.0,
+        "shutdown_graceful_timeout": None,
+        "listen_notify": True,
+        "listen_database": None,
+        "delete_jobs": "never",
+        "additional_context": None,
+        "install_signal_handlers": True,
+        "update_heartbeat_interval": 10,
+        "stalled_worker_timeout": 30,
+        "max_crashes": 3,
+        "prefetch": "auto",
+        "task_middleware": None,
+        "worker_middleware": None,
+    }
+
+
+@pytest.mark.parametrize("said", ["false", "0", "no", "off"])
+def test_a_false_value_in_the_environment_counts(said: str) -> None:
+    options = WorkerOptions.of({}, defaults={"wait": True}, environ={"TASKQ_WORKER_WAIT": said})
+    assert options.wait is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "said", "option", "value"),
+    [
+        ("QUEUES", "mail, reports", "queues", ["mail", "reports"]),
+        ("SHUTDOWN_GRACEFUL_TIMEOUT", "0", "shutdown_graceful_timeout", 0),
+        ("SHUTDOWN_GRACEFUL_TIMEOUT", "", "shutdown_graceful_timeout", None),
+        ("PREFETCH", "20", "prefetch", 20),
+        ("PREFETCH", "auto", "prefetch", "auto"),
+    ],
+)
+def test_the_environment_can_say_it(variable: str, said: str, option: str, value: object) -> None:
+    options = WorkerOptions.of({}, environ={f"TASKQ_WORKER_{variable}": said})
+    assert getattr(options, option) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "explained"),
+    [
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"concurrency": "many"}, "concurrency='many'"),
+        ({"queues": []}, r"queues=\[\]"),
+        ({"queues": ["mail", ""]}, "queues="),
+        ({"name": "x" * 501}, "name="),
+        ({"fetch_job_polling_interval": 0}, "fetch_job_polling_interval=0"),
+        ({"fetch_job_polling_interval": float("nan")}, "fetch_job_polling_interval=nan"),
+        ({"delete_jobs": "sometimes"}, "delete_jobs='sometimes'"),
+        ({"prefetch": -1}, "prefetch=-1"),
+        ({"concurency": 3}, "no option 'concurency'"),
+        (
+            {"update_heartbeat_interval": 30, "stalled_worker_timeout": 30},
+            "update_heartbeat_interval=30.0 must be less than stalled_worker_timeout=30.0",
+        ),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_with_its_name(
+    given: dict[str, object], explained: str
+) -> None:
+    with pytest.raises(InvalidOption, match=explained):
+        WorkerOptions.of(given, environ={})
+
+
+def test_a_wrong_value_in_the_environment_is_refused_with_the_name_of_its_variable() -> None:
+    with pytest.raises(InvalidOption, match="TASKQ_WORKER_CONCURRENCY='many'"):
+        WorkerOptions.of({}, environ={"TASKQ_WORKER_CONCURRENCY": "many"})
+
+
+def test_wrong_defaults_are_refused_when_the_app_is_made() -> None:
+    with pytest.raises(InvalidOption, match="concurrency=-1"):
+        App("postgresql://", worker_defaults={"concurrency": -1})
+
+
+def test_type_checkers_know_every_option() -> None:
+    assert WorkerArguments.__annotations__.keys() == WorkerOptions.model_fields.keys()
