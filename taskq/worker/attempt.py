@@ -15,6 +15,7 @@ from taskq.context import AbortReason, JobContext
 from taskq.exceptions import (
     InvalidArguments,
     InvalidResult,
+    InvalidRetryStrategy,
     JobAborted,
     JobTimeout,
     Retry,
@@ -190,7 +191,13 @@ class Attempt:
         if self._task is None or self._task.retry is None:
             return error, None
         try:
-            return error, self._task.retry.get_retry_decision(exception=error, job=self.job)
+            decision: object = self._task.retry.get_retry_decision(exception=error, job=self.job)
+            if decision is not None and not isinstance(decision, RetryDecision):
+                raise InvalidRetryStrategy(
+                    f"{type(self._task.retry).__name__} decided {shown(decision)}: return a "
+                    "RetryDecision or None"
+                )
+            return error, decision
         except Exception as own:
             # Somebody's strategy fails: that is what has to be mended first.
             own.__context__ = error
