@@ -221,9 +221,10 @@ class Worker:
     async def _finish(self) -> None:
         self._running.stop()
         await self._unless_leaving(self._claiming.end())
-        if not await self._unless_leaving(
+        drained = await self._unless_leaving(
             self._running.drain(), self.options.shutdown_graceful_timeout
-        ):
+        )
+        if not drained and not self._leaving.is_set():
             self._running.abort(AbortReason.SHUTDOWN)
             await self._unless_leaving(self._running.drain())
         if self._leaving.is_set():

@@ -1,0 +1,32 @@
+"""A worker in a process of its own, for tests that kill it: options come from the environment."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from taskq import App
+
+app = App()
+
+
+def note(text: str) -> None:
+    """Let the test know, from whichever process."""
+    with (Path(os.environ["TASKQ_TEST_FOLDER"]) / "notes").open("a") as notes:
+        notes.write(f"{text}\n")
+
+
+@app.task(name="nap")
+async def nap(seconds: float) -> None:
+    note("nap")
+    await asyncio.sleep(seconds)
+
+
+@app.task(name="doze")
+def doze(seconds: float) -> None:
+    note("doze")
+    time.sleep(seconds)
+
+
+if __name__ == "__main__":
+    app.run_worker()
