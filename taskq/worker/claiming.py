@@ -17,16 +17,25 @@ from taskq.worker.part import Alarm, Part
 # What ClaimJobs takes at most.
 _LARGEST = 1000
 
-# Long enough for the worker that goes first to have claimed, short enough for nobody to notice.
-_PEEK_AFTER = (0.02, 0.04)  # seconds
+# Long enough for the worker that goes first to have claimed, short enough for nobody to notice. On a
+# slow network or machine its claim takes about as many times longer as the claims here do.
+_PEEK_AFTER = 0.03  # seconds
+_CLAIMS = 3  # claims
+
+# While jobs keep coming one by one, a look finds the one that somebody else is just about to claim:
+# so it is put off, to this many times the wait at most.
+_PUT_OFF = 3
+
+# After so many looks in a row that found something, any worker claims, and not only the next in turn.
+_LOOKS = 3
 
 
 class Claiming(Part):
     """Claims jobs whenever there may be some and there is room for them.
 
     It claims again only when something has happened that a claim could find: a notification, a lock
-    that went free, the poll's time, or a claim that got all it asked for. A wake-up during a claim
-    leads to another one.
+    that went free, the poll's time, or claims that got all they asked for. A wake-up during a claim
+    leads to another one. Where a claim would probably be in vain it looks first, without writing.
 
     Args:
         link: A connection of its own.
@@ -53,7 +62,12 @@ class Claiming(Part):
         self._alarm = Alarm()
         self._promising = True
         self._peeking: asyncio.TimerHandle | None = None
+        self._peek_by = 0.0
+        self._turn = 0
+        self._looks = 0
+        self._claim_time = 0.0
         self._peek_due = False
+        self._flows = False
         self._paused = False
         self._ending = False
         self.in_flight = False
@@ -70,15 +84,26 @@ class Claiming(Part):
 
     def make_room(self) -> None:
         """There is more room than there was."""
-        if self._promising:
+        if self.is_promising:
             self._alarm.ring()
 
-    def peek_soon(self) -> None:
-        """There may be jobs, which another worker will probably have: look first, in a moment."""
-        if self._peeking is None and not self._promising:
-            # Spreads load; nothing secret depends on it.
-            after = random.uniform(*_PEEK_AFTER)  # noqa: S311
-            self._peeking = asyncio.get_running_loop().call_later(after, self._peek)
+    def peek_soon(self, turn: int) -> None:
+        """There may be jobs, which another worker will probably have: look first, in a moment.
+
+        Args:
+            turn: How many workers come before this one.
+        """
+        if self._promising:
+            return
+        self._turn = turn
+        loop = asyncio.get_running_loop()
+        # Spreads load; nothing secret depends on it.
+        after = random.uniform(0.7, 1.3) * max(_PEEK_AFTER, _CLAIMS * self._claim_time)  # noqa: S311
+        if self._peeking is None:
+            self._peek_by = loop.time() + _PUT_OFF * after
+        else:
+            self._peeking.cancel()
+        self._peeking = loop.call_at(min(loop.time() + after, self._peek_by), self._peek)
 
     def pause(self, paused: bool) -> None:
         """Stop claiming, or go on."""
@@ -102,29 +127,48 @@ class Claiming(Part):
     async def loop(self) -> None:
         """Claim, and wait for a reason to claim again."""
         while not self._ending:
-            if self._peek_due:
-                self._peek_due = False
-                if await self._link.insist(operations.has_ready_jobs, self._identity.queues):
-                    self._promising = True
-            if self._promising and not self._paused and (room := self._room()) > 0:
+            room = 0 if self._paused else self._room()
+            if self._promising and room > 0:
                 await self._claim(min(room, _LARGEST))
+            elif self._peek_due and room > 0:
+                await self._look()
             else:
                 await self._wait()
 
+    async def _look(self) -> None:
+        self._peek_due = False
+        if not await self._link.insist(operations.has_ready_jobs, self._identity.queues):
+            self._looks = 0
+            return
+        # All who look find the same job: the second in turn claims it, then the next two, then any.
+        self._looks += 1
+        if self._looks == _LOOKS or self._turn < 2**self._looks:
+            self._looks = 0
+            self._promising = True
+        else:
+            self.peek_soon(self._turn)
+
     async def _claim(self, room: int) -> None:
         self._promising = False
+        self._peek_due = False
         self.in_flight = True
+        began = self._identity.now()
         try:
             jobs = await self._link.insist(
                 operations.claim_jobs, self._identity.id, self._identity.queues, room
             )
         finally:
             self.in_flight = False
-        if len(jobs) == room:
-            self._promising = True
+        self._claim_time += (self._identity.now() - began - self._claim_time) / 4
+        flowed, self._flows = self._flows, len(jobs) == room
+        if self._flows:
+            # For one sub-worker a single job is all there is room for: it takes two to promise more.
+            self._promising = self._promising or flowed
+            self._peek_due = True
+            self._turn = 0
         elif jobs and not self._identity.is_alone:
             # Others may have held what this claim passed over, and given it up.
-            self.peek_soon()
+            self.peek_soon(1)
         self._deliver(jobs)
 
     async def _wait(self) -> None:
@@ -136,8 +180,5 @@ class Claiming(Part):
 
     def _peek(self) -> None:
         self._peeking = None
-        if self._room() > 0:
-            self._peek_due = True
-        else:
-            self._promising = True
+        self._peek_due = True
         self._alarm.ring()

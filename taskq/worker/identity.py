@@ -57,16 +57,16 @@ class Identity:
         """Whether jobs of a queue are for this worker."""
         return self._served is None or queue in self._served
 
-    def goes_first(self, key: str, queue: str | None = None) -> bool:
-        """Whether of all workers that hear the same, this one is to act at once.
+    def turn(self, key: str, queue: str | None = None) -> int:
+        """Of all workers that hear the same, how many are to act before this one.
 
         Each ranks itself and the others by a hash of the key (rendezvous hashing), and so they agree
         without a word. Whoever knows fewer others may think itself first too, which costs a vain
         claim; that nobody does takes a dead worker, and the others look a moment later anyway.
         """
         own = _rank(key, self.id)
-        return all(
-            own > _rank(key, other)
+        return sum(
+            own < _rank(key, other)
             for other, queues in self._colleagues.items()
             if queue is None or queues is None or queue in queues
         )

@@ -84,10 +84,11 @@ class Listening(Part):
         key, _, queue = rest.partition(" ")
         match kind:
             case "ready" if self._identity.serves(queue):
-                if self._identity.goes_first(key, queue):
-                    self._claiming.wake()
+                turn = self._identity.turn(key, queue)
+                if turn:
+                    self._claiming.peek_soon(turn)
                 else:
-                    self._claiming.peek_soon()
+                    self._claiming.wake()
             case "later" if self._identity.serves(queue):
                 self._scheduling.expect(float(key))
             case "abort" if key == str(self._identity.id):

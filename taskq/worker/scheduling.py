@@ -66,7 +66,7 @@ class Scheduling(Part):
             left = self._polling_interval - slept
             if self._next is not None:
                 due_in = self._identity.seconds_until(self._next)
-                if not self._identity.goes_first(str(self._next)):
+                if self._identity.turn(str(self._next)):
                     due_in += _SECOND
                 if due_in <= 0:
                     return

@@ -58,7 +58,7 @@ class Ticking(Part):
             done = now
             following = min(period.next_after(now) for period in self._periodics)
             wait = self._identity.seconds_until(following)
-            if not self._identity.goes_first(str(following)):
+            if self._identity.turn(str(following)):
                 wait += _SECOND
             await self._alarm.wait(max(wait, 0))
 
