@@ -16,7 +16,6 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
 from taskq_sql import QUERIES_VARIABLE, understand
-from taskq_sql import QUERIES_VARIABLE, understand
 
 from taskq.database import Database
 from taskq.embedded import EmbeddedServer
@@ -63,13 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the server is."""
     node.workerinput["postgresql"] = node.config.stash[options]
-
-
-def share_queries(config: pytest.Config) -> None:
-    """Have sqlc read the queries once, for xdist's workers and for the processes that tests start."""
-    folder = Path(tempfile.mkdtemp(prefix="taskq-queries-"))
-    config.add_cleanup(lambda: shutil.rmtree(folder))
-    os.environ[QUERIES_VARIABLE] = str(understand(folder))
 
 
 def share_queries(config: pytest.Config) -> None:
