@@ -86,6 +86,8 @@ class Completing(Part):
             elif self._freed:
                 freed, self._freed = self._freed, []
                 await self._link.insist(operations.announce_locks, freed)
+                # Nothing more, and yet news: what kept the worker from ending is done.
+                self._written(())
             else:
                 self._empty.set()
                 await self._alarm.wait()
