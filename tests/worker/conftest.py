@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from taskq import App
-from taskq.job import Job
+from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.worker import Worker
 
@@ -26,6 +26,7 @@ PROGRAM = Path(__file__).with_name("program.py")
 
 MakeApp = Callable[[], App]
 Start = Callable[..., Coroutine[Any, Any, Worker]]
+Drain = Callable[..., Coroutine[Any, Any, None]]
 Finished = Callable[[int], Coroutine[Any, Any, Job]]
 Program = Callable[..., subprocess.Popen[str]]
 
@@ -36,6 +37,14 @@ async def until(condition: Callable[[], object], what: str = "it", seconds: floa
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come about within {seconds} s"
         await asyncio.sleep(0.005)
+
+
+async def statuses(app: App) -> dict[JobStatus, int]:
+    """How many jobs stand where."""
+    counted: Counter[JobStatus] = Counter()
+    for (_, _, status), jobs in (await app.job_manager.count_jobs_async()).items():
+        counted[status] += jobs
+    return dict(counted)
 
 
 @pytest.fixture
@@ -98,7 +107,7 @@ async def start(connection: psycopg.Connection) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-def drain(start: Start) -> Callable[..., Coroutine[Any, Any, None]]:
+def drain() -> Drain:
     """Runs a worker of an app until no job is left for it."""
 
     async def run_worker(app: App, **options: Any) -> None:
@@ -131,7 +140,6 @@ class Disturbed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self._around: dict[str, Callable[..., Any]] = {}
         self.calls: Counter[str] = Counter()
 
     def count(self, *names: str) -> None:

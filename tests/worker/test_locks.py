@@ -1,0 +1,177 @@
+"""Jobs of one lock run one at a time, in order, and the next one starts when the lock goes free."""
+
+import asyncio
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskq import App
+from taskq.job import JobStatus
+from tests.worker.conftest import (
+    Disturbed,
+    Drain,
+    Finished,
+    MakeApp,
+    Start,
+    delayed,
+    statuses,
+    until,
+)
+
+
+class Witness:
+    """A task that sees when it runs, and beside what."""
+
+    def __init__(self, app: App, seconds: float = 0.1) -> None:
+        self.order: list[str] = []
+        self.running = 0
+        self.most = 0
+        self.ended = 0.0
+
+        @app.task(name="witness")
+        async def witness(name: str) -> None:
+            self.order.append(name)
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(seconds)
+            self.running -= 1
+            self.ended = time.monotonic()
+
+        self.task = witness
+        self.locked = witness.configure(lock="a lock")
+
+
+async def test_the_next_job_of_a_lock_starts_when_it_goes_free(app: App, start: Start) -> None:
+    """Case 1: three jobs of one lock, 0.1 s each, concurrency 2: done in under 0.6 s."""
+    witness = Witness(app)
+    await start(app, concurrency=2, fetch_job_polling_interval=5)
+    began = time.monotonic()
+    await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"}, {"name": "c"})
+    await until(lambda: len(witness.order) == 3 and not witness.running, "three jobs")
+    assert witness.ended - began < 0.6
+    assert (witness.order, witness.most) == (["a", "b", "c"], 1)
+
+
+@pytest.mark.parametrize("queues", [None, ["default"]])
+async def test_a_worker_that_does_not_wait_does_not_leave_jobs_of_a_lock(
+    app: App, drain: Drain, disturbed: Disturbed, queues: list[str] | None
+) -> None:
+    """Case 1: with ``wait=False`` all three are done before it ends, and it ends then."""
+    witness = Witness(app)
+    await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"}, {"name": "c"})
+    # The last thing that it does, which must not make it wait for a poll.
+    disturbed.after("announce_locks", delayed(0.1), times=10)
+    began = time.monotonic()
+    await drain(app, concurrency=2, fetch_job_polling_interval=5, queues=queues)
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 3}
+    assert (witness.order, witness.most) == (["a", "b", "c"], 1)
+    assert time.monotonic() - began < 3
+
+
+async def test_another_worker_hears_of_a_lock_that_this_one_frees(
+    make_app: MakeApp, start: Start
+) -> None:
+    """Each serves a queue of its own, and the lock is in both."""
+    mails, files = make_app(), make_app()
+    first, second = Witness(mails), Witness(files)
+    await start(mails, queues=["mail"], fetch_job_polling_interval=60)
+    await start(files, queues=["file"], fetch_job_polling_interval=60)
+    began = time.monotonic()
+    await first.locked.configure(queue="mail").defer_async(name="a")
+    await first.locked.configure(queue="file").defer_async(name="b")
+    await until(lambda: second.ended, "the second job")
+    assert (first.order, second.order) == (["a"], ["b"])
+    assert first.ended - began >= 0.1
+    assert second.ended - began < 0.6
+
+
+async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
+    app: App,
+    start: Start,
+    database_url: str,
+    disturbed: Disturbed,
+    actions: Any,
+) -> None:
+    """Case 9: no error, and the order is kept."""
+    witness = Witness(app, seconds=0.05)
+    disturbed.count("claim_jobs")
+    uri = database_url.replace("+psycopg", "")
+    with psycopg.connect(uri) as other, psycopg.connect(uri, autocommit=True) as watcher:
+        # Whoever wants the lock waits for this transaction, in the middle of its claim.
+        other.execute("INSERT INTO taskq_locks VALUES ('a lock', 0)")
+        await start(app, concurrency=3, fetch_job_polling_interval=0.3)
+        await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"})
+
+        def waits() -> bool:
+            row = watcher.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return row is not None and row[0] > 0
+
+        await until(waits, "a claim that waits")
+        await witness.locked.configure(priority=5).defer_async(name="urgent")
+        other.rollback()
+        await until(lambda: len(witness.order) == 3 and not witness.running, "three jobs")
+    assert witness.order == ["a", "urgent", "b"]
+    assert witness.most == 1
+    assert not [logged for logged in actions() if logged[0] != "INFO"]
+
+
+async def test_a_retry_that_meets_its_own_queueing_lock_ends_clearly(
+    app: App, start: Start, finished: Finished, connection: psycopg.Connection
+) -> None:
+    """Case 10: not stuck in doing, and the lock is free for the job that waits."""
+    ran: list[int] = []
+
+    @app.task(name="fragile", retry=True, lock="a lock", queueing_lock="one at a time")
+    async def fragile(number: int) -> None:
+        ran.append(number)
+        if number == 1:
+            await app.tasks["fragile"].defer_async(number=2)
+            raise ValueError("a first attempt")
+
+    await start(app, fetch_job_polling_interval=60)
+    first = await finished(await fragile.defer_async(number=1))
+    assert first.status == "failed"
+    [attempt] = await app.job_manager.list_failed_attempts_async(first.id)
+    assert attempt.error_type == "ValueError"
+    assert attempt.error_message.startswith("a first attempt; not queued again")
+    second = await finished(first.id + 1)
+    assert (second.status, ran) == ("succeeded", [1, 2])
+    assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)
+
+
+async def test_a_job_that_waits_for_its_retry_holds_its_followers(
+    app: App, start: Start, finished: Finished
+) -> None:
+    order: list[str] = []
+
+    @app.task(retry=1, lock="a lock")
+    async def step(name: str) -> None:
+        order.append(name)
+        if order == ["a"]:
+            raise ValueError("once")
+
+    await start(app, concurrency=5, fetch_job_polling_interval=60)
+    _, last = await step.batch_defer_async({"name": "a"}, {"name": "b"})
+    await finished(last)
+    assert order == ["a", "a", "b"]
+
+
+async def test_the_successor_of_a_cancelled_job_starts_at_once(
+    app: App, start: Start, finished: Finished
+) -> None:
+    order: list[str] = []
+
+    @app.task(lock="a lock")
+    async def step(name: str) -> None:
+        order.append(name)
+
+    await start(app, fetch_job_polling_interval=60)
+    later = await step.configure(schedule_in={"hours": 1}).defer_async(name="later")
+    follower = await step.defer_async(name="follower")
+    await asyncio.sleep(0.1)
+    assert order == [], "the head of the lock is not due yet"
+    assert await app.job_manager.cancel_job_by_id_async(later)
+    await finished(follower)
+    assert order == ["follower"]
