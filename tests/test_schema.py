@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from taskq import App, JobStatus
-from taskq.exceptions import MigrationEdited
+from taskq.exceptions import InvalidDatabase, MigrationEdited
 from taskq.schema import Migration, read_migrations
 
 InNamespace = Callable[[str], App]
@@ -22,7 +22,8 @@ async def app_in(connection: psycopg.Connection, database_url: str) -> AsyncIter
     apps: list[App] = []
 
     def make(namespace: str) -> App:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {namespace}".encode())
+        if "," not in namespace:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {namespace}".encode())
         apps.append(App(f"{database_url}&options=-csearch_path%3D{namespace}"))
         return apps[-1]
 
@@ -133,3 +134,21 @@ def test_two_namespaces_of_one_database_know_nothing_of_each_other(
         "one": {("of_one", "noop", JobStatus.CANCELLED): 1},
         "two": {("of_two", "noop", JobStatus.TODO): 1},
     }
+
+
+def test_a_namespace_in_front_of_one_with_the_schema_gets_its_own(
+    app_in: InNamespace, connection: psycopg.Connection
+) -> None:
+    connection.execute("CREATE SCHEMA front")
+    assert app_in("front,public").schema_manager.apply_schema()
+    present = connection.execute("SELECT to_regclass('front.taskq_jobs') IS NOT NULL").fetchone()
+    assert present == (True,)
+
+
+def test_a_namespace_that_does_not_exist_is_what_is_wrong(database_url: str) -> None:
+    app = App(f"{database_url}&options=-csearch_path%3Dnowhere")
+    try:
+        with pytest.raises(InvalidDatabase, match="search_path names no namespace"):
+            app.schema_manager.apply_schema()
+    finally:
+        app.close()

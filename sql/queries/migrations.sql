@@ -4,8 +4,12 @@
 SELECT pg_advisory_xact_lock(7495021134821);
 
 -- name: HasMigrations :one
--- False on a database that has never seen taskq, where the table cannot be asked.
-SELECT (to_regclass('taskq_migrations') IS NOT NULL)::boolean AS present;
+-- False in a namespace that has never seen taskq, where the table cannot be asked. Of the namespaces of
+-- search_path only the first counts: there the schema would be made.
+SELECT
+    coalesce(
+        to_regclass(quote_ident(current_schema()) || '.taskq_migrations') IS NOT NULL, false
+    )::boolean AS present;
 
 -- name: ListMigrations :many
 SELECT * FROM taskq_migrations

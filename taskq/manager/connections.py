@@ -8,8 +8,8 @@ import psycopg
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.exceptions import InvalidDatabase
@@ -17,8 +17,10 @@ from taskq.exceptions import InvalidDatabase
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SyncConnection = Connection | Session | psycopg.Connection[Any]
-AnyAsyncConnection = AsyncConnection | AsyncSession | psycopg.AsyncConnection[Any]
+SyncConnection = Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
+AnyAsyncConnection = (
+    AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
+)
 AnyConnection = SyncConnection | AnyAsyncConnection
 
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
@@ -35,7 +37,7 @@ def run(
     Raises:
         InvalidDatabase: It is not one of ``SyncConnection``.
     """
-    if isinstance(connection, Session):
+    if isinstance(connection, Session | scoped_session):
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
         connection = cast("Connection", _Psycopg(connection))
@@ -55,7 +57,7 @@ async def run_async(
     Raises:
         InvalidDatabase: It is not one of ``AnyAsyncConnection``.
     """
-    if isinstance(connection, AsyncSession):
+    if isinstance(connection, AsyncSession | async_scoped_session):
         connection = await connection.connection()
     if isinstance(connection, AsyncConnection):
         return await connection.run_sync(operation, *args, **kwargs)

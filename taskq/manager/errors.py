@@ -11,12 +11,15 @@ from sqlalchemy.exc import DBAPIError
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
+    InvalidDatabase,
     InvalidJob,
+    JobNotFound,
     SchemaNotApplied,
     TaskqException,
 )
 
 _MISSING = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
+_QUERY_CANCELED = "57014"
 _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
 
@@ -38,7 +41,14 @@ def _translate(error: BaseException | None) -> TaskqException | None:
             return _already_enqueued(error.diag.message_detail or "")
         case errors.CheckViolation():
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")
-        case errors.OperationalError():
+        case errors.InvalidSchemaName():
+            return InvalidDatabase(
+                f"search_path names no namespace that exists ({_first_line(error)}): create it, or "
+                "name another one"
+            )
+        case errors.NumericValueOutOfRange():
+            return JobNotFound(f"no job can have that id ({_first_line(error)})")
+        case errors.OperationalError() if _is_unavailable(error):
             return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")
     if isinstance(error, _MISSING) and "taskq_" in str(error):
         return SchemaNotApplied(
@@ -47,6 +57,12 @@ def _translate(error: BaseException | None) -> TaskqException | None:
             "app.schema_manager.apply_schema()"
         )
     return None
+
+
+def _is_unavailable(error: Error) -> bool:
+    # Not a deadlock, a serialization failure or a timeout: a caller's own transaction has to see those.
+    state = error.sqlstate
+    return state is None or (state[:2] in {"08", "53", "57"} and state != _QUERY_CANCELED)
 
 
 def _already_enqueued(detail: str) -> AlreadyEnqueued | None:
