@@ -49,7 +49,8 @@ def taskq() -> Taskq:
 @contextmanager
 def process(*arguments: str, cwd: Path = ROOT, **options: object) -> Iterator[Process]:
     """Runs the program as a process, which does not outlive the test."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "stand_in")])
+    paths = [str(ROOT), str(ROOT / "tests" / "stand_in"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, paths))
     with subprocess.Popen(
         [sys.executable, "-m", "taskq", *arguments],
         cwd=cwd,

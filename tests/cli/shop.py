@@ -24,8 +24,9 @@ async def who(context: JobContext) -> str:
 @app.task(name="hold")
 def hold(started: Path, go: Path) -> None:
     """Say that it has started by one pipe, and wait until another says go."""
-    started.write_text("started")
-    go.read_text()
+    started.write_text("started\n")
+    with go.open() as pipe:
+        pipe.readline()
 
 
 @app.task(name="shout")

@@ -1,7 +1,9 @@
 """The command that runs jobs."""
 
 import os
+import select
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -29,13 +31,34 @@ def deferred(task: str, **arguments: str) -> int:
         return job_id
 
 
+class Hold:
+    """A job that says when it has started, and ends when it is told to."""
+
+    def __init__(self, folder: Path) -> None:
+        paths = {name: str(folder / name) for name in ("started", "go")}
+        for path in paths.values():
+            os.mkfifo(path)
+        # Both ways, which waits for nobody: a worker that dies must not leave its test waiting.
+        self._started, self._go = (os.open(path, os.O_RDWR) for path in paths.values())
+        self.job_id = deferred("hold", **paths)
+
+    def wait_until_started(self) -> None:
+        ready, _, _ = select.select([self._started], [], [], 20)
+        assert ready, "the job has not started"
+
+    def let_go(self) -> None:
+        os.write(self._go, b"go\n")
+
+    def close(self) -> None:
+        os.close(self._started)
+        os.close(self._go)
+
+
 @pytest.fixture
-def pipes(tmp_path: Path) -> dict[str, str]:
-    """The arguments of a job that says when it has started, and ends when it is told to."""
-    pipes = {name: str(tmp_path / name) for name in ("started", "go")}
-    for path in pipes.values():
-        os.mkfifo(path)
-    return pipes
+def hold(tmp_path: Path, environment: None) -> Iterator[Hold]:
+    hold = Hold(tmp_path)
+    yield hold
+    hold.close()
 
 
 def test_every_option_of_a_worker_can_be_said_on_the_command_line() -> None:
@@ -99,31 +122,29 @@ def test_on_a_database_without_the_schema_it_says_what_to_do(taskq: Taskq, bare_
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_told_to_stop_it_finishes_what_runs(
-    manager: JobManager, pipes: dict[str, str], number: signal.Signals
+    manager: JobManager, hold: Hold, number: signal.Signals
 ) -> None:
-    job_id = deferred("hold", **pipes)
     with process("worker", "--app", SHOP) as running:
-        Path(pipes["started"]).read_text()
+        hold.wait_until_started()
         running.send_signal(number)
         until(running.stderr, "stops")
-        Path(pipes["go"]).write_text("go")
+        hold.let_go()
         assert running.wait(20) == 0
-    assert manager.get_job_status(job_id) is JobStatus.SUCCEEDED
+    assert manager.get_job_status(hold.job_id) is JobStatus.SUCCEEDED
 
 
 def test_told_twice_it_leaves_a_sync_task_behind_and_its_job_goes_back(
-    manager: JobManager, pipes: dict[str, str]
+    manager: JobManager, hold: Hold
 ) -> None:
-    job_id = deferred("hold", **pipes)
     with process("worker", "--app", SHOP) as running:
-        Path(pipes["started"]).read_text()
+        hold.wait_until_started()
         running.send_signal(signal.SIGINT)
         until(running.stderr, "stops")
         running.send_signal(signal.SIGINT)
         assert running.wait(20) == 130
         assert running.stderr
         assert "Traceback" not in running.stderr.read()
-    assert manager.get_job_status(job_id) is JobStatus.TODO
+    assert manager.get_job_status(hold.job_id) is JobStatus.TODO
 
 
 def test_a_value_in_a_log_message_or_an_error_forges_no_line() -> None:
