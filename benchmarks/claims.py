@@ -142,7 +142,9 @@ def life(server: str, queries: dict[str, Query]) -> Iterator[tuple[str, float, f
         def defer() -> None:
             jobs = json.dumps([{"task_name": "noop", "args": {"n": n}} for n in range(3000)])
             for _ in range(LIFE // 3000):
-                queries["DeferJobs"].run(connection, on_conflict="raise", jobs=jobs)
+                queries["DeferJobs"].run(
+                    connection, on_conflict="raise", share_notification=False, jobs=jobs
+                )
 
         def drain() -> None:
             claim: dict[str, Any] = {"queue_names": None, "max_jobs": BATCH, "worker_id": 1}

@@ -480,7 +480,11 @@ SELECT
                     WHERE NOT EXISTS (SELECT FROM taskq_locks WHERE taskq_locks.lock = front.lock)
                 )
         )
-    )::boolean AS ready;
+    )::boolean AS ready,
+    -- Transactions from oldest on may still be under way, and bring jobs that nobody is notified of;
+    -- next and later ones notify by themselves.
+    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_transaction,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction;
 
 -- name: AnnounceLocks :one
 -- Tells the workers that locks are free whose next job this worker will not claim itself: it stops,

@@ -1,6 +1,7 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async face."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -54,13 +55,15 @@ class JobManager:
         Raises:
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
+        own = connection is None
+        defer = partial(operations.defer_jobs, on_conflict=on_conflict, own_transaction=own)
         try:
-            return self._run(connection, operations.defer_jobs, jobs, on_conflict=on_conflict)
+            return self._run(connection, defer, jobs)
         except AlreadyEnqueued as error:
             # It came in the same moment, and only now can the database tell its id.
-            if error.job_id is not None or connection is not None:
+            if error.job_id is not None or not own:
                 raise
-        return self._run(None, operations.defer_jobs, jobs, on_conflict=on_conflict)
+        return self._run(None, defer, jobs)
 
     async def defer_jobs_async(
         self,
@@ -70,14 +73,14 @@ class JobManager:
         connection: AnyConnection | None = None,
     ) -> list[int | None]:
         """The async face of ``defer_jobs``."""
+        own = connection is None
+        defer = partial(operations.defer_jobs, on_conflict=on_conflict, own_transaction=own)
         try:
-            return await self._run_async(
-                connection, operations.defer_jobs, jobs, on_conflict=on_conflict
-            )
+            return await self._run_async(connection, defer, jobs)
         except AlreadyEnqueued as error:
-            if error.job_id is not None or connection is not None:
+            if error.job_id is not None or not own:
                 raise
-        return await self._run_async(None, operations.defer_jobs, jobs, on_conflict=on_conflict)
+        return await self._run_async(None, defer, jobs)
 
     def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
         """Read a job.

@@ -9,18 +9,24 @@ from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
-from taskq.manager.outcome import Doing, Ended, Outcome, Rescued, outcomes_to_json
+from taskq.manager.outcome import Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
 
 # What becomes of a job whose queueing lock a job that waits already has.
 OnConflict = Literal["raise", "skip"]
 
 
 def defer_jobs(
-    connection: Connection, new_jobs: Sequence[NewJob], *, on_conflict: OnConflict
+    connection: Connection,
+    new_jobs: Sequence[NewJob],
+    *,
+    on_conflict: OnConflict,
+    own_transaction: bool,
 ) -> list[int | None]:
     """Defer jobs, all or none; returns their ids in the same order, None for those skipped."""
     rows = jobs.Querier(connection).defer_jobs(
-        jobs=to_json(new_jobs, exclude_none=True).decode(), on_conflict=on_conflict
+        jobs=to_json(new_jobs, exclude_none=True).decode(),
+        on_conflict=on_conflict,
+        share_notification=own_transaction,
     )
     return [id_ or None for id_ in rows]
 
@@ -117,9 +123,14 @@ def claim_jobs(
     return [_job(row) for row in rows]
 
 
-def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> bool:
-    """Whether a claim is worth trying."""
-    return bool(claims.Querier(connection).has_ready_jobs(queue_names=_array(queues)))
+def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look:
+    """Whether a claim is worth trying, now or when what is under way has ended."""
+    row = claims.Querier(connection).has_ready_jobs(queue_names=_array(queues))
+    return Look(
+        ready=row.ready,
+        oldest_transaction=row.oldest_transaction,
+        next_transaction=row.next_transaction,
+    )
 
 
 def promote_jobs(connection: Connection, max_jobs: int) -> tuple[int, datetime | None]:

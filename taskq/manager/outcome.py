@@ -58,6 +58,21 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look for jobs saw.
+
+    Attributes:
+        ready: Whether a claim is worth trying.
+        oldest_transaction: Those before it have ended, and what they deferred was seen.
+        next_transaction: It and those after it have not begun.
+    """
+
+    ready: bool
+    oldest_transaction: int
+    next_transaction: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """An attempt whose end was written: its job is this now."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.job import Job
 from taskq.manager import operations
+from taskq.manager.outcome import Look
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
@@ -25,6 +26,11 @@ _CLAIMS = 3  # claims
 # While jobs keep coming one by one, a look finds the one that somebody else is just about to claim:
 # so it is put off, to this many times the wait at most.
 _PUT_OFF = 3
+
+# Of transactions that defer at once only one notifies: whoever hears it looks again until those that
+# were under way then have ended, first after this time, and then each time after twice as long.
+_SETTLE_AFTER = 0.005  # seconds
+_SETTLE_EVERY = 1.0  # seconds at most
 
 # After so many looks in a row that found something, any worker claims, and not only the next in turn.
 _LOOKS = 3
@@ -65,6 +71,8 @@ class Claiming(Part):
         self._peek_by = 0.0
         self._turn = 0
         self._looks = 0
+        self._settle_after: float | None = None
+        self._settled_at: int | None = None
         self._claim_time = 0.0
         self._peek_due = False
         self._flows = False
@@ -81,6 +89,18 @@ class Claiming(Part):
         """There may be jobs: claim, now or as soon as there is room."""
         self._promising = True
         self._alarm.ring()
+
+    def hear(self, turn: int) -> None:
+        """There are jobs, as a notification says; others were perhaps deferred at the same time.
+
+        Args:
+            turn: How many workers come before this one.
+        """
+        self._settle_after, self._settled_at = _SETTLE_AFTER, None
+        if turn:
+            self.peek_soon(turn)
+        else:
+            self.wake()
 
     def make_room(self) -> None:
         """There is more room than there was."""
@@ -137,8 +157,10 @@ class Claiming(Part):
 
     async def _look(self) -> None:
         self._peek_due = False
-        if not await self._link.insist(operations.has_ready_jobs, self._identity.queues):
+        look = await self._link.insist(operations.has_ready_jobs, self._identity.queues)
+        if not look.ready:
             self._looks = 0
+            self._settle(look)
             return
         # All who look find the same job: the second in turn claims it, then the next two, then any.
         self._looks += 1
@@ -147,6 +169,22 @@ class Claiming(Part):
             self._promising = True
         else:
             self.peek_soon(self._turn)
+
+    def _settle(self, look: Look) -> None:
+        if self._settle_after is None:
+            return
+        if self._settled_at is None:
+            self._settled_at = look.next_transaction
+        if look.oldest_transaction >= self._settled_at:
+            self._settle_after = None
+        else:
+            self._settle_after = min(2 * self._settle_after, _SETTLE_EVERY)
+            self._plan_settling()
+
+    def _plan_settling(self) -> None:
+        if self._settle_after is not None and self._peeking is None and not self.is_promising:
+            loop = asyncio.get_running_loop()
+            self._peeking = loop.call_later(self._settle_after, self._peek)
 
     async def _claim(self, room: int) -> None:
         self._promising = False
@@ -169,6 +207,7 @@ class Claiming(Part):
         elif jobs and not self._identity.is_alone:
             # Others may have held what this claim passed over, and given it up.
             self.peek_soon(1)
+        self._plan_settling()
         self._deliver(jobs)
 
     async def _wait(self) -> None:

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from taskq.exceptions import DatabaseUnavailable
+import psycopg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
 from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Ended, Outcome
 from taskq.worker.identity import Identity
-from taskq.worker.link import Backoff, Link
+from taskq.worker.link import Backoff, Link, said
 from taskq.worker.part import Alarm, Part
 
 logger = logging.getLogger("taskq.worker.completing")
@@ -94,27 +96,28 @@ class Completing(Part):
 
     async def _write(self, batch: Sequence[Outcome]) -> None:
         backoff = Backoff()
-        tries = 0
+        failed = False
+        refusals = 0
         while True:
             try:
                 ended = await self._link.run(operations.finish_jobs, self._identity.id, batch)
-            except DatabaseUnavailable as error:
-                if not tries:
-                    self._link.report(error)
-                tries = max(tries, 1)
             except Exception as error:
-                tries += 1
-                if tries == 1:
+                if not failed:
                     self._link.report(error)
-                elif len(batch) > 1:
+                failed = True
+                refusals += _is_refusal(error)
+                if refusals > 1 and len(batch) > 1:
                     # One of them is refused: alone it cannot hold up the others.
                     for outcome in batch:
                         await self._write([outcome])
                     return
-                elif tries == _TRIES:
+                if refusals == _TRIES:
                     batch = [_unwritable(batch[0], error)]
             else:
-                self._report(batch, ended)
+                # After a failure, what is missing may have been written all the same, and only the
+                # answer was lost.
+                if not failed:
+                    self._report(batch, ended)
                 return
             await backoff.wait()
 
@@ -134,12 +137,28 @@ class Completing(Part):
                 )
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether a write failed because of what was to be written, and not at a bad moment.
+
+    Only that makes a job fail whose task did not: a deadlock, a standby that is read-only, a table that
+    is being migrated pass by.
+    """
+    cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
+    if not isinstance(cause, DBAPIError):
+        return cause is None  # it could not even be sent
+    if isinstance(cause.orig, psycopg.DataError | psycopg.IntegrityError):
+        return True
+    # Too long for the server, or a trigger's own objection.
+    state = getattr(cause.orig, "sqlstate", None) or ""
+    return state.startswith(("54", "P0"))
+
+
 def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
     logger.error(
         "job %s ends as failed: its end (%s) cannot be written: %s",
         outcome.job_id,
         outcome.status,
-        error,
+        said(error),
         extra={"action": "job_unwritable", "job_id": outcome.job_id},
     )
     return replace(
@@ -147,7 +166,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         status=JobStatus.FAILED,
         result=None,
         error_type="taskq.exceptions.InvalidResult",
-        error_message=f"its end ({outcome.status}) could not be written: {error}"[:10_000],
+        error_message=f"its end ({outcome.status}) could not be written: {said(error)}",
         error_traceback="",
         retry_at=None,
         retry_in=None,

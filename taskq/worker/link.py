@@ -19,6 +19,12 @@ T = TypeVar("T")
 logger = logging.getLogger("taskq.worker.link")
 
 
+def said(error: Exception) -> str:
+    """What the database said, in one line, without the statement and the values that were sent."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+
+
 class Backoff:
     """Waits that double, with jitter, so that workers that lost a server do not return as one.
 
@@ -107,7 +113,7 @@ class Link:
         logger.warning(
             "%s: the database failed, trying again: %s",
             self._purpose,
-            error,
+            said(error),
             extra={"action": "database_failed", "purpose": self._purpose},
         )
 

@@ -84,11 +84,7 @@ class Listening(Part):
         key, _, queue = rest.partition(" ")
         match kind:
             case "ready" if self._identity.serves(queue):
-                turn = self._identity.turn(key, queue)
-                if turn:
-                    self._claiming.peek_soon(turn)
-                else:
-                    self._claiming.wake()
+                self._claiming.hear(self._identity.turn(key, queue))
             case "later" if self._identity.serves(queue):
                 self._scheduling.expect(float(key))
             case "abort" if key == str(self._identity.id):

@@ -256,12 +256,11 @@ class Worker:
     async def _unregister(self, heart: Link) -> None:
         try:
             async with asyncio.timeout(_LAST_WORDS):
-                await heart.run(operations.unregister_worker, self.id)
-        except Exception as error:
+                await heart.insist(operations.unregister_worker, self.id)
+        except TimeoutError:
             logger.warning(
-                "worker %s could not unregister, and will be taken for dead: %s",
+                "worker %s could not unregister, and will be taken for dead",
                 self.id,
-                error,
                 extra={"action": "worker_unregister_failed"},
             )
 

@@ -66,6 +66,7 @@ def defer(run: Run) -> Ids:
         rows = run(
             "DeferJobs",
             on_conflict="raise",
+            share_notification=False,
             jobs=json.dumps([{"task_name": "noop"} | job for job in jobs]),
         )
         return [row["id"] for row in rows]
