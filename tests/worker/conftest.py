@@ -159,13 +159,20 @@ class Disturbed:
 
         self._patch(name, around)
 
-    def after(self, name: str, disturb: Callable[[Connection], object], times: int = 1) -> None:
+    def after(
+        self,
+        name: str,
+        disturb: Callable[[Connection], object],
+        times: int = 1,
+        *,
+        only_if: Callable[[Any], bool] = lambda answer: True,
+    ) -> None:
         """Do something afterwards, before the answer is known, so many times."""
         left = [times]
 
         def around(original: Callable[..., Any], connection: Connection, *args: Any) -> Any:
             answer = original(connection, *args)
-            if left[0]:
+            if left[0] and only_if(answer):
                 left[0] -= 1
                 disturb(connection)
             return answer
