@@ -69,6 +69,9 @@ def share_queries(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="taskq-queries-"))
     config.add_cleanup(lambda: shutil.rmtree(folder))
     os.environ[QUERIES_VARIABLE] = str(understand(folder))
+    # What pytest's own pythonpath is for this process.
+    paths = [str(Path(__file__).parent / "stand_in"), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
 
 
 def start_server(config: pytest.Config) -> str:
