@@ -2,9 +2,10 @@
 
 doing → todo or failed, for jobs of dead workers. It beats to the very last write of the worker. When its
 own beat is overdue it has the claims paused: others take this worker for dead then, and every job it
-would take could be taken from it.
+would take could be taken from it. No statement may keep it from beating: each has its time.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -48,13 +49,23 @@ class Heartbeat(Part):
         self._max_crashes = max_crashes
         self._overdue = overdue
         self._last = identity.now()
+        # A statement that takes this long leaves time for another beat before this worker is dead.
+        self._patience = (stalled_after - interval) / 2
         self._alarm = Alarm()
 
     async def loop(self) -> None:
         """Beat, rescue, and wait."""
+        cannot_rescue = False
         while True:
             await self._beat()
-            await self._link.insist(self._rescue_and_look_round)
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._link.run(self._rescue_and_look_round)
+                cannot_rescue = False
+            except Exception as error:
+                if not cannot_rescue:
+                    self._link.report(error)
+                cannot_rescue = True
             await self._alarm.wait(self._interval)
 
     async def _beat(self) -> None:
@@ -64,15 +75,19 @@ class Heartbeat(Part):
         is_overdue = False
         while True:
             began = identity.now()
+            left = self._last + self._stalled_after - began
             try:
-                registered, clock = await self._link.run(
-                    operations.beat, identity.id, identity.name, identity.queues
-                )
+                async with asyncio.timeout(
+                    min(self._patience, left) if left > 0 else self._patience
+                ):
+                    registered, clock = await self._link.run(
+                        operations.beat, identity.id, identity.name, identity.queues
+                    )
             except Exception as error:
                 if not failed:
                     self._link.report(error)
                 failed = True
-                if not is_overdue and identity.now() - self._last > self._stalled_after:
+                if not is_overdue and identity.now() - self._last >= self._stalled_after:
                     is_overdue = True
                     logger.error(
                         "no heartbeat for %s s: other workers take this one for dead, so it claims "
@@ -101,7 +116,7 @@ class Heartbeat(Part):
         rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
         for job in rescued:
             logger.log(
-                logging.WARNING if job.status is JobStatus.TODO else logging.ERROR,
+                logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
                 "job %s is %s: its worker died while it ran, for the %s. time",
                 job.job_id,
                 job.status,
