@@ -1,0 +1,144 @@
+"""A worker says that it is alive, to the very end, and never runs on when it cannot."""
+
+import asyncio
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskq import App
+from taskq.manager import operations
+from tests.worker.conftest import Disturbed, Drain, Finished, Start, refused, until
+
+SHORT = {"update_heartbeat_interval": 0.1, "stalled_worker_timeout": 0.6}
+
+
+@pytest.fixture
+def ran(app: App) -> list[float]:
+    """When the app's task ``note`` ran."""
+    ran: list[float] = []
+
+    @app.task(name="note")
+    async def note() -> None:
+        ran.append(time.monotonic())
+
+    return ran
+
+
+async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
+    app: App, start: Start, disturbed: Disturbed, actions: Any, ran: list[float]
+) -> None:
+    """Case 8: the heartbeat's own statement fails for a while; it never runs on beatless."""
+    await start(app, **SHORT)
+    disturbed.before("beat", refused, times=15)
+    await until(lambda: ("ERROR", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+    await app.tasks["note"].defer_async()
+    await until(lambda: disturbed.calls["beat"] >= 15, "the last failure")
+    assert ran == []
+    await until(lambda: ran, "the job")
+    assert actions().count(("WARNING", "database_failed")) == 1
+
+
+async def test_a_worker_whose_heartbeat_hangs_claims_nothing_until_it_succeeds(
+    app: App,
+    start: Start,
+    database_url: str,
+    finished: Finished,
+    actions: Any,
+    ran: list[float],
+) -> None:
+    """Case 8: no answer at all, as on a connection that leads nowhere."""
+    await start(app, **SHORT)
+    with psycopg.connect(database_url.replace("+psycopg", "")) as other:
+        other.execute("LOCK TABLE taskq_workers IN ACCESS EXCLUSIVE MODE")
+        await until(lambda: ("ERROR", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+        job_id = await app.tasks["note"].defer_async()
+        await asyncio.sleep(0.3)
+        assert ran == []
+        other.rollback()
+    assert (await finished(job_id)).status == "succeeded"
+
+
+async def test_a_worker_beats_on_if_it_cannot_rescue_others(
+    app: App, start: Start, connection: psycopg.Connection, disturbed: Disturbed, actions: Any
+) -> None:
+    worker = await start(app, **SHORT)
+    disturbed.before("rescue_jobs", refused, times=1000)
+    await until(lambda: disturbed.calls["rescue_jobs"], "a failure")
+
+    def age() -> float:
+        row = connection.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - last_heartbeat)::float "
+            "FROM taskq_workers WHERE id = %s",
+            [worker.id],
+        ).fetchone()
+        assert row
+        return float(row[0])
+
+    deadline = time.monotonic() + 1.2
+    while time.monotonic() < deadline:
+        assert age() < 0.6
+        await asyncio.sleep(0.02)
+    assert actions().count(("WARNING", "database_failed")) == 1
+
+
+async def test_a_worker_whose_row_vanished_registers_again(
+    app: App, start: Start, connection: psycopg.Connection, actions: Any, finished: Finished
+) -> None:
+    """And goes on with the job that nobody took from it."""
+    gate = asyncio.Event()
+    runs = 0
+
+    @app.task
+    async def wait() -> None:
+        nonlocal runs
+        runs += 1
+        await gate.wait()
+
+    worker = await start(app, update_heartbeat_interval=0.2)
+    job_id = await wait.defer_async()
+    await until(lambda: runs, "the job")
+    connection.execute("DELETE FROM taskq_workers")
+    await until(lambda: ("WARNING", "worker_registered_again") in actions(), "the registration")
+    rows = connection.execute("SELECT id, name FROM taskq_workers").fetchall()
+    assert rows == [(worker.id, "worker")]
+    gate.set()
+    assert (await finished(job_id)).status == "succeeded"
+    assert runs == 1
+
+
+async def test_a_worker_beats_while_sync_tasks_keep_all_its_threads(
+    app: App, drain: Drain, connection: psycopg.Connection
+) -> None:
+    @app.task
+    def block() -> None:
+        time.sleep(1)
+
+    await block.defer_async()
+    running = asyncio.create_task(drain(app, **SHORT))
+    beats: set[Any] = set()
+    while not running.done():
+        beats.update(connection.execute("SELECT last_heartbeat FROM taskq_workers").fetchall())
+        await asyncio.sleep(0.05)
+    await running
+    assert len(beats) >= 4
+
+
+async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
+    app: App, start: Start, connection: psycopg.Connection
+) -> None:
+    """Case 15: in under 100 ms."""
+    worker = await start(app)
+    connection.execute(
+        "INSERT INTO taskq_jobs "
+        "(queue_name, task_name, args, status, worker_id, attempt, started_at, finished_at) "
+        "SELECT 'default', 'noop', '{}', 'succeeded', %s, 1, now(), now() "
+        "FROM generate_series(1, 1000000)",
+        [worker.id],
+    )
+    async with app.database.async_engine.connect() as another:
+        began = time.monotonic()
+        await another.run_sync(operations.unregister_worker, worker.id)
+        assert time.monotonic() - began < 0.1
+    assert connection.execute("SELECT count(*) FROM taskq_workers").fetchone() == (0,)
