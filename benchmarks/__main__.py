@@ -51,7 +51,7 @@ def measure(contender: str, figure: str, server: str, number: int) -> dict[str, 
                 env=os.environ | ({"PGPASSWORD": info.password} if info.password else {}),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
                 check=False,
             )
         finally:

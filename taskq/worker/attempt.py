@@ -85,11 +85,11 @@ class Attempt:
 
     async def _run(self) -> Outcome | None:
         if self._task is None:
-            return self._failed(self._worker.app.not_found(self.job.task_name), retry=False)
+            return self.fail(self._worker.app.not_found(self.job.task_name))
         try:
             arguments = self._task.arguments.load(self.job.task_kwargs)
         except InvalidArguments as error:
-            return self._failed(error, retry=False)
+            return self.fail(error)
         timer = None
         if self._task.timeout is not None:
             loop = asyncio.get_running_loop()
@@ -169,7 +169,7 @@ class Attempt:
             return self._outcome(JobStatus.SUCCEEDED, result=task.returns.dump(result))
         except InvalidResult as error:
             # It would not fit the next time either, and the work is done.
-            return self._failed(error, retry=False)
+            return self.fail(error)
 
     def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
         decision = None
@@ -249,6 +249,10 @@ class Attempt:
             JobStatus.ABORTED,
             error=error or JobAborted(f"job {self.job.id} was aborted: somebody asked for it"),
         )
+
+    def fail(self, error: BaseException) -> Outcome:
+        """The outcome of a job that fails for good, whatever its retry strategy says."""
+        return self._failed(error, retry=False)
 
     def release(self, *, started: bool) -> Outcome:
         """The outcome of a job that goes back into the queue as it came."""

@@ -52,6 +52,9 @@ class SubWorker:
         if task.cancelled():
             # Cancelled from outside, as asyncio.run does at its end.
             outcome: Outcome | None = attempt.release(started=True)
+        elif (error := task.exception()) is not None:
+            # Nothing that a task does gets here; if something of ours does, the job must not hang.
+            outcome = attempt.fail(error)
         else:
             outcome = task.result()
         self._running.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)

@@ -396,3 +396,22 @@ async def test_an_attempt_whose_job_was_given_to_another_worker_changes_nothing(
     await drain(app, update_heartbeat_interval=60, stalled_worker_timeout=61)
     job = await app.job_manager.get_job_async(job_id)
     assert (job.status, job.crashes) == (JobStatus.FAILED, 1)
+
+
+async def test_a_bug_in_taskq_fails_the_job_and_frees_the_sub_worker(
+    app: App, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="broken")
+    async def broken() -> None: ...
+
+    @app.task(name="fine")
+    async def fine() -> None: ...
+
+    def load(stored: object) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(broken.arguments, "load", load)
+    failed, succeeded = await broken.defer_async(), await fine.defer_async()
+    await drain(app, concurrency=1)
+    assert await errors_of(app, failed) == [("AttributeError", "a bug")]
+    assert await app.job_manager.get_job_status_async(succeeded) is JobStatus.SUCCEEDED
