@@ -4,7 +4,8 @@
 -- claimed again) and are left as they are.
 --
 -- An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
--- the same queueing lock stands in its way: then it ends as failed, and says so.
+-- the same queueing lock stands in its way: then it ends as failed, and says so. One that was to be
+-- aborted does not run again, also if its worker never heard of it: it ends as aborted.
 -- sqlc cannot look inside a column definition list: the casts tell it what the columns are.
 WITH ended AS (
     SELECT
@@ -60,6 +61,7 @@ barred AS (
             AND job.attempt = ended.attempt
             AND job.worker_id = @worker_id::bigint
             AND job.status = 'doing'
+            AND NOT job.abort_requested
             AND NOT ended.deleted
     ) AS retried
     WHERE
@@ -73,9 +75,16 @@ barred AS (
 finished AS (
     UPDATE taskq_jobs
     SET
-        status = CASE WHEN barred.job_id IS NULL THEN ended.status ELSE 'failed' END,
+        status = CASE
+            WHEN barred.job_id IS NOT NULL THEN 'failed'
+            WHEN ended.status = 'todo' AND taskq_jobs.abort_requested THEN 'aborted'
+            ELSE ended.status
+        END,
         finished_at = CASE
-            WHEN ended.status = 'todo' AND barred.job_id IS NULL THEN null
+            WHEN
+                ended.status = 'todo' AND barred.job_id IS NULL
+                AND NOT taskq_jobs.abort_requested
+                THEN null
             ELSE now()
         END,
         result = ended.result,
@@ -84,8 +93,7 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = taskq_jobs.uncounted + ended.uncounted::integer,
-        abort_requested = taskq_jobs.abort_requested AND ended.status <> 'todo'
+        uncounted = taskq_jobs.uncounted + ended.uncounted::integer
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE

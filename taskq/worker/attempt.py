@@ -96,7 +96,7 @@ class Attempt:
             timer = loop.call_later(self._task.timeout, self.abort, AbortReason.TIMEOUT)
         try:
             self._began = True
-            if self._abort_reason is not None and self._task.is_async:
+            if self._abort_reason is not None:
                 return self._aborted()
             result = await self._call(self._task, arguments)
         except asyncio.CancelledError as error:
@@ -106,14 +106,10 @@ class Attempt:
             return self._aborted()
         except JobAborted as error:
             return self._aborted(error)
-        except Snooze as snooze:
-            return self._outcome(
-                JobStatus.TODO, retry_in=snooze.wait.total_seconds(), uncounted=True
-            )
-        except Retry as retry:
-            return self._again(retry, RetryDecision(retry_at=retry.at, retry_in=retry.wait))
-        except (Exception, SystemExit) as error:
-            return self._failed(error, retry=True)
+        except BaseException as error:
+            if self._task.is_async and isinstance(error, KeyboardInterrupt | GeneratorExit):
+                raise  # of the event loop's own making
+            return self._raised(error)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -171,6 +167,18 @@ class Attempt:
             # It would not fit the next time either, and the work is done.
             return self.fail(error)
 
+    def _raised(self, error: BaseException) -> Outcome | None:
+        if self._abort_reason in {AbortReason.USER_REQUEST, AbortReason.LOST}:
+            # However a task takes its cancellation: it was not to be run again.
+            return self._aborted(error)
+        match error:
+            case Snooze():
+                wait = error.wait.total_seconds()
+                return self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
+            case Retry():
+                return self._again(error, RetryDecision(retry_at=error.at, retry_in=error.wait))
+        return self._failed(error, retry=True)
+
     def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
         decision = None
         if retry:
@@ -221,7 +229,7 @@ class Attempt:
             lock=decision.lock,
         )
 
-    def _aborted(self, error: JobAborted | None = None) -> Outcome | None:
+    def _aborted(self, error: BaseException | None = None) -> Outcome | None:
         match self._abort_reason:
             case AbortReason.LOST:
                 return None
