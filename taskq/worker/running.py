@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from taskq.context import AbortReason
@@ -16,6 +15,7 @@ from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
 from taskq.worker.attempt import Attempt
 from taskq.worker.prefetch import Prefetch
+from taskq.worker.threads import Threads
 
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
@@ -77,7 +77,7 @@ class Running:
         self._ended = ended
         self._on_room = room
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
-        self._executor = ThreadPoolExecutor(options.concurrency, thread_name_prefix="taskq")
+        self._executor = Threads(options.concurrency)
         self._idle = [SubWorker(self) for _ in range(options.concurrency)]
         self._busy: set[SubWorker] = set()
         self._ready: deque[Attempt] = deque()
@@ -196,7 +196,7 @@ class Running:
         """Let go of the threads; those that still run a task end with it."""
         if self._impatient is not None:
             self._impatient.cancel()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown()
 
     # Inside
 

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,9 @@ class Worker:
         if self._loop is None:
             self._stopping.set()
         else:
-            self._loop.call_soon_threadsafe(self._stop)
+            # The event loop may be closed: then nothing is left to stop.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
