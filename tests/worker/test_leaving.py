@@ -1,0 +1,133 @@
+"""A worker stops whoever asks it and whenever, and waits for nothing if it is asked twice."""
+
+import asyncio
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from taskq import App
+from taskq.job import JobStatus
+from taskq.worker import Worker
+from tests.worker.conftest import Finished, Program, Start, statuses, until
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_task_may_stop_its_worker_and_still_succeeds(app: App, is_async: bool) -> None:
+    workers: list[Worker] = []
+
+    async def stop_async() -> None:
+        workers[0].stop()
+        await asyncio.sleep(0.05)
+
+    def stop() -> None:
+        workers[0].stop()
+        time.sleep(0.05)
+
+    task = app.task(name="stop")(stop_async if is_async else stop)
+    await task.batch_defer_async({}, {})
+    workers.append(app.worker(install_signal_handlers=False))
+    async with asyncio.timeout(10):
+        await workers[0].run()
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 1, JobStatus.TODO: 1}
+
+
+async def test_a_worker_that_is_stopped_before_it_runs_runs_nothing(app: App) -> None:
+    @app.task
+    async def noop() -> None: ...
+
+    await noop.defer_async()
+    worker = app.worker(install_signal_handlers=False)
+    worker.stop()
+    async with asyncio.timeout(5):
+        await worker.run()
+    assert await statuses(app) == {JobStatus.TODO: 1}
+
+
+def test_stopping_a_worker_that_has_ended_does_nothing(database_url: str) -> None:
+    """As a thread does that comes too late: the event loop is closed by then."""
+    app = App(database_url)
+    worker = app.worker(wait=False, install_signal_handlers=False)
+
+    async def run() -> None:
+        await worker.run()
+        await app.close_async()
+
+    asyncio.run(run())
+    worker.stop()
+
+
+async def test_it_leaves_a_sync_task_behind_that_does_not_end(app: App) -> None:
+    release = threading.Event()
+    begun = threading.Event()
+
+    @app.task
+    def hang() -> None:
+        begun.set()
+        release.wait(60)
+
+    await hang.defer_async()
+    worker = app.worker(install_signal_handlers=False)
+    running = asyncio.create_task(worker.run())
+    await until(begun.is_set, "the job")
+    try:
+        worker.stop()
+        worker.stop()
+        async with asyncio.timeout(2):
+            await running
+        assert await statuses(app) == {JobStatus.TODO: 1}
+    finally:
+        release.set()
+
+
+def test_a_second_signal_ends_a_process_whose_sync_task_does_not_end(
+    program: Program, database_url: str, tmp_path: Path
+) -> None:
+    app = App(database_url)
+    try:
+        app.configure_task("doze").defer(seconds=600)
+        process = program()
+        notes = tmp_path / "notes"
+        deadline = time.monotonic() + 30
+        while not notes.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert {status for _, _, status in app.job_manager.count_jobs()} == {JobStatus.TODO}
+    finally:
+        app.close()
+
+
+async def test_a_sync_task_that_is_interrupted_fails_alone(
+    app: App, start: Start, finished: Finished
+) -> None:
+    @app.task
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    await start(app)
+    for _ in range(2):
+        job = await finished(await interrupt.defer_async())
+        assert job.status is JobStatus.FAILED
+
+
+async def test_more_sync_tasks_than_threads_all_run(app: App, start: Start) -> None:
+    """Threads are used again, and there are no more of them than sub-workers."""
+    threads: set[int] = set()
+    runs: list[int] = []
+
+    @app.task
+    def note(number: int) -> None:
+        threads.add(threading.get_ident())
+        time.sleep(0.002)
+        runs.append(number)
+
+    await note.batch_defer_async(*({"number": number} for number in range(60)))
+    await start(app, concurrency=3)
+    await until(lambda: len(runs) == 60, "all jobs")
+    assert sorted(runs) == list(range(60))
+    assert len(threads) <= 3
