@@ -248,6 +248,7 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 DECLARE
+    faulty boolean;
     wrong record;
     waiting record;
     new record;
@@ -270,41 +271,55 @@ BEGIN
     END IF;
 
     -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence.
-    SELECT
-        element.ordinality - 1 AS index,
-        CASE
-            WHEN jsonb_typeof(element.job) <> 'object'
-                THEN format('is not a JSON object but a %s', jsonb_typeof(element.job))
-            WHEN jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
-                THEN 'has no task_name, or one that is not a string'
-            ELSE (
-                SELECT format('has the unknown key %s', to_json(key))
-                FROM jsonb_object_keys(element.job - known.keys) AS key
-                LIMIT 1
-            )
-        END AS fault
-    INTO wrong
-    FROM
-        jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality),
-        (
-            VALUES (
-                ARRAY[
-                    'task_name', 'args', 'queue_name', 'priority',
-                    'lock', 'queueing_lock', 'scheduled_at'
-                ]
-            )
-        ) AS known (keys)
-    WHERE
-        CASE
-            WHEN jsonb_typeof(element.job) <> 'object' THEN true
-            ELSE
-                jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
-                OR element.job - known.keys <> '{}'
-        END
-    ORDER BY element.ordinality
-    LIMIT 1;
+    -- A path first, which costs a hundredth of a query; what it finds wrong, the query explains.
+    faulty := jsonb_path_exists(
+        jobs,
+        '$[*] ? (@.type() != "object" || !(@.task_name.type() == "string"))'
+    )
+    OR jsonb_path_exists(
+        jobs,
+        '$[*].keyvalue().key ? (
+            @ != "task_name" && @ != "args" && @ != "queue_name" && @ != "priority"
+            && @ != "lock" && @ != "queueing_lock" && @ != "scheduled_at"
+        )',
+        silent => true
+    );
 
-    IF FOUND THEN
+    IF faulty THEN
+        SELECT
+            element.ordinality - 1 AS index,
+            CASE
+                WHEN jsonb_typeof(element.job) <> 'object'
+                    THEN format('is not a JSON object but a %s', jsonb_typeof(element.job))
+                WHEN jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
+                    THEN 'has no task_name, or one that is not a string'
+                ELSE (
+                    SELECT format('has the unknown key %s', to_json(key))
+                    FROM jsonb_object_keys(element.job - known.keys) AS key
+                    LIMIT 1
+                )
+            END AS fault
+        INTO wrong
+        FROM
+            jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality),
+            (
+                VALUES (
+                    ARRAY[
+                        'task_name', 'args', 'queue_name', 'priority',
+                        'lock', 'queueing_lock', 'scheduled_at'
+                    ]
+                )
+            ) AS known (keys)
+        WHERE
+            CASE
+                WHEN jsonb_typeof(element.job) <> 'object' THEN true
+                ELSE
+                    jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
+                    OR element.job - known.keys <> '{}'
+            END
+        ORDER BY element.ordinality
+        LIMIT 1;
+
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
             HINT = 'A job has task_name, and may have args, queue_name, priority, lock, '
@@ -356,27 +371,29 @@ BEGIN
             RETURN NEXT new_id;
         END LOOP;
     ELSE
-        -- The unique index refuses it anyway, and cannot say who waits.
-        SELECT
-            job.id,
-            job.queueing_lock
-        INTO waiting
-        FROM jsonb_array_elements(jobs) AS element (value)
-        INNER JOIN taskq_jobs AS job ON job.queueing_lock = element.value ->> 'queueing_lock'
-        WHERE
-            job.status = 'todo' AND job.queueing_lock IS NOT NULL
-            AND element.value ->> 'queueing_lock' IS NOT NULL
-        LIMIT 1;
+        -- The unique index would refuse it, and cannot say who waits.
+        IF jsonb_path_exists(jobs, '$[*].queueing_lock') THEN
+            SELECT
+                job.id,
+                job.queueing_lock
+            INTO waiting
+            FROM jsonb_array_elements(jobs) AS element (value)
+            INNER JOIN taskq_jobs AS job ON job.queueing_lock = element.value ->> 'queueing_lock'
+            WHERE
+                job.status = 'todo' AND job.queueing_lock IS NOT NULL
+                AND element.value ->> 'queueing_lock' IS NOT NULL
+            LIMIT 1;
 
-        IF FOUND THEN
-            RAISE unique_violation USING
-                MESSAGE = format(
-                    'job %s waits already with the queueing lock %L', waiting.id, waiting.queueing_lock
-                ),
-                DETAIL = json_build_object(
-                    'job_id', waiting.id, 'queueing_lock', waiting.queueing_lock
-                ),
-                CONSTRAINT = 'taskq_jobs_queueing_lock';
+            IF FOUND THEN
+                RAISE unique_violation USING
+                    MESSAGE = format(
+                        'job %s waits already with the queueing lock %L', waiting.id, waiting.queueing_lock
+                    ),
+                    DETAIL = json_build_object(
+                        'job_id', waiting.id, 'queueing_lock', waiting.queueing_lock
+                    ),
+                    CONSTRAINT = 'taskq_jobs_queueing_lock';
+            END IF;
         END IF;
 
         -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
