@@ -58,6 +58,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
+        self._running = Running(self, ended=self._on_ended, room=self._on_room)
 
     @property
     def has_left(self) -> bool:
@@ -143,7 +144,6 @@ class Worker:
         )
 
         # The parts that take from one another.
-        self._running = Running(self, ended=self._on_ended, room=self._on_room)
         self._completing = Completing(completions, identity, written=self._on_written)
         self._claiming = Claiming(
             claims,
@@ -270,6 +270,8 @@ class Worker:
         if self._stopping.is_set():
             self._leaving.set()
         self._stopping.set()
+        # Now, and not when the loop comes round to it: what runs could end before, and another job begin.
+        self._running.stop()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
