@@ -72,7 +72,7 @@ class Worker:
         leaves at once: what runs goes back into the queue, and is run again by another worker.
         """
         if self._loop is None:
-            self._stopping.set()
+            self._stop()
         else:
             # The event loop may be closed: then nothing is left to stop.
             with suppress(RuntimeError):
