@@ -66,7 +66,8 @@ async def test_short_jobs_come_in_batches(app: App, drain: Drain, disturbed: Dis
     disturbed.count("claim_jobs", "finish_jobs")
     await drain(app, concurrency=10)
     assert await statuses(app) == {JobStatus.SUCCEEDED: 2000}
-    assert disturbed.calls["claim_jobs"] + disturbed.calls["finish_jobs"] < 200
+    # One by one it would be 4,000; how many it is depends on the pace of the machine.
+    assert disturbed.calls["claim_jobs"] + disturbed.calls["finish_jobs"] < 400
 
 
 async def test_claimed_jobs_that_do_not_start_go_back_to_those_who_can(
