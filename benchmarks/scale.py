@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import psycopg
 from sqlalchemy import create_engine
@@ -55,6 +55,7 @@ def drain(url: str, workers: int) -> float:
                 ).fetchone()
                 if row == (0,):
                     break
+                sleep(0.1)  # the cores are for the workers
         finally:
             for process in processes:
                 process.terminate()
