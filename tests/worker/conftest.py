@@ -255,3 +255,9 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+async def errors_of(app: App, job_id: int) -> list[tuple[str, str]]:
+    """Why a job's attempts failed: type and message of each."""
+    attempts = await app.job_manager.list_failed_attempts_async(job_id)
+    return [(attempt.error_type, attempt.error_message) for attempt in attempts]

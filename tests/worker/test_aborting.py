@@ -1,16 +1,18 @@
-"""A job that is to be aborted is not run again, whatever becomes of its attempt."""
+"""Jobs that are asked to abort, and jobs that take too long."""
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import psycopg
 import pytest
 
-from taskq import App, JobContext
+from taskq import App, JobAborted, JobContext, JobTimeout, RetryStrategy
+from taskq.context import AbortReason
 from taskq.exceptions import Retry
 from taskq.job import JobStatus
-from tests.worker.conftest import Finished, Start, statuses, until
+from tests.worker.conftest import Drain, Finished, Start, errors_of, statuses, until
 
 
 @pytest.mark.parametrize("raised", [ValueError("in its clean-up"), Retry()])
@@ -132,3 +134,130 @@ async def until_doing(app: App, jobs: int) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(await statuses(app))
+
+
+@pytest.mark.parametrize("retry", [False, True])
+async def test_an_async_task_is_cancelled_when_its_abortion_is_asked_for(
+    app: App, start: Start, finished: Finished, retry: bool
+) -> None:
+    begun = asyncio.Event()
+
+    @app.task(retry=retry)
+    async def sleep() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    await start(app, abort_job_polling_interval=60)
+    job_id = await sleep.defer_async()
+    await begun.wait()
+    assert not await app.job_manager.cancel_job_by_id_async(job_id)
+    asked = time.monotonic()
+    assert await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+    job = await finished(job_id)
+    assert job.status is JobStatus.ABORTED
+    assert time.monotonic() - asked < 1, "by notification, long before the poll"
+
+
+async def test_without_notifications_the_poll_finds_requests_to_abort(
+    app: App, start: Start, finished: Finished
+) -> None:
+    begun = asyncio.Event()
+
+    @app.task
+    async def sleep() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    await start(
+        app, listen_notify=False, abort_job_polling_interval=0.1, fetch_job_polling_interval=0.1
+    )
+    job_id = await sleep.defer_async()
+    await begun.wait()
+    await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+    assert (await finished(job_id)).status is JobStatus.ABORTED
+
+
+async def test_a_task_that_swallows_its_cancellation_succeeds(
+    app: App, start: Start, finished: Finished
+) -> None:
+    begun = asyncio.Event()
+
+    @app.task(store_result=True)
+    async def stubborn() -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "done all the same"
+        return "not cancelled"
+
+    await start(app)
+    job_id = await stubborn.defer_async()
+    await begun.wait()
+    await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+    job = await finished(job_id)
+    assert (job.status, stubborn.result(job)) == (JobStatus.SUCCEEDED, "done all the same")
+
+
+async def test_a_sync_task_asks_whether_to_abort(
+    app: App, start: Start, finished: Finished
+) -> None:
+    begun = threading.Event()
+    reasons: list[AbortReason | None] = []
+
+    @app.task(pass_context=True, retry=True)
+    def patient(context: JobContext) -> None:
+        begun.set()
+        while not context.should_abort():
+            time.sleep(0.005)
+        reasons.append(context.abort_reason())
+        raise JobAborted("as asked")
+
+    await start(app)
+    job_id = await patient.defer_async()
+    await until(begun.is_set)
+    await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+    assert (await finished(job_id)).status is JobStatus.ABORTED
+    assert reasons == [AbortReason.USER_REQUEST]
+    assert await errors_of(app, job_id) == [("taskq.exceptions.JobAborted", "as asked")]
+
+
+# Timeouts
+
+
+async def test_an_async_task_that_takes_too_long_fails_and_is_retried(
+    app: App, drain: Drain
+) -> None:
+    attempts: list[int] = []
+
+    @app.task(timeout=0.1, retry=RetryStrategy(max_attempts=1, retry_exceptions=[JobTimeout]))
+    async def sleep() -> None:
+        attempts.append(1)
+        await asyncio.sleep(60)
+
+    job_id = await sleep.defer_async()
+    await drain(app)
+    assert len(attempts) == 2
+    assert [kind for kind, _ in await errors_of(app, job_id)] == ["taskq.exceptions.JobTimeout"] * 2
+    assert await app.job_manager.get_job_status_async(job_id) is JobStatus.FAILED
+
+
+async def test_a_sync_task_learns_that_it_takes_too_long(app: App, drain: Drain) -> None:
+    @app.task(timeout=0.1, pass_context=True)
+    def work(context: JobContext) -> None:
+        while not context.should_abort():
+            time.sleep(0.005)
+        raise JobAborted(str(context.abort_reason()))
+
+    job_id = await work.defer_async()
+    await drain(app)
+    assert [kind for kind, _ in await errors_of(app, job_id)] == ["taskq.exceptions.JobTimeout"]
+
+
+async def test_a_task_that_is_done_in_time_is_not_disturbed(app: App, drain: Drain) -> None:
+    @app.task(timeout=30)
+    async def quick() -> None: ...
+
+    job_id = await quick.defer_async()
+    await drain(app)
+    assert await app.job_manager.get_job_status_async(job_id) is JobStatus.SUCCEEDED

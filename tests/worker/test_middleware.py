@@ -1,14 +1,13 @@
 """Middleware wraps attempts, and workers."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from taskq import App, JobContext, JobStatus, Worker
 from taskq.exceptions import MiddlewareKindMismatch
-
-Drain = Callable[..., Coroutine[Any, Any, None]]
+from tests.worker.conftest import Drain
 
 
 class Recorder:

@@ -13,7 +13,7 @@ import pytest
 
 from taskq import App, JobAborted, JobContext, JobStatus, RetryStrategy
 from taskq.context import AbortReason
-from tests.worker.conftest import MakeApp, Program, Start, until
+from tests.worker.conftest import MakeApp, Program, Start, statuses, until
 
 
 class Sleeper:
@@ -29,11 +29,6 @@ class Sleeper:
             await self.release.wait()
 
         self.task = sleep
-
-
-async def statuses(app: App) -> dict[JobStatus, int]:
-    counted = await app.job_manager.count_jobs_async()
-    return {status: jobs for (_, _, status), jobs in counted.items()}
 
 
 async def run_until_begun(worker: Any, sleeper: Sleeper, jobs: int = 1) -> "asyncio.Task[None]":
