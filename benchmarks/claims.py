@@ -164,8 +164,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskq-benchmark-")))
         folder.chmod(0o711)
-        (folder / "sqlc").mkdir()
-        queries = read_queries(folder / "sqlc")
+        queries = read_queries()
         given = sys.argv[1:]
         server = given[0] if given else stack.enter_context(EmbeddedServer(folder / "server")).url
         server = server.replace("+psycopg", "", 1)

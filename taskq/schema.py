@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from taskq_sql import migrations
 
 from taskq.database import Database
 from taskq.exceptions import MigrationEdited
 from taskq.manager.errors import translated
+from taskq_sql import migrations
 
 T = TypeVar("T")
 

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
-from taskq_sql import QUERIES_VARIABLE, understand
 
 from taskq.database import Database
 from taskq.embedded import EmbeddedServer
@@ -45,7 +44,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[options] = config.workerinput["postgresql"]
     else:
-        share_queries(config)
         url = os.environ.get("TASKQ_TEST_DATABASE_URL") or start_server(config)
         named = conninfo_to_dict(url.replace("+psycopg", "", 1))
         config.stash[options] = {
@@ -62,16 +60,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the server is."""
     node.workerinput["postgresql"] = node.config.stash[options]
-
-
-def share_queries(config: pytest.Config) -> None:
-    """Have sqlc read the queries once, for xdist's workers and for the processes that tests start."""
-    folder = Path(tempfile.mkdtemp(prefix="taskq-queries-"))
-    config.add_cleanup(lambda: shutil.rmtree(folder))
-    os.environ[QUERIES_VARIABLE] = str(understand(folder))
-    # What pytest's own pythonpath is for this process.
-    paths = [str(Path(__file__).parent / "stand_in"), os.environ.get("PYTHONPATH")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
 
 
 def start_server(config: pytest.Config) -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from sqlalchemy import Connection
-from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.outcome import Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
+from taskq_sql import attempts, claims, jobs, models, periodic, sessions, workers
+
+T = TypeVar("T")
 
 # What becomes of a job whose queueing lock a job that waits already has.
 OnConflict = Literal["raise", "skip"]
@@ -84,7 +86,7 @@ def register_worker(
     connection: Connection, name: str, queues: Sequence[str] | None
 ) -> tuple[int, float]:
     """Register a worker; returns its id, and the server's clock in seconds since 1970."""
-    row = workers.Querier(connection).register_worker(name=name, queue_names=_array(queues))
+    row = _only(workers.Querier(connection).register_worker(name=name, queue_names=_array(queues)))
     return row.id, row.server_time
 
 
@@ -92,8 +94,8 @@ def beat(
     connection: Connection, worker_id: int, name: str, queues: Sequence[str] | None
 ) -> tuple[bool, float]:
     """Say that a worker is alive; returns whether its row was still there, and the server's clock."""
-    row = workers.Querier(connection).beat_worker(
-        id=worker_id, name=name, queue_names=_array(queues)
+    row = _only(
+        workers.Querier(connection).beat_worker(id=worker_id, name=name, queue_names=_array(queues))
     )
     return row.registered, row.server_time
 
@@ -125,7 +127,7 @@ def claim_jobs(
 
 def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look:
     """Whether a claim is worth trying, now or when what is under way has ended."""
-    row = claims.Querier(connection).has_ready_jobs(queue_names=_array(queues))
+    row = _only(claims.Querier(connection).has_ready_jobs(queue_names=_array(queues)))
     return Look(
         ready=row.ready,
         oldest_transaction=row.oldest_transaction,
@@ -135,7 +137,7 @@ def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look
 
 def promote_jobs(connection: Connection, max_jobs: int) -> tuple[int, datetime | None]:
     """Make jobs due whose time has come; returns how many, and when the next one is."""
-    row = claims.Querier(connection).promote_jobs(max_jobs=max_jobs)
+    row = _only(claims.Querier(connection).promote_jobs(max_jobs=max_jobs))
     return row.jobs, row.next_at
 
 
@@ -193,11 +195,17 @@ def listen(connection: Connection) -> None:
     sessions.Querier(connection).listen_session()
 
 
+def _only(row: T | None) -> T:
+    # For a query that answers with one row whatever it finds; sqlc cannot know that of it.
+    assert row is not None  # noqa: S101
+    return row
+
+
 def _array(queues: Sequence[str] | None) -> list[str] | None:
     return None if queues is None else list(queues)
 
 
-def _job(row: Any) -> Job:
+def _job(row: models.TaskqJob) -> Job:
     return Job(
         id=row.id,
         task_name=row.task_name,

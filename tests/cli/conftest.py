@@ -26,7 +26,7 @@ Process = subprocess.Popen[str]
 def environment(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[None]:
     """The test's database is the one that the environment names, and nothing else is named in it."""
     for name in os.environ:
-        if name.startswith(("TASKQ_", "PG")) and name != "TASKQ_TEST_QUERIES":
+        if name.startswith(("TASKQ_", "PG")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TASKQ_DATABASE_URL", database_url)
     monkeypatch.chdir(ROOT)
@@ -49,8 +49,7 @@ def taskq() -> Taskq:
 @contextmanager
 def process(*arguments: str, cwd: Path = ROOT, **options: object) -> Iterator[Process]:
     """Runs the program as a process, which does not outlive the test."""
-    paths = [str(ROOT), str(ROOT / "tests" / "stand_in"), os.environ.get("PYTHONPATH")]
-    path = os.pathsep.join(filter(None, paths))
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
         [sys.executable, "-m", "taskq", *arguments],
         cwd=cwd,

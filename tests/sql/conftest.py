@@ -1,4 +1,4 @@
-"""The queries of sql/queries, as sqlc has understood them, ready to run in a test."""
+"""The queries of sql/queries, as sqlc has generated them, ready to run in a test."""
 
 import json
 import re
@@ -20,9 +20,9 @@ Connect = Callable[[], psycopg.Connection]
 
 
 @pytest.fixture(scope="session")
-def queries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Query]:
+def queries() -> dict[str, Query]:
     """Every query by its name."""
-    return read_queries(tmp_path_factory.mktemp("sqlc"))
+    return read_queries()
 
 
 @pytest.fixture

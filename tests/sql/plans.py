@@ -60,7 +60,7 @@ def run_explained(
     connection.execute(f"SET plan_cache_mode = {plans}".encode())
     connection.execute("SET jit = off")
     connection.execute(f"PREPARE explained AS {query.text}".encode())
-    values = ", ".join(arguments[parameter.name] for parameter in query.parameters)
+    values = ", ".join(arguments[parameter] for parameter in query.parameters)
     row = connection.execute(
         f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE explained ({values})".encode()
     ).fetchone()

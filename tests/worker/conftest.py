@@ -235,7 +235,6 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
 
     def start_program(**options: Any) -> subprocess.Popen[str]:
         variables = {f"TASKQ_WORKER_{name.upper()}": str(value) for name, value in options.items()}
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "stand_in")])
         process = subprocess.Popen(
             [sys.executable, str(PROGRAM)],
             env={
@@ -243,7 +242,7 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
                 **variables,
                 "TASKQ_DATABASE_URL": database_url,
                 "TASKQ_TEST_FOLDER": str(tmp_path),
-                "PYTHONPATH": path,
+                "PYTHONPATH": str(ROOT),
             },
             stderr=subprocess.PIPE,
             text=True,

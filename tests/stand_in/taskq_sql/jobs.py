@@ -1,7 +1,0 @@
-"""The queries of sql/queries/jobs.sql."""
-
-from typing import Any
-
-from taskq_sql._querier import querier_of
-
-Querier: Any = querier_of("jobs")
