@@ -23,7 +23,7 @@ from taskq.exceptions import (
 )
 from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
-from taskq.middleware import TaskMiddleware, is_async
+from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.retry import RetryDecision
 from taskq.task import Task
 
@@ -43,7 +43,8 @@ class Attempt:
         job: The job, claimed.
         task: Its task; None: the app has none of that name.
         executor: Where a sync task runs.
-        middlewares: What the worker wraps around it, the outermost first.
+        task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
+        worker_middlewares: What it wraps around all of them, outside of that; async.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class Attempt:
         task: Task[..., Any] | None,
         *,
         executor: Executor,
-        middlewares: Sequence[TaskMiddleware],
+        task_middlewares: Sequence[TaskMiddleware],
+        worker_middlewares: Sequence[WorkerMiddleware],
     ) -> None:
         self.job = job
         self._worker = worker
         self._task = task
         self._executor = executor
-        self._middlewares = middlewares
+        self._task_middlewares = task_middlewares
+        self._worker_middlewares = worker_middlewares
         self._running: asyncio.Task[Outcome | None] | None = None
         self._abort_reason: AbortReason | None = None
         self._began = False
@@ -117,18 +120,20 @@ class Attempt:
 
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
         positional: tuple[Any, ...] = ()
-        middlewares = [m for m in self._middlewares if is_async(m) == task.is_async]
+        middlewares = [m for m in self._task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.middlewares)
-        if task.pass_context or middlewares:
+        if task.pass_context or middlewares or self._worker_middlewares:
             context = self._context(task)
             if task.pass_context:
                 positional = (context,)
         call: Callable[[], Any] = partial(task.function, *positional, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, self._worker)
-        if task.is_async:
-            return await call()
-        return await self._in_thread(call)
+        if not task.is_async:
+            call = partial(self._in_thread, call)
+        for middleware in reversed(self._worker_middlewares):
+            call = partial(middleware, call, context, self._worker)
+        return await call()
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         def run() -> Any:

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -89,10 +88,7 @@ class Worker:
                 only a bad moment.
         """
         self._loop = asyncio.get_running_loop()
-        run: Callable[[], Awaitable[None]] = self._run
-        for middleware in reversed(self.options.worker_middlewares):
-            run = partial(middleware, run, self)
-        task = asyncio.ensure_future(run())
+        task = asyncio.create_task(self._run())
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
             try:

@@ -80,8 +80,11 @@ async def traced(
 def measured_task() -> None: ...
 
 
-async def outer(call_next: Callable[[], Awaitable[None]], worker: Worker) -> None:
-    await call_next()
+async def outer(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+) -> Any:
+    assert_type(context.job, Job)
+    return await call_next()
 
 
 def called() -> None:
