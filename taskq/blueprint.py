@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
@@ -134,25 +134,27 @@ class Blueprint:
         periodic_id: str = "",
         timezone: str | tzinfo = "UTC",
         **options: Unpack[JobOptions],
-    ) -> Callable[[Task[P, R]], Task[P, R]]:
+    ) -> Callable[[Task[Concatenate[int, P], R]], Task[P, R]]:
         """Have the workers defer a task at certain times: written above ``@app.task``.
 
         Every running worker tries, and the database sees to it that one does. The task gets the time
-        of the tick as ``timestamp``, in seconds since 1970. A tick that finds a job with its queueing
-        lock waiting is skipped.
+        of the tick as ``timestamp``, in seconds since 1970, which for a type checker is its first
+        parameter (after a context). Deferred by hand it gets the time at which it is deferred, unless
+        ``task_kwargs`` say another. A tick that finds a job with its queueing lock waiting is skipped.
 
         Args:
-            cron: Five fields (minute, hour, day, month, weekday), or six with seconds in front.
+            cron: Five fields (minute, hour, day, month, weekday), or six with the seconds at the end;
+                or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``, ``@yearly``.
             periodic_id: Tells the periods of one task apart, if it has several.
             timezone: The time zone that ``cron`` is meant in.
             **options: As for ``Task.configure``.
 
         Raises:
             InvalidPeriodic: The expression or the time zone is none, the task takes no ``timestamp``,
-                or it has a period of this id already.
+                is not one of these, or has a period of this id already.
         """
 
-        def declare(task: Task[P, R]) -> Task[P, R]:
+        def declare(task: Task[Concatenate[int, P], R]) -> Task[P, R]:
             period = periodic_of(
                 task, cron=cron, periodic_id=periodic_id, timezone=timezone, options=options
             )
@@ -163,8 +165,14 @@ class Blueprint:
                     f"task {task.name!r} has a period with periodic_id={periodic_id!r} already: "
                     "give each of them an id of its own"
                 )
+            if self.tasks.get(task.name) is not task:
+                raise InvalidPeriodic(
+                    f"task {task.name!r} is declared elsewhere: its workers would not know the jobs "
+                    "that these workers defer, so declare the period there, with the task"
+                )
             self.periodics.append(period)
-            return task
+            # The same task, seen as one that needs no timestamp.
+            return cast("Task[P, R]", task)
 
         return declare
 

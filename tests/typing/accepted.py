@@ -56,6 +56,11 @@ def clean(days: int) -> None: ...
 def report(timestamp: int) -> None: ...
 
 
+@blueprint.periodic(cron="0 4 * * * 30", periodic_id="nightly", task_kwargs={"kind": "short"})
+@blueprint.task(pass_context=True)
+async def summary(context: JobContext, timestamp: int, kind: str = "") -> None: ...
+
+
 class Twice(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         return RetryDecision(retry_in=timedelta(seconds=1)) if job.attempts < 2 else None
@@ -96,7 +101,9 @@ def called() -> None:
     assert_type(fetch.result(app.job_manager.get_job(1)), list[str])
     assert_type(charge.result(app.job_manager.get_job(1)), int)
     assert_type(app.job_manager.get_job_status(1), JobStatus)
-    report.defer(timestamp=0)
+    assert_type(report.defer(), int)
+    assert_type(summary.defer(kind="long"), int)
+    summary.configure(task_kwargs={"timestamp": 0}).batch_defer(summary.args(), {})
 
 
 def configured(

@@ -45,7 +45,17 @@ def misspelt() -> None: ...
 
 @app.periodic(cron=5)  # refused
 @app.task
-def report(timestamp: int) -> None: ...
+def report(timestamp: int, kind: str = "") -> None: ...
+
+
+@app.periodic(cron="* * * * *")  # refused: no timestamp
+@app.task
+def untimed() -> None: ...
+
+
+@app.periodic(cron="* * * * *", prioriti=1)  # refused: no such option
+@app.task
+def urgent(timestamp: int) -> None: ...
 
 
 @app.periodic(cron="* * * * *")  # refused: not a task
@@ -65,6 +75,8 @@ def called() -> None:
     crawl.defer(context=None, url="x")  # refused: the context is the worker's
     crawl.defer(url=b"x")  # refused
     clean.defer(days="3")  # refused
+    report.defer(kind=1)  # refused
+    report.defer(timestamp="now")  # refused: it is the tick's
     charge.defer(order="1")  # refused
     number: str = send.defer(to="ada")  # refused
     result: str = charge.result(app.job_manager.get_job(1))  # refused
