@@ -123,7 +123,7 @@ class Attempt:
         middlewares = [m for m in self._task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.middlewares)
         if task.pass_context or middlewares or self._worker_middlewares:
-            context = self._context(task)
+            context = await self._context(task)
             if task.pass_context:
                 positional = (context,)
         call: Callable[[], Any] = partial(task.function, *positional, **arguments)
@@ -148,8 +148,10 @@ class Attempt:
         # A sync function that returns a coroutine, such as a wrapped async one.
         return await result if isinstance(result, Awaitable) else result
 
-    def _context(self, task: Task[..., Any]) -> JobContext:
+    async def _context(self, task: Task[..., Any]) -> JobContext:
         options = self._worker.options
+        # Of a first attempt it is known, and nobody else asks.
+        earlier = await self._worker.failed_attempts(self.job) if self.job.claim > 1 else ()
         return JobContext(
             app=self._worker.app,
             job=self.job,
@@ -157,6 +159,7 @@ class Attempt:
             worker_name=options.name,
             worker_queues=options.queues,
             start_timestamp=time.time(),
+            failed_attempts=earlier,
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
         )
