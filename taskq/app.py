@@ -37,6 +37,7 @@ class App(Blueprint):
 
     Attributes:
         tasks: The tasks by name and by alias.
+        import_paths: As given; so are ``worker_defaults`` and ``periodic_defaults``.
         job_manager: Operates on jobs in the database.
         schema_manager: Applies the schema.
 
@@ -55,10 +56,11 @@ class App(Blueprint):
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database = Database.resolve(database)
-        self._import_paths = tuple(import_paths)
-        self._worker_defaults: WorkerArguments = worker_defaults or {}
-        self.max_delay = max_delay_of(periodic_defaults or {})
-        WorkerOptions.of(self._worker_defaults)
+        self.import_paths = tuple(import_paths)
+        self.worker_defaults: WorkerArguments = worker_defaults or {}
+        self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}
+        self.max_delay = max_delay_of(self.periodic_defaults)
+        WorkerOptions.of(self.worker_defaults)
         super().__init__()
         self.job_manager = JobManager(self.database)
         self.schema_manager = SchemaManager(self.database)
@@ -164,7 +166,7 @@ class App(Blueprint):
             TaskNotFound: It is not registered, and ``allow_unknown`` is False.
             InvalidJob: An option no job can have.
         """
-        self.import_tasks()
+        self.perform_import_paths()
         if name in self.tasks:
             return self.tasks[name].configure(**options)
         if not allow_unknown:
@@ -174,13 +176,13 @@ class App(Blueprint):
         )
         return unknown.configure(**options)
 
-    def import_tasks(self) -> None:
+    def perform_import_paths(self) -> None:
         """Import the modules of ``import_paths``, so that their tasks are registered.
 
         Raises:
             LoadFromPathError: One of them cannot be imported.
         """
-        for path in self._import_paths:
+        for path in self.import_paths:
             try:
                 import_module(path)
             except (ImportError, TypeError, ValueError) as error:
@@ -230,5 +232,5 @@ class App(Blueprint):
 
     def worker(self, **options: Unpack[WorkerArguments]) -> Worker:
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
-        self.import_tasks()
-        return Worker(self, WorkerOptions.of(options, defaults=self._worker_defaults))
+        self.perform_import_paths()
+        return Worker(self, WorkerOptions.of(options, defaults=self.worker_defaults))

@@ -120,7 +120,7 @@ class Blueprint:
                 pass_context=pass_context,
                 timeout=timeout,
                 store_result=store_result,
-                middleware=task_middleware,
+                task_middleware=task_middleware,
             )
             self._register(task)
             return task

@@ -144,7 +144,7 @@ def periodic_of(
         raise InvalidPeriodic(
             f"task {task.name!r} got cron={cron!r}, a time that never comes"
         ) from None
-    if "timestamp" not in inspect.signature(task.function).parameters:
+    if "timestamp" not in inspect.signature(task.func).parameters:
         raise InvalidPeriodic(
             f"task {task.name!r} is periodic and takes no timestamp: its jobs get the time of "
             "their tick, so declare it as in def task(timestamp: int)"

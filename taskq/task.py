@@ -14,7 +14,7 @@ from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, several
 from taskq.result import Result
-from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
+from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
 P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
@@ -34,12 +34,12 @@ class Task(Generic[P, R_co]):
         priority: The priority its jobs have, higher first.
         lock: The lock its jobs have.
         queueing_lock: The queueing lock its jobs have.
-        retry: What decides whether a failed attempt is followed by another; None: never.
+        retry_strategy: What decides whether a failed attempt is followed by another; None: never.
         pass_context: Whether the function's first parameter is a ``JobContext``.
         timeout: How long an attempt may take, in seconds.
         store_result: Whether the return value is kept on the job.
-        middlewares: What wraps each attempt, the outermost first.
-        function: The function.
+        task_middleware: What wraps each attempt, the outermost first.
+        func: The function.
         is_async: Whether it runs on the event loop; otherwise in a thread.
     """
 
@@ -57,10 +57,10 @@ class Task(Generic[P, R_co]):
         pass_context: bool = False,
         timeout: float | None = None,
         store_result: bool = False,
-        middleware: Several[TaskMiddleware] = None,
+        task_middleware: Several[TaskMiddleware] = None,
     ) -> None:
         update_wrapper(self, function)
-        self.function = function
+        self.func = function
         self.name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
         if isinstance(aliases, str):
             raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
@@ -69,14 +69,14 @@ class Task(Generic[P, R_co]):
         self.priority = priority
         self.lock = lock
         self.queueing_lock = queueing_lock
-        self.retry: BaseRetryStrategy | None = retry_strategy(retry)
+        self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(retry)
         self.pass_context = pass_context
         self.timeout = _checked_timeout(timeout, self.name)
         self.store_result = store_result
-        self.middlewares = several(middleware)
+        self.task_middleware = several(task_middleware)
         self.is_async = iscoroutinefunction(function)
-        for one in self.middlewares:
-            check_task_middleware(one, wraps_async=self.is_async, of=f"task {self.name!r}")
+        for middleware in self.task_middleware:
+            check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
             function, task_name=self.name, skip=1 if pass_context else 0
         )
@@ -89,7 +89,7 @@ class Task(Generic[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""
-        return self.function(*args, **kwargs)
+        return self.func(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

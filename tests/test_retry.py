@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskq import BaseRetryStrategy, Job, JobStatus, Retry, RetryDecision, RetryStrategy, Snooze
 from taskq.exceptions import InvalidRetryStrategy
-from taskq.retry import retry_strategy
+from taskq.retry import get_retry_strategy
 
 CENTURY = timedelta(days=36_500).total_seconds()
 NOW = datetime.now(UTC)
@@ -85,12 +85,12 @@ def test_the_wait_after_each_attempt_is_the_one_of_the_table(
 def test_a_job_is_run_again_as_often_as_is_said(
     retry: bool | int | RetryStrategy, retried: list[bool]
 ) -> None:
-    strategy = retry_strategy(retry)
+    strategy = get_retry_strategy(retry)
     assert [decision(strategy, attempt) is not None for attempt in (1, 2, 3, 4)] == retried
 
 
 def test_false_is_no_strategy() -> None:
-    assert retry_strategy(False) is None
+    assert get_retry_strategy(False) is None
 
 
 def test_any_strategy_of_ones_own_is_taken_as_it_is() -> None:
@@ -99,7 +99,7 @@ def test_any_strategy_of_ones_own_is_taken_as_it_is() -> None:
             return None
 
     never = Never()
-    assert retry_strategy(never) is never
+    assert get_retry_strategy(never) is never
 
 
 numbers = st.floats(0, CENTURY) | st.integers(0, int(CENTURY))
@@ -174,7 +174,7 @@ def test_a_strategy_that_makes_no_sense_is_refused(options: dict[str, Any], mess
 @pytest.mark.parametrize("value", ["often", None, 1.5, RetryStrategy])
 def test_what_is_no_strategy_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRetryStrategy, match="neither a bool, a number nor a RetryStrategy"):
-        retry_strategy(value)
+        get_retry_strategy(value)
 
 
 FAR = timezone(timedelta(hours=14))

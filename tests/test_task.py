@@ -82,14 +82,14 @@ def test_a_bare_decorator_and_one_with_options_declare_alike() -> None:
         return 1
 
     assert (bare.queue, bare.priority, bare.lock, bare.queueing_lock) == ("default", 0, None, None)
-    assert (bare.retry, bare.pass_context, bare.timeout, bare.store_result) == (
+    assert (bare.retry_strategy, bare.pass_context, bare.timeout, bare.store_result) == (
         None,
         False,
         None,
         False,
     )
     assert (full.queue, full.priority, full.lock, full.queueing_lock) == ("mail", 3, "a", "b")
-    assert (full.retry, full.pass_context, full.timeout, full.store_result) == (
+    assert (full.retry_strategy, full.pass_context, full.timeout, full.store_result) == (
         RetryStrategy(max_attempts=2),
         True,
         1.5,
@@ -174,8 +174,8 @@ class Wrapper:
 
 def test_middleware_that_matches_is_kept_with_the_outermost_first() -> None:
     wrapper = Wrapper()
-    assert Blueprint().task(task_middleware=wraps)(send).middlewares == (wraps,)
-    assert Blueprint().task(task_middleware=[wraps_async, wrapper])(charge).middlewares == [
+    assert Blueprint().task(task_middleware=wraps)(send).task_middleware == (wraps,)
+    assert Blueprint().task(task_middleware=[wraps_async, wrapper])(charge).task_middleware == [
         wraps_async,
         wrapper,
     ]

@@ -121,12 +121,12 @@ class Attempt:
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
         positional: tuple[Any, ...] = ()
         middlewares = [m for m in self._task_middlewares if is_async(m) == task.is_async]
-        middlewares.extend(task.middlewares)
+        middlewares.extend(task.task_middleware)
         if task.pass_context or middlewares or self._worker_middlewares:
             context = await self._context(task)
             if task.pass_context:
                 positional = (context,)
-        call: Callable[[], Any] = partial(task.function, *positional, **arguments)
+        call: Callable[[], Any] = partial(task.func, *positional, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, self._worker)
         if not task.is_async:
@@ -204,13 +204,15 @@ class Attempt:
         return self._again(error, decision)
 
     def _decision(self, error: BaseException) -> tuple[BaseException, RetryDecision | None]:
-        if self._task is None or self._task.retry is None:
+        if self._task is None or self._task.retry_strategy is None:
             return error, None
         try:
-            decision: object = self._task.retry.get_retry_decision(exception=error, job=self.job)
+            decision: object = self._task.retry_strategy.get_retry_decision(
+                exception=error, job=self.job
+            )
             if decision is not None and not isinstance(decision, RetryDecision):
                 raise InvalidRetryStrategy(
-                    f"{type(self._task.retry).__name__} decided {shown(decision)}: return a "
+                    f"{type(self._task.retry_strategy).__name__} decided {shown(decision)}: return a "
                     "RetryDecision or None"
                 )
             return error, decision
