@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.blueprint import Blueprint
 from taskq.database import Database
 from taskq.deferrer import Deferrer, arguments_of_unknown
-from taskq.exceptions import LoadFromPathError, TaskNotFound
+from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
 from taskq.periodic import PeriodicDefaults, max_delay_of
 from taskq.schema import SchemaManager
@@ -44,7 +44,9 @@ class App(Blueprint):
     Raises:
         DatabaseNotConfigured: No database is named, and there is no embedded server.
         InvalidDatabase: ``database`` is not one that taskq can use.
-        InvalidOption: One of ``worker_defaults`` or ``periodic_defaults`` makes no sense.
+        InvalidOption: ``import_paths``, or one of ``worker_defaults`` or ``periodic_defaults``, makes no
+            sense.
+        MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class App(Blueprint):
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database = Database.resolve(database)
+        if isinstance(import_paths, str):
+            raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
         self.import_paths = tuple(import_paths)
         self.worker_defaults: WorkerArguments = worker_defaults or {}
         self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Generic, ParamSpec, get_type_hints
 
 from pydantic import JsonValue
@@ -164,8 +165,13 @@ def annotations(function: Callable[..., object], *, task_name: str) -> dict[str,
     Raises:
         InvalidSignature: An annotation names something that does not exist at run time.
     """
+    annotated: Any = function
+    while isinstance(annotated, partial):
+        annotated = annotated.func
+    if not inspect.isroutine(annotated):
+        annotated = type(annotated).__call__
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(annotated, include_extras=True)
     except NameError as error:
         raise InvalidSignature(
             f"task {task_name!r}: an annotation cannot be resolved: {error}; "

@@ -7,6 +7,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, 
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidPeriodic, TaskAlreadyRegistered
+from taskq.job import check_name
 from taskq.middleware import Several, TaskMiddleware
 from taskq.periodic import Periodic, periodic_of
 from taskq.retry import RetryValue
@@ -104,7 +105,11 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: The name or an alias is another task's.
-            InvalidSignature: A parameter, or a result that is to be stored, could not be.
+            InvalidSignature: It is no function, or a parameter, or a result that is to be stored, could
+                not be.
+            InvalidJob: An option that no job can have.
+            InvalidRetryStrategy: ``retry`` is none.
+            MiddlewareKindMismatch: Middleware is not of the function's kind.
         """
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
@@ -181,8 +186,9 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: The alias is another task's name.
+            InvalidJob: No task can have such a name.
         """
-        self._claim_name(alias)
+        self._claim_name(alias, of=task)
         task.aliases = (*task.aliases, alias)
         self.tasks[alias] = task
 
@@ -195,7 +201,9 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: A name is another task's, or the tasks are another app's.
+            InvalidJob: The namespace is none, or makes a name too long.
         """
+        check_name(namespace, what="a blueprint cannot be added with namespace")
         tasks = list(dict.fromkeys(blueprint.tasks.values()))
         for task in tasks:
             if task.manager is not None:
@@ -204,7 +212,7 @@ class Blueprint:
                     "call that for each app"
                 )
             for name in (task.name, *task.aliases):
-                self._claim_name(f"{namespace}:{name}")
+                self._claim_name(f"{namespace}:{name}", of=task)
         for task in tasks:
             task.rename(f"{namespace}:{{}}".format)
             self._register(task)
@@ -216,11 +224,12 @@ class Blueprint:
         if len(set(names)) < len(names):
             raise TaskAlreadyRegistered(f"{task!r} has one of its names twice: {', '.join(names)}")
         for name in names:
-            self._claim_name(name)
+            self._claim_name(name, of=task)
         for name in names:
             self.tasks[name] = task
 
-    def _claim_name(self, name: str) -> None:
+    def _claim_name(self, name: str, *, of: Task[..., Any]) -> None:
+        check_name(name, what=f"task {of.name!r} cannot have the name or alias")
         if name in self.tasks:
             raise TaskAlreadyRegistered(
                 f"{name!r} is the name of {self.tasks[name]!r} already: give one of them another name"

@@ -1,8 +1,10 @@
 """A task: a function that another process executes at a later time."""
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, isgeneratorfunction
+from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from taskq.arguments import Arguments
@@ -12,7 +14,7 @@ from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
 from taskq.job import Job
 from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
-from taskq.middleware import Several, TaskMiddleware, check_task_middleware, several
+from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
@@ -59,9 +61,10 @@ class Task(Generic[P, R_co]):
         store_result: bool = False,
         task_middleware: Several[TaskMiddleware] = None,
     ) -> None:
+        _check_function(function, name)
         update_wrapper(self, function)
         self.func = function
-        self.name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
+        self.name = name if name is not None else _dotted_path(function)
         if isinstance(aliases, str):
             raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
         self.aliases = tuple(aliases)
@@ -74,7 +77,7 @@ class Task(Generic[P, R_co]):
         self.timeout = _checked_timeout(timeout, self.name)
         self.store_result = store_result
         self.task_middleware = several(task_middleware)
-        self.is_async = iscoroutinefunction(function)
+        self.is_async = is_async(function)
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
@@ -187,7 +190,37 @@ class Task(Generic[P, R_co]):
         return self.manager
 
 
-def _checked_timeout(timeout: float | None, name: str) -> float | None:
-    if timeout is not None and not timeout > 0:
+def _check_function(function: object, name: str | None) -> None:
+    if not callable(function):
+        raise InvalidSignature(
+            f"{shown(function)} is no function: write @app.task above one, and options by name, as in "
+            "@app.task(name='shop.send')"
+        )
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise InvalidSignature(
+            f"{shown(function)} is a generator, of which nothing runs when it is called: have the task "
+            "do the work, and return rather than yield"
+        )
+    if name is None and not hasattr(function, "__qualname__"):
+        raise InvalidSignature(
+            f"{shown(function)} has no name of its own: give one, as in @app.task(name='shop.send')"
+        )
+
+
+def _dotted_path(function: Callable[..., object]) -> str:
+    module = function.__module__
+    if module == "__main__":
+        # As the worker that imports it will know it: it is run with -m, or is a script.
+        main = sys.modules["__main__"]
+        if main.__spec__ is not None:
+            module = main.__spec__.name
+        elif file := getattr(main, "__file__", None):
+            module = Path(file).stem
+    return f"{module}.{function.__qualname__}"
+
+
+def _checked_timeout(timeout: Any, name: str) -> float | None:
+    # Written so that NaN is refused as well.
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise InvalidJob(f"task {name!r} got timeout={shown(timeout)}: give seconds, more than 0")
     return timeout

@@ -113,6 +113,11 @@ async def test_a_path_that_cannot_be_imported_is_refused(path: str) -> None:
         app.worker()
 
 
+def test_import_paths_are_a_list() -> None:
+    with pytest.raises(InvalidOption, match=r"import_paths='shop.jobs': give a list"):
+        App(NOWHERE, import_paths="shop.jobs")
+
+
 def test_a_module_that_breaks_says_how(write_module: WriteModule) -> None:
     write_module("broken_tasks", "import no_such_module_either")
     with pytest.raises(LoadFromPathError, match=r"'broken_tasks'.*'no_such_module_either'"):

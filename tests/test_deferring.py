@@ -328,8 +328,8 @@ NAIVE = datetime(2100, 1, 1)  # noqa: DTZ001
         ({"lock": ""}, "lock=''"),
         ({"lock": "x" * 501}, "lock='xxx"),
         ({"queueing_lock": "a\0b"}, r"queueing_lock='a\\x00b'.*NUL"),
-        ({"queue": ""}, "queue_name=''"),
-        ({"queue": None}, "queue_name=None"),
+        ({"queue": ""}, "queue=''"),
+        ({"queue": None}, "queue=None"),
         ({"priority": 2**31}, "priority=2147483648"),
         ({"priority": None}, "priority=None"),
         ({"schedule_at": NAIVE}, "schedule_at=.*, which has no time zone: .*UTC"),
@@ -368,7 +368,7 @@ def test_an_option_that_no_job_can_have_is_refused_when_configured(
 
 @pytest.mark.parametrize("name", ["", "x" * 501, "a\0b", 3, None])
 def test_a_name_that_no_task_can_have_is_refused(name: Any) -> None:
-    with pytest.raises(InvalidJob, match="task_name="):
+    with pytest.raises(InvalidJob, match="name="):
         App("postgresql://").configure_task(name)
 
 
