@@ -15,7 +15,13 @@ from sqlalchemy.orm import Session
 
 from taskq import App, JobStatus
 from taskq.deferrer import Deferrer
-from taskq.exceptions import AlreadyEnqueued, DatabaseUnavailable, InvalidDatabase, JobNotFound
+from taskq.exceptions import (
+    AlreadyEnqueued,
+    DatabaseUnavailable,
+    InvalidDatabase,
+    JobNotFound,
+    SchemaNotApplied,
+)
 from taskq.task import Task
 
 
@@ -102,8 +108,20 @@ async def async_psycopg_connection(url: str) -> AsyncIterator[Any]:
         yield opened
 
 
-SYNC: list[Connect] = [connection, session, psycopg_connection]
-ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection]
+@asynccontextmanager
+async def psycopg2_session(url: str) -> AsyncIterator[Any]:
+    async with session(url.replace("+psycopg", "+psycopg2")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def asyncpg_session(url: str) -> AsyncIterator[Any]:
+    async with async_session(url.replace("+psycopg", "+asyncpg")) as opened:
+        yield opened
+
+
+SYNC: list[Connect] = [connection, session, psycopg_connection, psycopg2_session]
+ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection, asyncpg_session]
 
 
 @pytest.fixture
@@ -207,6 +225,19 @@ async def test_the_callers_own_statements_are_in_the_same_transaction(
     await caller.rollback()
     assert app.job_manager.count_jobs() == {}
     await execute("CREATE TABLE orders ()")
+
+
+async def test_what_the_database_refuses_is_told_whatever_the_callers_driver(
+    caller: Caller, database_url: str
+) -> None:
+    """A schema that is missing, as an error that PostgreSQL itself raises."""
+    nowhere = "SET search_path TO pg_temp"
+    is_psycopg = isinstance(caller.connection, psycopg.Connection | psycopg.AsyncConnection)
+    done = caller.connection.execute(nowhere if is_psycopg else text(nowhere))
+    if caller.is_async:
+        await done
+    with pytest.raises(SchemaNotApplied, match=r"taskq_jobs.*python -m taskq schema apply"):
+        await caller.manage("get_job", 1)
 
 
 @pytest.mark.parametrize("connect", SYNC, ids=lambda connect: connect.__name__)
