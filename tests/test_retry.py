@@ -196,7 +196,10 @@ FAR = timezone(timedelta(hours=14))
         (lambda: RetryDecision(queue="x" * 501), "queue='xxx"),
         (lambda: RetryDecision(lock="a\0b"), r"lock='a\\x00b', which no job can have: .*NUL"),
         (lambda: Retry(timedelta(1), at=NOW), "wait or at, not both"),
-        (lambda: Retry(at=datetime(2030, 1, 1)), "Retry got 2030.*no time zone"),  # noqa: DTZ001
+        (lambda: Retry(at=datetime(2030, 1, 1)), r"Retry got .*2030.*no time zone"),  # noqa: DTZ001
+        (lambda: Retry({"fortnights": 1}), "Retry got {'fortnights': 1}, which is no wait"),
+        (lambda: Snooze({"hour": 1}), "Snooze got {'hour': 1}, which is no wait"),
+        (lambda: Snooze(60), "Snooze got 60, which is no wait"),  # type: ignore[arg-type]
         (lambda: Retry(timedelta.max), "Retry got .*more than a hundred years"),
         (lambda: Snooze(timedelta(seconds=-1)), "Snooze takes a wait of 0 or more"),
         (lambda: Snooze(timedelta.max), "Snooze got .*more than a hundred years"),
@@ -210,4 +213,5 @@ def test_a_decision_that_no_job_can_follow_is_refused_where_it_is_made(
 
 
 def test_a_decision_takes_a_wait_by_its_keywords() -> None:
+    assert Retry({"minutes": 2}).wait == Snooze({"seconds": 120}).wait == timedelta(minutes=2)
     assert RetryDecision(retry_in={"minutes": 1, "seconds": 30}).wait == timedelta(seconds=90)
