@@ -22,6 +22,8 @@ from taskq.task import Task
 from taskq.worker import Worker
 from taskq.worker.options import WorkerArguments, WorkerOptions
 
+AnyDatabase = str | URL | Engine | AsyncEngine | None
+
 
 class App(Blueprint):
     """The entry point: knows all the tasks, and through the job manager launches and runs jobs.
@@ -51,7 +53,7 @@ class App(Blueprint):
 
     def __init__(
         self,
-        database: str | URL | Engine | AsyncEngine | None = None,
+        database: AnyDatabase = None,
         *,
         import_paths: Sequence[str] = (),
         worker_defaults: WorkerArguments | None = None,
@@ -153,6 +155,28 @@ class App(Blueprint):
     ) -> None:
         await self.close_async()
 
+    def replace_database(self, database: AnyDatabase) -> "ReplacedDatabase":
+        """Put the app, with all its tasks, on another database for the time of a block, as tests do.
+
+        ``with app.replace_database(url):``, or ``async with`` where an event loop runs. At the end what
+        was opened there is closed, and the app is where it was.
+
+        Args:
+            database: As for the app.
+
+        Raises:
+            DatabaseNotConfigured: No database is named, and there is no embedded server.
+            InvalidDatabase: ``database`` is not one that taskq can use.
+        """
+        return ReplacedDatabase(self, Database.resolve(database))
+
+    def move(self, database: Database) -> Database:
+        """Put the app on another database, and leave it there; returns the one that it was on."""
+        left, self.database = self.database, database
+        self.job_manager.database = database
+        self.schema_manager = SchemaManager(database)
+        return left
+
     # Tasks
 
     def configure_task(
@@ -238,3 +262,25 @@ class App(Blueprint):
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
         self.perform_import_paths()
         return Worker(self, WorkerOptions.of(options, defaults=self.worker_defaults))
+
+
+class ReplacedDatabase:
+    """A block in which an app is on another database; ``App.replace_database`` makes it."""
+
+    def __init__(self, app: App, database: Database) -> None:
+        self._app = app
+        self._database = database
+        self._left: list[Database] = []
+
+    def __enter__(self) -> App:
+        self._left.append(self._app.move(self._database))
+        return self._app
+
+    def __exit__(self, *raised: object) -> None:
+        self._app.move(self._left.pop()).close()
+
+    async def __aenter__(self) -> App:
+        return self.__enter__()
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._app.move(self._left.pop()).close_async()

@@ -1,5 +1,6 @@
 """The app: what it knows, what it imports, and what it closes."""
 
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from taskq import App
+from taskq import App, JobStatus
 from taskq.exceptions import (
+    InvalidDatabase,
     InvalidOption,
     LoadFromPathError,
     TaskAlreadyRegistered,
@@ -203,6 +205,55 @@ async def test_its_async_face_does_the_same(database_url: str) -> None:
         pools = [app.database.async_engine.pool, app.database.engine.pool]
         assert [pool.checkedin() for pool in pools] == [1, 1]  # type: ignore[attr-defined]
     assert [pool.checkedin() for pool in pools] == [0, 0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_test_puts_an_app_and_its_tasks_on_another_database_for_a_while(
+    database_url: str, is_async: bool
+) -> None:
+    seen: list[str] = []
+    app = App(NOWHERE, worker_defaults={"wait": False, "install_signal_handlers": False})
+
+    @app.task
+    async def note(text: str) -> None:
+        seen.append(text)
+
+    later = note.configure(lock="a lock")
+    block = app.replace_database(database_url)
+    if is_async:
+        async with block as replaced:
+            assert replaced is app
+            pool = app.database.async_engine.pool
+            assert await app.schema_manager.is_applied_async()
+            id_ = await later.defer_async(text="async")
+            await app.run_worker_async()
+            assert (await app.job_manager.get_job_async(id_)).status is JobStatus.SUCCEEDED
+            assert pool.checkedin() > 0  # type: ignore[attr-defined]
+    else:
+        with block as replaced:
+            assert replaced is app
+            pool = app.database.engine.pool
+            assert app.schema_manager.is_applied()
+            id_ = later.defer(text="sync")
+            await asyncio.to_thread(app.run_worker)
+            assert app.job_manager.get_job(id_).status is JobStatus.SUCCEEDED
+            assert pool.checkedin() > 0  # type: ignore[attr-defined]
+    assert seen == ["async" if is_async else "sync"]
+    assert pool.checkedin() == 0  # type: ignore[attr-defined]
+    assert "nobody.is.asked" in repr(app.database)
+    assert app.job_manager.database is app.database
+    app.close()
+
+
+def test_an_app_comes_back_from_another_database_after_an_error() -> None:
+    app = App(NOWHERE)
+    with app.replace_database("postgresql://elsewhere"):
+        with pytest.raises(LookupError), app.replace_database("postgresql://further"):
+            raise LookupError(repr(app))
+        assert "elsewhere" in repr(app)
+    assert "nobody.is.asked" in repr(app)
+    with pytest.raises(InvalidDatabase, match="mysql"):
+        app.replace_database("mysql://elsewhere")
 
 
 def test_an_engine_that_was_given_stays_open(database_url: str) -> None:
