@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -300,6 +301,23 @@ async def test_a_psycopg_connection_keeps_its_settings(
         cursor = await async_one.execute("SELECT $1::int AS one", [1])
         assert await cursor.fetchone() == {"one": 1}
     assert app.job_manager.count_jobs() == {("default", "send", JobStatus.TODO): 2}
+
+
+async def test_a_psycopg_connection_may_read_json_in_its_own_way(
+    app: App, send: Task[..., Any], database_url: str
+) -> None:
+    """As Django's connections do, which leave it to Django."""
+    url = libpq(database_url)
+    sync_one, async_one = psycopg.connect(url), await psycopg.AsyncConnection.connect(url)
+    for opened in (sync_one, async_one):
+        opened.adapters.register_loader("jsonb", TextLoader)
+    id_ = send.defer(to="ada")
+    with sync_one:
+        assert app.job_manager.get_job(id_, connection=sync_one).task_kwargs == {"to": "ada"}
+        assert sync_one.execute("SELECT '{}'::jsonb").fetchone() == ("{}",)
+    async with async_one:
+        job = await app.job_manager.get_job_async(id_, connection=async_one)
+        assert job.task_kwargs == {"to": "ada"}
 
 
 async def test_an_open_transaction_holds_up_nobody_elses_deferring(
