@@ -101,6 +101,18 @@ def test_tasks_are_imported_when_a_job_is_deferred_by_name(app_with_late_task: A
         app_with_late_task.configure_task("later", allow_unknown=False)
 
 
+def test_a_worker_runs_a_task_of_a_module_that_only_import_paths_name(
+    write_module: WriteModule, database_url: str
+) -> None:
+    global current
+    write_module("late_tasks", TASKS)
+    with App(database_url) as elsewhere:
+        job_id = elsewhere.configure_task("late").defer()
+        with App(database_url, import_paths=["late_tasks"]) as current:
+            current.run_worker(wait=False, install_signal_handlers=False)
+        assert elsewhere.job_manager.get_job_status(job_id) is JobStatus.SUCCEEDED
+
+
 async def test_tasks_are_imported_when_a_worker_is_made(app_with_late_task: App) -> None:
     app_with_late_task.worker()
     assert set(app_with_late_task.tasks) == {"late"}

@@ -252,6 +252,18 @@ async def test_a_task_of_another_program_takes_whatever_json_carries(app: App, f
     assert job.task_kwargs == {"a": [1, {"b": None}], "self": True, "big": 10**40}
 
 
+async def test_a_task_of_another_program_takes_nothing_else(app: App, face: Face) -> None:
+    deferrer = app.configure_task("of.another")
+    for value, shown in [(float("nan"), "nan"), ("a\0b", r"'a\\x00b'"), (object(), "<object")]:
+        with pytest.raises(InvalidArguments, match=f"^task 'of.another': argument 'a' got {shown}"):
+            await face.defer(deferrer, a=value)
+        with pytest.raises(InvalidArguments, match=r"call 1 of .*'of.another': arg"):
+            await face.batch(deferrer, {"a": 1}, {"a": value})
+    with pytest.raises(InvalidArguments, match=r"task 'of.another' takes .* by name"):
+        await face.defer(deferrer, 1)
+    assert app.job_manager.count_jobs() == {}
+
+
 async def test_a_known_task_by_its_name_or_alias_is_the_task(
     app: App, send: Task[..., Any]
 ) -> None:
