@@ -1,6 +1,6 @@
 """What type checkers must take as it is: run by test_typing, never executed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
@@ -11,14 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from taskq import (
+    AbortReason,
     App,
     BaseRetryStrategy,
     Blueprint,
+    FailedAttempt,
     Job,
     JobContext,
     JobStatus,
+    Retry,
     RetryDecision,
     RetryStrategy,
+    Snooze,
     Worker,
 )
 
@@ -45,6 +49,12 @@ async def charge(order: UUID, at: datetime | None = None) -> int:
 async def crawl(context: JobContext, url: str, *, depth: int = 1) -> None:
     assert_type(context.job, Job)
     assert_type(context.should_abort(), bool)
+    assert_type(context.abort_reason(), AbortReason | None)
+    assert_type(context.app, App)
+    assert_type(context.failed_attempts, Sequence[FailedAttempt])
+    if context.job.attempt > 3:
+        raise Snooze({"hours": 1})
+    raise Retry(timedelta(minutes=1), message="not yet")
 
 
 @blueprint.task(name="clean", aliases=["tidy"])
@@ -147,6 +157,12 @@ async def awaited(
     )
 
 
+def tested() -> None:
+    with app.replace_database("postgresql://elsewhere") as replaced:
+        assert_type(replaced, App)
+
+
 def run() -> None:
+    blueprint.add_task_alias(clean, "sweep")
     app.add_tasks_from(blueprint, namespace="shop")
     app.run_worker(queues=["mail"], concurrency=2, shutdown_graceful_timeout=None, prefetch=3)
