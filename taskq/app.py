@@ -1,7 +1,7 @@
 """The app: the entry point, which knows all the tasks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from operator import attrgetter
@@ -109,9 +109,9 @@ class App(Blueprint):
         """
         return self
 
-    def open_async(self) -> Self:
-        """The async face of ``open``: ``async with app.open_async():``, or a call."""
-        return self
+    def open_async(self) -> "OpenedApp":
+        """The async face of ``open``: ``async with app.open_async():``, or ``await app.open_async()``."""
+        return OpenedApp(self)
 
     def check_connection(self) -> bool:
         """Whether the database has taskq's schema.
@@ -262,6 +262,22 @@ class App(Blueprint):
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
         self.perform_import_paths()
         return Worker(self, WorkerOptions.of(options, defaults=self.worker_defaults))
+
+
+class OpenedApp:
+    """What ``App.open_async`` answers: it is awaited, or entered and closed at the end."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def __await__(self) -> Generator[Any, None, App]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> App:
+        return self._app
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._app.close_async()
 
 
 class ReplacedDatabase:

@@ -214,6 +214,7 @@ async def test_its_async_face_does_the_same(database_url: str) -> None:
     async with App(database_url).open_async() as app:
         await app.configure_task("noop").defer_async()
         app.configure_task("noop").defer()
+        assert await app.open_async() is app
         pools = [app.database.async_engine.pool, app.database.engine.pool]
         assert [pool.checkedin() for pool in pools] == [1, 1]  # type: ignore[attr-defined]
     assert [pool.checkedin() for pool in pools] == [0, 0]  # type: ignore[attr-defined]

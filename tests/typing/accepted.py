@@ -152,6 +152,7 @@ async def awaited(
     assert_type(await app.job_manager.cancel_job_by_id_async(1, abort=True), bool)
     async with app.open_async() as opened:
         assert_type(opened, App)
+    assert_type(await app.open_async(), App)
     await app.run_worker_async(
         wait=False, task_middleware=[measured, traced], worker_middleware=outer, prefetch="auto"
     )
