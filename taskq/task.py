@@ -211,10 +211,10 @@ def _dotted_path(function: Callable[..., object]) -> str:
     module = function.__module__
     if module == "__main__":
         # As the worker that imports it will know it: it is run with -m, or is a script.
-        main = sys.modules["__main__"]
-        if main.__spec__ is not None:
-            module = main.__spec__.name
-        elif file := getattr(main, "__file__", None):
+        main = getattr(function, "__globals__", None) or vars(sys.modules["__main__"])
+        if spec := main.get("__spec__"):
+            module = spec.name
+        elif file := main.get("__file__"):
             module = Path(file).stem
     return f"{module}.{function.__qualname__}"
 
