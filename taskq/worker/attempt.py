@@ -119,14 +119,14 @@ class Attempt:
         return self._succeeded(self._task, result)
 
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
-        positional: tuple[Any, ...] = ()
         middlewares = [m for m in self._task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.task_middleware)
-        if task.pass_context or middlewares or self._worker_middlewares:
-            context = await self._context(task)
-            if task.pass_context:
-                positional = (context,)
-        call: Callable[[], Any] = partial(task.func, *positional, **arguments)
+        call: Callable[[], Any] = partial(task.func, **arguments)
+        if not (task.pass_context or middlewares or self._worker_middlewares):
+            return await (call() if task.is_async else self._in_thread(call))
+        context = await self._context(task)
+        if task.pass_context:
+            call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, self._worker)
         if not task.is_async:
