@@ -217,6 +217,5 @@ class Link:
 
 def _cut(driver: psycopg.AsyncConnection) -> None:
     """End a connection under whoever waits for it: that reads its end, at once."""
-    with suppress(OSError, psycopg.Error):
-        with socket.socket(fileno=os.dup(driver.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)

@@ -4,9 +4,6 @@ It moves nothing. It may be deaf for a while: what it missed is made up for when
 the polls. What notifications say is written in the first migration.
 """
 
-import asyncio
-import logging
-
 from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import operations
 from taskq.worker.aborting import Aborting
