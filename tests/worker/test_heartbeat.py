@@ -40,6 +40,29 @@ async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     assert actions().count(("WARNING", "database_failed")) == 1
 
 
+async def test_a_worker_whose_heartbeat_is_overdue_does_not_begin_what_it_had_claimed(
+    app: App, start: Start, disturbed: Disturbed, actions: Any
+) -> None:
+    """Case 8: others run it by now, or will."""
+    gate = asyncio.Event()
+    begun: list[float] = []
+
+    @app.task
+    async def wait() -> None:
+        begun.append(time.monotonic())
+        await gate.wait()
+
+    await wait.batch_defer_async({}, {})
+    await start(app, prefetch=1, **SHORT)
+    await until(lambda: begun, "the first job")
+    disturbed.before("beat", refused, times=15)
+    await until(lambda: ("WARNING", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+    gate.set()
+    await until(lambda: disturbed.calls["beat"] >= 15, "the last failure")
+    assert len(begun) == 1
+    await until(lambda: len(begun) == 2, "the second job")
+
+
 async def test_a_worker_whose_heartbeat_hangs_claims_nothing_until_it_succeeds(
     app: App,
     start: Start,

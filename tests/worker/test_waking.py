@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from taskq import App
 from taskq.exceptions import Retry, Snooze
+from taskq.worker.identity import Identity
 from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, until
 
 LONG_NAME = "a 'queue', a \"queue\" ".ljust(200, "ü")
@@ -22,6 +23,10 @@ class Bell:
     def __init__(self) -> None:
         self._at = 0.0
         self._rung = asyncio.Event()
+
+    @property
+    def has_rung(self) -> bool:
+        return self._rung.is_set()
 
     def ring(self) -> None:
         self._at = self._at or time.monotonic()
@@ -178,6 +183,31 @@ async def test_without_notifications_the_poll_finds_jobs_for_later(
     began = time.monotonic()
     await app.tasks["ring"].configure(schedule_in={"seconds": 0.1}).defer_async()
     assert 0.1 <= await bell.heard() - began < 0.6
+
+
+async def test_the_poll_comes_however_often_the_worker_is_woken(
+    app: App,
+    start: Start,
+    bell: Bell,
+    connection: psycopg.Connection,
+    disturbed: Disturbed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By notifications that seem to be for others, and a job that only a claim can see."""
+    monkeypatch.setattr(Identity, "turn", lambda *_: 1)
+    disturbed.count("list_colleagues")
+    await start(app, fetch_job_polling_interval=0.5)
+    await until(lambda: disturbed.calls["list_colleagues"] == 2, "its look for the dead")
+    # A lock that nobody frees, and more jobs that wait for it than a look sees.
+    connection.execute("INSERT INTO taskq_locks VALUES ('busy', 0)")
+    ring = app.tasks["ring"]
+    await ring.configure(lock="busy").batch_defer_async(*[{}] * 200)
+    await ring.configure(lock="free").defer_async()
+    began = time.monotonic()
+    while not bell.has_rung:
+        assert time.monotonic() - began < 5
+        connection.execute("SELECT pg_notify(taskq_channel(), taskq_ready('default'))")
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("concurrency", [1, 10])
