@@ -26,6 +26,7 @@ def ran(app: App) -> list[float]:
     return ran
 
 
+@pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     app: App, start: Start, disturbed: Disturbed, actions: Any, ran: list[float]
 ) -> None:
@@ -40,6 +41,7 @@ async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     assert actions().count(("WARNING", "database_failed")) == 1
 
 
+@pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_is_overdue_does_not_begin_what_it_had_claimed(
     app: App, start: Start, disturbed: Disturbed, actions: Any
 ) -> None:
@@ -63,6 +65,7 @@ async def test_a_worker_whose_heartbeat_is_overdue_does_not_begin_what_it_had_cl
     await until(lambda: len(begun) == 2, "the second job")
 
 
+@pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_hangs_claims_nothing_until_it_succeeds(
     app: App,
     start: Start,
@@ -148,6 +151,7 @@ async def test_a_worker_beats_while_sync_tasks_keep_all_its_threads(
     assert len(beats) >= 4
 
 
+@pytest.mark.case(15)
 async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
     app: App, start: Start, connection: psycopg.Connection
 ) -> None:

@@ -86,6 +86,7 @@ async def far_app(line: Line) -> AsyncIterator[App]:
     await app.close_async()
 
 
+@pytest.mark.case(8)
 async def test_a_heartbeat_whose_line_is_dead_takes_another_one_in_time(
     far_app: App, line: Line, start: Start, connection: psycopg.Connection, actions: Any
 ) -> None:

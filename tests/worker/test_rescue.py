@@ -37,6 +37,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
+@pytest.mark.case(13)
 async def test_the_jobs_of_a_killed_worker_run_again_by_themselves(
     app: App, make_app: MakeApp, start: Start, program: Program, notes: Any
 ) -> None:
@@ -156,6 +157,7 @@ class Slow:
         self.task = slow
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_worker_that_was_taken_for_dead_cannot_end_the_second_attempt(
     make_app: MakeApp,
