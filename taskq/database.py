@@ -24,6 +24,17 @@ _SCHEMES = {"postgres", "postgresql", _DRIVER, f"{_DRIVER}_async"}
 # What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
 _SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
 
+# A server that goes without a word (its machine lost, a fail-over) is missed after half a minute. By
+# themselves the kernel and the driver wait for a quarter of an hour to write to it, and for two hours
+# to hear from it.
+_STEADY = {
+    "connect_timeout": "10",  # seconds, as the next three
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",  # milliseconds
+}
+
 # One statement is one round trip; whoever wants a transaction begins one.
 _AUTOCOMMIT = "AUTOCOMMIT"
 
@@ -159,7 +170,13 @@ class Database:
     def _reach(self) -> URL:
         if isinstance(self._source, EmbeddedServer):
             return make_url(self._source.start())
-        return self._source
+        # What the user says, in the URL or by libpq's own variable, holds.
+        unsaid = {
+            name: value
+            for name, value in _STEADY.items()
+            if not (name == "connect_timeout" and os.environ.get("PGCONNECT_TIMEOUT"))
+        }
+        return self._source.set(query={**unsaid, **self._source.query})
 
     def _take_async(self) -> AsyncEngine | None:
         with self._making:

@@ -31,7 +31,8 @@ class BeatWorkerRow(pydantic.BaseModel):
 
 LIST_COLLEAGUES = sqlalchemy.text(r"""SELECT
     id,
-    queue_names
+    queue_names,
+    extract(EPOCH FROM now() - last_heartbeat)\:\:double precision AS silent_for
 FROM taskq_workers
 WHERE last_heartbeat > now() - make_interval(secs => :p1\:\:double precision)
 """)
@@ -40,6 +41,7 @@ WHERE last_heartbeat > now() - make_interval(secs => :p1\:\:double precision)
 class ListColleaguesRow(pydantic.BaseModel):
     id: int
     queue_names: list[str] | None
+    silent_for: float
 
 
 REGISTER_WORKER = sqlalchemy.text(r"""INSERT INTO taskq_workers (name, queue_names)
@@ -87,13 +89,14 @@ class Querier:
         *,
         stalled_after: float,
     ) -> Iterator[ListColleaguesRow]:
-        """The workers that are alive, so that those who hear the same notification know who goes
-        first.
+        """The workers that are alive, so that those who hear the same notification know who goes first; and
+        for how long each has said nothing, in seconds, to be there when it is too long.
         """
         for row in self._conn.execute(LIST_COLLEAGUES, {"p1": stalled_after}):
             yield ListColleaguesRow(
                 id=row[0],
                 queue_names=row[1],
+                silent_for=row[2],
             )
 
     def register_worker(

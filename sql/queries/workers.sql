@@ -21,10 +21,12 @@ SELECT
 FROM beat;
 
 -- name: ListColleagues :many
--- The workers that are alive, so that those who hear the same notification know who goes first.
+-- The workers that are alive, so that those who hear the same notification know who goes first; and
+-- for how long each has said nothing, in seconds, to be there when it is too long.
 SELECT
     id,
-    queue_names
+    queue_names,
+    extract(EPOCH FROM now() - last_heartbeat)::double precision AS silent_for
 FROM taskq_workers
 WHERE last_heartbeat > now() - make_interval(secs => @stalled_after::double precision);
 

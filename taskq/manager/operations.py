@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
-from taskq.manager.outcome import Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
+from taskq.manager.outcome import Colleague, Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
 from taskq_sql import attempts, claims, jobs, models, periodic, sessions, workers
 
 T = TypeVar("T")
@@ -100,12 +100,13 @@ def beat(
     return row.registered, row.server_time
 
 
-def list_colleagues(
-    connection: Connection, stalled_after: float
-) -> dict[int, frozenset[str] | None]:
-    """The workers that are alive, each with the queues it serves (None: all)."""
+def list_colleagues(connection: Connection, stalled_after: float) -> dict[int, Colleague]:
+    """The workers that are alive, by their ids."""
     return {
-        row.id: None if row.queue_names is None else frozenset(row.queue_names)
+        row.id: Colleague(
+            queues=None if row.queue_names is None else frozenset(row.queue_names),
+            silent_for=row.silent_for,
+        )
         for row in workers.Querier(connection).list_colleagues(stalled_after=stalled_after)
     }
 

@@ -81,6 +81,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Colleague:
+    """A worker that is alive: the queues it serves (None: all), and its last heartbeat, seconds ago."""
+
+    queues: frozenset[str] | None
+    silent_for: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued:
     """A job of a dead worker: it is this now, after so many deaths."""
 

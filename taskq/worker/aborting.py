@@ -19,6 +19,9 @@ from taskq.worker.running import Running
 
 logger = logging.getLogger("taskq.worker.aborting")
 
+# A job that is to be aborted before its claim has been answered is here after this time.
+_ON_ITS_WAY = 0.05  # seconds
+
 
 class Aborting(Part):
     """Compares what the database says of this worker's jobs with what it has in hand.
@@ -50,6 +53,7 @@ class Aborting(Part):
         self._completing = completing
         self._alarm = Alarm()
         self._strays: set[tuple[int, int]] = set()
+        self._too_early = False
 
     def wake(self) -> None:
         """Look now."""
@@ -58,7 +62,11 @@ class Aborting(Part):
     async def loop(self) -> None:
         """Look, and wait until it is time to look again."""
         while True:
-            await self._alarm.wait(self._polling_interval)
+            await self._alarm.wait(
+                min(_ON_ITS_WAY, self._polling_interval)
+                if self._too_early
+                else self._polling_interval
+            )
             await self._look()
 
     async def _look(self) -> None:
@@ -91,3 +99,4 @@ class Aborting(Part):
                     )
                 )
         self._strays = strays
+        self._too_early = any(doing[key].abort_requested for key in strays)

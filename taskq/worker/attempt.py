@@ -65,6 +65,7 @@ class Attempt:
         self._worker_middlewares = worker_middlewares
         self._running: asyncio.Task[Outcome | None] | None = None
         self._abort_reason: AbortReason | None = None
+        self._asked: set[AbortReason] = set()
         self._began = False
 
     def start(self, done: Callable[[asyncio.Task[Outcome | None]], None]) -> None:
@@ -78,10 +79,15 @@ class Attempt:
         self._running.add_done_callback(done)
 
     def abort(self, reason: AbortReason) -> None:
-        """Ask it to abort: an async task is cancelled, a sync one can see it. The first reason counts."""
-        if self._abort_reason is not None:
+        """Ask it to abort: an async task is cancelled, a sync one can see it.
+
+        The first reason counts. A task that lived on after it is cancelled again for another one: it
+        must not keep its worker from stopping.
+        """
+        if reason in self._asked:
             return
-        self._abort_reason = reason
+        self._asked.add(reason)
+        self._abort_reason = self._abort_reason or reason
         # Cancelled before its first step it would never get to say what became of the job.
         if self._began and self._running is not None and self._task and self._task.is_async:
             self._running.cancel()
@@ -185,6 +191,9 @@ class Attempt:
                 return self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
             case Retry():
                 return self._again(error, RetryDecision(retry_at=error.at, retry_in=error.wait))
+        if self._abort_reason is AbortReason.TIMEOUT and self._task and self._task.is_async:
+            # What its cancellation became on the way out.
+            return self._aborted(error)
         return self._failed(error, retry=True)
 
     def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
@@ -245,13 +254,12 @@ class Attempt:
                 return None
             case AbortReason.TIMEOUT:
                 limit = self._task.timeout if self._task is not None else None
-                return self._failed(
-                    JobTimeout(
-                        f"job {self.job.id} ({self.job.task_name}) ran longer than the {limit} s "
-                        "that it may take"
-                    ),
-                    retry=True,
+                timeout = JobTimeout(
+                    f"job {self.job.id} ({self.job.task_name}) ran longer than the {limit} s "
+                    "that it may take"
                 )
+                timeout.__cause__ = error
+                return self._failed(timeout, retry=True)
             case AbortReason.SHUTDOWN:
                 error = error or JobAborted(f"job {self.job.id} was aborted: its worker stopped")
                 _, decision = self._decision(error)

@@ -1,7 +1,7 @@
 """Claiming: todo → doing.
 
-One statement at a time, for as many jobs as have room. It may not act while nothing has room, while the
-worker stops, and while the heartbeat is overdue, since others then take this worker for dead.
+One statement at a time, for as many jobs as have room. It may not act while nothing has room, as when the
+heartbeat is overdue, and once the worker stops.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Claiming(Part):
         self._marks = Marks()
         self._peek_due = False
         self._flows = False
-        self._paused = False
+        self._poll_at = 0.0
         self._ending = False
         self.in_flight = False
 
@@ -127,11 +127,6 @@ class Claiming(Part):
             self._peeking.cancel()
         self._peeking = loop.call_at(min(loop.time() + after, self._peek_by), self._peek)
 
-    def pause(self, paused: bool) -> None:
-        """Stop claiming, or go on."""
-        self._paused = paused
-        self._alarm.ring()
-
     async def end(self) -> None:
         """Claim no more. What a claim under way brings is still delivered."""
         self._ending = True
@@ -149,7 +144,7 @@ class Claiming(Part):
     async def loop(self) -> None:
         """Claim, and wait for a reason to claim again."""
         while not self._ending:
-            room = 0 if self._paused else self._room()
+            room = self._room()
             if self._promising and room > 0:
                 await self._claim(min(room, _LARGEST))
             elif self._peek_due and room > 0:
@@ -194,6 +189,7 @@ class Claiming(Part):
         self.in_flight = True
         began = self._identity.now()
         marks = dict(self._marks.at(began))
+        self._poll_at = began + self._polling_interval
         try:
             jobs = await self._link.insist(
                 operations.claim_jobs, self._identity.id, self._identity.queues, room, marks
@@ -219,10 +215,13 @@ class Claiming(Part):
         self._deliver(jobs)
 
     async def _wait(self) -> None:
-        # With a reason to claim, what is missing is room, and that rings.
-        began = asyncio.get_running_loop().time()
-        await self._alarm.wait(None if self._promising else self._polling_interval)
-        if asyncio.get_running_loop().time() - began >= self._polling_interval:
+        left = self._poll_at - self._identity.now()
+        if self._promising:
+            # With a reason to claim, what is missing is room, and that rings.
+            await self._alarm.wait()
+        elif left > 0:
+            await self._alarm.wait(left)
+        else:
             self._promising = True
 
     def _peek(self) -> None:

@@ -1,8 +1,8 @@
 """Heartbeat and rescue: this worker is alive, and the jobs of those that are not go back.
 
 doing → todo or failed, for jobs of dead workers. It beats to the very last write of the worker. When its
-own beat is overdue it has the claims paused: others take this worker for dead then, and every job it
-would take could be taken from it. No statement may keep it from beating: each has its time.
+own beat is overdue it has the worker begin nothing: others take it for dead then, and give its jobs to
+somebody else. No statement may keep it from beating: each has its time.
 """
 
 import asyncio
@@ -15,9 +15,12 @@ from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
-from taskq.worker.part import Alarm, Part
+from taskq.worker.part import Part
 
 logger = logging.getLogger("taskq.worker.heartbeat")
+
+# A look for the dead this long after one has died finds it.
+_AFTERWARDS = 0.02  # seconds
 
 
 class Heartbeat(Part):
@@ -51,22 +54,22 @@ class Heartbeat(Part):
         self._last = identity.now()
         # A statement that takes this long leaves time for another beat before this worker is dead.
         self._patience = (stalled_after - interval) / 2
-        self._alarm = Alarm()
 
     async def loop(self) -> None:
         """Beat, rescue, and wait."""
         cannot_rescue = False
         while True:
             await self._beat()
+            wait = self._interval
             try:
                 async with asyncio.timeout(self._patience):
-                    await self._link.run(self._rescue_and_look_round)
+                    wait = min(wait, await self._link.run(self._rescue_and_look_round))
                 cannot_rescue = False
             except Exception as error:
                 if not cannot_rescue:
                     self._link.report(error)
                 cannot_rescue = True
-            await self._alarm.wait(self._interval)
+            await asyncio.sleep(wait)
 
     async def _beat(self) -> None:
         backoff = Backoff(longest=min(1.0, self._interval))
@@ -89,11 +92,11 @@ class Heartbeat(Part):
                 failed = True
                 if not is_overdue and identity.now() - self._last >= self._stalled_after:
                     is_overdue = True
-                    logger.error(
-                        "no heartbeat for %s s: other workers take this one for dead, so it claims "
+                    logger.warning(
+                        "no heartbeat for %s s: other workers take this one for dead, so it begins "
                         "nothing until a heartbeat succeeds",
                         self._stalled_after,
-                        extra={"action": "heartbeat_overdue"},
+                        extra={"action": "heartbeat_overdue", "worker_id": identity.id},
                     )
                     self._overdue(True)
                 await backoff.wait()
@@ -112,7 +115,8 @@ class Heartbeat(Part):
                 self._overdue(False)
             return
 
-    def _rescue_and_look_round(self, connection: Connection) -> None:
+    def _rescue_and_look_round(self, connection: Connection) -> float:
+        """Returns in how many seconds the first of the others is dead, if it says nothing more."""
         rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
         for job in rescued:
             logger.log(
@@ -123,4 +127,7 @@ class Heartbeat(Part):
                 job.crashes,
                 extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
             )
-        self._identity.see_colleagues(operations.list_colleagues(connection, self._stalled_after))
+        colleagues = operations.list_colleagues(connection, self._stalled_after)
+        self._identity.see_colleagues(colleagues)
+        silent_for = max((other.silent_for for other in colleagues.values()), default=0.0)
+        return self._stalled_after - silent_for + _AFTERWARDS

@@ -2,7 +2,9 @@
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from taskq.manager.outcome import Colleague
 
 
 class Identity:
@@ -42,10 +44,10 @@ class Identity:
         """How long until the server's clock shows a time; negative if it has."""
         return server_time - self._offset - self.now()
 
-    def see_colleagues(self, colleagues: dict[int, frozenset[str] | None]) -> None:
-        """Take in which workers are alive, and what they serve (None: all queues)."""
+    def see_colleagues(self, colleagues: Mapping[int, Colleague]) -> None:
+        """Take in which workers are alive, by their ids."""
         self._colleagues = {
-            other: queues for other, queues in colleagues.items() if other != self.id
+            other: colleague.queues for other, colleague in colleagues.items() if other != self.id
         }
 
     @property

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
+import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,6 +20,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("taskq.worker.link")
+
+# How long a server may take to let go of a statement that is given up.
+_CANCEL_WITHIN = 1.0  # seconds
 
 
 def said(error: Exception) -> str:
@@ -47,6 +53,8 @@ class Backoff:
 class Link:
     """One connection in autocommit, opened when it is first needed, used by one caller at a time.
 
+    It takes no place in the engine's pool, which is for the tasks.
+
     Args:
         engine: Where to connect.
         purpose: What it is for, in logs.
@@ -64,6 +72,7 @@ class Link:
         self._purpose = purpose
         self._prepare = prepare
         self._connection: AsyncConnection | None = None
+        self._driver: psycopg.AsyncConnection
         self._busy = asyncio.Lock()
 
     async def run(
@@ -72,7 +81,7 @@ class Link:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation, once.
+        """Run an operation, once. Cancelling it takes a moment at most, whatever the server does.
 
         Raises:
             SchemaNotApplied: The database does not have taskq's schema.
@@ -80,7 +89,7 @@ class Link:
             Exception: Whatever else the operation raises.
         """
         async with self.connected() as connection:
-            return await connection.run_sync(operation, *args, **kwargs)
+            return await self._complete(connection, operation, *args, **kwargs)
 
     async def insist(
         self,
@@ -124,9 +133,7 @@ class Link:
             try:
                 with translated():
                     if self._connection is None:
-                        self._connection = await self._engine.connect()
-                        if self._prepare is not None:
-                            await self._connection.run_sync(self._prepare)
+                        self._connection = await self._connect()
                     yield self._connection
             except BaseException as error:
                 # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
@@ -136,18 +143,79 @@ class Link:
                     await self._drop()
                 raise
 
+    @property
+    def driver(self) -> psycopg.AsyncConnection:
+        """The driver's own connection, while one is open."""
+        return self._driver
+
     async def close(self) -> None:
         """Close the connection, if it is open."""
         async with self._busy:
             await self._drop()
 
+    async def _connect(self) -> AsyncConnection:
+        connection = await self._engine.connect()
+        raw = await connection.get_raw_connection()
+        self._driver = cast("psycopg.AsyncConnection", raw.driver_connection)
+        try:
+            await connection.run_sync(Connection.detach)
+            if self._prepare is not None:
+                await self._complete(connection, self._prepare)
+        except BaseException:
+            await self._close(connection)
+            raise
+        return connection
+
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # Not back into a pool: it belongs to this event loop, and has settings of its own.
+            await self._close(connection)
+
+    async def _close(self, connection: AsyncConnection) -> None:
+        try:
+            async with asyncio.timeout(_CANCEL_WITHIN):
+                await connection.close()
+                # What belongs to no pool, SQLAlchemy leaves open where it is async.
+                await self._driver.close()
+        except Exception:
+            logger.debug(
+                "%s: closing failed",
+                self._purpose,
+                exc_info=True,
+                extra={"action": "database_close_failed", "purpose": self._purpose},
+            )
+
+    async def _complete(
+        self,
+        connection: AsyncConnection,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        # Cancelled itself, the driver asks the server to let go of the statement and then waits for
+        # it: a server that hangs, or a line that leads nowhere, would keep a heartbeat from trying
+        # another connection, and a worker from stopping.
+        statement = asyncio.ensure_future(connection.run_sync(operation, *args, **kwargs))
+        try:
+            await asyncio.wait([statement])
+        except asyncio.CancelledError:
             try:
-                async with asyncio.timeout(2):
-                    await connection.invalidate()
-                    await connection.close()
-            except Exception:
-                logger.debug("%s: closing failed", self._purpose, exc_info=True)
+                with suppress(Exception):
+                    async with asyncio.timeout(_CANCEL_WITHIN):
+                        await self._driver.cancel_safe(timeout=_CANCEL_WITHIN)
+                        await asyncio.wait([statement])
+            finally:
+                if not statement.done():
+                    _cut(self._driver)
+                await asyncio.wait([statement])
+                # What it came to, nobody asks any more.
+                if not statement.cancelled():
+                    statement.exception()
+            raise
+        return statement.result()
+
+
+def _cut(driver: psycopg.AsyncConnection) -> None:
+    """End a connection under whoever waits for it: that reads its end, at once."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)

@@ -4,12 +4,6 @@ It moves nothing. It may be deaf for a while: what it missed is made up for when
 the polls. What notifications say is written in the first migration.
 """
 
-import asyncio
-import logging
-from typing import cast
-
-from psycopg import AsyncConnection
-
 from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import operations
 from taskq.worker.aborting import Aborting
@@ -19,7 +13,8 @@ from taskq.worker.link import Backoff, Link
 from taskq.worker.part import Part
 from taskq.worker.scheduling import Scheduling
 
-logger = logging.getLogger("taskq.worker.listening")
+# A connection that lives this long is no bad moment any more.
+_HEARS = 5.0  # seconds
 
 
 class Listening(Part):
@@ -47,7 +42,7 @@ class Listening(Part):
         self._claiming = claiming
         self._scheduling = scheduling
         self._aborting = aborting
-        self.hears = asyncio.Event()
+        self._heard_since: float | None = None
 
     async def loop(self) -> None:
         """Hear until cancelled, and connect again when the connection is lost."""
@@ -57,27 +52,29 @@ class Listening(Part):
             try:
                 await self._hear()
             except Exception as error:
-                self.hears.clear()
+                # One that was lost at once is the same bad moment still.
+                if self._heard_for() >= _HEARS:
+                    backoff, failed = Backoff(), False
                 if not failed:
                     self._link.report(error)
                 failed = True
-            else:
-                backoff, failed = Backoff(), False
-            await backoff.wait()
+                await backoff.wait()
 
     async def _hear(self) -> None:
+        self._heard_since = None
         async with self._link.connected() as connection:
             await connection.run_sync(operations.listen)
-            raw = await connection.get_raw_connection()
-            driver = cast("AsyncConnection", raw.driver_connection)
+            self._heard_since = self._identity.now()
             # What was said while nobody heard.
             self._claiming.wake()
             self._aborting.wake()
             self._scheduling.expect(0)
-            self.hears.set()
-            async for notification in driver.notifies():
+            async for notification in self._link.driver.notifies():
                 self._tell(notification.payload)
         raise DatabaseUnavailable("the connection that hears notifications was closed")
+
+    def _heard_for(self) -> float:
+        return 0 if self._heard_since is None else self._identity.now() - self._heard_since
 
     def _tell(self, payload: str) -> None:
         kind, _, rest = payload.partition(" ")

@@ -1,7 +1,8 @@
 """Running: what was claimed goes to the sub-workers, and their outcomes go on to be completed.
 
-It may not start anything once the worker stops. What it holds is either ready (claimed and not begun)
-or in the hands of a sub-worker.
+It writes nothing itself: doing jobs come in, and outcomes go out. It may start nothing once the worker
+stops, nor while the heartbeat is overdue, since others then take this worker for dead. What it holds is
+either ready (claimed and not begun) or in the hands of a sub-worker.
 """
 
 import asyncio
@@ -84,6 +85,7 @@ class Running:
         self._impatient: asyncio.TimerHandle | None = None
         self._started = 0
         self._stopping = False
+        self._paused = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -98,7 +100,7 @@ class Running:
         With sub-workers busy and half of the prefetch still there it is none, so that claims bring
         batches and not single jobs.
         """
-        if self._stopping:
+        if self._stopping or self._paused:
             return 0
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > prefetch // 2:
@@ -166,6 +168,12 @@ class Running:
         else:
             attempt.abort(AbortReason.LOST)
 
+    def pause(self, paused: bool) -> None:
+        """Start nothing for a while, and give back what has not begun; or go on."""
+        self._paused = paused
+        if paused:
+            self._give_back()
+
     # Stopping
 
     def stop(self) -> None:
@@ -211,7 +219,7 @@ class Running:
         )
 
     def _hand_out(self) -> None:
-        if self._stopping:
+        if self._stopping or self._paused:
             self._give_back()
             return
         while self._idle and self._ready:

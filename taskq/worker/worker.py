@@ -117,31 +117,15 @@ class Worker:
 
     async def _work(self, engine: AsyncEngine) -> None:
         options = self.options
+        direct = Database.resolve(options.listen_database) if options.listen_database else None
+        # Behind a pooler what is set on a session would be another client's a moment later.
+        prepare = None if direct else operations.tune_session
         heart = Link(engine, "heartbeat")
         self._shared = shared = Link(engine, "scheduling and aborting")
-        claims = Link(engine, "claiming", prepare=operations.tune_session)
-        completions = Link(engine, "completing", prepare=operations.tune_session)
+        claims = Link(engine, "claiming", prepare=prepare)
+        completions = Link(engine, "completing", prepare=prepare)
         links = [heart, shared, claims, completions]
-        direct = Database.resolve(options.listen_database) if options.listen_database else None
-
-        try:
-            self.id, clock = await heart.run(
-                operations.register_worker, options.name, options.queues
-            )
-            identity = Identity(options.name, options.queues, self.id, clock)
-            identity.see_colleagues(
-                await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
-            )
-        except BaseException:
-            await heart.close()
-            raise
-        logger.info(
-            "worker %s (%s) has started, for %s",
-            self.id,
-            options.name,
-            "all queues" if options.queues is None else f"queues {options.queues}",
-            extra={"action": "worker_started", "worker_id": self.id},
-        )
+        identity = await self._register(heart)
 
         # The parts that take from one another.
         self._completing = Completing(completions, identity, written=self._on_written)
@@ -168,9 +152,10 @@ class Worker:
         )
 
         def on_overdue(overdue: bool) -> None:
-            self._claiming.pause(overdue)
+            self._running.pause(overdue)
             if not overdue:
                 aborting.wake()
+                self._claiming.wake()
 
         heartbeat = Heartbeat(
             heart,
@@ -202,13 +187,17 @@ class Worker:
                 await self._scheduling.look()
             self._claiming.start(self._on_broken)
             await self._stopping.wait()
-            logger.info("worker %s stops", self.id, extra={"action": "worker_stopping"})
+            logger.info(
+                "worker %s stops",
+                self.id,
+                extra={"action": "worker_stopping", "worker_id": self.id},
+            )
             for part in wakers:
                 await part.stop()
             await self._finish()
         finally:
-            for part in (self._claiming, *wakers, aborting, self._completing):
-                await part.stop()
+            parts = (self._claiming, *wakers, aborting, self._completing)
+            await asyncio.gather(*(part.stop() for part in parts))
             self._running.close()
             await heartbeat.stop()
             await self._unregister(heart)
@@ -216,7 +205,33 @@ class Worker:
                 await link.close()
             if direct is not None:
                 await direct.close_async()
-        logger.info("worker %s has stopped", self.id, extra={"action": "worker_stopped"})
+        logger.info(
+            "worker %s has stopped",
+            self.id,
+            extra={"action": "worker_stopped", "worker_id": self.id},
+        )
+
+    async def _register(self, heart: Link) -> Identity:
+        options = self.options
+        try:
+            self.id, clock = await heart.run(
+                operations.register_worker, options.name, options.queues
+            )
+            identity = Identity(options.name, options.queues, self.id, clock)
+            identity.see_colleagues(
+                await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
+            )
+        except BaseException:
+            await heart.close()
+            raise
+        logger.info(
+            "worker %s (%s) has started, for %s",
+            self.id,
+            options.name,
+            "all queues" if options.queues is None else f"queues {options.queues}",
+            extra={"action": "worker_started", "worker_id": self.id},
+        )
+        return identity
 
     # Stopping
 
@@ -229,18 +244,23 @@ class Worker:
         if not drained and not self._leaving.is_set():
             self._running.abort(AbortReason.SHUTDOWN)
             await self._unless_leaving(self._running.drain())
-        if self._leaving.is_set():
-            self._running.give_up()
-        if not await self._unless_leaving(self._completing.flush()):
-            try:
-                async with asyncio.timeout(_LAST_WORDS):
-                    await self._completing.flush()
-            except TimeoutError:
-                logger.error(
-                    "the worker leaves, and the ends of some jobs could not be written: another "
-                    "worker will run them again",
-                    extra={"action": "worker_left_early"},
-                )
+        if self._leaving.is_set() or not await self._unless_leaving(self._completing.flush()):
+            await self._leave()
+
+    async def _leave(self) -> None:
+        self._running.give_up()
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                # What a claim under way brings goes back as well.
+                await self._claiming.end()
+                await self._completing.flush()
+        except TimeoutError:
+            logger.warning(
+                "worker %s leaves, and the ends of some jobs could not be written: another worker "
+                "will run them again",
+                self.id,
+                extra={"action": "worker_left_early", "worker_id": self.id},
+            )
 
     async def _unless_leaving(
         self, awaited: Coroutine[Any, Any, None], seconds: float | None = None
@@ -263,7 +283,7 @@ class Worker:
             logger.warning(
                 "worker %s could not unregister, and will be taken for dead",
                 self.id,
-                extra={"action": "worker_unregister_failed"},
+                extra={"action": "worker_unregister_failed", "worker_id": self.id},
             )
 
     def _stop(self) -> None:
@@ -288,7 +308,9 @@ class Worker:
         finally:
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+                # None: one that Python does not know, and cannot put back.
+                if handler is not None:
+                    signal.signal(number, handler)
 
     # What the parts tell one another
 
@@ -325,9 +347,12 @@ class Worker:
 
     def _on_broken(self, error: BaseException) -> None:
         logger.critical(
-            "a part of the worker broke, which is a bug of taskq: the worker stops",
+            "a part of worker %s broke, which is a bug of taskq: the worker leaves at once",
+            self.id,
             exc_info=error,
-            extra={"action": "worker_broken"},
+            extra={"action": "worker_broken", "worker_id": self.id},
         )
         self._broken = error
-        self._stopping.set()
+        # Without a heartbeat others would run its jobs too, and without completions nothing ends.
+        self._leaving.set()
+        self._stop()

@@ -7,12 +7,22 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
 from taskq import App, JobAborted, JobContext, JobTimeout, RetryStrategy
 from taskq.context import AbortReason
 from taskq.exceptions import Retry
 from taskq.job import JobStatus
-from tests.worker.conftest import Drain, Finished, Start, errors_of, statuses, until
+from tests.worker.conftest import (
+    Disturbed,
+    Drain,
+    Finished,
+    Start,
+    delayed,
+    errors_of,
+    statuses,
+    until,
+)
 
 
 @pytest.mark.parametrize("raised", [ValueError("in its clean-up"), Retry()])
@@ -222,6 +232,29 @@ async def test_a_sync_task_asks_whether_to_abort(
     assert await errors_of(app, job_id) == [("taskq.exceptions.JobAborted", "as asked")]
 
 
+async def test_a_request_that_overtakes_the_answer_of_the_claim_is_heard(
+    app: App, start: Start, finished: Finished, disturbed: Disturbed
+) -> None:
+    """The worker is told to abort a job before it knows that it has it."""
+    claimed = asyncio.Event()
+
+    @app.task
+    async def sleep() -> None:
+        await asyncio.sleep(60)
+
+    def late(connection: Connection) -> None:
+        claimed.set()
+        delayed(0.3)(connection)
+
+    disturbed.after("claim_jobs", late, only_if=bool)
+    await start(app, abort_job_polling_interval=60)
+    job_id = await sleep.defer_async()
+    async with asyncio.timeout(15):
+        await claimed.wait()
+    assert await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+    assert (await finished(job_id)).status is JobStatus.ABORTED
+
+
 # Timeouts
 
 
@@ -240,6 +273,23 @@ async def test_an_async_task_that_takes_too_long_fails_and_is_retried(
     assert len(attempts) == 2
     assert [kind for kind, _ in await errors_of(app, job_id)] == ["taskq.exceptions.JobTimeout"] * 2
     assert await app.job_manager.get_job_status_async(job_id) is JobStatus.FAILED
+
+
+async def test_a_task_that_takes_too_long_times_out_whatever_it_makes_of_its_cancellation(
+    app: App, drain: Drain
+) -> None:
+    @app.task(timeout=0.1, retry=RetryStrategy(max_attempts=1, retry_exceptions=[JobTimeout]))
+    async def sleep() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ConnectionError("closed on the way out") from None
+
+    job_id = await sleep.defer_async()
+    await drain(app)
+    assert [kind for kind, _ in await errors_of(app, job_id)] == ["taskq.exceptions.JobTimeout"] * 2
+    [attempt, _] = await app.job_manager.list_failed_attempts_async(job_id)
+    assert "closed on the way out" in attempt.error_traceback
 
 
 async def test_a_sync_task_learns_that_it_takes_too_long(app: App, drain: Drain) -> None:

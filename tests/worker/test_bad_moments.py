@@ -70,6 +70,7 @@ def altered(connection: psycopg.Connection, how: str, back: str) -> Iterator[Non
             terminate_all(connection)
 
 
+@pytest.mark.case(4)
 @MOMENTS
 async def test_the_end_of_a_job_whose_write_fails_once_is_written_again(
     app: App,
@@ -106,6 +107,7 @@ async def test_an_end_whose_answer_was_lost_is_not_taken_for_a_lost_job(
     assert "job_lost" not in {action for _, action in actions()}
 
 
+@pytest.mark.case(5)
 @MOMENTS
 async def test_a_worker_survives_a_claim_that_fails(
     app: App,
@@ -122,6 +124,7 @@ async def test_a_worker_survives_a_claim_that_fails(
     assert disturbed.calls["claim_jobs"] >= 2
 
 
+@pytest.mark.case(5)
 async def test_a_claimed_job_whose_claim_was_never_answered_is_found_again(
     app: App, start: Start, disturbed: Disturbed, finished: Finished, counted: Counted
 ) -> None:

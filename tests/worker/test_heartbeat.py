@@ -26,13 +26,14 @@ def ran(app: App) -> list[float]:
     return ran
 
 
+@pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     app: App, start: Start, disturbed: Disturbed, actions: Any, ran: list[float]
 ) -> None:
     """Case 8: the heartbeat's own statement fails for a while; it never runs on beatless."""
     await start(app, **SHORT)
     disturbed.before("beat", refused, times=15)
-    await until(lambda: ("ERROR", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+    await until(lambda: ("WARNING", "heartbeat_overdue") in actions(), "an overdue heartbeat")
     await app.tasks["note"].defer_async()
     await until(lambda: disturbed.calls["beat"] >= 15, "the last failure")
     assert ran == []
@@ -40,6 +41,31 @@ async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     assert actions().count(("WARNING", "database_failed")) == 1
 
 
+@pytest.mark.case(8)
+async def test_a_worker_whose_heartbeat_is_overdue_does_not_begin_what_it_had_claimed(
+    app: App, start: Start, disturbed: Disturbed, actions: Any
+) -> None:
+    """Case 8: others run it by now, or will."""
+    gate = asyncio.Event()
+    begun: list[float] = []
+
+    @app.task
+    async def wait() -> None:
+        begun.append(time.monotonic())
+        await gate.wait()
+
+    await wait.batch_defer_async({}, {})
+    await start(app, prefetch=1, **SHORT)
+    await until(lambda: begun, "the first job")
+    disturbed.before("beat", refused, times=15)
+    await until(lambda: ("WARNING", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+    gate.set()
+    await until(lambda: disturbed.calls["beat"] >= 15, "the last failure")
+    assert len(begun) == 1
+    await until(lambda: len(begun) == 2, "the second job")
+
+
+@pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_hangs_claims_nothing_until_it_succeeds(
     app: App,
     start: Start,
@@ -52,7 +78,7 @@ async def test_a_worker_whose_heartbeat_hangs_claims_nothing_until_it_succeeds(
     await start(app, **SHORT)
     with psycopg.connect(database_url.replace("+psycopg", "")) as other:
         other.execute("LOCK TABLE taskq_workers IN ACCESS EXCLUSIVE MODE")
-        await until(lambda: ("ERROR", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+        await until(lambda: ("WARNING", "heartbeat_overdue") in actions(), "an overdue heartbeat")
         job_id = await app.tasks["note"].defer_async()
         await asyncio.sleep(0.3)
         assert ran == []
@@ -125,6 +151,7 @@ async def test_a_worker_beats_while_sync_tasks_keep_all_its_threads(
     assert len(beats) >= 4
 
 
+@pytest.mark.case(15)
 async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
     app: App, start: Start, connection: psycopg.Connection
 ) -> None:

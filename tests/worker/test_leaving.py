@@ -5,13 +5,22 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from taskq import App
 from taskq.job import JobStatus
 from taskq.worker import Worker
-from tests.worker.conftest import Finished, Program, Start, statuses, until
+from taskq.worker.aborting import Aborting
+from taskq.worker.claiming import Claiming
+from taskq.worker.completing import Completing
+from taskq.worker.heartbeat import Heartbeat
+from taskq.worker.listening import Listening
+from taskq.worker.part import Part
+from taskq.worker.scheduling import Scheduling
+from tests.worker.conftest import Disturbed, Finished, Program, Start, delayed, statuses, until
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -131,3 +140,89 @@ async def test_more_sync_tasks_than_threads_all_run(app: App, start: Start) -> N
     await until(lambda: len(runs) == 60, "all jobs")
     assert sorted(runs) == list(range(60))
     assert len(threads) <= 3
+
+
+async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
+    app: App, disturbed: Disturbed
+) -> None:
+    @app.task
+    async def noop() -> None: ...
+
+    await noop.batch_defer_async({}, {})
+    on_its_way = asyncio.Event()
+
+    def late(connection: Connection) -> None:
+        on_its_way.set()
+        delayed(0.3)(connection)
+
+    disturbed.after("claim_jobs", late)
+    worker = app.worker(concurrency=2, install_signal_handlers=False)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(15):
+        await on_its_way.wait()
+        worker.stop()
+        worker.stop()
+        await running
+    assert await statuses(app) == {JobStatus.TODO: 2}
+
+
+@pytest.mark.parametrize("part", [Aborting, Claiming, Completing, Heartbeat, Listening, Scheduling])
+async def test_a_worker_leaves_when_a_part_of_it_breaks(
+    app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Part]
+) -> None:
+    """Above all without its heartbeat it must not run on, and not wait for what nobody writes."""
+    begun, broken = asyncio.Event(), asyncio.Event()
+    loop = part.loop
+
+    async def until_broken(self: Part) -> None:
+        working = asyncio.create_task(loop(self))
+        await broken.wait()
+        working.cancel()
+        await asyncio.wait([working])
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(part, "loop", until_broken)
+
+    @app.task
+    async def sleep() -> None:
+        begun.set()
+        await asyncio.sleep(600)
+
+    await sleep.defer_async()
+    running = asyncio.create_task(app.worker(install_signal_handlers=False).run())
+    async with asyncio.timeout(15):
+        await begun.wait()
+    broken.set()
+    await until(running.done, "its end", seconds=8)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await running
+    assert ("CRITICAL", "worker_broken") in actions()
+    # Whoever cannot write leaves it to the rescue.
+    left = JobStatus.DOING if part is Completing else JobStatus.TODO
+    assert await statuses(app) == {left: 1}
+
+
+async def test_a_task_that_took_no_notice_of_its_abortion_is_cancelled_again_at_the_end(
+    app: App,
+) -> None:
+    begun, ignored = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def stubborn() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            ignored.set()
+        await asyncio.sleep(600)
+
+    job_id = await stubborn.defer_async()
+    worker = app.worker(shutdown_graceful_timeout=0.1, install_signal_handlers=False)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(15):
+        await begun.wait()
+        await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
+        await ignored.wait()
+        worker.stop()
+        await running
+    assert await statuses(app) == {JobStatus.ABORTED: 1}

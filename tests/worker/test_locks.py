@@ -43,6 +43,7 @@ class Witness:
         self.locked = witness.configure(lock="a lock")
 
 
+@pytest.mark.case(1)
 async def test_the_next_job_of_a_lock_starts_when_it_goes_free(app: App, start: Start) -> None:
     """Case 1: three jobs of one lock, 0.1 s each, concurrency 2: done in under 0.6 s."""
     witness = Witness(app)
@@ -104,6 +105,7 @@ async def test_a_claim_with_room_for_many_brings_one_job_of_each_lock(
     assert await statuses(app) == {JobStatus.SUCCEEDED: 10}
 
 
+@pytest.mark.case(1)
 @pytest.mark.parametrize("queues", [None, ["default"]])
 async def test_a_worker_that_does_not_wait_does_not_leave_jobs_of_a_lock(
     app: App, drain: Drain, disturbed: Disturbed, queues: list[str] | None
@@ -137,6 +139,7 @@ async def test_another_worker_hears_of_a_lock_that_this_one_frees(
     assert second.ended - began < 0.6
 
 
+@pytest.mark.case(9)
 async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
     app: App,
     start: Start,
@@ -167,6 +170,7 @@ async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
     assert not [logged for logged in actions() if logged[0] != "INFO"]
 
 
+@pytest.mark.case(10)
 async def test_a_retry_that_meets_its_own_queueing_lock_ends_clearly(
     app: App, start: Start, finished: Finished, connection: psycopg.Connection
 ) -> None:

@@ -341,3 +341,13 @@ async def test_a_bug_in_taskq_fails_the_job_and_frees_the_sub_worker(
     await drain(app, concurrency=1)
     assert await errors_of(app, failed) == [("AttributeError", "a bug")]
     assert await app.job_manager.get_job_status_async(succeeded) is JobStatus.SUCCEEDED
+
+
+async def test_tasks_find_what_the_worker_was_given_for_them(app: App, drain: Drain) -> None:
+    @app.task(pass_context=True, store_result=True)
+    async def greet(context: JobContext) -> str:
+        return str(context.additional_context["greeting"])
+
+    job_id = await greet.defer_async()
+    await drain(app, additional_context={"greeting": "hello"})
+    assert greet.result(await app.job_manager.get_job_async(job_id)) == "hello"

@@ -35,6 +35,7 @@ def test_a_fixed_number_is_taken_as_it_is() -> None:
     assert after(Prefetch(10, 7), 1) == 7
 
 
+@pytest.mark.case(14)
 async def test_long_jobs_are_shared_with_a_worker_that_comes_later(
     make_app: MakeApp, start: Start
 ) -> None:

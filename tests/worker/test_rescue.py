@@ -37,6 +37,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
+@pytest.mark.case(13)
 async def test_the_jobs_of_a_killed_worker_run_again_by_themselves(
     app: App, make_app: MakeApp, start: Start, program: Program, notes: Any
 ) -> None:
@@ -77,6 +78,53 @@ async def test_a_job_that_takes_its_worker_down_a_third_time_ends_failed(
     assert "crash number 3" in failed[-1].error_message
 
 
+@pytest.mark.parametrize(("crashes", "status"), [(0, JobStatus.SUCCEEDED), (1, JobStatus.FAILED)])
+async def test_how_many_workers_a_job_may_take_down_can_be_said(
+    app: App,
+    start: Start,
+    finished: Finished,
+    connection: psycopg.Connection,
+    crashes: int,
+    status: JobStatus,
+) -> None:
+    @app.task(name="nap")
+    async def nap() -> None: ...
+
+    [job_id] = dead_with_jobs(connection, jobs=1, crashes=crashes)
+    await start(app, max_crashes=2)
+    job = await finished(job_id)
+    assert (job.status, job.crashes) == (status, crashes + 1)
+
+
+async def test_the_dead_are_found_when_they_die_and_not_at_the_next_heartbeat(
+    app: App, start: Start, finished: Finished, connection: psycopg.Connection
+) -> None:
+    @app.task(name="nap")
+    async def nap() -> None: ...
+
+    [job_id] = dead_with_jobs(connection, jobs=1, silent_for="59 seconds")
+    began = time.monotonic()
+    await start(app, update_heartbeat_interval=30, stalled_worker_timeout=60)
+    assert (await finished(job_id)).status is JobStatus.SUCCEEDED
+    assert time.monotonic() - began < 2
+
+
+def dead_with_jobs(
+    connection: psycopg.Connection, jobs: int, crashes: int = 0, silent_for: str = "1 hour"
+) -> list[int]:
+    """A worker that says nothing more, and the jobs of the task ``nap`` that it had."""
+    rows = connection.execute(
+        "WITH dead AS (INSERT INTO taskq_workers (name, last_heartbeat) "
+        "VALUES ('dead', now() - %s::interval) RETURNING id) "
+        "INSERT INTO taskq_jobs "
+        "(queue_name, task_name, args, status, worker_id, attempt, started_at, crashes) "
+        "SELECT 'default', 'nap', '{}', 'doing', dead.id, 1, now(), %s "
+        "FROM dead, generate_series(1, %s) RETURNING id",
+        [silent_for, crashes, jobs],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def declared_dead(connection: psycopg.Connection, worker_id: int) -> None:
     """The last heartbeat of a worker was long ago."""
     connection.execute(
@@ -109,6 +157,7 @@ class Slow:
         self.task = slow
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_worker_that_was_taken_for_dead_cannot_end_the_second_attempt(
     make_app: MakeApp,
@@ -180,13 +229,7 @@ async def test_of_many_rescuers_one_rescues(
             ran += 1
 
         await start(app, update_heartbeat_interval=0.1, stalled_worker_timeout=61)
-    connection.execute(
-        "WITH dead AS (INSERT INTO taskq_workers (name, last_heartbeat) "
-        "VALUES ('dead', now() - interval '1 hour') RETURNING id) "
-        "INSERT INTO taskq_jobs "
-        "(queue_name, task_name, args, status, worker_id, attempt, started_at) "
-        "SELECT 'default', 'nap', '{}', 'doing', dead.id, 1, now() FROM dead, generate_series(1, 50)"
-    )
+    dead_with_jobs(connection, jobs=50)
     await until_all(apps[0], JobStatus.SUCCEEDED, 50)
     assert ran == 50
     assert actions().count(("WARNING", "job_rescued")) == 50

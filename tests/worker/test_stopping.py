@@ -145,6 +145,7 @@ async def test_told_twice_it_leaves_at_once_and_its_jobs_go_back(
         release.set()
 
 
+@pytest.mark.case(7)
 async def test_heartbeats_go_on_while_it_stops(
     app: App, make_app: MakeApp, start: Start, connection: psycopg.Connection
 ) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from taskq import App
 from taskq.exceptions import Retry, Snooze
+from taskq.worker.identity import Identity
 from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, until
 
 LONG_NAME = "a 'queue', a \"queue\" ".ljust(200, "ü")
@@ -22,6 +23,10 @@ class Bell:
     def __init__(self) -> None:
         self._at = 0.0
         self._rung = asyncio.Event()
+
+    @property
+    def has_rung(self) -> bool:
+        return self._rung.is_set()
 
     def ring(self) -> None:
         self._at = self._at or time.monotonic()
@@ -46,6 +51,7 @@ def bell(app: App) -> Bell:
     return bell
 
 
+@pytest.mark.case(11)
 @pytest.mark.parametrize("queue", ["default", LONG_NAME])
 async def test_an_idle_worker_hears_of_a_job_at_once(
     app: App, start: Start, bell: Bell, queue: str
@@ -57,6 +63,7 @@ async def test_an_idle_worker_hears_of_a_job_at_once(
     assert await bell.heard() - began < 0.2
 
 
+@pytest.mark.case(11)
 async def test_a_queue_with_a_long_name_is_polled_without_listen(
     app: App, start: Start, bell: Bell
 ) -> None:
@@ -77,6 +84,7 @@ async def test_a_worker_leaves_the_jobs_of_other_queues(
     assert (await app.job_manager.get_job_async(other)).status == "todo"
 
 
+@pytest.mark.case(2)
 async def test_a_delayed_job_starts_when_it_is_due(app: App, start: Start, bell: Bell) -> None:
     """Case 2: a job deferred with 1 s delay starts within 1.2 s."""
     await start(app, fetch_job_polling_interval=60)
@@ -106,6 +114,7 @@ async def test_a_job_that_is_due_earlier_is_not_held_by_a_later_one(
     assert 0.5 <= await bell.heard() - began < 0.7
 
 
+@pytest.mark.case(2)
 async def test_immediate_retries_are_immediate(app: App, start: Start, finished: Finished) -> None:
     """Case 2: two immediate retries take under 0.3 s."""
     starts: list[float] = []
@@ -151,6 +160,7 @@ async def test_a_job_that_asks_to_wait_is_run_again_on_time(
     assert 0 <= second - due < 0.1
 
 
+@pytest.mark.case(3)
 async def test_a_job_deferred_during_an_empty_claim_starts_at_once(
     app: App, start: Start, bell: Bell, disturbed: Disturbed
 ) -> None:
@@ -180,6 +190,32 @@ async def test_without_notifications_the_poll_finds_jobs_for_later(
     assert 0.1 <= await bell.heard() - began < 0.6
 
 
+async def test_the_poll_comes_however_often_the_worker_is_woken(
+    app: App,
+    start: Start,
+    bell: Bell,
+    connection: psycopg.Connection,
+    disturbed: Disturbed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By notifications that seem to be for others, and a job that only a claim can see."""
+    monkeypatch.setattr(Identity, "turn", lambda *_: 1)
+    disturbed.count("list_colleagues")
+    await start(app, fetch_job_polling_interval=0.5)
+    await until(lambda: disturbed.calls["list_colleagues"] == 2, "its look for the dead")
+    # A lock that nobody frees, and more jobs that wait for it than a look sees.
+    connection.execute("INSERT INTO taskq_locks VALUES ('busy', 0)")
+    ring = app.tasks["ring"]
+    await ring.configure(lock="busy").batch_defer_async(*[{}] * 200)
+    await ring.configure(lock="free").defer_async()
+    began = time.monotonic()
+    while not bell.has_rung:
+        assert time.monotonic() - began < 5
+        connection.execute("SELECT pg_notify(taskq_channel(), taskq_ready('default'))")
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.case(12)
 @pytest.mark.parametrize("concurrency", [1, 10])
 async def test_idle_workers_do_not_all_claim_the_same_job(
     make_app: MakeApp, start: Start, disturbed: Disturbed, concurrency: int
@@ -212,6 +248,7 @@ async def test_idle_workers_do_not_all_claim_the_same_job(
     assert disturbed.calls["claim_jobs"] <= 100
 
 
+@pytest.mark.case(12)
 async def test_fifty_defers_in_a_row_cost_no_more_claims(
     make_app: MakeApp, start: Start, disturbed: Disturbed
 ) -> None:

@@ -1,0 +1,262 @@
+"""A worker's connections: they take nobody's place, and need not be waited for."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from taskq import App
+from taskq.job import JobStatus
+from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, statuses, until
+
+
+class Line:
+    """A TCP line to the server that can go dead: nothing is closed, and nothing comes through."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = make_url(database_url)
+        self._server: asyncio.Server | None = None
+        self._alive = asyncio.Event()
+        self._alive.set()
+        self._carriers: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        """Begin to carry; returns the URL to use it by."""
+        self._server = await asyncio.start_server(self._carry_both_ways, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return self._url.set(host="127.0.0.1", port=port, query={}).render_as_string(False)
+
+    def die(self, *, also_new: bool = False) -> None:
+        """Let nothing through any more, on the connections there are or also on new ones."""
+        self._alive.clear()
+        if not also_new:
+            self._alive = asyncio.Event()
+            self._alive.set()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for carrier in self._carriers:
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
+
+    async def _carry_both_ways(
+        self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter
+    ) -> None:
+        host, port = (str(self._url.query[name]) for name in ("host", "port"))
+        far, to_far = await (
+            asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+            if host.startswith("/")
+            else asyncio.open_connection(host, port)
+        )
+        for reader, writer in ((near, to_far), (far, to_near)):
+            carrier = asyncio.create_task(self._carry(reader, writer, self._alive))
+            self._carriers.add(carrier)
+            carrier.add_done_callback(self._carriers.discard)
+
+    @staticmethod
+    async def _carry(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, alive: asyncio.Event
+    ) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while data := await reader.read(65536):
+                await alive.wait()
+                writer.write(data)
+
+
+@pytest.fixture
+async def line(database_url: str) -> AsyncIterator[Line]:
+    line = Line(database_url)
+    yield line
+    await line.close()
+
+
+@pytest.fixture
+async def far_app(line: Line) -> AsyncIterator[App]:
+    """An app at the other end of the line."""
+    app = App(await line.open())
+    yield app
+    await app.close_async()
+
+
+@pytest.mark.case(8)
+async def test_a_heartbeat_whose_line_is_dead_takes_another_one_in_time(
+    far_app: App, line: Line, start: Start, connection: psycopg.Connection, actions: Any
+) -> None:
+    """Case 8, where nothing answers, not even that it cancels the statement."""
+    worker = await start(
+        far_app,
+        fetch_job_polling_interval=60,
+        abort_job_polling_interval=60,
+        update_heartbeat_interval=0.5,
+        stalled_worker_timeout=5,
+    )
+
+    def age() -> float:
+        row = connection.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - last_heartbeat)::float "
+            "FROM taskq_workers WHERE id = %s",
+            [worker.id],
+        ).fetchone()
+        assert row
+        return float(row[0])
+
+    await until(lambda: age() < 0.4, "a heartbeat")
+    line.die()
+    await until(lambda: age() > 1.5, "a heartbeat that is missing")
+    await until(lambda: age() < 0.4, "another heartbeat", seconds=5)
+    assert ("WARNING", "heartbeat_overdue") not in actions()
+    assert actions().count(("WARNING", "database_failed")) == 1
+
+
+async def test_a_worker_leaves_though_every_line_is_dead(
+    far_app: App, line: Line, app: App, start: Start, connection: psycopg.Connection
+) -> None:
+    begun = asyncio.Event()
+
+    @far_app.task
+    async def sleep() -> None:
+        begun.set()
+        await asyncio.sleep(600)
+
+    await sleep.defer_async()
+    worker = far_app.worker(install_signal_handlers=False)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(15):
+        await begun.wait()
+    line.die(also_new=True)
+    worker.stop()
+    worker.stop()
+    # It tries for 3 s to give its job back, and for 3 s to unregister.
+    async with asyncio.timeout(10):
+        await running
+    assert await statuses(app) == {JobStatus.DOING: 1}, "for another worker to rescue"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+async def test_a_server_that_went_without_a_word_is_missed_soon(far_app: App) -> None:
+    """What the kernel is told; it would wait for a quarter of an hour, or for two hours."""
+    async with far_app.database.async_engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        assert raw.driver_connection
+        with socket.socket(fileno=raw.driver_connection.fileno()) as near:
+            told = {
+                name: near.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}"))
+                for name in ("KEEPIDLE", "KEEPINTVL", "KEEPCNT", "USER_TIMEOUT")
+            }
+            near.detach()
+    assert told["KEEPIDLE"] + told["KEEPINTVL"] * told["KEEPCNT"] <= 30
+    assert 0 < told["USER_TIMEOUT"] <= 30_000
+
+
+async def test_a_worker_leaves_the_pool_to_its_tasks(
+    database_url: str, connection: psycopg.Connection, start: Start
+) -> None:
+    engine = create_async_engine(database_url, pool_size=1, max_overflow=0, pool_timeout=2)
+    app = App(engine)
+    ran = asyncio.Event()
+
+    @app.task(name="parent")
+    async def parent() -> None:
+        await app.tasks["child"].defer_async()
+
+    @app.task(name="child")
+    async def child() -> None:
+        ran.set()
+
+    try:
+        worker = await start(app)
+        await parent.defer_async()
+        async with asyncio.timeout(10):
+            await ran.wait()
+        worker.stop()
+        worker_is_gone = "SELECT count(*) = 0 FROM taskq_workers"
+        await until(lambda: connection.execute(worker_is_gone).fetchone() == (True,), "its end")
+    finally:
+        await engine.dispose()
+
+
+async def test_notifications_may_come_by_a_database_url_of_their_own(
+    app: App, start: Start, database_url: str, connection: psycopg.Connection, disturbed: Disturbed
+) -> None:
+    """For those behind a pooler, on whose sessions nothing may be set."""
+    ran = asyncio.Event()
+    seen: list[str] = []
+
+    @app.task
+    async def note() -> None:
+        ran.set()
+
+    def look(session: Connection) -> None:
+        seen.append(session.exec_driver_sql("SHOW plan_cache_mode").scalar_one())
+
+    disturbed.before("claim_jobs", look, times=100)
+    await start(
+        app,
+        listen_database=f"{database_url}&application_name=ears",
+        fetch_job_polling_interval=60,
+    )
+    hears = (
+        "SELECT application_name FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE '%taskq_listen()%' "
+        "AND pid <> pg_backend_pid()"
+    )
+    assert connection.execute(hears).fetchall() == [("ears",)]
+    began = time.monotonic()
+    await note.defer_async()
+    async with asyncio.timeout(15):
+        await ran.wait()
+    assert time.monotonic() - began < 0.2
+    assert set(seen) == {"auto"}
+
+
+async def test_a_session_of_the_worker_is_set_up_for_claims(
+    app: App, start: Start, finished: Finished, disturbed: Disturbed, make_app: MakeApp
+) -> None:
+    seen: list[str] = []
+
+    @app.task
+    async def noop() -> None: ...
+
+    def look(session: Connection) -> None:
+        seen.append(session.exec_driver_sql("SHOW plan_cache_mode").scalar_one())
+
+    disturbed.before("claim_jobs", look, times=100)
+    await start(app)
+    await finished(await noop.defer_async())
+    assert set(seen) == {"force_generic_plan"}
+
+
+async def test_the_listening_connection_may_be_lost_again_and_again(
+    app: App,
+    start: Start,
+    connection: psycopg.Connection,
+    actions: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each loss is logged, and none makes it deaf for longer than the first."""
+    monkeypatch.setattr("taskq.worker.listening._HEARS", 0.0)
+    await start(app, fetch_job_polling_interval=60)
+    find = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE '%taskq_listen()%' AND state = 'idle' AND pid <> pg_backend_pid()"
+    )
+    for losses in range(1, 8):
+        row = connection.execute(find).fetchone()
+        assert row
+        [pid] = row
+        connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+        lost = time.monotonic()
+        await until(
+            lambda pid=pid: connection.execute(find).fetchone() not in (None, (pid,)),  # type: ignore[misc]
+            "another one",
+        )
+        assert time.monotonic() - lost < 1
+        assert actions().count(("WARNING", "database_failed")) == losses
