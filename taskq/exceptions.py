@@ -6,7 +6,14 @@
     ├── DatabaseUnavailable        the database does not answer
     ├── EmbeddedServerError        the server in a wheel cannot be used here
     ├── SchemaNotApplied           the database has no schema, or not the one this version needs
+    ├── SchemaTooNew               the database was migrated for a newer version than this one
+    ├── SchemaInUse                the schema is not removed, as something else depends on it
+    ├── InvalidMigration           a file is no migration that taskq can apply
     ├── MigrationEdited            a migration differs from what was applied under its number
+    ├── MigrationOutOfOrder        a migration would come before one that belongs before it
+    ├── MigrationBlocked           a migration could not get a lock in time
+    ├── MigrationFailed            the database refuses a migration
+    ├── NotPermitted               the role that taskq connects as may not do this
     ├── LoadFromPathError          no app can be imported from the path that names it
     ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
     ├── TaskAlreadyRegistered      two tasks want the same name
@@ -60,8 +67,36 @@ class SchemaNotApplied(TaskqException):
     """The database does not have the schema that this version of taskq needs."""
 
 
+class SchemaTooNew(TaskqException):
+    """The database was migrated for a newer version of taskq, and this one does not run on it."""
+
+
+class SchemaInUse(TaskqException):
+    """The schema is not removed, as something that is not taskq's depends on it."""
+
+
+class InvalidMigration(TaskqException):
+    """A file has not the name, the number or the statements of a migration."""
+
+
 class MigrationEdited(TaskqException):
     """A migration is not the one that was applied under its number."""
+
+
+class MigrationOutOfOrder(TaskqException):
+    """A migration that was asked for would come before one that belongs before it."""
+
+
+class MigrationBlocked(TaskqException):
+    """A migration could not get a lock in time: others have it, and it keeps nobody waiting."""
+
+
+class MigrationFailed(TaskqException):
+    """The database refuses a migration; those before it are applied."""
+
+
+class NotPermitted(TaskqException):
+    """The role that taskq connects as may not do this."""
 
 
 class LoadFromPathError(TaskqException):

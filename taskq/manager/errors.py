@@ -14,6 +14,7 @@ from taskq.exceptions import (
     InvalidDatabase,
     InvalidJob,
     JobNotFound,
+    NotPermitted,
     SchemaNotApplied,
     TaskqException,
 )
@@ -45,6 +46,11 @@ def _translate(error: BaseException | None) -> TaskqException | None:
             return InvalidDatabase(
                 f"search_path names no namespace that exists ({_first_line(error)}): create it, or "
                 "name another one"
+            )
+        case errors.InsufficientPrivilege():
+            return NotPermitted(
+                f"the database refuses it: {_first_line(error)}; connect as another role, or have the "
+                "owner of the schema run what python -m taskq schema grants prints for this one"
             )
         case errors.NumericValueOutOfRange():
             return JobNotFound(f"no job can have that id ({_first_line(error)})")

@@ -84,7 +84,9 @@ class Worker:
         Cancelling the task that runs this stops the worker as ``stop`` does.
 
         Raises:
-            SchemaNotApplied: The database does not have taskq's schema.
+            SchemaNotApplied: The database has not the schema that this version of taskq needs.
+            SchemaTooNew: A newer version of taskq has taken away what this one needs.
+            MigrationEdited: The schema is not the one that this version of taskq knows.
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
         """
@@ -110,6 +112,8 @@ class Worker:
 
     async def _run(self) -> None:
         engine = self.app.database.async_engine
+        # Rather than fail one job after the other on what the schema lacks.
+        await self.app.schema_manager.check_async()
         with self._signals():
             await self._work(engine)
         if self._broken is not None:

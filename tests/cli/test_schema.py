@@ -15,7 +15,7 @@ def test_apply_says_what_it_applied_and_then_that_there_is_nothing_to_do(bare_ur
 
 def test_without_an_app_the_environment_names_the_database(taskq: Taskq, bare_url: str) -> None:
     done = taskq("schema", "apply", env={"TASKQ_DATABASE_URL": bare_url})
-    assert "applied 0001_initial.sql" in done.stdout
+    assert "applied 0001_pre_initial.sql" in done.stdout
 
 
 def test_an_app_names_the_database(taskq: Taskq) -> None:

@@ -1,0 +1,16 @@
+"""The schema: what taskq has in the database, how it comes there, and how it changes."""
+
+from taskq.schema.manager import SchemaManager
+from taskq.schema.migration import Migration, Phase, read_migrations
+from taskq.schema.operations import RoleKind
+from taskq.schema.status import MigrationState, MigrationStatus
+
+__all__ = [
+    "Migration",
+    "MigrationState",
+    "MigrationStatus",
+    "Phase",
+    "RoleKind",
+    "SchemaManager",
+    "read_migrations",
+]
