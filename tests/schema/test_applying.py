@@ -108,20 +108,25 @@ def test_of_ten_at_once_one_applies_it_and_the_others_find_it_done(
     assert applied == [0] * 9 + [len(folder.real) + len(coming)]
 
 
-def test_two_namespaces_are_migrated_side_by_side(schema_in: Schema, connect: Connect) -> None:
+def test_who_migrates_one_namespace_keeps_nobody_from_another(
+    schema_in: Schema, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "taskq.schema")
+    busy = schema_in("two")
     other = connect()
     other.autocommit = True
-    schema_in("two")
     other.execute("SET search_path TO two")
     other.execute(
         "SELECT pg_advisory_lock(hashtextextended('taskq_migrations of ' || current_schema(), 0))"
     )
-    assert schema_in("one").apply_schema(), "the lock is that of another namespace"
-    waiting = schema_in("two")
+    assert schema_in("one").apply_schema() == read_migrations()
     with ThreadPoolExecutor(1) as pool:
-        applied = pool.submit(waiting.apply_schema)
-        sleep(0.5)
-        assert not applied.done()
+        applied = pool.submit(busy.apply_schema)
+        deadline = monotonic() + 15
+        while "another process applies the schema" not in caplog.text:
+            assert monotonic() < deadline
+            sleep(0.01)
+        assert not busy.is_applied()
         other.close()
         assert applied.result(timeout=15) == read_migrations()
 
