@@ -71,7 +71,7 @@ VALUES (%s, %L, %L);
 -- What PrepareMigrations and TryLockMigrations do, for psql.
 SELECT
     format(
-        '%4$sset ON_ERROR_STOP on
+        '\set ON_ERROR_STOP on
 SET search_path = %1$I, pg_temp;
 SET lock_timeout = %2$L;
 SET statement_timeout = 0;
@@ -85,9 +85,7 @@ $taskq$;
 ',
         current_schema(),
         @lock_timeout::text,
-        hashtextextended('taskq_migrations of ' || current_schema(), 0),
-        -- A backslash, which means something else in Python's strings.
-        chr(92)
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
     )::text AS script;
 
 -- name: WriteClosing :one

@@ -9,7 +9,6 @@ from typing import Literal, cast, get_args
 import psycopg
 from psycopg import Error, errors
 from sqlalchemy import Connection
-from taskq_sql import grants, migrations
 
 from taskq.exceptions import (
     InvalidDatabase,
@@ -28,6 +27,7 @@ from taskq.schema.status import (
     refuse_newer,
     select,
 )
+from taskq_sql import grants, migrations
 
 logger = logging.getLogger("taskq.schema")
 
