@@ -22,12 +22,14 @@
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
     ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
+    ├── InvalidFilter              a filter that jobs cannot be chosen by
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
     ├── InvalidOption              a worker's option has a value that makes no sense
     ├── MiddlewareKindMismatch     a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
     ├── JobNotFound                no job has that id
+    ├── InvalidTransition          the job stands where that cannot be done to it
     ├── WorkerDied                 recorded for a job whose worker died while it ran
     ├── JobTimeout                 raised in a task that runs longer than it may
     ├── JobAborted                 raised by a task that was asked to abort, and does
@@ -131,6 +133,10 @@ class InvalidJob(TaskqException):
     """A job cannot have the queue, lock, priority or schedule that it was given."""
 
 
+class InvalidFilter(TaskqException):
+    """Jobs cannot be chosen by this filter, or not for what is to be done to them."""
+
+
 class InvalidRetryStrategy(TaskqException):
     """A retry strategy, or the decision of one, makes no sense."""
 
@@ -156,18 +162,38 @@ class AlreadyEnqueued(TaskqException):
             job that was deferred in the caller's transaction.
     """
 
-    def __init__(self, queueing_lock: str, job_id: int | None) -> None:
+    def __init__(
+        self, queueing_lock: str, job_id: int | None, *, retried: int | None = None
+    ) -> None:
         self.queueing_lock = queueing_lock
         self.job_id = job_id
         which = "a job" if job_id is None else f"job {job_id}"
+        what = (
+            "nothing was deferred; wait until it has started, or leave the queueing lock out"
+            if retried is None
+            else f"job {retried} was not retried; wait until the other has started, or cancel it"
+        )
         super().__init__(
-            f"{which} with the queueing lock {queueing_lock!r} waits already, and nothing was "
-            "deferred; wait until it has started, or leave the queueing lock out"
+            f"{which} with the queueing lock {queueing_lock!r} waits already, and {what}"
         )
 
 
 class JobNotFound(TaskqException):
     """No job has that id; it may have been deleted."""
+
+
+class InvalidTransition(TaskqException):
+    """A job stands where that cannot be done to it.
+
+    Attributes:
+        job_id: The job.
+        status: Where it stands.
+    """
+
+    def __init__(self, job_id: int, status: str, message: str) -> None:
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"job {job_id} is {status}: {message}")
 
 
 class WorkerDied(TaskqException):

@@ -19,7 +19,12 @@ from taskq.exceptions import (
     TaskqException,
 )
 
-_MISSING = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
+_MISSING = (
+    errors.UndefinedTable,
+    errors.UndefinedFunction,
+    errors.UndefinedColumn,
+    errors.UndefinedObject,
+)
 _QUERY_CANCELED = "57014"
 _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
