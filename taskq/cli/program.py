@@ -13,10 +13,13 @@ from sqlalchemy.exc import DBAPIError
 from taskq.cli.command import Group
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
+from taskq.cli.doctor import doctor
 from taskq.cli.escaping import escaped
 from taskq.cli.leaving import INTERRUPTED
+from taskq.cli.periodic import periodic
 from taskq.cli.schema import schema
 from taskq.cli.settings import Settings, app_option, verbose_option
+from taskq.cli.tasks import tasks
 from taskq.cli.worker import worker
 from taskq.exceptions import (
     DatabaseNotConfigured,
@@ -110,7 +113,10 @@ def program() -> None:
 
 program.add_command(defer)
 program.add_command(demo)
+program.add_command(doctor)
+program.add_command(periodic)
 program.add_command(schema)
+program.add_command(tasks)
 program.add_command(worker)
 
 

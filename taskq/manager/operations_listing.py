@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from taskq.exceptions import JobNotFound
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
-from taskq_sql import attempts, counting, jobs, listing, models, workers
+from taskq_sql import attempts, counting, jobs, listing, models, periodic, workers
 
 # What a page has at most, and what it is looked for in at most.
 LONGEST_PAGE = 1000
@@ -55,6 +55,14 @@ def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAtte
         )
         for row in attempts.Querier(connection).list_failed_attempts(job_id=job_id)
     ]
+
+
+def list_ticks(connection: Connection) -> dict[tuple[str, str], datetime]:
+    """The last tick of each period that was deferred, by task and period."""
+    return {
+        (row.task_name, row.periodic_id): datetime.fromtimestamp(row.last_tick, UTC)
+        for row in periodic.Querier(connection).list_ticks()
+    }
 
 
 def list_jobs(

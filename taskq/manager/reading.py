@@ -1,6 +1,7 @@
 """The reading part of the job manager: single jobs, lists, counts, and who holds what."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Unpack
 
 from taskq.codec import shown
@@ -179,6 +180,14 @@ class Reading(Faces):
         return self._run(connection, operations.list_workers)
 
     list_workers_async = async_face(list_workers)
+
+    def list_ticks(
+        self, *, connection: AnyConnection | None = None
+    ) -> dict[tuple[str, str], datetime]:
+        """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
+        return self._run(connection, operations.list_ticks)
+
+    list_ticks_async = async_face(list_ticks)
 
     def get_stalled_jobs(
         self,

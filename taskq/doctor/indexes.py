@@ -1,0 +1,69 @@
+"""The indexes that the migrations make: whether they are there, and whether they can be used."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity
+from taskq.manager import vitals
+from taskq.schema import read_migrations
+
+CONCERN = "indexes"
+
+_COMMENT = re.compile(r"--[^\n]*")
+_CREATED = re.compile(
+    r"CREATE (UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)\s+(ON [^;]+)", re.IGNORECASE
+)
+_DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.IGNORECASE)
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
+    found = {index.index_name: index for index in vitals.list_indexes(examination.connection)}
+    wanted = _wanted()
+    for name, statement in wanted.items():
+        if name not in found:
+            yield _missing(name, statement)
+    for name, index in found.items():
+        if not index.valid:
+            yield _invalid(index, wanted.get(name))
+
+
+def _wanted() -> dict[str, str]:
+    """The statement that makes it, by the name of each index that the migrations leave there."""
+    wanted: dict[str, str] = {}
+    for migration in read_migrations():
+        text = _COMMENT.sub("", migration.sql.decode())
+        for statement in text.split(";"):
+            if created := _CREATED.search(statement):
+                unique, name, rest = created.groups("")
+                wanted[name] = (
+                    f"CREATE {unique}INDEX CONCURRENTLY {name} {' '.join(rest.split())}"
+                )
+            elif dropped := _DROPPED.search(statement):
+                wanted.pop(dropped[1], None)
+    return wanted
+
+
+def _missing(name: str, statement: str) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"the index {name} is missing: what it is for reads the whole table instead, or is no "
+        "longer guarded",
+        remedy=statement,
+        facts={"index": name, "missing": True},
+    )
+
+
+def _invalid(index: Any, statement: str | None) -> Finding:
+    drop = f"DROP INDEX CONCURRENTLY {index.index_name}"
+    return Finding(
+        severity=Severity.WARNING if statement is None else Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"the index {index.index_name} of {index.table_name} is invalid: it costs every write, and "
+        "no query uses it. A CREATE INDEX or REINDEX CONCURRENTLY failed, or is still at it",
+        remedy=drop if statement is None else f"{drop}; {statement}",
+        facts={"index": index.index_name, "table": index.table_name, "missing": False},
+    )
