@@ -88,6 +88,7 @@ _EPILOG = "Exit codes: 0 nothing critical was found, 1 something was, or it fail
 def doctor(
     settings: Settings,
     /,
+    *,
     database: str | None,
     held: timedelta,
     waiting: timedelta,

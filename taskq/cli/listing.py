@@ -115,4 +115,3 @@ def shown(cell: Cell) -> str:
             return brief(cell.total_seconds())
         case str():
             return escaped(cell)
-

@@ -57,7 +57,6 @@ class Settings:
                 f"{type(error).__name__}: {error}; mend that (-v shows where)"
             ) from error
 
-
     @contextmanager
     def database(self, named: str | None) -> Iterator[Database]:
         """Open the database: the one that is named, or else the app's, or else the environment's.

@@ -5,7 +5,6 @@ removes it, and the next claims walk over it.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity
@@ -18,6 +17,8 @@ _CRITICAL = 12  # times what a transaction may
 
 # A standby's snapshot moves on as its queries end; this many transactions behind, it does not.
 _SLOT_BEHIND = 100_000
+
+_STANDBY = "end the long queries of that standby, or set hot_standby_feedback = off there"
 
 
 def examine(examination: Examination) -> Iterator[Finding]:
@@ -39,16 +40,16 @@ def examine(examination: Examination) -> Iterator[Finding]:
         )
 
 
-def _session(snapshot: Any, *, critical: bool) -> Finding:
+def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
     who = (
         f"{'the standby' if snapshot.backend_type == 'walsender' else 'session'} {snapshot.pid} of "
         f"user {snapshot.user_name!r} (application {snapshot.application_name!r}"
         f"{', ' + snapshot.state if snapshot.state else ''})"
     )
     remedy = (
-        "end its long queries, or set hot_standby_feedback = off there"
+        _STANDBY
         if snapshot.backend_type == "walsender"
-        else f"end its transaction, or SELECT pg_terminate_backend({snapshot.pid}); "
+        else f"end its transaction, or call pg_terminate_backend({snapshot.pid}); "
         "idle_in_transaction_session_timeout keeps it from coming back"
     )
     return Finding(
@@ -69,7 +70,7 @@ def _session(snapshot: Any, *, critical: bool) -> Finding:
     )
 
 
-def _prepared(prepared: Any) -> Finding:
+def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
     gid = "'" + prepared.gid.replace("'", "''") + "'"
     return Finding(
         # Nobody may be left who would end it.
@@ -88,14 +89,14 @@ def _prepared(prepared: Any) -> Finding:
     )
 
 
-def _slot(slot: Any) -> Finding:
+def _slot(slot: vitals.ReplicationSlot) -> Finding:
     return Finding(
         severity=Severity.WARNING if slot.active else Severity.CRITICAL,
         concern=CONCERN,
         what=f"the replication slot {slot.slot_name!r}, which {'a' if slot.active else 'no'} standby "
         f"uses, holds the horizon: no row that died in the last {slot.transactions:,} transactions can "
         "be removed",
-        remedy="end the long queries of its standby, or set hot_standby_feedback = off there"
+        remedy=_STANDBY
         if slot.active
         else f"start its standby, or SELECT pg_drop_replication_slot('{slot.slot_name}')",
         facts={

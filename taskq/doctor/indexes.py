@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity
@@ -38,9 +37,7 @@ def _wanted() -> dict[str, str]:
         for statement in text.split(";"):
             if created := _CREATED.search(statement):
                 unique, name, rest = created.groups("")
-                wanted[name] = (
-                    f"CREATE {unique}INDEX CONCURRENTLY {name} {' '.join(rest.split())}"
-                )
+                wanted[name] = f"CREATE {unique}INDEX CONCURRENTLY {name} {' '.join(rest.split())}"
             elif dropped := _DROPPED.search(statement):
                 wanted.pop(dropped[1], None)
     return wanted
@@ -57,7 +54,7 @@ def _missing(name: str, statement: str) -> Finding:
     )
 
 
-def _invalid(index: Any, statement: str | None) -> Finding:
+def _invalid(index: vitals.IndexState, statement: str | None) -> Finding:
     drop = f"DROP INDEX CONCURRENTLY {index.index_name}"
     return Finding(
         severity=Severity.WARNING if statement is None else Severity.CRITICAL,

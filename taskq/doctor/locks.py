@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from taskq.doctor.examination import Examination
-from taskq.doctor.finding import Finding, Severity
+from taskq.doctor.finding import Finding, Severity, counted
 from taskq.duration import brief
 from taskq.manager import vitals
 
@@ -12,9 +12,7 @@ CONCERN = "locks"
 
 def examine(examination: Examination) -> Iterator[Finding]:
     """Look for long chains, and for what they wait for."""
-    for chain in vitals.list_long_chains(
-        examination.connection, examination.thresholds.chain
-    ):
+    for chain in vitals.list_long_chains(examination.connection, examination.thresholds.chain):
         if chain.holder_id is not None:
             cause = (
                 f"job {chain.holder_id} of task {chain.holder_task!r} holds it, and has run for "
@@ -30,7 +28,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
         yield Finding(
             severity=Severity.WARNING,
             concern=CONCERN,
-            what=f"{chain.jobs:,} jobs wait for the lock {chain.lock!r} one after the other: {cause}",
+            what=f"{counted(chain.jobs, 'job')} for the lock {chain.lock!r} wait for one another: {cause}",
             remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed: "
             "python -m taskq jobs cancel --lock …",
             facts={

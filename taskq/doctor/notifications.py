@@ -15,7 +15,7 @@ _WARNING, _CRITICAL = 0.1, 0.5  # of the queue
 def examine(examination: Examination) -> Iterator[Finding]:
     """Look at the queue, and for the session that keeps it from emptying."""
     queue = vitals.get_notification_queue(examination.connection)
-    if queue.usage < _WARNING:
+    if queue is None or queue.usage < _WARNING:
         return
     yield Finding(
         severity=Severity.CRITICAL if queue.usage >= _CRITICAL else Severity.WARNING,
@@ -24,7 +24,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
         "defer fails. A session that listens and stays in its transaction keeps it so, most likely "
         f"{queue.pid} in the database {queue.database_name!r}, in one for {brief(queue.seconds)}. It "
         f"says: {queue.statement}",
-        remedy=f"end that transaction, or SELECT pg_terminate_backend({queue.pid})",
+        remedy=f"end that transaction, or call pg_terminate_backend({queue.pid})",
         facts={
             "usage": queue.usage,
             "pid": queue.pid,

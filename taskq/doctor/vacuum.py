@@ -1,7 +1,6 @@
 """Whether dead rows are removed: what autovacuum does, and what it leaves."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity
@@ -34,7 +33,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
             yield _dead_rows(table)
 
 
-def _off(table: Any) -> Finding:
+def _off(table: vitals.TableState) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
         concern=CONCERN,
@@ -44,7 +43,7 @@ def _off(table: Any) -> Finding:
     )
 
 
-def _dead_rows(table: Any) -> Finding:
+def _dead_rows(table: vitals.TableState) -> Finding:
     ago = table.vacuumed_seconds_ago
     counted = (
         f"{table.table_name} has {table.dead_rows:,} dead rows beside {table.live_rows:,} that live"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from taskq.doctor.examination import Examination
-from taskq.doctor.finding import Finding, Severity
+from taskq.doctor.finding import Finding, Severity, counted
 from taskq.duration import brief
 from taskq.manager import vitals
 
@@ -21,8 +21,10 @@ def examine(examination: Examination) -> Iterator[Finding]:
                 f"{brief(worker.silent_seconds)}"
             )
         else:
-            what = f"worker {worker.id} is gone; it claimed a job {brief(worker.silent_seconds)} ago"
-        in_hand = f", and has {worker.jobs:,} jobs in hand" if worker.jobs else ""
+            what = (
+                f"worker {worker.id} is gone; it claimed a job {brief(worker.silent_seconds)} ago"
+            )
+        in_hand = f", with {counted(worker.jobs, 'job')} in hand" if worker.jobs else ""
         yield Finding(
             severity=Severity.CRITICAL if worker.jobs else Severity.WARNING,
             concern=CONCERN,
