@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from taskq.cli.command import Command
+from taskq.cli.completion import queue_names, task_names
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 from taskq.cli.times import read_duration, read_time
 from taskq.codec import shown
@@ -39,10 +40,15 @@ def _refuse(constant: str) -> NoReturn:
     cls=Command,
     example="""defer --app shop.jobs:app shop.jobs.send_mail '{"user_id": 1}' --in 5m""",
 )
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.argument("arguments", metavar="[JSON]", callback=read_arguments, default="{}")
 @app_option()
-@click.option("--queue", metavar="NAME", help="The queue, instead of the task's.")
+@click.option(
+    "--queue",
+    metavar="NAME",
+    shell_complete=queue_names,
+    help="The queue, instead of the task's.",
+)
 @click.option("--lock", metavar="NAME", help="Jobs with the same lock run one at a time, in order.")
 @click.option(
     "--queueing-lock",

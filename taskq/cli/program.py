@@ -19,6 +19,7 @@ from taskq.cli.leaving import INTERRUPTED
 from taskq.cli.periodic import periodic
 from taskq.cli.schema import schema
 from taskq.cli.settings import Settings, app_option, verbose_option
+from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
 from taskq.cli.worker import worker
 from taskq.exceptions import (
@@ -79,7 +80,8 @@ def _in_one_line() -> Iterator[None]:
     except click.exceptions.NoArgsIsHelpError:
         raise
     except click.UsageError as error:
-        hint = f" ({error.ctx.command_path} --help shows how)" if error.ctx else ""
+        path = f"{error.ctx.command_path} --help".lstrip() if error.ctx else ""
+        hint = f" ({path} shows how)" if path else ""
         raise click.UsageError(escaped(error.format_message()) + hint) from None
 
 
@@ -116,6 +118,7 @@ program.add_command(demo)
 program.add_command(doctor)
 program.add_command(periodic)
 program.add_command(schema)
+program.add_command(shell)
 program.add_command(tasks)
 program.add_command(worker)
 

@@ -37,7 +37,7 @@ def other(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def insert(connection: psycopg.Connection, jobs: int = 1, **values: str) -> None:
+def insert(connection: psycopg.Connection, jobs: int = 1, /, **values: str) -> None:
     """Insert jobs past the front door, with SQL expressions that may speak of ``n``."""
     columns = {"task_name": "'add'", "queue_name": "'default'", "args": "'{}'"} | values
     connection.execute(
