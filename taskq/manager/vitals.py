@@ -1,12 +1,12 @@
-"""What the server says of the state that taskq's tables, sessions and queues are in, for the doctor."""
+"""How the queue is: what the server says of taskq's tables, its sessions, and its traffic."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from taskq_sql import doctor
+from taskq_sql import doctor, traffic
 
-# A concern of the doctor's reads these, and knows nothing of who made them.
+# Whoever reads these knows nothing of who made them.
 NotificationQueue = doctor.GetNotificationQueueRow
 IndexState = doctor.ListIndexesRow
 LongChain = doctor.ListLongChainsRow
@@ -18,6 +18,7 @@ TableState = doctor.ListTablesRow
 TaskNotKnown = doctor.ListTasksNotFoundRow
 WaitingQueue = doctor.ListWaitingQueuesRow
 WaitingTask = doctor.ListWaitingTasksRow
+Traffic = traffic.GetTrafficRow
 
 
 def list_snapshots(connection: Connection, held_for: float) -> Sequence[Snapshot]:
@@ -80,3 +81,8 @@ def list_waiting_tasks(connection: Connection) -> Sequence[WaitingTask]:
 def list_tasks_not_found(connection: Connection, since: float) -> Sequence[TaskNotKnown]:
     """The tasks that a worker did not know in the last so many seconds."""
     return list(doctor.Querier(connection).list_tasks_not_found(since=since))
+
+
+def get_traffic(connection: Connection) -> Traffic | None:
+    """Two counters that grow as jobs are deferred and as attempts fail."""
+    return traffic.Querier(connection).get_traffic()
