@@ -35,11 +35,15 @@ def _finding(status: MigrationStatus) -> Finding:
             )
         case _, Phase.PRE:
             severity = Severity.NOTE
-            what = f"the database has {status.name!r} of a newer taskq, which this one does not mind"
+            what = (
+                f"the database has {status.name!r} of a newer taskq, which this one does not mind"
+            )
             remedy = "finish the deployment of the newer one"
         case _:
             severity = Severity.CRITICAL
-            what = f"the database has {status.name!r} of a newer taskq: this one does not work on it"
+            what = (
+                f"the database has {status.name!r} of a newer taskq: this one does not work on it"
+            )
             remedy = "install that version: pip install --upgrade taskq"
     return Finding(
         severity=severity,

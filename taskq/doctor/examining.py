@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from taskq.database import Database
 from taskq.doctor import (
     bloat,
+    drift,
     horizon,
     indexes,
     locks,
@@ -26,6 +27,7 @@ CONCERNS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = MappingProx
     {
         module.CONCERN: module.examine
         for module in (
+            drift,
             indexes,
             workers,
             queues,

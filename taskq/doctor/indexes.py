@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator
 
+from sqlalchemy import Connection
+
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity
 from taskq.manager import vitals
-from taskq.schema import read_migrations
+from taskq.schema import MigrationState, operations, read_migrations
+from taskq.schema.migration import statements_of
 
 CONCERN = "indexes"
 
-_COMMENT = re.compile(r"--[^\n]*")
 _CREATED = re.compile(
     r"CREATE (UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)\s+(ON [^;]+)", re.IGNORECASE
 )
@@ -20,7 +22,7 @@ _DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.I
 def examine(examination: Examination) -> Iterator[Finding]:
     """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
     found = {index.index_name: index for index in vitals.list_indexes(examination.connection)}
-    wanted = _wanted()
+    wanted = _wanted(examination.connection)
     for name, statement in wanted.items():
         if name not in found:
             yield _missing(name, statement)
@@ -29,12 +31,17 @@ def examine(examination: Examination) -> Iterator[Finding]:
             yield _invalid(index, wanted.get(name))
 
 
-def _wanted() -> dict[str, str]:
+def _wanted(connection: Connection) -> dict[str, str]:
     """The statement that makes it, by the name of each index that the migrations leave there."""
+    known = read_migrations()
+    statuses = operations.status(connection, known)
+    # That one is missing as a whole is another finding.
+    missing = {status.name for status in statuses if status.state is MigrationState.PENDING}
     wanted: dict[str, str] = {}
-    for migration in read_migrations():
-        text = _COMMENT.sub("", migration.sql.decode())
-        for statement in text.split(";"):
+    for migration in known:
+        if migration.name in missing:
+            continue
+        for statement in statements_of(migration.sql.decode()):
             if created := _CREATED.search(statement):
                 unique, name, rest = created.groups("")
                 wanted[name] = f"CREATE {unique}INDEX CONCURRENTLY {name} {' '.join(rest.split())}"

@@ -404,3 +404,32 @@ def test_a_threshold_that_makes_no_sense_is_refused(taskq: Taskq, option: str, v
     assert done.exit_code == 2
     assert option in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# The schema
+
+
+def test_a_migration_that_was_edited(found: Found, connection: psycopg.Connection) -> None:
+    connection.execute("UPDATE taskq_migrations SET checksum = 'edited' WHERE version = 1")
+    [finding] = found("schema")
+    assert finding["severity"] == "critical"
+    facts = finding["facts"]
+    assert (facts["version"], facts["state"], facts["phase"]) == (1, "edited", "pre")
+
+
+def test_a_migration_that_is_missing(found: Found, connection: psycopg.Connection) -> None:
+    connection.execute("DELETE FROM taskq_migrations WHERE version = 1")
+    [finding] = found("schema")
+    assert (finding["severity"], finding["facts"]["state"]) == ("critical", "pending")
+    assert finding["remedy"] == "python -m taskq schema apply"
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"), [("9998_pre_more.sql", "note"), ("9999_post_less.sql", "critical")]
+)
+def test_a_database_from_a_newer_taskq(
+    found: Found, connection: psycopg.Connection, name: str, severity: str
+) -> None:
+    connection.execute("INSERT INTO taskq_migrations VALUES (9999, %s, 'unknown')", [name])
+    [finding] = found("schema")
+    assert (finding["severity"], finding["facts"]["state"]) == (severity, "unknown")
