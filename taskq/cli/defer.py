@@ -17,9 +17,11 @@ _NAMES = {"at": "schedule_at", "in": "schedule_in"}
 
 
 def read_arguments(
-    context: click.Context, parameter: click.Parameter, value: str
-) -> dict[str, Any]:
-    """Read a task's arguments: a JSON object."""
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dict[str, Any] | None:
+    """Read arguments, a JSON object; for a ``callback``."""
+    if value is None:
+        return None
     try:
         given = json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

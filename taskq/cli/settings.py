@@ -13,6 +13,8 @@ from click.core import ParameterSource
 from taskq.app import App
 from taskq.database import Database
 from taskq.exceptions import LoadFromPathError, TaskqException
+from taskq.manager import JobManager
+from taskq.schema import SchemaManager
 
 APP_VARIABLE = "TASKQ_APP"
 VERBOSE_VARIABLE = "TASKQ_VERBOSE"
@@ -73,6 +75,20 @@ class Settings:
             yield opened
         finally:
             opened.close()
+
+
+    @contextmanager
+    def job_manager(self, named: str | None) -> Iterator[JobManager]:
+        """Open the database as ``database`` does, and see to it that this taskq works on it.
+
+        Raises:
+            SchemaNotApplied: It lacks what this version of taskq needs.
+            SchemaTooNew: A newer version has taken away what this one needs.
+            MigrationEdited: It has another migration of a number.
+        """
+        with self.database(named) as database:
+            SchemaManager(database).check()
+            yield JobManager(database)
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
