@@ -85,6 +85,11 @@ def json_of(value: Any) -> str:
     return json.dumps(to_jsonable_python(value))
 
 
+def json_text(value: Any) -> str:
+    """A value as JSON in one line for people, who read more than ASCII; ``shown`` escapes the rest."""
+    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
+
+
 def table_of(rows: Iterable[T], columns: Sequence[Column[T]]) -> Table:
     """A table, in which nothing but text comes of whatever the rows hold."""
     rows = list(rows)

@@ -15,17 +15,22 @@ from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
 from taskq.cli.escaping import escaped
+from taskq.cli.healthcheck import healthcheck
+from taskq.cli.jobs.group import jobs
 from taskq.cli.leaving import INTERRUPTED
 from taskq.cli.periodic import periodic
+from taskq.cli.queues import queues
 from taskq.cli.schema import schema
 from taskq.cli.settings import Settings, app_option, verbose_option
 from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
 from taskq.cli.worker import worker
+from taskq.cli.workers import workers
 from taskq.exceptions import (
     DatabaseNotConfigured,
     InvalidArguments,
     InvalidDatabase,
+    InvalidFilter,
     InvalidJob,
     InvalidOption,
     LoadFromPathError,
@@ -38,6 +43,7 @@ _USAGE = (
     DatabaseNotConfigured,
     InvalidArguments,
     InvalidDatabase,
+    InvalidFilter,
     InvalidJob,
     InvalidOption,
     LoadFromPathError,
@@ -113,14 +119,21 @@ def program() -> None:
     """
 
 
-program.add_command(defer)
-program.add_command(demo)
-program.add_command(doctor)
-program.add_command(periodic)
-program.add_command(schema)
-program.add_command(shell)
-program.add_command(tasks)
-program.add_command(worker)
+for command in (
+    defer,
+    demo,
+    doctor,
+    healthcheck,
+    jobs,
+    periodic,
+    queues,
+    schema,
+    shell,
+    tasks,
+    worker,
+    workers,
+):
+    program.add_command(command)
 
 
 def main() -> None:

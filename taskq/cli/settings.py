@@ -76,7 +76,6 @@ class Settings:
         finally:
             opened.close()
 
-
     @contextmanager
     def job_manager(self, named: str | None) -> Iterator[JobManager]:
         """Open the database as ``database`` does, and see to it that this taskq works on it.

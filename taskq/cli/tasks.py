@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.listing import Column, json_of, json_option, print_listing
+from taskq.cli.listing import Column, json_option, json_text, print_listing
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 from taskq.task import Task
 
@@ -39,7 +39,7 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
         Column("aliases", lambda task: ", ".join(task.aliases)),
     ]
     if schema:
-        columns.append(Column("JSON Schema", lambda task: json_of(task.arguments.json_schema())))
+        columns.append(Column("JSON Schema", lambda task: json_text(task.arguments.json_schema())))
     print_listing(
         sorted(set(app.tasks.values()), key=lambda task: task.name),
         columns,

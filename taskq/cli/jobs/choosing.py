@@ -75,9 +75,7 @@ def each_job(
 ) -> Iterator[Job]:
     """The jobs that fit, page by page for as long as somebody asks."""
     while True:
-        page = manager.list_jobs(
-            after=after, limit=_PAGE, newest_first=newest_first, **filters
-        )
+        page = manager.list_jobs(after=after, limit=_PAGE, newest_first=newest_first, **filters)
         yield from page
         if page.next_after is None:
             return
@@ -93,15 +91,15 @@ def refuse_unknown(settings: Settings, manager: JobManager, filters: JobFilters)
     app = settings.app() if settings.app_path is not None else None
     if app is not None:
         app.import_tasks()
+    tasks = {} if app is None else app.tasks
     if (queue := filters.get("queue")) is not None:
         known = {tally.name for tally in manager.list_queues()}
         known.update(*(worker.queues or () for worker in manager.list_workers()))
-        known.update(task.queue for task in app.tasks.values()) if app is not None else None
+        known.update(task.queue for task in tasks.values())
         if queue not in known and not _has_job(manager, {"queue": queue}):
             raise _unknown("queue", queue, known)
     if (task := filters.get("task")) is not None:
-        known = {tally.name for tally in manager.list_tasks()}
-        known.update(app.tasks if app is not None else ())
+        known = {tally.name for tally in manager.list_tasks()} | tasks.keys()
         if task not in known and not _has_job(manager, {"task": task}):
             raise _unknown("task", task, known)
 

@@ -9,7 +9,7 @@ import click
 from taskq.cli.command import Command
 from taskq.cli.jobs.choosing import choosing_options, each_job, filters_of, refuse_unknown
 from taskq.cli.jobs.record import STYLES, record
-from taskq.cli.listing import Column, json_of, json_option, print_listing
+from taskq.cli.listing import Column, json_option, json_text, print_listing
 from taskq.cli.settings import (
     Settings,
     app_option,
@@ -21,15 +21,31 @@ from taskq.job import Job, JobStatus
 
 _ARGUMENTS_LENGTH = 60
 
+
+def _arguments(job: Job) -> str:
+    text = json_text(job.task_kwargs)
+    return text if len(text) <= _ARGUMENTS_LENGTH else f"{text[: _ARGUMENTS_LENGTH - 1]}…"
+
+
+def _at(job: Job) -> datetime | None:
+    match job.status:
+        case JobStatus.TODO:
+            return job.scheduled_at or job.deferred_at
+        case JobStatus.DOING:
+            return job.started_at
+        case _:
+            return job.finished_at
+
+
 _COLUMNS: list[Column[Job]] = [
     Column("id", lambda job: str(job.id)),
     Column("status", lambda job: job.status.value, lambda job: STYLES[job.status]),
     Column("task", lambda job: job.task_name),
-    Column("arguments", lambda job: _arguments(job)),
+    Column("arguments", _arguments),
     Column("queue", lambda job: job.queue),
     Column("lock", lambda job: job.lock),
     Column("attempt", lambda job: job.attempt),
-    Column("at", lambda job: _at(job)),
+    Column("at", _at),
 ]
 
 
@@ -79,18 +95,3 @@ def list_jobs(
     print_listing(page, _COLUMNS, record=record, as_json=json, nothing="no job fits")
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)
-
-
-def _arguments(job: Job) -> str:
-    text = json_of(job.task_kwargs)
-    return text if len(text) <= _ARGUMENTS_LENGTH else f"{text[: _ARGUMENTS_LENGTH - 1]}…"
-
-
-def _at(job: Job) -> datetime | None:
-    match job.status:
-        case JobStatus.TODO:
-            return job.scheduled_at or job.deferred_at
-        case JobStatus.DOING:
-            return job.started_at
-        case _:
-            return job.finished_at

@@ -10,7 +10,7 @@ from rich.text import Text
 from taskq.cli.command import Command
 from taskq.cli.escaping import escaped
 from taskq.cli.jobs.record import STYLES, record
-from taskq.cli.listing import Cell, console, json_of, json_option, shown
+from taskq.cli.listing import Cell, console, json_of, json_option, json_text, shown
 from taskq.cli.settings import (
     Settings,
     app_option,
@@ -69,8 +69,8 @@ def _facts(job: Job) -> dict[str, Cell | datetime]:
         "id": job.id,
         "status": job.status.value,
         "task": job.task_name,
-        "arguments": json_of(job.task_kwargs),
-        "result": None if job.result is None else json_of(job.result),
+        "arguments": json_text(job.task_kwargs),
+        "result": None if job.result is None else json_text(job.result),
         "queue": job.queue,
         "priority": job.priority,
         "lock": job.lock,
