@@ -31,7 +31,7 @@ def _app(context: click.Context) -> App | None:
         return None
     try:
         app = settings.app()
-        app.import_tasks()
+        app.perform_import_paths()
     except Exception:  # whatever is wrong with it, the command itself will say
         return None
     return app

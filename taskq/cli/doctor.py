@@ -114,7 +114,7 @@ def doctor(
     tasks = None
     if settings.app_path is not None:
         app = settings.app()
-        app.import_tasks()
+        app.perform_import_paths()
         tasks = app.tasks.keys()
     with settings.database(database) as opened:
         findings = examine(opened, thresholds=thresholds, tasks=tasks)

@@ -40,7 +40,7 @@ def healthcheck(
     """
     if settings.app_path is not None:
         app = settings.app()
-        app.import_tasks()
+        app.perform_import_paths()
         click.echo(f"app: {len(set(app.tasks.values()))} tasks")
     with settings.job_manager(database) as manager:
         click.echo("database: answers")

@@ -43,7 +43,7 @@ def periodic() -> None:
 def list_periodic(settings: Settings, /, json: bool) -> None:
     """List the periodic tasks of the app: when they are due next, and which tick was deferred last."""
     with settings.app() as app:
-        app.import_tasks()
+        app.perform_import_paths()
         ticks = app.job_manager.list_ticks()
     now = datetime.now(UTC)
     periods = [

@@ -31,7 +31,7 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
     With --json also the JSON Schema of the arguments, and what else a task says of its jobs.
     """
     app = settings.app()
-    app.import_tasks()
+    app.perform_import_paths()
     columns: list[Column[_Task]] = [
         Column("task", lambda task: task.name),
         Column("arguments", _signature),
@@ -50,7 +50,7 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
 
 
 def _signature(task: _Task) -> str:
-    signature = inspect.signature(task.function)
+    signature = inspect.signature(task.func)
     skipped = 1 if task.pass_context else 0
     parameters = list(signature.parameters.values())[skipped:]
     return str(signature.replace(parameters=parameters))

@@ -90,7 +90,7 @@ def refuse_unknown(settings: Settings, manager: JobManager, filters: JobFilters)
     """
     app = settings.app() if settings.app_path is not None else None
     if app is not None:
-        app.import_tasks()
+        app.perform_import_paths()
     tasks = {} if app is None else app.tasks
     if (queue := filters.get("queue")) is not None:
         known = {tally.name for tally in manager.list_queues()}
