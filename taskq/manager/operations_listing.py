@@ -15,7 +15,7 @@ from taskq_sql import attempts, counting, jobs, listing, models, workers
 
 # What a page has at most, and what it is looked for in at most.
 LONGEST_PAGE = 1000
-_MAX_LOOKED = 20_000
+_MAX_LOOKED = 10_000
 
 _FIRST = -(2**63)
 _LAST = 2**63 - 1
