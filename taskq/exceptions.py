@@ -22,12 +22,14 @@
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
     ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
+    ├── InvalidFilter              a filter that jobs cannot be chosen by
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
     ├── InvalidOption              a worker's option has a value that makes no sense
     ├── MiddlewareKindMismatch     a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
     ├── JobNotFound                no job has that id
+    ├── InvalidTransition          the job stands where that cannot be done to it
     ├── WorkerDied                 recorded for a job whose worker died while it ran
     ├── JobTimeout                 raised in a task that runs longer than it may
     ├── JobAborted                 raised by a task that was asked to abort, and does
@@ -38,6 +40,7 @@ Catch ``TaskqException`` to catch them all. Each message says what was wrong, wi
 what to do about it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from taskq.moment import moment_of, wait_of
@@ -99,8 +102,8 @@ class NotPermitted(TaskqException):
     """The role that taskq connects as may not do this."""
 
 
-class LoadFromPathError(TaskqException):
-    """The path of an app does not lead to one."""
+class LoadFromPathError(TaskqException, ImportError):
+    """The path of an app does not lead to one, or a module with tasks cannot be imported."""
 
 
 class InvalidSignature(TaskqException):
@@ -131,6 +134,10 @@ class InvalidJob(TaskqException):
     """A job cannot have the queue, lock, priority or schedule that it was given."""
 
 
+class InvalidFilter(TaskqException):
+    """Jobs cannot be chosen by this filter, or not for what is to be done to them."""
+
+
 class InvalidRetryStrategy(TaskqException):
     """A retry strategy, or the decision of one, makes no sense."""
 
@@ -156,18 +163,38 @@ class AlreadyEnqueued(TaskqException):
             job that was deferred in the caller's transaction.
     """
 
-    def __init__(self, queueing_lock: str, job_id: int | None) -> None:
+    def __init__(
+        self, queueing_lock: str, job_id: int | None, *, retried: int | None = None
+    ) -> None:
         self.queueing_lock = queueing_lock
         self.job_id = job_id
         which = "a job" if job_id is None else f"job {job_id}"
+        what = (
+            "nothing was deferred; wait until it has started, or leave the queueing lock out"
+            if retried is None
+            else f"job {retried} was not retried; wait until the other has started, or cancel it"
+        )
         super().__init__(
-            f"{which} with the queueing lock {queueing_lock!r} waits already, and nothing was "
-            "deferred; wait until it has started, or leave the queueing lock out"
+            f"{which} with the queueing lock {queueing_lock!r} waits already, and {what}"
         )
 
 
 class JobNotFound(TaskqException):
     """No job has that id; it may have been deleted."""
+
+
+class InvalidTransition(TaskqException):
+    """A job stands where that cannot be done to it.
+
+    Attributes:
+        job_id: The job.
+        status: Where it stands.
+    """
+
+    def __init__(self, job_id: int, status: str, message: str) -> None:
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"job {job_id} is {status}: {message}")
 
 
 class WorkerDied(TaskqException):
@@ -186,7 +213,7 @@ class Retry(TaskqException):
     """Raised by a task that wants to run again; the attempt counts.
 
     Args:
-        wait: In how long; at once if nothing is said.
+        wait: In how long, a ``timedelta`` or its keywords; at once if nothing is said.
         at: When, instead of ``wait``.
         message: Kept as the error of this attempt.
 
@@ -196,7 +223,7 @@ class Retry(TaskqException):
 
     def __init__(
         self,
-        wait: timedelta | None = None,
+        wait: timedelta | Mapping[str, float] | None = None,
         *,
         at: datetime | None = None,
         message: str = "the task asked to be run again",
@@ -208,7 +235,8 @@ class Retry(TaskqException):
             self.wait = None if wait is None else wait_of(wait)
             self.at = None if at is None else moment_of(at)
         except ValueError as error:
-            raise InvalidRetryStrategy(f"Retry got {at or wait}, {error}") from None
+            given = at if wait is None else wait
+            raise InvalidRetryStrategy(f"Retry got {given!r}, {error}") from None
         super().__init__(message)
 
 
@@ -216,17 +244,17 @@ class Snooze(TaskqException):
     """Raised by a task that wants to run later, as if it had not begun: no attempt is counted.
 
     Args:
-        wait: In how long.
+        wait: In how long: a ``timedelta`` or its keywords.
 
     Raises:
-        InvalidRetryStrategy: It is negative, or more than a hundred years.
+        InvalidRetryStrategy: It is none, is negative, or more than a hundred years.
     """
 
-    def __init__(self, wait: timedelta) -> None:
+    def __init__(self, wait: timedelta | Mapping[str, float]) -> None:
         try:
             self.wait = wait_of(wait)
         except ValueError as error:
             raise InvalidRetryStrategy(f"Snooze got {wait!r}, {error}") from None
         if self.wait < timedelta(0):
-            raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait}")
-        super().__init__(f"the task snoozes for {wait}")
+            raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait!r}")
+        super().__init__(f"the task snoozes for {self.wait}")

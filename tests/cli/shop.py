@@ -16,6 +16,12 @@ def add(a: int, b: int = 0) -> int:
     return a + b
 
 
+# Not while a test runs.
+@app.periodic(cron="30 3 1 1 *", timezone="Europe/Berlin")
+@app.task(name="sweep", aliases=["clean"], queue="night")
+async def sweep(timestamp: int, depth: int = 1) -> None: ...
+
+
 @app.task(name="who", pass_context=True, store_result=True)
 async def who(context: JobContext) -> str:
     return context.worker_name

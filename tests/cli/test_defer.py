@@ -68,8 +68,9 @@ def test_what_no_job_can_have_is_refused_and_nothing_is_written(
 ) -> None:
     done = taskq(*DEFER, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    [message] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert said in message
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
     assert manager.count_jobs() == {}
 
 

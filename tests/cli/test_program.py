@@ -32,6 +32,38 @@ def test_each_help_teaches_by_one_example(path: tuple[str, ...]) -> None:
     assert done.stdout.count(f"\n    python -m taskq {' '.join(path)} ") == 1
 
 
+def options() -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of every command, with the command's path; but for those that only show something."""
+    for path in ((), *commands()):
+        command: click.Command = program
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        for option in command.get_params(click.Context(command, info_name="taskq")):
+            if isinstance(option, click.Option) and option.opts[-1] not in {"--help", "--version"}:
+                yield path, option
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        pytest.param(path, option, id=" ".join([*path, option.opts[-1]]))
+        for path, option in options()
+    ],
+)
+def test_each_option_is_an_environment_variable(
+    path: tuple[str, ...], option: click.Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = option.opts[-1].removeprefix("--").replace("-", "_")
+    shared = {"app", "verbose"}
+    variable = "_".join(["taskq", *(() if name in shared else path), name]).upper()
+    context = click.Context(program, info_name="taskq", auto_envvar_prefix="TASKQ")
+    for part in path:
+        context = click.Context(program, info_name=part, parent=context)
+    monkeypatch.setenv(variable, "by variable")
+    assert option.resolve_envvar_value(context) == "by variable"
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -113,3 +145,55 @@ def test_a_database_that_is_not_there_is_one_line_without_its_password(
 
 def test_an_unknown_command_is_a_usage_error(taskq: Taskq) -> None:
     assert taskq("wrok").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["wrok"], "No such command 'wrok'. Did you mean 'worker'? (taskq --help shows how)"),
+        (
+            ["--appp", "x"],
+            "No such option '--appp'. Did you mean '--app'? (taskq --help shows how)",
+        ),
+        (["doctor", "--jso"], "(taskq doctor --help shows how)"),
+        (["defer"], "Missing argument 'TASK'"),
+        (["tasks", "list", "\x1b[2J\u202e"], r"(\x1b[2J\u202e)"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_says_where_to_look(
+    taskq: Taskq, arguments: list[str], said: str
+) -> None:
+    done = taskq(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("taskq d", ["defer", "demo", "doctor"]),
+        ("taskq defer s", ["shout", "sweep"]),
+        ("taskq defer --queue n", ["night"]),
+        ("taskq tasks ", ["list"]),
+        ("taskq defer --app nowhere:app s", []),
+    ],
+)
+def test_a_shell_completes_commands_tasks_and_queues(
+    taskq: Taskq, typed: str, completed: list[str]
+) -> None:
+    done = taskq(
+        env={
+            "_TASKQ_COMPLETE": "bash_complete",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(len(typed.split(" ")) - 1),
+            "TASKQ_APP": SHOP,
+        }
+    )
+    assert done.stdout.split() == [f"plain,{word}" for word in completed]
+
+
+def test_the_script_for_a_shell_is_clicks() -> None:
+    done = CliRunner().invoke(program, env={"_TASKQ_COMPLETE": "bash_source"}, prog_name="taskq")
+    assert "complete -o nosort -F _taskq_completion taskq" in done.stdout

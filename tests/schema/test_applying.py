@@ -53,7 +53,7 @@ def test_an_empty_database_gets_the_schema_and_then_nothing_more(app_in: InNames
     schema.check()
     assert {status.state for status in schema.status()} == {MigrationState.APPLIED}
     assert app.configure_task("noop").defer() == 1
-    assert len(app.job_manager.list_jobs([1])) == 1, "as autocommit is back"
+    assert len(app.job_manager.list_jobs(ids=[1])) == 1, "as autocommit is back"
 
 
 async def test_the_async_face_does_the_same(app_in: InNamespace) -> None:
