@@ -111,7 +111,7 @@ def run_psql(connection: psycopg.Connection) -> Program:
             check=False,
         )
         assert (done.returncode == 0) == succeeds, done.stderr
-        return done.stdout + done.stderr
+        return done.stderr + done.stdout
 
     return run
 
