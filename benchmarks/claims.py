@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from taskq.embedded import EmbeddedServer
 from tests.sql.crowds import hold, insert
-from tests.sql.sqlc import MIGRATIONS, Query, read_queries
+from tests.sql.sqlc import MIGRATIONS, NO_MARKS, Query, read_queries
 
 BATCH = 100
 ROUNDS = 12
@@ -119,7 +118,9 @@ def claim_costs(server: str, claim: Query, shape: Shape) -> list[float]:
             costs = []
             for _ in range(ROUNDS):
                 start = time.perf_counter()
-                claim.run(connection, queue_names=queue_names, max_jobs=BATCH, worker_id=1)
+                claim.run(
+                    connection, queue_names=queue_names, max_jobs=BATCH, worker_id=1, **NO_MARKS
+                )
                 costs.append((time.perf_counter() - start) * 1000)
             medians.append(statistics.median(costs))
         return medians
@@ -147,7 +148,7 @@ def life(server: str, queries: dict[str, Query]) -> Iterator[tuple[str, float, f
                 )
 
         def drain() -> None:
-            claim: dict[str, Any] = {"queue_names": None, "max_jobs": BATCH, "worker_id": 1}
+            claim = {"queue_names": None, "max_jobs": BATCH, "worker_id": 1} | NO_MARKS
             while jobs := queries["ClaimJobs"].run(connection, **claim):
                 outcomes = [
                     {"job_id": job["id"], "attempt": job["attempt"], "status": "succeeded"}

@@ -1,7 +1,7 @@
 """The app: the entry point, which knows all the tasks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from operator import attrgetter
@@ -14,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.blueprint import Blueprint
 from taskq.database import Database
 from taskq.deferrer import Deferrer, arguments_of_unknown
-from taskq.exceptions import LoadFromPathError, TaskNotFound
+from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
 from taskq.periodic import PeriodicDefaults, max_delay_of
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from taskq.worker import Worker
 from taskq.worker.options import WorkerArguments, WorkerOptions
+
+AnyDatabase = str | URL | Engine | AsyncEngine | None
 
 
 class App(Blueprint):
@@ -37,28 +39,34 @@ class App(Blueprint):
 
     Attributes:
         tasks: The tasks by name and by alias.
+        import_paths: As given; so are ``worker_defaults`` and ``periodic_defaults``.
         job_manager: Operates on jobs in the database.
         schema_manager: Applies the schema.
 
     Raises:
         DatabaseNotConfigured: No database is named, and there is no embedded server.
         InvalidDatabase: ``database`` is not one that taskq can use.
-        InvalidOption: One of ``worker_defaults`` or ``periodic_defaults`` makes no sense.
+        InvalidOption: ``import_paths``, or one of ``worker_defaults`` or ``periodic_defaults``, makes no
+            sense.
+        MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
     """
 
     def __init__(
         self,
-        database: str | URL | Engine | AsyncEngine | None = None,
+        database: AnyDatabase = None,
         *,
         import_paths: Sequence[str] = (),
         worker_defaults: WorkerArguments | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database = Database.resolve(database)
-        self._import_paths = tuple(import_paths)
-        self._worker_defaults: WorkerArguments = worker_defaults or {}
-        self.max_delay = max_delay_of(periodic_defaults or {})
-        WorkerOptions.of(self._worker_defaults)
+        if isinstance(import_paths, str):
+            raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
+        self.import_paths = tuple(import_paths)
+        self.worker_defaults: WorkerArguments = worker_defaults or {}
+        self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}
+        self.max_delay = max_delay_of(self.periodic_defaults)
+        WorkerOptions.of(self.worker_defaults)
         super().__init__()
         self.job_manager = JobManager(self.database)
         self.schema_manager = SchemaManager(self.database)
@@ -101,9 +109,9 @@ class App(Blueprint):
         """
         return self
 
-    def open_async(self) -> Self:
-        """The async face of ``open``: ``async with app.open_async():``, or a call."""
-        return self
+    def open_async(self) -> "OpenedApp":
+        """The async face of ``open``: ``async with app.open_async():``, or ``await app.open_async()``."""
+        return OpenedApp(self)
 
     def check_connection(self) -> bool:
         """Whether the database has taskq's schema.
@@ -147,6 +155,28 @@ class App(Blueprint):
     ) -> None:
         await self.close_async()
 
+    def replace_database(self, database: AnyDatabase) -> "ReplacedDatabase":
+        """Put the app, with all its tasks, on another database for the time of a block, as tests do.
+
+        ``with app.replace_database(url):``, or ``async with`` where an event loop runs. At the end what
+        was opened there is closed, and the app is where it was.
+
+        Args:
+            database: As for the app.
+
+        Raises:
+            DatabaseNotConfigured: No database is named, and there is no embedded server.
+            InvalidDatabase: ``database`` is not one that taskq can use.
+        """
+        return ReplacedDatabase(self, Database.resolve(database))
+
+    def move(self, database: Database) -> Database:
+        """Put the app on another database, and leave it there; returns the one that it was on."""
+        left, self.database = self.database, database
+        self.job_manager.database = database
+        self.schema_manager = SchemaManager(database)
+        return left
+
     # Tasks
 
     def configure_task(
@@ -164,7 +194,7 @@ class App(Blueprint):
             TaskNotFound: It is not registered, and ``allow_unknown`` is False.
             InvalidJob: An option no job can have.
         """
-        self.import_tasks()
+        self.perform_import_paths()
         if name in self.tasks:
             return self.tasks[name].configure(**options)
         if not allow_unknown:
@@ -174,13 +204,13 @@ class App(Blueprint):
         )
         return unknown.configure(**options)
 
-    def import_tasks(self) -> None:
+    def perform_import_paths(self) -> None:
         """Import the modules of ``import_paths``, so that their tasks are registered.
 
         Raises:
             LoadFromPathError: One of them cannot be imported.
         """
-        for path in self._import_paths:
+        for path in self.import_paths:
             try:
                 import_module(path)
             except (ImportError, TypeError, ValueError) as error:
@@ -230,5 +260,43 @@ class App(Blueprint):
 
     def worker(self, **options: Unpack[WorkerArguments]) -> Worker:
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
-        self.import_tasks()
-        return Worker(self, WorkerOptions.of(options, defaults=self._worker_defaults))
+        self.perform_import_paths()
+        return Worker(self, WorkerOptions.of(options, defaults=self.worker_defaults))
+
+
+class OpenedApp:
+    """What ``App.open_async`` answers: it is awaited, or entered and closed at the end."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def __await__(self) -> Generator[Any, None, App]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> App:
+        return self._app
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._app.close_async()
+
+
+class ReplacedDatabase:
+    """A block in which an app is on another database; ``App.replace_database`` makes it."""
+
+    def __init__(self, app: App, database: Database) -> None:
+        self._app = app
+        self._database = database
+        self._left: list[Database] = []
+
+    def __enter__(self) -> App:
+        self._left.append(self._app.move(self._database))
+        return self._app
+
+    def __exit__(self, *raised: object) -> None:
+        self._app.move(self._left.pop()).close()
+
+    async def __aenter__(self) -> App:
+        return self.__enter__()
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._app.move(self._left.pop()).close_async()

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Generic, ParamSpec, get_type_hints
 
 from pydantic import JsonValue
@@ -35,6 +36,7 @@ class Arguments(Generic[P]):
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()
         self._extra: Codec[Any] | None = None
+        self._filled: dict[str, Callable[[], object]] = {}
         hints = annotations(function, task_name=task_name)
         parameters = list(inspect.signature(function).parameters.items())
         if len(parameters) < skip:
@@ -71,7 +73,18 @@ class Arguments(Generic[P]):
             InvalidArguments: With the task and every argument that is wrong, missing or unknown.
         """
         self.refuse_positional(args)
-        return self._each(kwargs, Codec.dump)
+        filled = {name: fill() for name, fill in self._filled.items() if name not in kwargs}
+        return self._each(filled | kwargs, Codec.dump)
+
+    def fill(self, name: str, value: Callable[[], object]) -> None:
+        """Have a required argument that a call leaves out be stored with a value of that moment.
+
+        Args:
+            name: The argument; nothing is done about one that has a default of its own.
+            value: Makes the value, when a job is deferred.
+        """
+        if name in self._required:
+            self._filled[name] = value
 
     def refuse_positional(self, args: tuple[object, ...]) -> None:
         """Refuse arguments that are given by position.
@@ -139,7 +152,8 @@ class Arguments(Generic[P]):
         return f"argument {name!r} is unknown{hint}"
 
     def _expected(self) -> str:
-        names = [name if name in self._required else f"{name} (optional)" for name in self._codecs]
+        needed = self._required - self._filled.keys()
+        names = [name if name in needed else f"{name} (optional)" for name in self._codecs]
         if self._extra is not None:
             names.append("any other name")
         return f"it takes {', '.join(names)}" if names else "it takes no arguments"
@@ -151,8 +165,13 @@ def annotations(function: Callable[..., object], *, task_name: str) -> dict[str,
     Raises:
         InvalidSignature: An annotation names something that does not exist at run time.
     """
+    annotated: Any = function
+    while isinstance(annotated, partial):
+        annotated = annotated.func
+    if not inspect.isroutine(annotated):
+        annotated = type(annotated).__call__
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(annotated, include_extras=True)
     except NameError as error:
         raise InvalidSignature(
             f"task {task_name!r}: an annotation cannot be resolved: {error}; "

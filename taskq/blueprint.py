@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidPeriodic, TaskAlreadyRegistered
+from taskq.job import check_name
 from taskq.middleware import Several, TaskMiddleware
 from taskq.periodic import Periodic, periodic_of
 from taskq.retry import RetryValue
@@ -104,7 +105,11 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: The name or an alias is another task's.
-            InvalidSignature: A parameter, or a result that is to be stored, could not be.
+            InvalidSignature: It is no function, or a parameter, or a result that is to be stored, could
+                not be.
+            InvalidJob: An option that no job can have.
+            InvalidRetryStrategy: ``retry`` is none.
+            MiddlewareKindMismatch: Middleware is not of the function's kind.
         """
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
@@ -120,7 +125,7 @@ class Blueprint:
                 pass_context=pass_context,
                 timeout=timeout,
                 store_result=store_result,
-                middleware=task_middleware,
+                task_middleware=task_middleware,
             )
             self._register(task)
             return task
@@ -134,25 +139,27 @@ class Blueprint:
         periodic_id: str = "",
         timezone: str | tzinfo = "UTC",
         **options: Unpack[JobOptions],
-    ) -> Callable[[Task[P, R]], Task[P, R]]:
+    ) -> Callable[[Task[Concatenate[int, P], R]], Task[P, R]]:
         """Have the workers defer a task at certain times: written above ``@app.task``.
 
         Every running worker tries, and the database sees to it that one does. The task gets the time
-        of the tick as ``timestamp``, in seconds since 1970. A tick that finds a job with its queueing
-        lock waiting is skipped.
+        of the tick as ``timestamp``, in seconds since 1970, which for a type checker is its first
+        parameter (after a context). Deferred by hand it gets the time at which it is deferred, unless
+        ``task_kwargs`` say another. A tick that finds a job with its queueing lock waiting is skipped.
 
         Args:
-            cron: Five fields (minute, hour, day, month, weekday), or six with seconds in front.
+            cron: Five fields (minute, hour, day, month, weekday), or six with the seconds at the end;
+                or ``@hourly``, ``@daily``, ``@weekly``, ``@monthly``, ``@yearly``.
             periodic_id: Tells the periods of one task apart, if it has several.
             timezone: The time zone that ``cron`` is meant in.
             **options: As for ``Task.configure``.
 
         Raises:
             InvalidPeriodic: The expression or the time zone is none, the task takes no ``timestamp``,
-                or it has a period of this id already.
+                is not one of these, or has a period of this id already.
         """
 
-        def declare(task: Task[P, R]) -> Task[P, R]:
+        def declare(task: Task[Concatenate[int, P], R]) -> Task[P, R]:
             period = periodic_of(
                 task, cron=cron, periodic_id=periodic_id, timezone=timezone, options=options
             )
@@ -163,8 +170,14 @@ class Blueprint:
                     f"task {task.name!r} has a period with periodic_id={periodic_id!r} already: "
                     "give each of them an id of its own"
                 )
+            if self.tasks.get(task.name) is not task:
+                raise InvalidPeriodic(
+                    f"task {task.name!r} is declared elsewhere: its workers would not know the jobs "
+                    "that these workers defer, so declare the period there, with the task"
+                )
             self.periodics.append(period)
-            return task
+            # The same task, seen as one that needs no timestamp.
+            return cast("Task[P, R]", task)
 
         return declare
 
@@ -173,8 +186,9 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: The alias is another task's name.
+            InvalidJob: No task can have such a name.
         """
-        self._claim_name(alias)
+        self._claim_name(alias, of=task)
         task.aliases = (*task.aliases, alias)
         self.tasks[alias] = task
 
@@ -187,7 +201,9 @@ class Blueprint:
 
         Raises:
             TaskAlreadyRegistered: A name is another task's, or the tasks are another app's.
+            InvalidJob: The namespace is none, or makes a name too long.
         """
+        check_name(namespace, what="a blueprint cannot be added with namespace")
         tasks = list(dict.fromkeys(blueprint.tasks.values()))
         for task in tasks:
             if task.manager is not None:
@@ -196,7 +212,7 @@ class Blueprint:
                     "call that for each app"
                 )
             for name in (task.name, *task.aliases):
-                self._claim_name(f"{namespace}:{name}")
+                self._claim_name(f"{namespace}:{name}", of=task)
         for task in tasks:
             task.rename(f"{namespace}:{{}}".format)
             self._register(task)
@@ -208,11 +224,12 @@ class Blueprint:
         if len(set(names)) < len(names):
             raise TaskAlreadyRegistered(f"{task!r} has one of its names twice: {', '.join(names)}")
         for name in names:
-            self._claim_name(name)
+            self._claim_name(name, of=task)
         for name in names:
             self.tasks[name] = task
 
-    def _claim_name(self, name: str) -> None:
+    def _claim_name(self, name: str, *, of: Task[..., Any]) -> None:
+        check_name(name, what=f"task {of.name!r} cannot have the name or alias")
         if name in self.tasks:
             raise TaskAlreadyRegistered(
                 f"{name!r} is the name of {self.tasks[name]!r} already: give one of them another name"

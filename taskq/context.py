@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from taskq.job import Job
+from taskq.job import FailedAttempt, Job
 
 if TYPE_CHECKING:
     from taskq.app import App
@@ -27,7 +27,8 @@ class JobContext:
 
     Attributes:
         app: The app.
-        job: The job, as it was when it was claimed.
+        job: The job, as it was when it was claimed; ``job.attempt`` is the number of this attempt.
+        failed_attempts: Why, when and where earlier attempts failed, the first one first.
         task: The task.
         worker_name: The name of the worker that runs it.
         worker_queues: The queues that the worker serves; None: all.
@@ -42,6 +43,7 @@ class JobContext:
     worker_name: str
     worker_queues: Sequence[str] | None
     start_timestamp: float
+    failed_attempts: Sequence[FailedAttempt] = ()
     additional_context: Mapping[str, Any] = field(default_factory=dict)
     abort_reason: Callable[[], AbortReason | None] = lambda: None
 

@@ -33,6 +33,7 @@ Catch ``TaskqException`` to catch them all. Each message says what was wrong, wi
 what to do about it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from taskq.moment import moment_of, wait_of
@@ -66,8 +67,8 @@ class MigrationEdited(TaskqException):
     """A migration is not the one that was applied under its number."""
 
 
-class LoadFromPathError(TaskqException):
-    """The path of an app does not lead to one."""
+class LoadFromPathError(TaskqException, ImportError):
+    """The path of an app does not lead to one, or a module with tasks cannot be imported."""
 
 
 class InvalidSignature(TaskqException):
@@ -177,7 +178,7 @@ class Retry(TaskqException):
     """Raised by a task that wants to run again; the attempt counts.
 
     Args:
-        wait: In how long; at once if nothing is said.
+        wait: In how long, a ``timedelta`` or its keywords; at once if nothing is said.
         at: When, instead of ``wait``.
         message: Kept as the error of this attempt.
 
@@ -187,7 +188,7 @@ class Retry(TaskqException):
 
     def __init__(
         self,
-        wait: timedelta | None = None,
+        wait: timedelta | Mapping[str, float] | None = None,
         *,
         at: datetime | None = None,
         message: str = "the task asked to be run again",
@@ -199,7 +200,8 @@ class Retry(TaskqException):
             self.wait = None if wait is None else wait_of(wait)
             self.at = None if at is None else moment_of(at)
         except ValueError as error:
-            raise InvalidRetryStrategy(f"Retry got {at or wait}, {error}") from None
+            given = at if wait is None else wait
+            raise InvalidRetryStrategy(f"Retry got {given!r}, {error}") from None
         super().__init__(message)
 
 
@@ -207,17 +209,17 @@ class Snooze(TaskqException):
     """Raised by a task that wants to run later, as if it had not begun: no attempt is counted.
 
     Args:
-        wait: In how long.
+        wait: In how long: a ``timedelta`` or its keywords.
 
     Raises:
-        InvalidRetryStrategy: It is negative, or more than a hundred years.
+        InvalidRetryStrategy: It is none, is negative, or more than a hundred years.
     """
 
-    def __init__(self, wait: timedelta) -> None:
+    def __init__(self, wait: timedelta | Mapping[str, float]) -> None:
         try:
             self.wait = wait_of(wait)
         except ValueError as error:
             raise InvalidRetryStrategy(f"Snooze got {wait!r}, {error}") from None
         if self.wait < timedelta(0):
-            raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait}")
-        super().__init__(f"the task snoozes for {wait}")
+            raise InvalidRetryStrategy(f"Snooze takes a wait of 0 or more, not {wait!r}")
+        super().__init__(f"the task snoozes for {self.wait}")

@@ -135,6 +135,10 @@ class NewJob(BaseModel):
     scheduled_at: Annotated[datetime, AfterValidator(moment_of)] | None = None
 
 
+# What somebody who defers calls it.
+_OPTIONS = {"task_name": "name", "queue_name": "queue", "scheduled_at": "schedule_at"}
+
+_name: TypeAdapter[str] = TypeAdapter(Name)
 _new_jobs = TypeAdapter(list[NewJob])
 to_json: Callable[..., bytes] = _new_jobs.dump_json
 
@@ -152,5 +156,21 @@ def new_job(**values: Any) -> NewJob:
         option = str(fault["loc"][0])
         raise InvalidJob(
             f"task {shown(values.get('task_name'))} cannot be deferred with "
-            f"{option}={shown(values.get(option))}: {explained(error, skip=1)}"
+            f"{_OPTIONS.get(option, option)}={shown(values.get(option))}: {explained(error, skip=1)}"
         ) from None
+
+
+def check_name(name: object, *, what: str) -> None:
+    """Refuse what cannot be a name in the database.
+
+    Args:
+        name: The name.
+        what: What it is, for the message, as in "alias".
+
+    Raises:
+        InvalidJob: It is no text, is empty or longer than 500 characters, or cannot be stored.
+    """
+    try:
+        _name.validate_python(name, strict=True)
+    except ValidationError as error:
+        raise InvalidJob(f"{what}={shown(name)}: {explained(error, skip=0)}") from None

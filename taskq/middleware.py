@@ -1,9 +1,10 @@
-"""Middleware: what wraps each attempt of a task, or the whole life of a worker."""
+"""Middleware: what wraps each attempt, for a task or for all that a worker runs."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from taskq.codec import shown
 from taskq.context import JobContext
 from taskq.exceptions import MiddlewareKindMismatch
 
@@ -16,8 +17,8 @@ AsyncTaskMiddleware = Callable[[Callable[[], Awaitable[Any]], JobContext, "Worke
 # (call_next, context, worker): calls call_next() and returns what it returns, or something else.
 TaskMiddleware = SyncTaskMiddleware | AsyncTaskMiddleware
 
-# (call_next, worker): awaits call_next(), which returns when the worker has stopped.
-WorkerMiddleware = Callable[[Callable[[], Awaitable[None]], "Worker"], Awaitable[None]]
+# The same, always async: it wraps attempts of sync tasks too, from the event loop.
+WorkerMiddleware = AsyncTaskMiddleware
 
 
 T = TypeVar("T")
@@ -43,10 +44,33 @@ def check_task_middleware(middleware: TaskMiddleware, *, wraps_async: bool, of: 
     """Refuse a middleware that cannot wrap a task.
 
     Raises:
-        MiddlewareKindMismatch: One of the two is async and the other is not.
+        MiddlewareKindMismatch: One of the two is async and the other is not, or it cannot be called.
     """
+    _check_callable(middleware, of=of)
     if is_async(middleware) != wraps_async:
         wanted, got = ("an async", "a sync") if wraps_async else ("a sync", "an async")
         raise MiddlewareKindMismatch(
             f"{of} needs {wanted} middleware, and {middleware!r} is {got} one"
+        )
+
+
+def check_worker_middleware(middleware: WorkerMiddleware) -> None:
+    """Refuse a middleware that cannot wrap what a worker runs.
+
+    Raises:
+        MiddlewareKindMismatch: It is not async, or cannot be called.
+    """
+    _check_callable(middleware, of="a worker")
+    if not is_async(middleware):
+        raise MiddlewareKindMismatch(
+            f"worker_middleware got {middleware!r}, which is sync: it wraps async and sync tasks from "
+            "the event loop, so declare it with async def, or give it as task_middleware"
+        )
+
+
+def _check_callable(middleware: object, *, of: str) -> None:
+    if not callable(middleware):
+        raise MiddlewareKindMismatch(
+            f"{of} got {shown(middleware)} as middleware, which cannot be called: give a function "
+            "that takes (call_next, context, worker)"
         )

@@ -35,6 +35,18 @@ MAX_DELAY = 600.0
 _DELAYS = (1.0, 31 * 86400.0)  # seconds
 
 
+# What a crontab knows by name.
+NAMED = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+
 class _Id(BaseModel):
     """What the table of ticks can hold."""
 
@@ -49,7 +61,7 @@ class Periodic:
 
     Attributes:
         task: The task; its jobs get the tick as ``timestamp``.
-        cron: Five fields, or six with seconds in front.
+        cron: Five fields, or six with the seconds at the end, or one of ``NAMED``.
         periodic_id: Tells the periods of one task apart.
         timezone: The time zone that the expression is meant in.
         options: What the jobs are deferred with, as for ``Task.configure``.
@@ -75,7 +87,7 @@ class Periodic:
 
     def _ticks(self, after: float) -> Iterator[int]:
         start = datetime.fromtimestamp(after, self.timezone)
-        ticks = (int(tick.timestamp()) for tick in CronSim(self.cron, start))
+        ticks = (int(tick.timestamp()) for tick in _parsed(self.cron, start))
         # In the hour that an autumn has twice, CronSim begins with the first of them even if it was
         # started in the second: a worker would never get past it.
         return (tick for tick in ticks if tick > after)
@@ -115,18 +127,24 @@ def periodic_of(
         InvalidArguments: The task needs more than the timestamp and what ``task_kwargs`` gives it.
         InvalidJob: An option no job can have.
     """
+    declared: object = task
+    if not isinstance(declared, Task):
+        raise InvalidPeriodic(
+            f"{shown(declared)} is no task: write @app.periodic(…) above @app.task, so that it gets one"
+        )
     try:
-        next(CronSim(cron, datetime.now(UTC)))
+        next(_parsed(cron, datetime.now(UTC)))
     except (CronSimError, AttributeError, TypeError) as error:
         raise InvalidPeriodic(
             f"task {task.name!r} got cron={shown(cron)}: {error}; give five fields as in "
-            "'*/5 8-18 * * MON-FRI' (minute, hour, day, month, weekday), or six with seconds in front"
+            "'*/5 8-18 * * MON-FRI' (minute, hour, day, month, weekday), a sixth at the end for "
+            f"seconds, or one of {', '.join(NAMED)}"
         ) from error
     except StopIteration:
         raise InvalidPeriodic(
             f"task {task.name!r} got cron={cron!r}, a time that never comes"
         ) from None
-    if "timestamp" not in inspect.signature(task.function).parameters:
+    if "timestamp" not in inspect.signature(task.func).parameters:
         raise InvalidPeriodic(
             f"task {task.name!r} is periodic and takes no timestamp: its jobs get the time of "
             "their tick, so declare it as in def task(timestamp: int)"
@@ -151,7 +169,17 @@ def periodic_of(
         options=options,
     )
     period.job(0)  # refuses now what could not be deferred at a tick
+    # By hand it is deferred without one, as type checkers see it: then this is its tick.
+    task.arguments.fill("timestamp", lambda: int(datetime.now(UTC).timestamp()))
     return period
+
+
+def _parsed(cron: str, start: datetime) -> CronSim:
+    fields = NAMED.get(cron, cron).split()
+    if len(fields) == 6:
+        # For cronsim seconds are in front; for Procrastinate's users they are at the end.
+        fields = [fields[-1], *fields[:-1]]
+    return CronSim(" ".join(fields), start)
 
 
 def _zone(task_name: str, timezone: str | tzinfo) -> tzinfo:

@@ -190,7 +190,7 @@ def _is_exception_class(value: object) -> bool:
 RetryValue = bool | int | BaseRetryStrategy
 
 
-def retry_strategy(value: RetryValue) -> BaseRetryStrategy | None:
+def get_retry_strategy(value: RetryValue) -> BaseRetryStrategy | None:
     """The strategy that a task's ``retry`` stands for.
 
     Args:

@@ -1,8 +1,10 @@
 """A task: a function that another process executes at a later time."""
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, isgeneratorfunction
+from pathlib import Path
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from taskq.arguments import Arguments
@@ -12,9 +14,9 @@ from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
 from taskq.job import Job
 from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
-from taskq.middleware import Several, TaskMiddleware, check_task_middleware, several
+from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
 from taskq.result import Result
-from taskq.retry import BaseRetryStrategy, RetryValue, retry_strategy
+from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
 P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
@@ -34,12 +36,12 @@ class Task(Generic[P, R_co]):
         priority: The priority its jobs have, higher first.
         lock: The lock its jobs have.
         queueing_lock: The queueing lock its jobs have.
-        retry: What decides whether a failed attempt is followed by another; None: never.
+        retry_strategy: What decides whether a failed attempt is followed by another; None: never.
         pass_context: Whether the function's first parameter is a ``JobContext``.
         timeout: How long an attempt may take, in seconds.
         store_result: Whether the return value is kept on the job.
-        middlewares: What wraps each attempt, the outermost first.
-        function: The function.
+        task_middleware: What wraps each attempt, the outermost first.
+        func: The function.
         is_async: Whether it runs on the event loop; otherwise in a thread.
     """
 
@@ -57,11 +59,12 @@ class Task(Generic[P, R_co]):
         pass_context: bool = False,
         timeout: float | None = None,
         store_result: bool = False,
-        middleware: Several[TaskMiddleware] = None,
+        task_middleware: Several[TaskMiddleware] = None,
     ) -> None:
+        _check_function(function, name)
         update_wrapper(self, function)
-        self.function = function
-        self.name = name if name is not None else f"{function.__module__}.{function.__qualname__}"
+        self.func = function
+        self.name = name if name is not None else _dotted_path(function)
         if isinstance(aliases, str):
             raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
         self.aliases = tuple(aliases)
@@ -69,14 +72,14 @@ class Task(Generic[P, R_co]):
         self.priority = priority
         self.lock = lock
         self.queueing_lock = queueing_lock
-        self.retry: BaseRetryStrategy | None = retry_strategy(retry)
+        self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(retry)
         self.pass_context = pass_context
         self.timeout = _checked_timeout(timeout, self.name)
         self.store_result = store_result
-        self.middlewares = several(middleware)
-        self.is_async = iscoroutinefunction(function)
-        for one in self.middlewares:
-            check_task_middleware(one, wraps_async=self.is_async, of=f"task {self.name!r}")
+        self.task_middleware = several(task_middleware)
+        self.is_async = is_async(function)
+        for middleware in self.task_middleware:
+            check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
             function, task_name=self.name, skip=1 if pass_context else 0
         )
@@ -89,7 +92,7 @@ class Task(Generic[P, R_co]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""
-        return self.function(*args, **kwargs)
+        return self.func(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -187,7 +190,37 @@ class Task(Generic[P, R_co]):
         return self.manager
 
 
-def _checked_timeout(timeout: float | None, name: str) -> float | None:
-    if timeout is not None and not timeout > 0:
+def _check_function(function: object, name: str | None) -> None:
+    if not callable(function):
+        raise InvalidSignature(
+            f"{shown(function)} is no function: write @app.task above one, and options by name, as in "
+            "@app.task(name='shop.send')"
+        )
+    if isgeneratorfunction(function) or isasyncgenfunction(function):
+        raise InvalidSignature(
+            f"{shown(function)} is a generator, of which nothing runs when it is called: have the task "
+            "do the work, and return rather than yield"
+        )
+    if name is None and not hasattr(function, "__qualname__"):
+        raise InvalidSignature(
+            f"{shown(function)} has no name of its own: give one, as in @app.task(name='shop.send')"
+        )
+
+
+def _dotted_path(function: Callable[..., object]) -> str:
+    module = function.__module__
+    if module == "__main__":
+        # As the worker that imports it will know it: it is run with -m, or is a script.
+        main = getattr(function, "__globals__", None) or vars(sys.modules["__main__"])
+        if spec := main.get("__spec__"):
+            module = spec.name
+        elif file := main.get("__file__"):
+            module = Path(file).stem
+    return f"{module}.{function.__qualname__}"
+
+
+def _checked_timeout(timeout: Any, name: str) -> float | None:
+    # Written so that NaN is refused as well.
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
         raise InvalidJob(f"task {name!r} got timeout={shown(timeout)}: give seconds, more than 0")
     return timeout

@@ -1,5 +1,6 @@
 """The app: what it knows, what it imports, and what it closes."""
 
+import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from taskq import App
+from taskq import App, JobStatus
 from taskq.exceptions import (
+    InvalidDatabase,
     InvalidOption,
     LoadFromPathError,
     TaskAlreadyRegistered,
@@ -99,6 +101,18 @@ def test_tasks_are_imported_when_a_job_is_deferred_by_name(app_with_late_task: A
         app_with_late_task.configure_task("later", allow_unknown=False)
 
 
+def test_a_worker_runs_a_task_of_a_module_that_only_import_paths_name(
+    write_module: WriteModule, database_url: str
+) -> None:
+    global current
+    write_module("late_tasks", TASKS)
+    with App(database_url) as elsewhere:
+        job_id = elsewhere.configure_task("late").defer()
+        with App(database_url, import_paths=["late_tasks"]) as current:
+            current.run_worker(wait=False, install_signal_handlers=False)
+        assert elsewhere.job_manager.get_job_status(job_id) is JobStatus.SUCCEEDED
+
+
 async def test_tasks_are_imported_when_a_worker_is_made(app_with_late_task: App) -> None:
     app_with_late_task.worker()
     assert set(app_with_late_task.tasks) == {"late"}
@@ -111,6 +125,11 @@ async def test_a_path_that_cannot_be_imported_is_refused(path: str) -> None:
         app.configure_task("send")
     with pytest.raises(LoadFromPathError, match=f"import_paths has '{path}', which cannot be"):
         app.worker()
+
+
+def test_import_paths_are_a_list() -> None:
+    with pytest.raises(InvalidOption, match=r"import_paths='shop.jobs': give a list"):
+        App(NOWHERE, import_paths="shop.jobs")
 
 
 def test_a_module_that_breaks_says_how(write_module: WriteModule) -> None:
@@ -195,9 +214,59 @@ async def test_its_async_face_does_the_same(database_url: str) -> None:
     async with App(database_url).open_async() as app:
         await app.configure_task("noop").defer_async()
         app.configure_task("noop").defer()
+        assert await app.open_async() is app
         pools = [app.database.async_engine.pool, app.database.engine.pool]
         assert [pool.checkedin() for pool in pools] == [1, 1]  # type: ignore[attr-defined]
     assert [pool.checkedin() for pool in pools] == [0, 0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_test_puts_an_app_and_its_tasks_on_another_database_for_a_while(
+    database_url: str, is_async: bool
+) -> None:
+    seen: list[str] = []
+    app = App(NOWHERE, worker_defaults={"wait": False, "install_signal_handlers": False})
+
+    @app.task
+    async def note(text: str) -> None:
+        seen.append(text)
+
+    later = note.configure(lock="a lock")
+    block = app.replace_database(database_url)
+    if is_async:
+        async with block as replaced:
+            assert replaced is app
+            pool = app.database.async_engine.pool
+            assert await app.schema_manager.is_applied_async()
+            id_ = await later.defer_async(text="async")
+            await app.run_worker_async()
+            assert (await app.job_manager.get_job_async(id_)).status is JobStatus.SUCCEEDED
+            assert pool.checkedin() > 0  # type: ignore[attr-defined]
+    else:
+        with block as replaced:
+            assert replaced is app
+            pool = app.database.engine.pool
+            assert app.schema_manager.is_applied()
+            id_ = later.defer(text="sync")
+            await asyncio.to_thread(app.run_worker)
+            assert app.job_manager.get_job(id_).status is JobStatus.SUCCEEDED
+            assert pool.checkedin() > 0  # type: ignore[attr-defined]
+    assert seen == ["async" if is_async else "sync"]
+    assert pool.checkedin() == 0  # type: ignore[attr-defined]
+    assert "nobody.is.asked" in repr(app.database)
+    assert app.job_manager.database is app.database
+    app.close()
+
+
+def test_an_app_comes_back_from_another_database_after_an_error() -> None:
+    app = App(NOWHERE)
+    with app.replace_database("postgresql://elsewhere"):
+        with pytest.raises(LookupError), app.replace_database("postgresql://further"):
+            raise LookupError(repr(app))
+        assert "elsewhere" in repr(app)
+    assert "nobody.is.asked" in repr(app)
+    with pytest.raises(InvalidDatabase, match="mysql"):
+        app.replace_database("mysql://elsewhere")
 
 
 def test_an_engine_that_was_given_stays_open(database_url: str) -> None:

@@ -1,9 +1,16 @@
 """Blueprints: tasks that are declared before, or apart from, the app that they will belong to."""
 
+from typing import Any
+
 import pytest
 
 from taskq import App, Blueprint
-from taskq.exceptions import InvalidArguments, TaskAlreadyRegistered, UnboundTaskError
+from taskq.exceptions import (
+    InvalidArguments,
+    InvalidJob,
+    TaskAlreadyRegistered,
+    UnboundTaskError,
+)
 
 
 def clash() -> None: ...
@@ -102,6 +109,28 @@ def test_the_same_name_or_alias_twice_is_refused() -> None:
         with pytest.raises(TaskAlreadyRegistered, match="has one of its names twice"):
             mails.task(name=name, aliases=aliases)(clash)
     assert set(mails.tasks) == {"send", "mail", "tidy"}
+
+
+@pytest.mark.parametrize("name", ["", "x" * 501, "a\0b", "\ud800", 3, None])
+def test_a_name_that_no_task_can_have_is_refused_and_nothing_is_registered(name: Any) -> None:
+    mails = blueprint_of_mails()
+    send = mails.tasks["send"]
+    with pytest.raises(InvalidJob, match=r"task 'new' cannot have the name or alias="):
+        mails.task(name="new", aliases=["fine", name])(clash)
+    with pytest.raises(InvalidJob, match=r"task 'send' cannot have the name or alias="):
+        mails.add_task_alias(send, name)
+    with pytest.raises(InvalidJob, match=r"a blueprint cannot be added with namespace="):
+        App("postgresql://").add_tasks_from(mails, namespace=name)
+    assert set(mails.tasks) == {"send", "mail", "tidy"}
+    assert (send.name, send.aliases) == ("send", ("mail",))
+
+
+def test_a_namespace_that_makes_a_name_too_long_is_refused_before_anything_is_renamed() -> None:
+    mails, app = blueprint_of_mails(), App("postgresql://")
+    with pytest.raises(InvalidJob, match=r"task 'send' cannot have .*at most 500 characters"):
+        app.add_tasks_from(mails, namespace="x" * 498)
+    assert app.tasks == {}
+    assert mails.tasks["send"].name == "send"
 
 
 def test_an_alias_may_be_added_later() -> None:

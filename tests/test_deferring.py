@@ -252,6 +252,18 @@ async def test_a_task_of_another_program_takes_whatever_json_carries(app: App, f
     assert job.task_kwargs == {"a": [1, {"b": None}], "self": True, "big": 10**40}
 
 
+async def test_a_task_of_another_program_takes_nothing_else(app: App, face: Face) -> None:
+    deferrer = app.configure_task("of.another")
+    for value, shown in [(float("nan"), "nan"), ("a\0b", r"'a\\x00b'"), (object(), "<object")]:
+        with pytest.raises(InvalidArguments, match=f"^task 'of.another': argument 'a' got {shown}"):
+            await face.defer(deferrer, a=value)
+        with pytest.raises(InvalidArguments, match=r"call 1 of .*'of.another': arg"):
+            await face.batch(deferrer, {"a": 1}, {"a": value})
+    with pytest.raises(InvalidArguments, match=r"task 'of.another' takes .* by name"):
+        await face.defer(deferrer, 1)
+    assert app.job_manager.count_jobs() == {}
+
+
 async def test_a_known_task_by_its_name_or_alias_is_the_task(
     app: App, send: Task[..., Any]
 ) -> None:
@@ -328,8 +340,8 @@ NAIVE = datetime(2100, 1, 1)  # noqa: DTZ001
         ({"lock": ""}, "lock=''"),
         ({"lock": "x" * 501}, "lock='xxx"),
         ({"queueing_lock": "a\0b"}, r"queueing_lock='a\\x00b'.*NUL"),
-        ({"queue": ""}, "queue_name=''"),
-        ({"queue": None}, "queue_name=None"),
+        ({"queue": ""}, "queue=''"),
+        ({"queue": None}, "queue=None"),
         ({"priority": 2**31}, "priority=2147483648"),
         ({"priority": None}, "priority=None"),
         ({"schedule_at": NAIVE}, "schedule_at=.*, which has no time zone: .*UTC"),
@@ -368,7 +380,7 @@ def test_an_option_that_no_job_can_have_is_refused_when_configured(
 
 @pytest.mark.parametrize("name", ["", "x" * 501, "a\0b", 3, None])
 def test_a_name_that_no_task_can_have_is_refused(name: Any) -> None:
-    with pytest.raises(InvalidJob, match="task_name="):
+    with pytest.raises(InvalidJob, match="name="):
         App("postgresql://").configure_task(name)
 
 

@@ -53,8 +53,14 @@ def ticks(cron: str, timezone: str, day: str) -> list[str]:
         ("*/5 * * * *", "2026-01-01T12:05:00", "2026-01-01T12:10:00"),
         ("*/5 * * * *", "2026-01-01T12:04:59.9", "2026-01-01T12:05:00"),
         ("*/5 * * * *", "2026-01-01T12:05:00.1", "2026-01-01T12:10:00"),
-        ("*/20 * * * * *", "2026-01-01T12:00:20", "2026-01-01T12:00:40"),
-        ("30 0 12 * * *", "2026-01-01T12:00:00", "2026-01-01T12:00:30"),
+        # The sixth is for seconds.
+        ("* * * * * */20", "2026-01-01T12:00:20", "2026-01-01T12:00:40"),
+        ("0 12 * * * 30", "2026-01-01T12:00:00", "2026-01-01T12:00:30"),
+        ("@hourly", "2026-01-01T12:00:00", "2026-01-01T13:00:00"),
+        ("@daily", "2026-01-01T12:00:00", "2026-01-02T00:00:00"),
+        ("@weekly", "2026-01-01T12:00:00", "2026-01-04T00:00:00"),
+        ("@monthly", "2026-01-01T12:00:00", "2026-02-01T00:00:00"),
+        ("@yearly", "2026-01-01T12:00:00", "2027-01-01T00:00:00"),
         ("0 9 * * MON-FRI", "2026-01-02T10:00:00", "2026-01-05T09:00:00"),
         ("0 0 29 2 *", "2026-01-01T00:00:00", "2028-02-29T00:00:00"),
     ],
@@ -77,7 +83,7 @@ def test_an_expression_is_meant_in_its_time_zone() -> None:
         # With an hour that is any, the clock on the wall is followed.
         ("30 * * * *", ["29 00:30:00+0100", "29 01:30:00+0100", "29 03:30:00+0200"]),
         # Six fields follow the clock on the wall too.
-        ("0 30 2 * * *", ["30 02:30:00+0200"]),
+        ("30 2 * * * 0", ["30 02:30:00+0200"]),
     ],
 )
 def test_the_hour_that_a_spring_night_leaves_out(cron: str, expected: list[str]) -> None:
@@ -93,7 +99,7 @@ def test_the_hour_that_a_spring_night_leaves_out(cron: str, expected: list[str])
         ("30 * * * *", ["25 00:30:00+0200", "25 01:30:00+0200", "25 02:30:00+0200"]),
         ("30 */2 * * *", ["25 00:30:00+0200", "25 02:30:00+0200", "25 02:30:00+0100"]),
         # Six fields follow the clock on the wall too.
-        ("0 30 2 * * *", ["25 02:30:00+0200", "25 02:30:00+0100", "26 02:30:00+0100"]),
+        ("30 2 * * * 0", ["25 02:30:00+0200", "25 02:30:00+0100", "26 02:30:00+0100"]),
     ],
 )
 def test_the_hour_that_an_autumn_night_has_twice(cron: str, expected: list[str]) -> None:
@@ -101,7 +107,7 @@ def test_the_hour_that_an_autumn_night_has_twice(cron: str, expected: list[str])
 
 
 CRONS = ["*/20 * * * *", "30 2 * * *", "30 1,2,3 * * *", "15 1-4 * * *", "*/30 2 * * *"]
-CRONS += ["0 */2 * * *", "0 30 2 * * *", "45 1 * * SUN", "0 2 * * *"]
+CRONS += ["0 */2 * * *", "30 2 * * * 0", "45 1 * * SUN", "0 2 * * *"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,9 @@ def takes_a_list(timestamp: list[int]) -> None: ...
         ({"cron": "* * * *"}, "cron='.*': Wrong number of fields; give five fields as in"),
         ({"cron": "60 * * * *"}, "cron='60 .*': Bad minute"),
         ({"cron": "0 0 30 2 *"}, "cron='0 0 30 2 .*': Bad day-of-month"),
-        ({"cron": "@daily"}, "cron='@daily'"),
+        ({"cron": "@reboot"}, "cron='@reboot'.* or one of @yearly,"),
+        ({"cron": "0 0 0 * * * *"}, "cron='0 0 0 .*': Wrong number of fields"),
+        ({"cron": "* * * * * 60"}, "cron='.* 60': Bad second"),
         ({"cron": ""}, "cron=''"),
         ({"cron": 5}, "cron=5"),
         ({"cron": None}, "cron=None"),
@@ -219,6 +227,20 @@ def test_a_task_that_no_tick_could_defer_is_refused_when_declared(
     assert blueprint.periodics == []
 
 
+def test_a_period_is_declared_above_the_task_and_where_it_is() -> None:
+    app, blueprint = App("postgresql://"), Blueprint()
+    function: Any = takes_timestamp
+    with pytest.raises(InvalidPeriodic, match=r"takes_timestamp.* is no task: write @app.periodic"):
+        app.task(app.periodic(cron="* * * * *")(function))
+    task = blueprint.task(name="report")(takes_timestamp)
+    with pytest.raises(InvalidPeriodic, match="task 'report' is declared elsewhere"):
+        app.periodic(cron="* * * * *")(task)
+    assert app.periodics == []
+    app.add_tasks_from(blueprint, namespace="shop")
+    app.periodic(cron="* * * * *")(task)
+    assert [declared.task.name for declared in app.periodics] == ["shop:report"]
+
+
 def test_several_periods_of_a_task_need_an_id_each() -> None:
     blueprint = Blueprint()
     task = blueprint.task(name="report")(takes_timestamp)
@@ -239,6 +261,29 @@ def test_a_default_that_does_not_exist_is_refused() -> None:
     defaults: Any = {"max_dely": 5}
     with pytest.raises(InvalidOption, match="periodic_defaults has no 'max_dely'"):
         App("postgresql://", periodic_defaults=defaults)
+
+
+def test_by_hand_it_is_deferred_with_the_time_of_that_moment() -> None:
+    blueprint = Blueprint()
+
+    @blueprint.periodic(cron="0 4 * * *")
+    @blueprint.task(name="report")
+    def report(timestamp: int, kind: str = "short") -> None: ...
+
+    @blueprint.periodic(cron="0 4 * * *")
+    @blueprint.task(name="careful")
+    def careful(timestamp: int = -1) -> None: ...
+
+    before = int(datetime.now(UTC).timestamp())
+    prepared = report.configure().prepare(kind="long").args
+    assert before <= prepared.pop("timestamp") <= datetime.now(UTC).timestamp()
+    assert prepared == {"kind": "long"}
+    assert report.configure(task_kwargs={"timestamp": 7}).prepare().args == {"timestamp": 7}
+    assert careful.configure().prepare().args == {}, "a default is the function's own"
+    with pytest.raises(InvalidArguments, match=r"it takes timestamp \(optional\), kind \(opt"):
+        report.configure().prepare(kynd="long")  # type: ignore[call-arg]
+    with pytest.raises(InvalidArguments, match="argument 'timestamp' is missing"):
+        report.arguments.load({"kind": "deferred from SQL, where nobody adds it"})
 
 
 # In the database

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from taskq import BaseRetryStrategy, Job, JobStatus, Retry, RetryDecision, RetryStrategy, Snooze
 from taskq.exceptions import InvalidRetryStrategy
-from taskq.retry import retry_strategy
+from taskq.retry import get_retry_strategy
 
 CENTURY = timedelta(days=36_500).total_seconds()
 NOW = datetime.now(UTC)
@@ -85,12 +85,12 @@ def test_the_wait_after_each_attempt_is_the_one_of_the_table(
 def test_a_job_is_run_again_as_often_as_is_said(
     retry: bool | int | RetryStrategy, retried: list[bool]
 ) -> None:
-    strategy = retry_strategy(retry)
+    strategy = get_retry_strategy(retry)
     assert [decision(strategy, attempt) is not None for attempt in (1, 2, 3, 4)] == retried
 
 
 def test_false_is_no_strategy() -> None:
-    assert retry_strategy(False) is None
+    assert get_retry_strategy(False) is None
 
 
 def test_any_strategy_of_ones_own_is_taken_as_it_is() -> None:
@@ -99,7 +99,7 @@ def test_any_strategy_of_ones_own_is_taken_as_it_is() -> None:
             return None
 
     never = Never()
-    assert retry_strategy(never) is never
+    assert get_retry_strategy(never) is never
 
 
 numbers = st.floats(0, CENTURY) | st.integers(0, int(CENTURY))
@@ -174,7 +174,7 @@ def test_a_strategy_that_makes_no_sense_is_refused(options: dict[str, Any], mess
 @pytest.mark.parametrize("value", ["often", None, 1.5, RetryStrategy])
 def test_what_is_no_strategy_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRetryStrategy, match="neither a bool, a number nor a RetryStrategy"):
-        retry_strategy(value)
+        get_retry_strategy(value)
 
 
 FAR = timezone(timedelta(hours=14))
@@ -196,7 +196,10 @@ FAR = timezone(timedelta(hours=14))
         (lambda: RetryDecision(queue="x" * 501), "queue='xxx"),
         (lambda: RetryDecision(lock="a\0b"), r"lock='a\\x00b', which no job can have: .*NUL"),
         (lambda: Retry(timedelta(1), at=NOW), "wait or at, not both"),
-        (lambda: Retry(at=datetime(2030, 1, 1)), "Retry got 2030.*no time zone"),  # noqa: DTZ001
+        (lambda: Retry(at=datetime(2030, 1, 1)), r"Retry got .*2030.*no time zone"),  # noqa: DTZ001
+        (lambda: Retry({"fortnights": 1}), "Retry got {'fortnights': 1}, which is no wait"),
+        (lambda: Snooze({"hour": 1}), "Snooze got {'hour': 1}, which is no wait"),
+        (lambda: Snooze(60), "Snooze got 60, which is no wait"),  # type: ignore[arg-type]
         (lambda: Retry(timedelta.max), "Retry got .*more than a hundred years"),
         (lambda: Snooze(timedelta(seconds=-1)), "Snooze takes a wait of 0 or more"),
         (lambda: Snooze(timedelta.max), "Snooze got .*more than a hundred years"),
@@ -210,4 +213,5 @@ def test_a_decision_that_no_job_can_follow_is_refused_where_it_is_made(
 
 
 def test_a_decision_takes_a_wait_by_its_keywords() -> None:
+    assert Retry({"minutes": 2}).wait == Snooze({"seconds": 120}).wait == timedelta(minutes=2)
     assert RetryDecision(retry_in={"minutes": 1, "seconds": 30}).wait == timedelta(seconds=90)

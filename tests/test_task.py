@@ -1,8 +1,13 @@
 """Tasks: what is declared, what it is called, and what is refused at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,14 +87,14 @@ def test_a_bare_decorator_and_one_with_options_declare_alike() -> None:
         return 1
 
     assert (bare.queue, bare.priority, bare.lock, bare.queueing_lock) == ("default", 0, None, None)
-    assert (bare.retry, bare.pass_context, bare.timeout, bare.store_result) == (
+    assert (bare.retry_strategy, bare.pass_context, bare.timeout, bare.store_result) == (
         None,
         False,
         None,
         False,
     )
     assert (full.queue, full.priority, full.lock, full.queueing_lock) == ("mail", 3, "a", "b")
-    assert (full.retry, full.pass_context, full.timeout, full.store_result) == (
+    assert (full.retry_strategy, full.pass_context, full.timeout, full.store_result) == (
         RetryStrategy(max_attempts=2),
         True,
         1.5,
@@ -124,14 +129,14 @@ def test_a_task_that_belongs_to_no_app_can_be_called_and_not_deferred() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": ""}, "task_name=''.* at least 1 character"),
-        ({"name": "x" * 501}, "task_name='xxx.* at most 500 characters"),
+        ({"name": ""}, "name=''.* at least 1 character"),
+        ({"name": "x" * 501}, "name='xxx.* at most 500 characters"),
         ({"name": "a\0b"}, "NUL"),
         ({"name": "\ud800"}, r"'\\ud800'"),
         ({"aliases": "old"}, "aliases='old'.* list of names"),
-        ({"queue": ""}, "'tests.test_task.send' .* queue_name=''"),
-        ({"queue": 3}, "'tests.test_task.send' .* queue_name=3: .* valid string"),
-        ({"queue": None}, "queue_name=None"),
+        ({"queue": ""}, "'tests.test_task.send' .* queue=''"),
+        ({"queue": 3}, "'tests.test_task.send' .* queue=3: .* valid string"),
+        ({"queue": None}, "queue=None"),
         ({"priority": 2**31}, "priority=2147483648: .* less than"),
         ({"priority": "high"}, "priority='high'"),
         ({"priority": 1.5}, "priority=1.5"),
@@ -139,6 +144,7 @@ def test_a_task_that_belongs_to_no_app_can_be_called_and_not_deferred() -> None:
         ({"queueing_lock": "x" * 501}, "queueing_lock='xxx"),
         ({"timeout": 0}, "task 'tests.test_task.send' got timeout=0: .* more than 0"),
         ({"timeout": -1}, "timeout=-1"),
+        ({"timeout": "1"}, "timeout='1'"),
         ({"timeout": float("nan")}, "timeout=nan"),
     ],
 )
@@ -147,6 +153,77 @@ def test_what_no_job_can_have_is_refused_when_declared(
 ) -> None:
     with pytest.raises(InvalidJob, match=message):
         Task(send, **options)
+
+
+def generate() -> Iterator[int]:
+    yield 1
+
+
+async def generate_async() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("shop.send", r"'shop.send' is no function: write @app.task above one"),
+        (generate, r"<function generate .*> is a generator, of which nothing runs"),
+        (generate_async, r"<function generate_async .*> is a generator"),
+        (partial(send, "ada"), r"functools.partial.* has no name of its own: give one"),
+    ],
+)
+def test_what_can_be_no_task_is_refused_when_declared(function: Any, message: str) -> None:
+    with pytest.raises(InvalidSignature, match=message):
+        Blueprint().task(function)
+
+
+class Mailer:
+    """Called by name, as partial functions are."""
+
+    async def __call__(self, to: str, copies: int = 1) -> str:
+        return f"{copies} to {to}"
+
+    def send(self, to: str, copies: int = 1) -> str:
+        return f"{copies} to {to}"
+
+
+@pytest.mark.parametrize("function", [partial(send, copies=2), Mailer(), Mailer().send])
+def test_whatever_is_called_can_be_a_task(function: Any) -> None:
+    task: Any = Blueprint().task(name="send")(function)
+    assert task.configure().prepare(to="ada").args == {"to": "ada"}
+    assert task.is_async is isinstance(function, Mailer)
+    with pytest.raises(InvalidArguments, match="task 'send': argument 'to' got 1"):
+        task.configure().prepare(to=1)
+
+
+SCRIPT = """
+from taskq import Blueprint
+
+@Blueprint().task
+def send() -> None: ...
+
+print(send.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "name"), [(["shop/jobs.py"], "jobs.send"), (["-m", "shop.jobs"], "shop.jobs.send")]
+)
+def test_a_task_of_a_program_is_called_as_its_workers_import_it(
+    tmp_path: Path, how: list[str], name: str
+) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "jobs.py").write_text(SCRIPT)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    said = subprocess.run(
+        [sys.executable, *how],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == name
 
 
 @pytest.mark.parametrize("retry", [-1, "often", 1.5])
@@ -174,8 +251,8 @@ class Wrapper:
 
 def test_middleware_that_matches_is_kept_with_the_outermost_first() -> None:
     wrapper = Wrapper()
-    assert Blueprint().task(task_middleware=wraps)(send).middlewares == (wraps,)
-    assert Blueprint().task(task_middleware=[wraps_async, wrapper])(charge).middlewares == [
+    assert Blueprint().task(task_middleware=wraps)(send).task_middleware == (wraps,)
+    assert Blueprint().task(task_middleware=[wraps_async, wrapper])(charge).task_middleware == [
         wraps_async,
         wrapper,
     ]

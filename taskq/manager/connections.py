@@ -6,6 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
 from psycopg.rows import tuple_row
+from psycopg.types.json import JsonbLoader
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -92,8 +93,10 @@ class _Psycopg:
         self._connection = connection
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
-        # The connection's own class of cursor may take parameters of another style.
+        # The connection's own class of cursor may take parameters of another style, and the connection
+        # may read JSON in a way of its own, as Django's does.
         with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+            cursor.adapters.register_loader("jsonb", JsonbLoader)
             cursor.execute(_compiled(statement), values)
             return _Rows(cursor.fetchall() if cursor.description else ())
 
@@ -109,6 +112,7 @@ class _AsyncPsycopg:
 
     async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
         async with psycopg.AsyncCursor(self._connection, row_factory=tuple_row) as cursor:
+            cursor.adapters.register_loader("jsonb", JsonbLoader)
             await cursor.execute(_compiled(statement), values)
             return _Rows(await cursor.fetchall() if cursor.description else ())
 

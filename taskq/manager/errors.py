@@ -40,10 +40,11 @@ def translated() -> Iterator[None]:
         raise known from error
 
 
-def _translate(error: BaseException | None) -> TaskqException | None:
+def _translate(raised: BaseException | None) -> TaskqException | None:
+    error = _as_psycopg(raised)
     match error:
-        case errors.UniqueViolation() if error.diag.constraint_name == _QUEUEING_LOCK_INDEX:
-            return _already_enqueued(error.diag.message_detail or "")
+        case errors.UniqueViolation() if _told(raised, "constraint_name") == _QUEUEING_LOCK_INDEX:
+            return _already_enqueued(_told(raised, "message_detail", "detail") or "")
         case errors.CheckViolation():
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")
         case errors.InvalidSchemaName():
@@ -61,6 +62,26 @@ def _translate(error: BaseException | None) -> TaskqException | None:
             f"({_first_line(error)}): run python -m taskq schema apply, or "
             "app.schema_manager.apply_schema()"
         )
+    return None
+
+
+def _as_psycopg(error: BaseException | None) -> BaseException | None:
+    # A caller's own connection may be another driver's: asyncpg's, which SQLAlchemy wraps, or psycopg2's.
+    if error is None or isinstance(error, Error):
+        return error
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    try:
+        return errors.lookup(state)(str(error.__cause__ or error)) if state else error
+    except KeyError:
+        return error
+
+
+def _told(error: BaseException | None, *names: str) -> str | None:
+    # What the server said beside its message, where each of the drivers keeps it.
+    for place in (getattr(error, "diag", None), getattr(error, "__cause__", None)):
+        for name in names:
+            if told := getattr(place, name, None):
+                return str(told)
     return None
 
 

@@ -4,7 +4,7 @@ Here is what a worker does; ``operations_listing`` reads jobs, ``operations_chan
 does to them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -71,11 +71,24 @@ def unregister_worker(connection: Connection, worker_id: int) -> None:
 
 
 def claim_jobs(
-    connection: Connection, worker_id: int, queues: Sequence[str] | None, max_jobs: int
+    connection: Connection,
+    worker_id: int,
+    queues: Sequence[str] | None,
+    max_jobs: int,
+    marks: Mapping[tuple[str, int], int] | None = None,
 ) -> list[Job]:
-    """Take the next jobs for a worker, at most ``max_jobs``."""
+    """Take the next jobs for a worker, at most ``max_jobs``.
+
+    Of jobs without a lock only those behind the marks: by queue and priority, an id.
+    """
+    marks = marks or {}
     rows = claims.Querier(connection).claim_jobs(
-        worker_id=worker_id, queue_names=_array(queues), max_jobs=max_jobs
+        worker_id=worker_id,
+        queue_names=_array(queues),
+        max_jobs=max_jobs,
+        mark_queues=[queue for queue, _ in marks],
+        mark_priorities=[priority for _, priority in marks],
+        mark_ids=list(marks.values()),
     )
     return [job_of(row) for row in rows]
 

@@ -23,7 +23,7 @@ from taskq.exceptions import (
 )
 from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
-from taskq.middleware import TaskMiddleware, is_async
+from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.retry import RetryDecision
 from taskq.task import Task
 
@@ -43,7 +43,8 @@ class Attempt:
         job: The job, claimed.
         task: Its task; None: the app has none of that name.
         executor: Where a sync task runs.
-        middlewares: What the worker wraps around it, the outermost first.
+        task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
+        worker_middlewares: What it wraps around all of them, outside of that; async.
     """
 
     def __init__(
@@ -53,13 +54,15 @@ class Attempt:
         task: Task[..., Any] | None,
         *,
         executor: Executor,
-        middlewares: Sequence[TaskMiddleware],
+        task_middlewares: Sequence[TaskMiddleware],
+        worker_middlewares: Sequence[WorkerMiddleware],
     ) -> None:
         self.job = job
         self._worker = worker
         self._task = task
         self._executor = executor
-        self._middlewares = middlewares
+        self._task_middlewares = task_middlewares
+        self._worker_middlewares = worker_middlewares
         self._running: asyncio.Task[Outcome | None] | None = None
         self._abort_reason: AbortReason | None = None
         self._began = False
@@ -116,19 +119,21 @@ class Attempt:
         return self._succeeded(self._task, result)
 
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
-        positional: tuple[Any, ...] = ()
-        middlewares = [m for m in self._middlewares if is_async(m) == task.is_async]
-        middlewares.extend(task.middlewares)
-        if task.pass_context or middlewares:
-            context = self._context(task)
-            if task.pass_context:
-                positional = (context,)
-        call: Callable[[], Any] = partial(task.function, *positional, **arguments)
+        middlewares = [m for m in self._task_middlewares if is_async(m) == task.is_async]
+        middlewares.extend(task.task_middleware)
+        call: Callable[[], Any] = partial(task.func, **arguments)
+        if not (task.pass_context or middlewares or self._worker_middlewares):
+            return await (call() if task.is_async else self._in_thread(call))
+        context = await self._context(task)
+        if task.pass_context:
+            call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, self._worker)
-        if task.is_async:
-            return await call()
-        return await self._in_thread(call)
+        if not task.is_async:
+            call = partial(self._in_thread, call)
+        for middleware in reversed(self._worker_middlewares):
+            call = partial(middleware, call, context, self._worker)
+        return await call()
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         def run() -> Any:
@@ -143,8 +148,10 @@ class Attempt:
         # A sync function that returns a coroutine, such as a wrapped async one.
         return await result if isinstance(result, Awaitable) else result
 
-    def _context(self, task: Task[..., Any]) -> JobContext:
+    async def _context(self, task: Task[..., Any]) -> JobContext:
         options = self._worker.options
+        # Of a first attempt it is known, and nobody else asks.
+        earlier = await self._worker.failed_attempts(self.job) if self.job.claim > 1 else ()
         return JobContext(
             app=self._worker.app,
             job=self.job,
@@ -152,6 +159,7 @@ class Attempt:
             worker_name=options.name,
             worker_queues=options.queues,
             start_timestamp=time.time(),
+            failed_attempts=earlier,
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
         )
@@ -196,13 +204,15 @@ class Attempt:
         return self._again(error, decision)
 
     def _decision(self, error: BaseException) -> tuple[BaseException, RetryDecision | None]:
-        if self._task is None or self._task.retry is None:
+        if self._task is None or self._task.retry_strategy is None:
             return error, None
         try:
-            decision: object = self._task.retry.get_retry_decision(exception=error, job=self.job)
+            decision: object = self._task.retry_strategy.get_retry_decision(
+                exception=error, job=self.job
+            )
             if decision is not None and not isinstance(decision, RetryDecision):
                 raise InvalidRetryStrategy(
-                    f"{type(self._task.retry).__name__} decided {shown(decision)}: return a "
+                    f"{type(self._task.retry_strategy).__name__} decided {shown(decision)}: return a "
                     "RetryDecision or None"
                 )
             return error, decision

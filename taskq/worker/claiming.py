@@ -13,6 +13,7 @@ from taskq.manager import operations
 from taskq.manager.outcome import Look
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
+from taskq.worker.marks import Marks
 from taskq.worker.part import Alarm, Part
 
 # What ClaimJobs takes at most.
@@ -74,6 +75,7 @@ class Claiming(Part):
         self._settle_after: float | None = None
         self._settled_at: int | None = None
         self._claim_time = 0.0
+        self._marks = Marks()
         self._peek_due = False
         self._flows = False
         self._paused = False
@@ -191,13 +193,19 @@ class Claiming(Part):
         self._peek_due = False
         self.in_flight = True
         began = self._identity.now()
+        marks = dict(self._marks.at(began))
         try:
             jobs = await self._link.insist(
-                operations.claim_jobs, self._identity.id, self._identity.queues, room
+                operations.claim_jobs, self._identity.id, self._identity.queues, room, marks
             )
         finally:
             self.in_flight = False
-        self._claim_time += (self._identity.now() - began - self._claim_time) / 4
+        now = self._identity.now()
+        self._claim_time += (now - began - self._claim_time) / 4
+        if marks and len(jobs) < room:
+            # There may be more before the marks.
+            self._promising = True
+        self._marks.see(jobs, asked=room, began=began, now=now)
         flowed, self._flows = self._flows, len(jobs) == room
         if self._flows:
             # For one sub-worker a single job is all there is room for: it takes two to promise more.

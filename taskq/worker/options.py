@@ -9,7 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
-from taskq.middleware import Several, TaskMiddleware, WorkerMiddleware, several
+from taskq.middleware import (
+    Several,
+    TaskMiddleware,
+    WorkerMiddleware,
+    check_worker_middleware,
+    several,
+)
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 
@@ -76,7 +82,8 @@ class WorkerOptions(BaseModel):
             within some tens of milliseconds, by the recent pace of jobs.
         task_middleware: What wraps each attempt of the tasks of its colour: one, or several with the
             outermost first.
-        worker_middleware: What wraps the worker's whole run: one, or several.
+        worker_middleware: What wraps each attempt of any task, outside of ``task_middleware``: one, or
+            several with the outermost first; async.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -101,7 +108,7 @@ class WorkerOptions(BaseModel):
     stalled_worker_timeout: Seconds = 30.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
-    # What pydantic cannot check, the types in WorkerArguments say.
+    # What pydantic cannot check, the types in WorkerArguments say; which kind they are is asked below.
     task_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
     worker_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
 
@@ -123,6 +130,7 @@ class WorkerOptions(BaseModel):
 
         Raises:
             InvalidOption: An option is unknown or has a value that makes no sense.
+            MiddlewareKindMismatch: One of ``worker_middleware`` is not async.
         """
         variables = {
             name: environ[variable]
@@ -140,6 +148,8 @@ class WorkerOptions(BaseModel):
                 f"stalled_worker_timeout={options.stalled_worker_timeout}: the worker would be taken "
                 "for dead between two heartbeats"
             )
+        for middleware in options.worker_middlewares:
+            check_worker_middleware(middleware)
         return options
 
     @property

@@ -206,7 +206,8 @@ class Running:
             job,
             self._worker.app.tasks.get(job.task_name),
             executor=self._executor,
-            middlewares=self._worker.options.task_middlewares,
+            task_middlewares=self._worker.options.task_middlewares,
+            worker_middlewares=self._worker.options.worker_middlewares,
         )
 
     def _hand_out(self) -> None:

@@ -4,16 +4,15 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.context import AbortReason
 from taskq.database import Database
-from taskq.job import Job, JobStatus
+from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
 from taskq.worker.aborting import Aborting
@@ -78,6 +77,10 @@ class Worker:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop)
 
+    async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
+        """Read why earlier attempts of a job failed, the first one first; waits for the database."""
+        return await self._shared.insist(operations.list_failed_attempts, job.id)
+
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
 
@@ -89,10 +92,7 @@ class Worker:
                 only a bad moment.
         """
         self._loop = asyncio.get_running_loop()
-        run: Callable[[], Awaitable[None]] = self._run
-        for middleware in reversed(self.options.worker_middlewares):
-            run = partial(middleware, run, self)
-        task = asyncio.ensure_future(run())
+        task = asyncio.create_task(self._run())
         cancelled: asyncio.CancelledError | None = None
         while not task.done():
             try:
@@ -118,7 +118,7 @@ class Worker:
     async def _work(self, engine: AsyncEngine) -> None:
         options = self.options
         heart = Link(engine, "heartbeat")
-        shared = Link(engine, "scheduling and aborting")
+        self._shared = shared = Link(engine, "scheduling and aborting")
         claims = Link(engine, "claiming", prepare=operations.tune_session)
         completions = Link(engine, "completing", prepare=operations.tune_session)
         links = [heart, shared, claims, completions]

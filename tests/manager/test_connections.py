@@ -9,13 +9,20 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from taskq import App, JobStatus
 from taskq.deferrer import Deferrer
-from taskq.exceptions import AlreadyEnqueued, DatabaseUnavailable, InvalidDatabase, JobNotFound
+from taskq.exceptions import (
+    AlreadyEnqueued,
+    DatabaseUnavailable,
+    InvalidDatabase,
+    JobNotFound,
+    SchemaNotApplied,
+)
 from taskq.task import Task
 
 
@@ -102,8 +109,20 @@ async def async_psycopg_connection(url: str) -> AsyncIterator[Any]:
         yield opened
 
 
-SYNC: list[Connect] = [connection, session, psycopg_connection]
-ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection]
+@asynccontextmanager
+async def psycopg2_session(url: str) -> AsyncIterator[Any]:
+    async with session(url.replace("+psycopg", "+psycopg2")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def asyncpg_session(url: str) -> AsyncIterator[Any]:
+    async with async_session(url.replace("+psycopg", "+asyncpg")) as opened:
+        yield opened
+
+
+SYNC: list[Connect] = [connection, session, psycopg_connection, psycopg2_session]
+ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection, asyncpg_session]
 
 
 @pytest.fixture
@@ -209,6 +228,19 @@ async def test_the_callers_own_statements_are_in_the_same_transaction(
     await execute("CREATE TABLE orders ()")
 
 
+async def test_what_the_database_refuses_is_told_whatever_the_callers_driver(
+    caller: Caller, database_url: str
+) -> None:
+    """A schema that is missing, as an error that PostgreSQL itself raises."""
+    nowhere = "SET search_path TO pg_temp"
+    is_psycopg = isinstance(caller.connection, psycopg.Connection | psycopg.AsyncConnection)
+    done = caller.connection.execute(nowhere if is_psycopg else text(nowhere))
+    if caller.is_async:
+        await done
+    with pytest.raises(SchemaNotApplied, match=r"taskq_jobs.*python -m taskq schema apply"):
+        await caller.manage("get_job", 1)
+
+
 @pytest.mark.parametrize("connect", SYNC, ids=lambda connect: connect.__name__)
 async def test_a_sync_connection_is_refused_by_an_async_method(
     app: App, send: Task[..., Any], connect: Connect, database_url: str
@@ -269,6 +301,23 @@ async def test_a_psycopg_connection_keeps_its_settings(
         cursor = await async_one.execute("SELECT $1::int AS one", [1])
         assert await cursor.fetchone() == {"one": 1}
     assert app.job_manager.count_jobs() == {("default", "send", JobStatus.TODO): 2}
+
+
+async def test_a_psycopg_connection_may_read_json_in_its_own_way(
+    app: App, send: Task[..., Any], database_url: str
+) -> None:
+    """As Django's connections do, which leave it to Django."""
+    url = libpq(database_url)
+    sync_one, async_one = psycopg.connect(url), await psycopg.AsyncConnection.connect(url)
+    for opened in (sync_one, async_one):
+        opened.adapters.register_loader("jsonb", TextLoader)
+    id_ = send.defer(to="ada")
+    with sync_one:
+        assert app.job_manager.get_job(id_, connection=sync_one).task_kwargs == {"to": "ada"}
+        assert sync_one.execute("SELECT '{}'::jsonb").fetchone() == ("{}",)
+    async with async_one:
+        job = await app.job_manager.get_job_async(id_, connection=async_one)
+        assert job.task_kwargs == {"to": "ada"}
 
 
 async def test_an_open_transaction_holds_up_nobody_elses_deferring(

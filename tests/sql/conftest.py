@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -79,9 +79,21 @@ def claim(run: Run) -> Ids:
     """Claims jobs for worker 1, of any queue, unless told otherwise; returns their ids."""
 
     def claim_jobs(
-        max_jobs: int = 10, *, worker_id: int = 1, queue_names: list[str] | None = None
+        max_jobs: int = 10,
+        *,
+        worker_id: int = 1,
+        queue_names: list[str] | None = None,
+        marks: Sequence[tuple[str, int, int]] = (),
     ) -> list[int]:
-        rows = run("ClaimJobs", max_jobs=max_jobs, worker_id=worker_id, queue_names=queue_names)
+        rows = run(
+            "ClaimJobs",
+            max_jobs=max_jobs,
+            worker_id=worker_id,
+            queue_names=queue_names,
+            mark_queues=[queue for queue, _, _ in marks],
+            mark_priorities=[priority for _, priority, _ in marks],
+            mark_ids=[id_ for _, _, id_ in marks],
+        )
         return [row["id"] for row in rows]
 
     return claim_jobs

@@ -32,7 +32,7 @@ class Explained:
     @property
     def read(self) -> int:
         """How many rows of the jobs it read, those included that it had no use for."""
-        return sum(
+        read: float = sum(
             scan["Actual Loops"]
             * (
                 scan["Actual Rows"]
@@ -41,6 +41,13 @@ class Explained:
             )
             for scan in self.scans
         )
+        # Means over loops, which newer servers round to hundredths.
+        return round(read)
+
+    @property
+    def pages(self) -> int:
+        """How many pages it touched, those included on which nothing was to be seen any more."""
+        return int(self.plan["Shared Hit Blocks"] + self.plan["Shared Read Blocks"])
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -62,7 +69,7 @@ def run_explained(
     connection.execute(f"PREPARE explained AS {query.text}".encode())
     values = ", ".join(arguments[parameter] for parameter in query.parameters)
     row = connection.execute(
-        f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE explained ({values})".encode()
+        f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained ({values})".encode()
     ).fetchone()
     connection.execute("DEALLOCATE explained")
     assert row

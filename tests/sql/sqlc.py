@@ -20,6 +20,9 @@ MIGRATIONS = sorted((ROOT / "sql" / "migrations").glob("*.sql"))
 
 Row = dict[str, Any]
 
+# For a claim that leaves nothing out.
+NO_MARKS: dict[str, list[Any]] = {"mark_queues": [], "mark_priorities": [], "mark_ids": []}
+
 
 @dataclass(frozen=True)
 class Query:

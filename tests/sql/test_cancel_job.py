@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.sql.conftest import Connect, Ids, JobOf, Notified, Run
-from tests.sql.sqlc import Query
+from tests.sql.sqlc import NO_MARKS, Query
 
 CANCEL = {"abort": False, "delete_job": False}
 
@@ -119,7 +119,9 @@ def test_a_job_that_is_claimed_while_it_is_cancelled_is_aborted(
     claiming, cancelling, observer = connect(), connect(), connect()
     with ThreadPoolExecutor() as pool:
         with claiming.transaction():
-            queries["ClaimJobs"].run(claiming, worker_id=7, max_jobs=1, queue_names=None)
+            queries["ClaimJobs"].run(
+                claiming, worker_id=7, max_jobs=1, queue_names=None, **NO_MARKS
+            )
             late = pool.submit(
                 queries["CancelJob"].run, cancelling, id=id_, abort=True, delete_job=False
             )

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from tests.sql.conftest import Connect, Ids, Run
-from tests.sql.sqlc import Query
+from tests.sql.sqlc import NO_MARKS, Query
 
 FAR = "2100-01-01T00:00:00Z"
 PAST = "2001-01-01T00:00:00Z"
@@ -99,10 +99,12 @@ def test_a_job_of_higher_priority_that_arrives_during_a_claim_of_its_lock_waits(
     slow, quick, observer = connect(), connect(), connect()
     with ThreadPoolExecutor() as pool:
         with slow.transaction():
-            [taken] = claim.run(slow, worker_id=1, max_jobs=5, queue_names=None)
+            [taken] = claim.run(slow, worker_id=1, max_jobs=5, queue_names=None, **NO_MARKS)
             defer({"lock": "a", "priority": 9})
             # It sees the new head and a free lock, and has to wait to learn that it is not free.
-            late = pool.submit(claim.run, quick, worker_id=2, max_jobs=5, queue_names=None)
+            late = pool.submit(
+                claim.run, quick, worker_id=2, max_jobs=5, queue_names=None, **NO_MARKS
+            )
             blocked_by: tuple[Any, ...] | None = None
             while blocked_by != ([slow.info.backend_pid],):
                 assert not late.done(), late.result()
@@ -139,7 +141,7 @@ def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
         with connect() as own:
             while own.execute("SELECT FROM taskq_jobs WHERE status = 'todo' LIMIT 1").rowcount:
                 jobs = queries["ClaimJobs"].run(
-                    own, worker_id=worker_id, max_jobs=5, queue_names=None
+                    own, worker_id=worker_id, max_jobs=5, queue_names=None, **NO_MARKS
                 )
                 outcomes = [
                     {
@@ -167,3 +169,28 @@ def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
     assert workers
     assert workers[0] > 1, "one worker alone proves nothing"
     assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)
+
+
+def test_a_claim_behind_marks_takes_what_lies_behind_them_and_beside_them(
+    connection: psycopg.Connection, defer: Ids, claim: Ids
+) -> None:
+    before, behind = defer({}, {})
+    higher, lower = defer({"priority": 5}, {"priority": -5})
+    mail, sooner = defer({"queue_name": "mail"}, {"queue_name": "a queue before", "priority": 9})
+    marks = [("default", 0, before), ("default", 2147483647, 99), ("post", -2147483648, 99)]
+    assert claim(2, marks=marks) == [sooner, higher]
+    assert claim(marks=marks) == [behind, mail, lower]
+    assert claim(marks=marks) == []
+    assert claim(queue_names=["default", "mail"]) == [before]
+
+
+def test_a_claim_behind_marks_serves_the_named_queues_only(defer: Ids, claim: Ids) -> None:
+    before, behind = defer({}, {})
+    mail, _ = defer({"queue_name": "mail"}, {"queue_name": "other"})
+    marks = [("default", 0, before)]
+    assert claim(queue_names=["default", "mail"], marks=marks) == [behind, mail]
+
+
+def test_marks_do_not_hide_a_job_with_a_lock(defer: Ids, claim: Ids) -> None:
+    locked, free = defer({"lock": "a"}, {})
+    assert claim(marks=[("default", 0, free)]) == [locked]

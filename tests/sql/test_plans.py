@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sql.conftest import Connect
 from tests.sql.crowds import hold, insert
 from tests.sql.plans import Explained, run_explained
 from tests.sql.sqlc import Query
@@ -85,6 +86,9 @@ def test_a_claim_of_ten_reads_no_more_rows_than_it_must(
         queue_names=queue_names,
         max_jobs="10",
         worker_id="1",
+        mark_queues="'{}'",
+        mark_priorities="'{}'",
+        mark_ids="'{}'",
     )
     assert claim.kinds <= {"Index Scan", "Index Only Scan"}
     assert 30 <= claim.read <= most, json.dumps(claim.plan, indent=1)
@@ -92,6 +96,40 @@ def test_a_claim_of_ten_reads_no_more_rows_than_it_must(
         "SELECT count(*) FROM taskq_jobs WHERE status = 'doing'"
     ).fetchone()
     assert claimed == (10,)
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("queue_names", ["NULL", "ARRAY['default']"], ids=["all", "named"])
+def test_a_claim_behind_a_mark_does_not_walk_what_somebody_still_sees(
+    connection: psycopg.Connection,
+    connect: Connect,
+    queries: dict[str, Query],
+    queue_names: str,
+    plans: str,
+) -> None:
+    insert(connection, MANY)
+    observer = connect()
+    with observer.transaction():
+        observer.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        observer.execute("SELECT FROM taskq_jobs LIMIT 1")
+        connection.execute("UPDATE taskq_jobs SET status = 'succeeded'")
+        insert(connection, 20)
+        connection.execute("ANALYZE taskq_jobs")
+        claim = run_explained(
+            connection,
+            queries["ClaimJobs"],
+            plans,
+            queue_names=queue_names,
+            max_jobs="10",
+            worker_id="1",
+            mark_queues="ARRAY['default']",
+            mark_priorities="ARRAY[0]",
+            mark_ids=f"ARRAY[{MANY}]",
+        )
+    assert claim.kinds <= INDEXED
+    assert 30 <= claim.read <= 50, json.dumps(claim.plan, indent=1)
+    # From the start it is more than a thousand.
+    assert claim.pages <= 250, json.dumps(claim.plan, indent=1)
 
 
 @pytest.fixture

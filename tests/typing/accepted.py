@@ -1,6 +1,6 @@
 """What type checkers must take as it is: run by test_typing, never executed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 from uuid import UUID
@@ -11,14 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from taskq import (
+    AbortReason,
     App,
     BaseRetryStrategy,
     Blueprint,
+    FailedAttempt,
     Job,
     JobContext,
     JobStatus,
+    Retry,
     RetryDecision,
     RetryStrategy,
+    Snooze,
     Worker,
 )
 
@@ -45,6 +49,12 @@ async def charge(order: UUID, at: datetime | None = None) -> int:
 async def crawl(context: JobContext, url: str, *, depth: int = 1) -> None:
     assert_type(context.job, Job)
     assert_type(context.should_abort(), bool)
+    assert_type(context.abort_reason(), AbortReason | None)
+    assert_type(context.app, App)
+    assert_type(context.failed_attempts, Sequence[FailedAttempt])
+    if context.job.attempt > 3:
+        raise Snooze({"hours": 1})
+    raise Retry(timedelta(minutes=1), message="not yet")
 
 
 @blueprint.task(name="clean", aliases=["tidy"])
@@ -54,6 +64,11 @@ def clean(days: int) -> None: ...
 @app.periodic(cron="*/5 * * * *", timezone="Europe/Berlin", queue="night", lock="report")
 @app.task
 def report(timestamp: int) -> None: ...
+
+
+@blueprint.periodic(cron="0 4 * * * 30", periodic_id="nightly", task_kwargs={"kind": "short"})
+@blueprint.task(pass_context=True)
+async def summary(context: JobContext, timestamp: int, kind: str = "") -> None: ...
 
 
 class Twice(BaseRetryStrategy):
@@ -80,8 +95,11 @@ async def traced(
 def measured_task() -> None: ...
 
 
-async def outer(call_next: Callable[[], Awaitable[None]], worker: Worker) -> None:
-    await call_next()
+async def outer(
+    call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+) -> Any:
+    assert_type(context.job, Job)
+    return await call_next()
 
 
 def called() -> None:
@@ -93,7 +111,9 @@ def called() -> None:
     assert_type(fetch.result(app.job_manager.get_job(1)), list[str])
     assert_type(charge.result(app.job_manager.get_job(1)), int)
     assert_type(app.job_manager.get_job_status(1), JobStatus)
-    report.defer(timestamp=0)
+    assert_type(report.defer(), int)
+    assert_type(summary.defer(kind="long"), int)
+    summary.configure(task_kwargs={"timestamp": 0}).batch_defer(summary.args(), {})
 
 
 def configured(
@@ -132,11 +152,18 @@ async def awaited(
     assert_type(await app.job_manager.cancel_job_by_id_async(1, abort=True), bool)
     async with app.open_async() as opened:
         assert_type(opened, App)
+    assert_type(await app.open_async(), App)
     await app.run_worker_async(
         wait=False, task_middleware=[measured, traced], worker_middleware=outer, prefetch="auto"
     )
 
 
+def tested() -> None:
+    with app.replace_database("postgresql://elsewhere") as replaced:
+        assert_type(replaced, App)
+
+
 def run() -> None:
+    blueprint.add_task_alias(clean, "sweep")
     app.add_tasks_from(blueprint, namespace="shop")
     app.run_worker(queues=["mail"], concurrency=2, shutdown_graceful_timeout=None, prefetch=3)

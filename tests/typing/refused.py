@@ -1,9 +1,22 @@
 """What type checkers must refuse: an error on each line that is marked, and on no other."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from taskq import App, Blueprint, JobContext, RetryStrategy
+from taskq import (
+    App,
+    BaseRetryStrategy,
+    Blueprint,
+    Job,
+    JobContext,
+    Retry,
+    RetryDecision,
+    RetryStrategy,
+    Snooze,
+    Worker,
+)
 
 app = App("postgresql://")
 blueprint = Blueprint()
@@ -45,11 +58,62 @@ def misspelt() -> None: ...
 
 @app.periodic(cron=5)  # refused
 @app.task
-def report(timestamp: int) -> None: ...
+def report(timestamp: int, kind: str = "") -> None: ...
+
+
+@app.periodic(cron="* * * * *")  # refused: no timestamp
+@app.task
+def untimed() -> None: ...
+
+
+@app.periodic(cron="* * * * *", prioriti=1)  # refused: no such option
+@app.task
+def urgent(timestamp: int) -> None: ...
 
 
 @app.periodic(cron="* * * * *")  # refused: not a task
 def plain(timestamp: int) -> None: ...
+
+
+@blueprint.task(pass_context=True)  # refused: no context in front
+def late(days: int, context: JobContext) -> None: ...
+
+
+@blueprint.task(name=3)  # refused
+def unnamed() -> None: ...
+
+
+@blueprint.periodic(cron="* * * * *", queue=3)  # refused
+@blueprint.task
+def nightly(timestamp: int) -> None: ...
+
+
+class Forgetful(BaseRetryStrategy):
+    def get_retry_decision(self, *, job: Job) -> RetryDecision | None:  # refused: no exception
+        return None
+
+
+def counted(call_next: Callable[[], Any], context: JobContext, worker: Worker) -> int:
+    return len(call_next())
+
+
+def without_worker(call_next: Callable[[], Any], context: JobContext) -> Any:
+    return call_next()
+
+
+@app.task(task_middleware=without_worker)  # refused
+def wrapped() -> None: ...
+
+
+@app.task(pass_context=True)
+def look(context: JobContext) -> None:
+    context.job.attempt = 2  # refused: frozen
+    context.app = app  # refused: frozen
+    context.failed_attempts[0].error_type = "none"  # refused: frozen
+    name: int = context.worker_name  # refused
+    context.job.attempts()  # refused: a number
+    context.abort()  # refused: no such thing
+    raise Snooze(5)  # refused: seconds of what
 
 
 def called() -> None:
@@ -65,14 +129,22 @@ def called() -> None:
     crawl.defer(context=None, url="x")  # refused: the context is the worker's
     crawl.defer(url=b"x")  # refused
     clean.defer(days="3")  # refused
+    report.defer(kind=1)  # refused
+    report.defer(timestamp="now")  # refused: it is the tick's
     charge.defer(order="1")  # refused
     number: str = send.defer(to="ada")  # refused
+    ids: list[str] = send.batch_defer({"to": "ada"})  # refused
     result: str = charge.result(app.job_manager.get_job(1))  # refused
+    flag: str = send.result(app.job_manager.get_job(1))  # refused
+    charge.result(1)  # refused: a job, not its id
     app.job_manager.get_job("1")  # refused
     app.job_manager.get_job(1).id = 2  # refused: frozen
     app.job_manager.cancel_job_by_id(1, "yes")  # refused
     RetryStrategy(3)  # refused: by name only
     RetryStrategy(wait="1")  # refused
+    RetryStrategy(retry_exceptions=["ValueError"])  # refused: classes
+    RetryDecision(retry_in=5)  # refused
+    Retry(at="tomorrow")  # refused
 
 
 def configured() -> None:
@@ -87,11 +159,19 @@ def configured() -> None:
     send.configure(priority=1).batch_defer(crawl.args(url="x"))  # refused
     some: int = send.configure(on_conflict="skip").defer(to="ada")  # refused: may be None
     app.configure_task(3)  # refused
+    later: int = send.configure(priority=1)  # refused: a deferrer
+    send.configure(task_kwargs=["ada"])  # refused
     app.add_tasks_from(blueprint)  # refused: no namespace
+    app.add_tasks_from([clean], namespace="shop")  # refused
+    blueprint.add_task_alias(clean, 3)  # refused
+    blueprint.run_worker()  # refused: an app's
+    app.replace_database(5)  # refused
 
 
 async def awaited() -> None:
     await charge.defer_async(order=1)  # refused
+    number: int = charge.defer_async(order=UUID(int=1))  # refused: not awaited
+    await clean.batch_defer_async(clean.args(days="3"))  # refused
     await charge.configure(schedule_in=timedelta(1)).defer_async()  # refused
     await charge.batch_defer_async(send.args(to="ada"))  # refused
     await app.run_worker_async(concurrency="2")  # refused
@@ -100,5 +180,6 @@ async def awaited() -> None:
 def run() -> None:
     app.run_worker(queue="mail")  # refused: queues
     app.run_worker(delete_jobs="sometimes")  # refused
+    app.run_worker(worker_middleware=counted)  # refused: sync
     App("postgresql://", worker_defaults={"concurency": 2})  # refused
     App("postgresql://", periodic_defaults={"max_delay": "long"})  # refused

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from taskq import App
-from taskq.job import JobStatus
+from taskq.job import Job, JobStatus
 from tests.worker.conftest import (
     Disturbed,
     Drain,
@@ -52,6 +52,56 @@ async def test_the_next_job_of_a_lock_starts_when_it_goes_free(app: App, start: 
     await until(lambda: len(witness.order) == 3 and not witness.running, "three jobs")
     assert witness.ended - began < 0.6
     assert (witness.order, witness.most) == (["a", "b", "c"], 1)
+
+
+async def test_what_one_claim_brings_runs_by_priority_and_defer_order(
+    app: App, drain: Drain, disturbed: Disturbed
+) -> None:
+    witness = Witness(app, seconds=0)
+    for name, priority in [("a", 0), ("b", 5), ("c", -5), ("d", 5), ("e", 0)]:
+        await witness.task.configure(priority=priority).defer_async(name=name)
+    brought: list[int] = []
+
+    def look(jobs: list[Job]) -> bool:
+        brought.append(len(jobs))
+        return False
+
+    disturbed.after("claim_jobs", lambda _: None, only_if=look)
+    await drain(app, concurrency=1, prefetch=10)
+    assert witness.order == ["b", "d", "a", "e", "c"]
+    assert brought[0] == 5
+
+
+async def test_a_claim_with_room_for_many_brings_one_job_of_each_lock(
+    app: App, drain: Drain, disturbed: Disturbed
+) -> None:
+    running: dict[str, int] = {"x": 0, "y": 0}
+    order: dict[str, list[int]] = {"x": [], "y": []}
+
+    @app.task
+    async def step(lock: str, number: int) -> None:
+        running[lock] += 1
+        order[lock].append(number)
+        assert running[lock] == 1, "alone with its lock"
+        await asyncio.sleep(0.01)
+        running[lock] -= 1
+
+    for number in range(5):
+        for lock in order:
+            deferrer = step.configure(lock=lock, priority=1 if number == 3 else 0)
+            await deferrer.defer_async(lock=lock, number=number)
+    together: list[list[str]] = []
+
+    def look(jobs: list[Job]) -> bool:
+        together.append([job.lock for job in jobs if job.lock is not None])
+        return False
+
+    disturbed.after("claim_jobs", lambda _: None, only_if=look)
+    await drain(app, concurrency=10, prefetch=10)
+    assert order == {"x": [3, 0, 1, 2, 4], "y": [3, 0, 1, 2, 4]}
+    assert sorted(together[0]) == ["x", "y"]
+    assert all(len(locks) == len(set(locks)) for locks in together)
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 10}
 
 
 @pytest.mark.parametrize("queues", [None, ["default"]])

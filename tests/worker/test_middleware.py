@@ -1,13 +1,14 @@
-"""Middleware wraps attempts, and workers."""
+"""Middleware wraps attempts: those of a task, and all that a worker makes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from taskq import App, JobContext, JobStatus, Worker
-from taskq.exceptions import MiddlewareKindMismatch
-from tests.worker.conftest import Drain
+from taskq.exceptions import InvalidOption, MiddlewareKindMismatch
+from tests.worker.conftest import Drain, errors_of
 
 
 class Recorder:
@@ -102,34 +103,92 @@ def test_middleware_of_the_wrong_kind_is_refused_where_it_is_declared(is_async: 
         app.task(name="work", task_middleware=wrong)(asynchronous if is_async else sync)
 
 
-async def test_worker_middleware_wraps_the_run_and_may_stop_the_worker(
+@pytest.mark.parametrize("wrong", [5, "measure", ["measure"]])
+def test_what_cannot_be_called_is_no_middleware(wrong: Any) -> None:
+    with pytest.raises(MiddlewareKindMismatch, match=r"task 'work' got '?[5m].* cannot be called"):
+        App("postgresql://").task(name="work", task_middleware=wrong)(lambda: None)
+    with pytest.raises(InvalidOption, match="task_middleware="):
+        App("postgresql://", worker_defaults={"task_middleware": wrong})
+
+
+async def test_worker_middleware_wraps_tasks_of_either_kind_outside_of_task_middleware(
     app: App, drain: Drain
 ) -> None:
-    seen: list[str] = []
+    recorder = Recorder()
+    loops: list[asyncio.AbstractEventLoop] = []
 
-    def named(name: str) -> Callable[..., Awaitable[None]]:
-        async def wrap(call_next: Callable[[], Awaitable[None]], worker: Worker) -> None:
-            seen.append(f"{name} begins")
-            worker.stop()
-            await call_next()
-            seen.append(f"{name} ends")
+    async def outermost(
+        call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+    ) -> Any:
+        loops.append(asyncio.get_running_loop())
+        recorder.seen.append(f"begin {context.job.task_name} on {worker.options.name}")
+        try:
+            return await call_next()
+        finally:
+            recorder.seen.append("end")
 
-        return wrap
+    @app.task(name="sync", store_result=True, task_middleware=recorder.sync("own"))
+    def sync() -> str:
+        recorder.seen.append("sync")
+        return "a result"
 
-    # It would wait for jobs for ever.
-    await drain(app, wait=True, worker_middleware=[named("outer")])
-    await drain(app, worker_middleware=[named("outer"), named("inner")])
-    assert seen == [
-        "outer begins",
-        "outer ends",
-        "outer begins",
-        "inner begins",
-        "inner ends",
-        "outer ends",
+    @app.task(name="async")
+    async def asynchronous() -> None:
+        recorder.seen.append("async")
+
+    job_id = await sync.defer_async()
+    await asynchronous.defer_async()
+    await drain(
+        app,
+        name="ada",
+        worker_middleware=[outermost, recorder.asynchronous("second")],
+        task_middleware=[recorder.sync("outer")],
+    )
+    assert recorder.seen == [
+        "begin sync on ada",
+        "second of sync",
+        "outer of sync",
+        "own of sync",
+        "sync",
+        "end",
+        "begin async on ada",
+        "second of async",
+        "async",
+        "end",
+    ]
+    assert set(loops) == {asyncio.get_running_loop()}
+    assert sync.result(await app.job_manager.get_job_async(job_id)) == "a result"
+
+
+async def test_an_error_in_worker_middleware_is_the_attempts(app: App, drain: Drain) -> None:
+    async def refuse(
+        call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
+    ) -> Any:
+        await call_next()
+        raise PermissionError(f"attempt {context.job.attempt}")
+
+    @app.task(retry=1)
+    def work() -> None: ...
+
+    job_id = await work.defer_async()
+    await drain(app, worker_middleware=refuse)
+    assert await errors_of(app, job_id) == [
+        ("PermissionError", "attempt 1"),
+        ("PermissionError", "attempt 2"),
     ]
 
 
-async def test_task_middleware_may_stop_the_worker_after_a_job(app: App, start: Any) -> None:
+async def test_sync_worker_middleware_is_refused_where_it_is_declared() -> None:
+    wrong: Any = Recorder().sync("x")
+    for given in (wrong, [wrong]):
+        with pytest.raises(MiddlewareKindMismatch, match=r"worker_middleware got .* is sync"):
+            App("postgresql://", worker_defaults={"worker_middleware": given})
+        with pytest.raises(MiddlewareKindMismatch, match=r"worker_middleware got .* is sync"):
+            App("postgresql://").worker(worker_middleware=given)
+
+
+@pytest.mark.parametrize("kind", ["task_middleware", "worker_middleware"])
+async def test_middleware_may_stop_the_worker_after_a_job(app: App, kind: str) -> None:
     async def last(
         call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
     ) -> Any:
@@ -140,7 +199,10 @@ async def test_task_middleware_may_stop_the_worker_after_a_job(app: App, start: 
     async def work() -> None: ...
 
     first, *others = await work.batch_defer_async({}, {}, {})
-    await app.run_worker_async(task_middleware=last, install_signal_handlers=False)
+    options: Any = {kind: last}
+    # It would wait for jobs for ever.
+    async with asyncio.timeout(30):
+        await app.run_worker_async(install_signal_handlers=False, **options)
     assert await app.job_manager.get_job_status_async(first) is JobStatus.SUCCEEDED
     for job_id in others:
         assert await app.job_manager.get_job_status_async(job_id) is JobStatus.TODO

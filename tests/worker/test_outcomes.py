@@ -6,13 +6,24 @@ import json
 import logging
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from taskq import App, JobContext, JobStatus, Retry, RetryStrategy, Snooze
+from taskq import (
+    App,
+    BaseRetryStrategy,
+    Blueprint,
+    Job,
+    JobContext,
+    JobStatus,
+    Retry,
+    RetryDecision,
+    RetryStrategy,
+    Snooze,
+)
 from taskq.manager import operations
 from tests.worker.conftest import Drain, errors_of
 
@@ -133,6 +144,60 @@ async def test_a_strategy_counts_attempts_and_not_snoozes(app: App, drain: Drain
     await drain(app)
     assert seen == [(1, 0), (1, 0), (1, 0), (2, 1)]
     assert len(await errors_of(app, job_id)) == 2
+
+
+async def test_a_strategy_of_ones_own_decides_when_where_and_how_it_is_run_again(
+    app: App, drain: Drain
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Demote(BaseRetryStrategy):
+        def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+            asked.append((str(exception), job.attempts))
+            if job.queue == "slow":
+                return None
+            return RetryDecision(retry_in={"hours": 1}, priority=-5, queue="slow", lock="one")
+
+    @app.task(retry=Demote())
+    async def fail() -> None:
+        raise ValueError("no")
+
+    job_id = await fail.defer_async()
+    began = datetime.now(UTC)
+    await drain(app)
+    job = await app.job_manager.get_job_async(job_id)
+    assert (job.status, job.priority, job.queue, job.lock) == (JobStatus.TODO, -5, "slow", "one")
+    assert job.scheduled_at is not None
+    assert timedelta(minutes=59) < job.scheduled_at - began < timedelta(minutes=61)
+    assert asked == [("no", 0)]
+    in_the_slow_queue = await fail.configure(queue="slow").defer_async()
+    await drain(app)
+    assert asked == [("no", 0), ("no", 0)]
+    status = await app.job_manager.get_job_status_async(in_the_slow_queue)
+    assert status is JobStatus.FAILED
+
+
+async def test_a_job_is_run_by_whatever_name_of_its_task_it_has(
+    app: App, drain: Drain, connection: psycopg.Connection
+) -> None:
+    """Such as those that still wait with the name from before the task moved to a blueprint."""
+    seen: list[int] = []
+    billing = Blueprint()
+
+    @billing.task(name="charge", aliases=["bill"])
+    async def charge(order: int) -> None:
+        seen.append(order)
+
+    app.add_tasks_from(billing, namespace="billing")
+    app.add_task_alias(charge, "shop.charge")
+    names = ["billing:charge", "billing:bill", "shop.charge", "charge"]
+    deferred = [{"task_name": name, "args": {"order": i}} for i, name in enumerate(names)]
+    connection.execute("SELECT taskq_defer_jobs(%s)", [json.dumps(deferred)])
+    await charge.defer_async(order=4)
+    await drain(app)
+    assert seen == [0, 1, 2, 4]
+    counted = await app.job_manager.count_jobs_async()
+    assert {task for _, task, status in counted if status is JobStatus.FAILED} == {"charge"}
 
 
 async def test_a_task_is_run_again_when_it_asks_for_it(app: App, drain: Drain) -> None:

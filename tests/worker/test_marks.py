@@ -1,0 +1,93 @@
+"""A worker whose claims flow goes on where the last one ended, and leaves nothing behind."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from taskq import App, RetryStrategy
+from taskq.job import Job, JobStatus
+from taskq.manager import operations
+from taskq.worker.marks import SWEEP_EVERY, Marks
+from tests.worker.conftest import Drain, statuses
+
+JOB = Job(
+    id=1,
+    task_name="noop",
+    task_kwargs={},
+    queue="default",
+    priority=0,
+    lock=None,
+    queueing_lock=None,
+    status=JobStatus.DOING,
+    scheduled_at=None,
+    deferred_at=datetime.now(UTC),
+    started_at=None,
+    finished_at=None,
+    attempt=1,
+    crashes=0,
+    worker_id=1,
+    abort_requested=False,
+    result=None,
+    claim=1,
+)
+
+
+def jobs(*ids: int, **fields: object) -> list[Job]:
+    return [replace(JOB, id=id_, **fields) for id_ in ids]  # type: ignore[arg-type]
+
+
+def test_a_claim_that_got_all_it_asked_for_leaves_a_mark_for_each_queue_and_priority() -> None:
+    marks = Marks()
+    assert marks.at(100) == {}
+    brought = [*jobs(5, 6), *jobs(3, priority=2), *jobs(9, queue="mail"), *jobs(20, lock="a")]
+    marks.see(brought, asked=5, began=100, now=100.01)
+    assert marks.at(100.02) == {("default", 0): 6, ("default", 2): 3, ("mail", 0): 9}
+    marks.see(jobs(7, 8), asked=2, began=100.02, now=100.03)
+    assert marks.at(100.04)["default", 0] == 8
+
+
+def test_a_claim_that_came_short_has_the_next_one_look_from_the_start() -> None:
+    marks = Marks()
+    marks.see(jobs(5, 6), asked=2, began=100, now=100.01)
+    marks.see(jobs(7), asked=2, began=100.01, now=100.02)
+    assert marks.at(100.03) == {}
+
+
+def test_a_single_job_is_no_sign_of_many() -> None:
+    marks = Marks()
+    marks.see(jobs(5), asked=1, began=100, now=100.01)
+    assert marks.at(100.02) == {}
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.01, SWEEP_EVERY), (3, 30)])
+def test_claims_that_flow_look_from_the_start_now_and_then(took: float, rest: float) -> None:
+    marks = Marks()
+    marks.see(jobs(5, 6), asked=2, began=100 - took, now=100)
+    marks.see(jobs(7, 8), asked=2, began=100, now=100.1)
+    assert marks.at(100 + rest - 0.01)
+    assert marks.at(100 + rest) == {}
+
+
+async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
+    app: App, drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = 0
+    claim = operations.claim_jobs
+
+    def counted(*args: object) -> list[Job]:
+        nonlocal marked
+        marked += bool(args[-1])
+        return claim(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(operations, "claim_jobs", counted)
+
+    @app.task(name="second_time", retry=RetryStrategy(max_attempts=2), pass_context=True)
+    async def second_time(context: object, number: int) -> None:
+        if number % 100 == 0 and context.job.attempt == 1:  # type: ignore[attr-defined]
+            raise ValueError
+
+    await second_time.batch_defer_async(*[{"number": number} for number in range(1000)])
+    await drain(app, concurrency=10)
+    assert marked
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 1000}
