@@ -217,8 +217,8 @@ def remove(settings: Settings, /, database: str | None, patience: float, yes: bo
         if manager.is_applied() and not yes:
             jobs, workers = manager.count_users()
             click.confirm(
-                f"Jobs that have not ended: {jobs:,}. Workers: {workers:,}. Drop taskq's schema with all jobs "
-                f"from {opened!r}?",
+                f"Jobs that have not ended: {jobs:,}. Workers: {workers:,}. Drop taskq's schema, with all "
+                f"jobs, from the namespace {manager.namespace()!r} of {opened!r}?",
                 abort=True,
             )
         removed = manager.remove(patience=patience)

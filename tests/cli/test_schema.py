@@ -287,7 +287,8 @@ def test_remove_asks_first_and_says_what_would_be_lost(
     refused = CliRunner().invoke(program, ["schema", "remove"], input="n\n")
     assert refused.exit_code == 1
     asked = (
-        "Remove taskq's schema, with 1 jobs that have not ended, 0 workers and all that is known of"
+        "Jobs that have not ended: 1. Workers: 0. Drop taskq's schema, with all jobs, from the namespace "
+        "'public' of <Database"
     )
     assert refused.stdout.startswith(asked)
     assert "***" in refused.stdout, "the database is named, and not the password"
