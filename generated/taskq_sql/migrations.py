@@ -24,15 +24,13 @@ class CountUsersRow(pydantic.BaseModel):
 
 FIND_NAMESPACE = sqlalchemy.text(r"""SELECT
     coalesce(current_schema(), '')\:\:text AS namespace,
-    current_setting('search_path')\:\:text AS search_path,
-    current_user\:\:text AS role
+    current_setting('search_path')\:\:text AS search_path
 """)
 
 
 class FindNamespaceRow(pydantic.BaseModel):
     namespace: str
     search_path: str
-    role: str
 
 
 HAS_MIGRATIONS = sqlalchemy.text(r"""SELECT
@@ -201,7 +199,6 @@ class Querier:
         return FindNamespaceRow(
             namespace=row[0],
             search_path=row[1],
-            role=row[2],
         )
 
     def has_migrations(

@@ -3,8 +3,7 @@
 -- role may use. Empty: none is.
 SELECT
     coalesce(current_schema(), '')::text AS namespace,
-    current_setting('search_path')::text AS search_path,
-    current_user::text AS role;
+    current_setting('search_path')::text AS search_path;
 
 -- name: HasMigrations :one
 -- False in a namespace that has never seen taskq, where the table cannot be asked. Of the namespaces of

@@ -164,8 +164,8 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
         raise InvalidOption(f"{kind!r} is none of {', '.join(get_args(RoleKind))}")
     if not is_applied(connection):
         raise SchemaNotApplied(
-            f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run python -m "
-            "taskq schema apply, or app.schema_manager.apply_schema()"
+            f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
+            "python -m taskq schema apply, or app.schema_manager.apply_schema()"
         )
     querier = grants.Querier(connection)
     write = {
