@@ -24,15 +24,13 @@ class CountUsersRow(pydantic.BaseModel):
 
 FIND_NAMESPACE = sqlalchemy.text(r"""SELECT
     coalesce(current_schema(), '')\:\:text AS namespace,
-    current_setting('search_path')\:\:text AS search_path,
-    current_user\:\:text AS role
+    current_setting('search_path')\:\:text AS search_path
 """)
 
 
 class FindNamespaceRow(pydantic.BaseModel):
     namespace: str
     search_path: str
-    role: str
 
 
 HAS_MIGRATIONS = sqlalchemy.text(r"""SELECT
@@ -160,7 +158,8 @@ WRITE_REMOVAL = sqlalchemy.text(r"""SELECT
     'BEGIN;
 
 DROP FUNCTION IF EXISTS
-    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_channel;
+    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_sample_percentage,
+    taskq_channel;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_workers, taskq_jobs, taskq_migrations;
 DROP TYPE IF EXISTS taskq_job_status;
@@ -200,7 +199,6 @@ class Querier:
         return FindNamespaceRow(
             namespace=row[0],
             search_path=row[1],
-            role=row[2],
         )
 
     def has_migrations(

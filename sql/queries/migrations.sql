@@ -3,8 +3,7 @@
 -- role may use. Empty: none is.
 SELECT
     coalesce(current_schema(), '')::text AS namespace,
-    current_setting('search_path')::text AS search_path,
-    current_user::text AS role;
+    current_setting('search_path')::text AS search_path;
 
 -- name: HasMigrations :one
 -- False in a namespace that has never seen taskq, where the table cannot be asked. Of the namespaces of
@@ -107,7 +106,8 @@ SELECT
     'BEGIN;
 
 DROP FUNCTION IF EXISTS
-    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_channel;
+    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_sample_percentage,
+    taskq_channel;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_workers, taskq_jobs, taskq_migrations;
 DROP TYPE IF EXISTS taskq_job_status;

@@ -1,7 +1,7 @@
 """The schema: what taskq has in the database, how it comes there, and how it changes."""
 
 from taskq.schema.manager import SchemaManager
-from taskq.schema.migration import Migration, Phase, read_migrations
+from taskq.schema.migration import Migration, Phase, migrations_folder, read_migrations
 from taskq.schema.operations import RoleKind
 from taskq.schema.status import MigrationState, MigrationStatus
 
@@ -12,5 +12,6 @@ __all__ = [
     "Phase",
     "RoleKind",
     "SchemaManager",
+    "migrations_folder",
     "read_migrations",
 ]

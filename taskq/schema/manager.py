@@ -50,6 +50,18 @@ class SchemaManager:
         """The async face of ``is_applied``."""
         return await self._run_async(operations.is_applied)
 
+    def namespace(self) -> str:
+        """The namespace that the schema is in, or is to be.
+
+        Raises:
+            InvalidDatabase: ``search_path`` names no namespace that exists.
+        """
+        return self._run(operations.namespace)
+
+    async def namespace_async(self) -> str:
+        """The async face of ``namespace``."""
+        return await self._run_async(operations.namespace)
+
     def status(self) -> list[MigrationStatus]:
         """Where each migration stands: those that this version knows, and those that the database has.
 

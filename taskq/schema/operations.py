@@ -55,9 +55,23 @@ def is_applied(connection: Connection) -> bool:
     return bool(migrations.Querier(connection).has_migrations())
 
 
+def namespace(connection: Connection) -> str:
+    """The namespace that the schema is in, or is to be."""
+    found = migrations.Querier(connection).find_namespace()
+    if found is None or not found.namespace:
+        path = "" if found is None else found.search_path
+        names = [name.strip() for name in path.split(",")]
+        first = next((name for name in names if name not in {"", '"$user"'}), "taskq")
+        raise InvalidDatabase(
+            f"search_path names no namespace that exists and that this role may use ({path}): run "
+            f"CREATE SCHEMA {first}, or name another one"
+        )
+    return str(found.namespace)
+
+
 def status(connection: Connection, known: Sequence[Migration]) -> list[MigrationStatus]:
     """Where each migration stands."""
-    _namespace(connection)
+    namespace(connection)
     querier = migrations.Querier(connection)
     return compare(known, _recorded(querier) if querier.has_migrations() else [])
 
@@ -125,7 +139,7 @@ def remove(
 ) -> bool:
     """Drop all of taskq's objects; returns whether there were any."""
     if not is_applied(connection):
-        _namespace(connection)
+        namespace(connection)
         return False
     with _migrating(connection, sleep):
         refuse_newer(status(connection, known), even_pre=True)
@@ -149,10 +163,9 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
     if kind not in get_args(RoleKind):
         raise InvalidOption(f"{kind!r} is none of {', '.join(get_args(RoleKind))}")
     if not is_applied(connection):
-        namespace = _namespace(connection)
         raise SchemaNotApplied(
-            f"the namespace {namespace!r} has no schema of taskq to grant anything on: run python -m "
-            "taskq schema apply, or app.schema_manager.apply_schema()"
+            f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
+            "python -m taskq schema apply, or app.schema_manager.apply_schema()"
         )
     querier = grants.Querier(connection)
     write = {
@@ -161,19 +174,6 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
         "observer": querier.write_observer_grants,
     }[kind]
     return str(write(role=role))
-
-
-def _namespace(connection: Connection) -> str:
-    found = migrations.Querier(connection).find_namespace()
-    if found is None or not found.namespace:
-        path = "" if found is None else found.search_path
-        names = [name.strip() for name in path.split(",")]
-        first = next((name for name in names if name not in {"", '"$user"'}), "taskq")
-        raise InvalidDatabase(
-            f"search_path names no namespace that exists and that this role may use ({path}): run "
-            f"CREATE SCHEMA {first}, or name another one"
-        )
-    return str(found.namespace)
 
 
 def _recorded(querier: migrations.Querier) -> list[Recorded]:

@@ -71,6 +71,7 @@ async def test_the_async_face_does_the_same(app_in: InNamespace) -> None:
     assert await schema.grants_async("x", "worker") == schema.grants("x", "worker")
     assert await app.configure_task("noop").defer_async() == 1
     assert await schema.count_users_async() == (1, 0)
+    assert await schema.namespace_async() == schema.namespace() == "fresh"
     assert await schema.remove_async() is True
     assert await schema.remove_async() is False
 
