@@ -8,7 +8,7 @@ from typing import Any, Generic, ParamSpec, get_type_hints
 
 from pydantic import JsonValue
 
-from taskq.codec import Codec, Unfit, shown
+from taskq.codec import Codec, Unfit, json_schemas, shown
 from taskq.exceptions import InvalidArguments, InvalidSignature
 
 P = ParamSpec("P")
@@ -112,6 +112,21 @@ class Arguments(Generic[P]):
             InvalidArguments: With the task and every argument that is wrong, missing or unknown.
         """
         return self._each(stored, Codec.load)
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of a job's ``args``: an object with a property per argument.
+
+        An argument whose type no JSON Schema describes may be anything in it.
+        """
+        extra = [] if self._extra is None else [self._extra]
+        each, shared = json_schemas([*self._codecs.values(), *extra])
+        return {
+            "type": "object",
+            "properties": dict(zip(self._codecs, each, strict=False)),
+            "required": [name for name in self._codecs if name in self._required],
+            "additionalProperties": each[-1] if extra else False,
+            **shared,
+        }
 
     def _each(
         self, given: Mapping[str, Any], carry: Callable[[Codec[Any], Any], Any]

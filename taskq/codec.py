@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
@@ -102,11 +102,32 @@ class Codec(Generic[T]):
             raise Unfit(f"{shown(value)}: {prefix}{explained(error, skip=1)}") from error
 
     def _is_secret(self) -> bool:
-        try:
-            # JSON Schema's word for what is accepted and never shown again.
-            return '"writeOnly": true' in json.dumps(self._adapter.json_schema())
-        except (PydanticUserError, TypeError, ValueError):
-            return False  # no JSON Schema describes it, which says nothing about secrets
+        # JSON Schema's word for what is accepted and never shown again.
+        return '"writeOnly": true' in json.dumps(json_schemas([self]))
+
+
+def json_schemas(codecs: Sequence[Codec[Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The JSON Schemas of some types: one each, and what they share, for the schema around them.
+
+    A type that none describes has the one of anything.
+    """
+    adapters = {index: codec._adapter for index, codec in enumerate(codecs) if _is_described(codec)}
+    of_lists, shared = TypeAdapter.json_schemas(
+        [(index, "validation", adapter) for index, adapter in adapters.items()]
+    )
+    schemas = [
+        of_lists[index, "validation"]["items"] if index in adapters else {}
+        for index in range(len(codecs))
+    ]
+    return schemas, shared
+
+
+def _is_described(codec: Codec[Any]) -> bool:
+    try:
+        json.dumps(codec._adapter.json_schema())
+    except (PydanticUserError, TypeError, ValueError):
+        return False
+    return True
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,14 @@
     ├── DatabaseUnavailable        the database does not answer
     ├── EmbeddedServerError        the server in a wheel cannot be used here
     ├── SchemaNotApplied           the database has no schema, or not the one this version needs
+    ├── SchemaTooNew               the database was migrated for a newer version than this one
+    ├── SchemaInUse                the schema is not removed, as something else depends on it
+    ├── InvalidMigration           a file is no migration that taskq can apply
     ├── MigrationEdited            a migration differs from what was applied under its number
+    ├── MigrationOutOfOrder        a migration would come before one that belongs before it
+    ├── MigrationBlocked           a migration could not get a lock in time
+    ├── MigrationFailed            the database refuses a migration
+    ├── NotPermitted               the role that taskq connects as may not do this
     ├── LoadFromPathError          no app can be imported from the path that names it
     ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
     ├── TaskAlreadyRegistered      two tasks want the same name
@@ -15,12 +22,14 @@
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
     ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
+    ├── InvalidFilter              a filter that jobs cannot be chosen by
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
     ├── InvalidOption              a worker's option has a value that makes no sense
     ├── MiddlewareKindMismatch     a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
     ├── JobNotFound                no job has that id
+    ├── InvalidTransition          the job stands where that cannot be done to it
     ├── WorkerDied                 recorded for a job whose worker died while it ran
     ├── JobTimeout                 raised in a task that runs longer than it may
     ├── JobAborted                 raised by a task that was asked to abort, and does
@@ -61,8 +70,36 @@ class SchemaNotApplied(TaskqException):
     """The database does not have the schema that this version of taskq needs."""
 
 
+class SchemaTooNew(TaskqException):
+    """The database was migrated for a newer version of taskq, and this one does not run on it."""
+
+
+class SchemaInUse(TaskqException):
+    """The schema is not removed, as something that is not taskq's depends on it."""
+
+
+class InvalidMigration(TaskqException):
+    """A file has not the name, the number or the statements of a migration."""
+
+
 class MigrationEdited(TaskqException):
     """A migration is not the one that was applied under its number."""
+
+
+class MigrationOutOfOrder(TaskqException):
+    """A migration that was asked for would come before one that belongs before it."""
+
+
+class MigrationBlocked(TaskqException):
+    """A migration could not get a lock in time: others have it, and it keeps nobody waiting."""
+
+
+class MigrationFailed(TaskqException):
+    """The database refuses a migration; those before it are applied."""
+
+
+class NotPermitted(TaskqException):
+    """The role that taskq connects as may not do this."""
 
 
 class LoadFromPathError(TaskqException, ImportError):
@@ -97,6 +134,10 @@ class InvalidJob(TaskqException):
     """A job cannot have the queue, lock, priority or schedule that it was given."""
 
 
+class InvalidFilter(TaskqException):
+    """Jobs cannot be chosen by this filter, or not for what is to be done to them."""
+
+
 class InvalidRetryStrategy(TaskqException):
     """A retry strategy, or the decision of one, makes no sense."""
 
@@ -122,18 +163,38 @@ class AlreadyEnqueued(TaskqException):
             job that was deferred in the caller's transaction.
     """
 
-    def __init__(self, queueing_lock: str, job_id: int | None) -> None:
+    def __init__(
+        self, queueing_lock: str, job_id: int | None, *, retried: int | None = None
+    ) -> None:
         self.queueing_lock = queueing_lock
         self.job_id = job_id
         which = "a job" if job_id is None else f"job {job_id}"
+        what = (
+            "nothing was deferred; wait until it has started, or leave the queueing lock out"
+            if retried is None
+            else f"job {retried} was not retried; wait until the other has started, or cancel it"
+        )
         super().__init__(
-            f"{which} with the queueing lock {queueing_lock!r} waits already, and nothing was "
-            "deferred; wait until it has started, or leave the queueing lock out"
+            f"{which} with the queueing lock {queueing_lock!r} waits already, and {what}"
         )
 
 
 class JobNotFound(TaskqException):
     """No job has that id; it may have been deleted."""
+
+
+class InvalidTransition(TaskqException):
+    """A job stands where that cannot be done to it.
+
+    Attributes:
+        job_id: The job.
+        status: Where it stands.
+    """
+
+    def __init__(self, job_id: int, status: str, message: str) -> None:
+        self.job_id = job_id
+        self.status = status
+        super().__init__(f"job {job_id} is {status}: {message}")
 
 
 class WorkerDied(TaskqException):

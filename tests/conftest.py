@@ -72,7 +72,12 @@ def start_server(config: pytest.Config) -> str:
     config.add_cleanup(server.stop)
     with psycopg.connect(server.start().replace("+psycopg", ""), autocommit=True) as connection:
         # Nobody misses these data after a crash, and a big machine has many workers.
-        for setting in ("fsync = off", "full_page_writes = off", "max_connections = 500"):
+        for setting in (
+            "fsync = off",
+            "full_page_writes = off",
+            "max_connections = 500",
+            "max_prepared_transactions = 10",
+        ):
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())
     server.stop()
     return server.start()

@@ -158,7 +158,7 @@ async def test_a_batch_is_one_transaction_with_its_ids_in_order(
     calls = [{"to": str(i)} if i % 2 else plain.args(to=str(i)) for i in range(200)]
     ids = await face.batch(plain.configure(task_kwargs={"copies": 2}), *calls)
     assert ids == list(range(ids[0], ids[0] + 200))
-    jobs = app.job_manager.list_jobs(ids)
+    jobs = app.job_manager.list_jobs(ids=ids)
     assert [job.task_kwargs for job in jobs] == [{"to": str(i), "copies": 2} for i in range(200)]
     assert len({job.deferred_at for job in jobs}) == 1
 

@@ -223,6 +223,19 @@ ORDER BY attempt
 """)
 
 
+LIST_STALLED_JOBS = sqlalchemy.text(r"""SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+FROM taskq_jobs AS job
+LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
+WHERE
+    job.status = 'doing'
+    AND coalesce(worker.last_heartbeat, job.started_at)
+    < now() - make_interval(secs => :p1\:\:double precision)
+    AND (:p2\:\:text IS NULL OR job.queue_name = :p2\:\:text)
+    AND (:p3\:\:text IS NULL OR job.task_name = :p3\:\:text)
+ORDER BY job.id
+""")
+
+
 RESCUE_JOBS = sqlalchemy.text(r"""WITH dead AS (
     DELETE FROM taskq_workers
     WHERE last_heartbeat < now() - make_interval(secs => :p1\:\:double precision)
@@ -418,6 +431,37 @@ class Querier:
                 error_type=row[4],
                 error_message=row[5],
                 error_traceback=row[6],
+            )
+
+    def list_stalled_jobs(
+        self,
+        *,
+        stalled_after: float,
+        queue_name: str | None,
+        task_name: str | None,
+    ) -> Iterator[models.TaskqJob]:
+        """The jobs of dead workers: those that RescueJobs would take back into the queue."""
+        for row in self._conn.execute(LIST_STALLED_JOBS, {"p1": stalled_after, "p2": queue_name, "p3": task_name}):
+            yield models.TaskqJob(
+                id=row[0],
+                deferred_at=row[1],
+                scheduled_at=row[2],
+                started_at=row[3],
+                finished_at=row[4],
+                worker_id=row[5],
+                priority=row[6],
+                attempt=row[7],
+                uncounted=row[8],
+                crashes=row[9],
+                abort_requested=row[10],
+                status=row[11],
+                due=row[12],
+                queue_name=row[13],
+                task_name=row[14],
+                lock=row[15],
+                queueing_lock=row[16],
+                args=row[17],
+                result=row[18],
             )
 
     def rescue_jobs(

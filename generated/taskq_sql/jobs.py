@@ -6,109 +6,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import pydantic
 import sqlalchemy
 
 from taskq_sql import models
-
-
-CANCEL_JOB = sqlalchemy.text(r"""WITH found AS (
-    SELECT
-        id,
-        status
-    FROM taskq_jobs
-    WHERE id = :p1\:\:bigint
-    FOR UPDATE
-),
-
-cancelled AS (
-    UPDATE taskq_jobs
-    SET
-        status = 'cancelled',
-        finished_at = now()
-    FROM found
-    WHERE
-        taskq_jobs.id = found.id AND found.status = 'todo'
-        AND NOT :p2\:\:boolean
-    RETURNING taskq_jobs.id, taskq_jobs.lock
-),
-
-deleted AS (
-    DELETE FROM taskq_jobs
-    USING found
-    WHERE
-        taskq_jobs.id = found.id AND found.status = 'todo'
-        AND :p2\:\:boolean
-    RETURNING taskq_jobs.id, taskq_jobs.lock
-),
-
-flagged AS (
-    UPDATE taskq_jobs
-    SET abort_requested = true
-    FROM found
-    WHERE
-        taskq_jobs.id = found.id AND found.status = 'doing'
-        AND :p3\:\:boolean
-    RETURNING taskq_jobs.worker_id
-),
-
-told AS (
-    SELECT pg_notify(taskq_channel(), taskq_abort(flagged.worker_id))
-    FROM flagged
-),
-
-followed AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
-    FROM (
-        SELECT cancelled.id, cancelled.lock FROM cancelled
-        UNION ALL
-        SELECT deleted.id, deleted.lock FROM deleted
-    ) AS gone
-    CROSS JOIN LATERAL (
-        SELECT job.queue_name
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock = gone.lock
-            AND job.id <> gone.id
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS follower
-)
-
-SELECT
-    found.status,
-    (
-        EXISTS (SELECT FROM cancelled)
-        OR EXISTS (SELECT FROM deleted)
-        OR EXISTS (SELECT FROM told)
-    )\:\:boolean AS done,
-    (SELECT count(*) FROM followed)\:\:bigint AS followers
-FROM found
-""")
-
-
-class CancelJobRow(pydantic.BaseModel):
-    status: models.TaskqJobStatus
-    done: bool
-    followers: int
-
-
-COUNT_JOBS = sqlalchemy.text(r"""SELECT
-    queue_name,
-    task_name,
-    status,
-    count(*) AS jobs
-FROM taskq_jobs
-GROUP BY queue_name, task_name, status
-ORDER BY queue_name, task_name, status
-""")
-
-
-class CountJobsRow(pydantic.BaseModel):
-    queue_name: str
-    task_name: str
-    status: models.TaskqJobStatus
-    jobs: int
 
 
 DEFER_JOBS = sqlalchemy.text(r"""SELECT coalesce(deferred.id, 0)\:\:bigint AS id
@@ -123,15 +23,14 @@ WHERE id = :p1\:\:bigint
 """)
 
 
-LIST_ALIVE_JOBS = sqlalchemy.text(r"""SELECT id
-FROM taskq_jobs
-WHERE id = ANY(:p1\:\:bigint []) AND status IN ('todo', 'doing')
-ORDER BY id
+GET_JOB_STATUS = sqlalchemy.text(r"""SELECT status FROM taskq_jobs
+WHERE id = :p1\:\:bigint
 """)
 
 
-LIST_JOBS = sqlalchemy.text(r"""SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
-WHERE id = ANY(:p1\:\:bigint [])
+LIST_ALIVE_JOBS = sqlalchemy.text(r"""SELECT id
+FROM taskq_jobs
+WHERE id = ANY(:p1\:\:bigint []) AND status IN ('todo', 'doing')
 ORDER BY id
 """)
 
@@ -141,40 +40,6 @@ class Querier:
 
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
-
-    def cancel_job(
-        self,
-        *,
-        id: int,
-        delete_job: bool,
-        abort: bool,
-    ) -> CancelJobRow | None:
-        """A job that waits ends at once (or goes, if it is to be deleted); one that runs is flagged and its
-        worker told, if aborting is meant. Answers whether any of that happened; no row: no such job.
-
-        It locks first and looks at the status then: a job that is claimed in that very moment is asked to
-        abort, where a condition on the table itself would still see it wait, and do nothing.
-        It may have been the head of its lock: whoever is next hears of it, if it is due.
-        """
-        row = self._conn.execute(CANCEL_JOB, {"p1": id, "p2": delete_job, "p3": abort}).first()
-        if row is None:
-            return None
-        return CancelJobRow(
-            status=row[0],
-            done=row[1],
-            followers=row[2],
-        )
-
-    def count_jobs(
-        self,
-    ) -> Iterator[CountJobsRow]:
-        for row in self._conn.execute(COUNT_JOBS):
-            yield CountJobsRow(
-                queue_name=row[0],
-                task_name=row[1],
-                status=row[2],
-                jobs=row[3],
-            )
 
     def defer_jobs(
         self,
@@ -220,6 +85,17 @@ class Querier:
             result=row[18],
         )
 
+    def get_job_status(
+        self,
+        *,
+        id: int,
+    ) -> models.TaskqJobStatus | None:
+        row = self._conn.execute(GET_JOB_STATUS, {"p1": id}).first()
+        if row is None:
+            return None
+        value: models.TaskqJobStatus = models.TaskqJobStatus(row[0])
+        return value
+
     def list_alive_jobs(
         self,
         *,
@@ -231,31 +107,3 @@ class Querier:
         for row in self._conn.execute(LIST_ALIVE_JOBS, {"p1": ids}):
             value: int = row[0]
             yield value
-
-    def list_jobs(
-        self,
-        *,
-        ids: list[int],
-    ) -> Iterator[models.TaskqJob]:
-        for row in self._conn.execute(LIST_JOBS, {"p1": ids}):
-            yield models.TaskqJob(
-                id=row[0],
-                deferred_at=row[1],
-                scheduled_at=row[2],
-                started_at=row[3],
-                finished_at=row[4],
-                worker_id=row[5],
-                priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
-                crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
-            )

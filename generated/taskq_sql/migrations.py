@@ -5,9 +5,32 @@
 
 from collections.abc import Iterator
 
+import pydantic
 import sqlalchemy
 
 from taskq_sql import models
+
+
+COUNT_USERS = sqlalchemy.text(r"""SELECT
+    (SELECT count(*) FROM taskq_jobs WHERE status IN ('todo', 'doing'))\:\:bigint AS jobs,
+    (SELECT count(*) FROM taskq_workers)\:\:bigint AS workers
+""")
+
+
+class CountUsersRow(pydantic.BaseModel):
+    jobs: int
+    workers: int
+
+
+FIND_NAMESPACE = sqlalchemy.text(r"""SELECT
+    coalesce(current_schema(), '')\:\:text AS namespace,
+    current_setting('search_path')\:\:text AS search_path
+""")
+
+
+class FindNamespaceRow(pydantic.BaseModel):
+    namespace: str
+    search_path: str
 
 
 HAS_MIGRATIONS = sqlalchemy.text(r"""SELECT
@@ -17,17 +40,132 @@ HAS_MIGRATIONS = sqlalchemy.text(r"""SELECT
 """)
 
 
+LIST_BLOCKERS = sqlalchemy.text(r"""SELECT
+    activity.pid\:\:integer AS pid,
+    coalesce(activity.usename\:\:text, '')\:\:text AS role,
+    coalesce(activity.application_name, '')\:\:text AS application,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - activity.xact_start), -1
+    )\:\:double precision AS seconds
+FROM pg_catalog.pg_stat_activity AS activity
+WHERE
+    activity.pid <> pg_backend_pid()
+    AND activity.datname = current_database()
+    AND EXISTS (
+        SELECT
+        FROM pg_catalog.pg_locks AS held
+        INNER JOIN pg_catalog.pg_class AS relation ON held.relation = relation.oid
+        WHERE
+            held.pid = activity.pid AND held.granted
+            AND relation.relnamespace = to_regnamespace(quote_ident(current_schema()))
+            AND starts_with(relation.relname\:\:text, 'taskq_')
+    )
+ORDER BY activity.xact_start
+LIMIT 3
+""")
+
+
+class ListBlockersRow(pydantic.BaseModel):
+    pid: int
+    role: str
+    application: str
+    seconds: float
+
+
 LIST_MIGRATIONS = sqlalchemy.text(r"""SELECT version, name, checksum, applied_at FROM taskq_migrations
 ORDER BY version
 """)
 
 
-LOCK_MIGRATIONS = sqlalchemy.text(r"""SELECT pg_advisory_xact_lock(7495021134821)
+PREPARE_MIGRATIONS = sqlalchemy.text(r"""SELECT
+    set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false),
+    set_config('lock_timeout', :p1\:\:text, false),
+    set_config('statement_timeout', '0', false)
 """)
 
 
-RECORD_MIGRATION = sqlalchemy.text(r"""INSERT INTO taskq_migrations (version, name, checksum)
-VALUES (:p1\:\:integer, :p2\:\:text, :p3\:\:text)
+TRY_LOCK_MIGRATIONS = sqlalchemy.text(r"""SELECT
+    pg_try_advisory_lock(
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )\:\:boolean AS locked
+""")
+
+
+WRITE_CLOSING = sqlalchemy.text(r"""SELECT
+    format(
+        'SELECT pg_advisory_unlock(%s);
+RESET search_path;
+RESET lock_timeout;
+RESET statement_timeout;
+',
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )\:\:text AS script
+""")
+
+
+WRITE_CONCURRENT_MIGRATION = sqlalchemy.text(r"""SELECT
+    format(
+        'SET lock_timeout = 0;
+
+%s
+SET lock_timeout = %L;
+
+INSERT INTO taskq_migrations (version, name, checksum)
+VALUES (%s, %L, %L);
+',
+        :p1\:\:text, :p2\:\:text, :p3\:\:integer, :p4\:\:text, :p5\:\:text
+    )\:\:text AS script
+""")
+
+
+WRITE_MIGRATION = sqlalchemy.text(r"""SELECT
+    format(
+        'BEGIN;
+
+%s
+INSERT INTO taskq_migrations (version, name, checksum)
+VALUES (%s, %L, %L);
+
+COMMIT;
+',
+        :p1\:\:text, :p2\:\:integer, :p3\:\:text, :p4\:\:text
+    )\:\:text AS script
+""")
+
+
+WRITE_OPENING = sqlalchemy.text(r"""SELECT
+    format(
+        '\set ON_ERROR_STOP on
+SET search_path = %1$I, pg_temp;
+SET lock_timeout = %2$L;
+SET statement_timeout = 0;
+DO $taskq$
+BEGIN
+    IF NOT pg_try_advisory_lock(%3$s) THEN
+        RAISE lock_not_available USING MESSAGE = ''another session applies the schema of taskq'';
+    END IF;
+END;
+$taskq$;
+',
+        current_schema(),
+        :p1\:\:text,
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )\:\:text AS script
+""")
+
+
+WRITE_REMOVAL = sqlalchemy.text(r"""SELECT
+    'BEGIN;
+
+DROP FUNCTION IF EXISTS
+    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_sample_percentage,
+    taskq_channel;
+DROP TABLE IF EXISTS
+    taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_workers, taskq_jobs, taskq_migrations;
+DROP TYPE IF EXISTS taskq_job_status;
+
+COMMIT;
+'\:\:text AS script
 """)
 
 
@@ -36,6 +174,32 @@ class Querier:
 
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
+
+    def count_users(
+        self,
+    ) -> CountUsersRow | None:
+        """Whom the end of the schema would meet."""
+        row = self._conn.execute(COUNT_USERS).first()
+        if row is None:
+            return None
+        return CountUsersRow(
+            jobs=row[0],
+            workers=row[1],
+        )
+
+    def find_namespace(
+        self,
+    ) -> FindNamespaceRow | None:
+        """The namespace that the schema is in, or is to be: the first of search_path that is there and that the
+        role may use. Empty: none is.
+        """
+        row = self._conn.execute(FIND_NAMESPACE).first()
+        if row is None:
+            return None
+        return FindNamespaceRow(
+            namespace=row[0],
+            search_path=row[1],
+        )
 
     def has_migrations(
         self,
@@ -49,6 +213,20 @@ class Querier:
         value: bool = row[0]
         return value
 
+    def list_blockers(
+        self,
+    ) -> Iterator[ListBlockersRow]:
+        """Who has had a lock on taskq's tables for longest, for whoever could not get one. Below 0 seconds: since
+        when is hidden, as from anybody who is no member of pg_read_all_stats.
+        """
+        for row in self._conn.execute(LIST_BLOCKERS):
+            yield ListBlockersRow(
+                pid=row[0],
+                role=row[1],
+                application=row[2],
+                seconds=row[3],
+            )
+
     def list_migrations(
         self,
     ) -> Iterator[models.TaskqMigration]:
@@ -60,19 +238,93 @@ class Querier:
                 applied_at=row[3],
             )
 
-    def lock_migrations(
-        self,
-    ) -> None:
-        """Held to the end of the transaction: of many processes that migrate at once, one does the work and
-        the others find it done. The number is taskq's own and has no other meaning.
-        """
-        self._conn.execute(LOCK_MIGRATIONS)
-
-    def record_migration(
+    def prepare_migrations(
         self,
         *,
+        lock_timeout: str,
+    ) -> None:
+        """For a session that migrates. Only the one namespace is in its search_path, which the functions keep:
+        not "$user", which is another one for another role, and temporary tables come last. A wait for a lock is
+        short, as all that come after it wait behind it. Work that waits for nobody may take its time.
+        """
+        self._conn.execute(PREPARE_MIGRATIONS, {"p1": lock_timeout})
+
+    def try_lock_migrations(
+        self,
+    ) -> bool | None:
+        """Of many processes that migrate at once, one does the work, and the others find it done. The lock is the
+        session's, and is tried again and again: whoever waited for it inside of a statement would hold a
+        snapshot, for whose end CREATE INDEX CONCURRENTLY waits in the session that has the lock.
+        """
+        row = self._conn.execute(TRY_LOCK_MIGRATIONS).first()
+        if row is None:
+            return None
+        value: bool = row[0]
+        return value
+
+    def write_closing(
+        self,
+    ) -> str | None:
+        """The session as it was, for psql."""
+        row = self._conn.execute(WRITE_CLOSING).first()
+        if row is None:
+            return None
+        value: str = row[0]
+        return value
+
+    def write_concurrent_migration(
+        self,
+        *,
+        migration: str,
+        lock_timeout: str,
         version: int,
         name: str,
         checksum: str,
-    ) -> None:
-        self._conn.execute(RECORD_MIGRATION, {"p1": version, "p2": name, "p3": checksum})
+    ) -> str | None:
+        """The same for one whose statements refuse to be in a transaction. They may wait for as long as it takes:
+        nobody waits behind them.
+        """
+        row = self._conn.execute(WRITE_CONCURRENT_MIGRATION, {"p1": migration, "p2": lock_timeout, "p3": version, "p4": name, "p5": checksum}).first()
+        if row is None:
+            return None
+        value: str = row[0]
+        return value
+
+    def write_migration(
+        self,
+        *,
+        migration: str,
+        version: int,
+        name: str,
+        checksum: str,
+    ) -> str | None:
+        """What applies a migration and records it, all or none; run by apply, and by people."""
+        row = self._conn.execute(WRITE_MIGRATION, {"p1": migration, "p2": version, "p3": name, "p4": checksum}).first()
+        if row is None:
+            return None
+        value: str = row[0]
+        return value
+
+    def write_opening(
+        self,
+        *,
+        lock_timeout: str,
+    ) -> str | None:
+        """What PrepareMigrations and TryLockMigrations do, for psql."""
+        row = self._conn.execute(WRITE_OPENING, {"p1": lock_timeout}).first()
+        if row is None:
+            return None
+        value: str = row[0]
+        return value
+
+    def write_removal(
+        self,
+    ) -> str | None:
+        """By name, and not by the beginning of a name: somebody may have a taskq_jobs_archive. Without CASCADE:
+        what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
+        """
+        row = self._conn.execute(WRITE_REMOVAL).first()
+        if row is None:
+            return None
+        value: str = row[0]
+        return value

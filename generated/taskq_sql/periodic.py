@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy
 
+from taskq_sql import models
+
 
 DEFER_PERIODIC = sqlalchemy.text(r"""WITH tick AS (
     INSERT INTO taskq_periodic (task_name, periodic_id, last_tick)
@@ -21,6 +23,15 @@ DEFER_PERIODIC = sqlalchemy.text(r"""WITH tick AS (
 SELECT coalesce(deferred.id, 0)\:\:bigint AS id
 FROM tick
 CROSS JOIN LATERAL taskq_defer_jobs(:p1\:\:jsonb, 'skip') AS deferred (id)
+""")
+
+
+LIST_TICKS = sqlalchemy.text(r"""SELECT
+    task_name,
+    periodic_id,
+    last_tick
+FROM taskq_periodic
+ORDER BY task_name, periodic_id
 """)
 
 
@@ -44,3 +55,13 @@ class Querier:
         for row in self._conn.execute(DEFER_PERIODIC, {"p1": jobs, "p2": task_name, "p3": periodic_id, "p4": tick}):
             value: int = row[0]
             yield value
+
+    def list_ticks(
+        self,
+    ) -> Iterator[models.TaskqPeriodic]:
+        for row in self._conn.execute(LIST_TICKS):
+            yield models.TaskqPeriodic(
+                task_name=row[0],
+                periodic_id=row[1],
+                last_tick=row[2],
+            )

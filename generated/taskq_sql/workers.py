@@ -3,6 +3,7 @@
 #   sqlc v1.31.1
 """The queries of sql/queries/workers.sql."""
 
+import datetime
 from collections.abc import Iterator
 
 import pydantic
@@ -42,6 +43,38 @@ class ListColleaguesRow(pydantic.BaseModel):
     id: int
     queue_names: list[str] | None
     silent_for: float
+
+
+LIST_WORKERS = sqlalchemy.text(r"""SELECT
+    worker.id,
+    worker.name,
+    worker.queue_names,
+    worker.started_at,
+    worker.last_heartbeat,
+    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)\:\:double precision
+        AS seconds_since_heartbeat,
+    coalesce(hand.jobs, 0)\:\:bigint AS doing
+FROM taskq_workers AS worker
+LEFT JOIN (
+    SELECT
+        job.worker_id,
+        count(*) AS jobs
+    FROM taskq_jobs AS job
+    WHERE job.status = 'doing'
+    GROUP BY job.worker_id
+) AS hand ON worker.id = hand.worker_id
+ORDER BY worker.id
+""")
+
+
+class ListWorkersRow(pydantic.BaseModel):
+    id: int
+    name: str
+    queue_names: list[str] | None
+    started_at: datetime.datetime
+    last_heartbeat: datetime.datetime
+    seconds_since_heartbeat: float
+    doing: int
 
 
 REGISTER_WORKER = sqlalchemy.text(r"""INSERT INTO taskq_workers (name, queue_names)
@@ -97,6 +130,23 @@ class Querier:
                 id=row[0],
                 queue_names=row[1],
                 silent_for=row[2],
+            )
+
+    def list_workers(
+        self,
+    ) -> Iterator[ListWorkersRow]:
+        """The workers that are registered, and what they have in hand; how long ago they said that they are alive
+        by the server's clock, as no two machines agree.
+        """
+        for row in self._conn.execute(LIST_WORKERS):
+            yield ListWorkersRow(
+                id=row[0],
+                name=row[1],
+                queue_names=row[2],
+                started_at=row[3],
+                last_heartbeat=row[4],
+                seconds_since_heartbeat=row[5],
+                doing=row[6],
             )
 
     def register_worker(

@@ -339,3 +339,16 @@ FROM rescued;
 SELECT * FROM taskq_failed_attempts
 WHERE job_id = @job_id::bigint
 ORDER BY attempt;
+
+-- name: ListStalledJobs :many
+-- The jobs of dead workers: those that RescueJobs would take back into the queue.
+SELECT job.*
+FROM taskq_jobs AS job
+LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
+WHERE
+    job.status = 'doing'
+    AND coalesce(worker.last_heartbeat, job.started_at)
+    < now() - make_interval(secs => @stalled_after::double precision)
+    AND (sqlc.narg(queue_name)::text IS NULL OR job.queue_name = sqlc.narg(queue_name)::text)
+    AND (sqlc.narg(task_name)::text IS NULL OR job.task_name = sqlc.narg(task_name)::text)
+ORDER BY job.id;

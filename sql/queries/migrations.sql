@@ -1,7 +1,9 @@
--- name: LockMigrations :exec
--- Held to the end of the transaction: of many processes that migrate at once, one does the work and
--- the others find it done. The number is taskq's own and has no other meaning.
-SELECT pg_advisory_xact_lock(7495021134821);
+-- name: FindNamespace :one
+-- The namespace that the schema is in, or is to be: the first of search_path that is there and that the
+-- role may use. Empty: none is.
+SELECT
+    coalesce(current_schema(), '')::text AS namespace,
+    current_setting('search_path')::text AS search_path;
 
 -- name: HasMigrations :one
 -- False in a namespace that has never seen taskq, where the table cannot be asked. Of the namespaces of
@@ -15,6 +17,132 @@ SELECT
 SELECT * FROM taskq_migrations
 ORDER BY version;
 
--- name: RecordMigration :exec
+-- name: TryLockMigrations :one
+-- Of many processes that migrate at once, one does the work, and the others find it done. The lock is the
+-- session's, and is tried again and again: whoever waited for it inside of a statement would hold a
+-- snapshot, for whose end CREATE INDEX CONCURRENTLY waits in the session that has the lock.
+SELECT
+    pg_try_advisory_lock(
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )::boolean AS locked;
+
+-- name: PrepareMigrations :exec
+-- For a session that migrates. Only the one namespace is in its search_path, which the functions keep:
+-- not "$user", which is another one for another role, and temporary tables come last. A wait for a lock is
+-- short, as all that come after it wait behind it. Work that waits for nobody may take its time.
+SELECT
+    set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false),
+    set_config('lock_timeout', @lock_timeout::text, false),
+    set_config('statement_timeout', '0', false);
+
+-- name: WriteMigration :one
+-- What applies a migration and records it, all or none; run by apply, and by people.
+SELECT
+    format(
+        'BEGIN;
+
+%s
 INSERT INTO taskq_migrations (version, name, checksum)
-VALUES (@version::integer, @name::text, @checksum::text);
+VALUES (%s, %L, %L);
+
+COMMIT;
+',
+        @migration::text, @version::integer, @name::text, @checksum::text
+    )::text AS script;
+
+-- name: WriteConcurrentMigration :one
+-- The same for one whose statements refuse to be in a transaction. They may wait for as long as it takes:
+-- nobody waits behind them.
+SELECT
+    format(
+        'SET lock_timeout = 0;
+
+%s
+SET lock_timeout = %L;
+
+INSERT INTO taskq_migrations (version, name, checksum)
+VALUES (%s, %L, %L);
+',
+        @migration::text, @lock_timeout::text, @version::integer, @name::text, @checksum::text
+    )::text AS script;
+
+-- name: WriteOpening :one
+-- What PrepareMigrations and TryLockMigrations do, for psql.
+SELECT
+    format(
+        '\set ON_ERROR_STOP on
+SET search_path = %1$I, pg_temp;
+SET lock_timeout = %2$L;
+SET statement_timeout = 0;
+DO $taskq$
+BEGIN
+    IF NOT pg_try_advisory_lock(%3$s) THEN
+        RAISE lock_not_available USING MESSAGE = ''another session applies the schema of taskq'';
+    END IF;
+END;
+$taskq$;
+',
+        current_schema(),
+        @lock_timeout::text,
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )::text AS script;
+
+-- name: WriteClosing :one
+-- The session as it was, for psql.
+SELECT
+    format(
+        'SELECT pg_advisory_unlock(%s);
+RESET search_path;
+RESET lock_timeout;
+RESET statement_timeout;
+',
+        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+    )::text AS script;
+
+-- name: WriteRemoval :one
+-- By name, and not by the beginning of a name: somebody may have a taskq_jobs_archive. Without CASCADE:
+-- what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
+SELECT
+    'BEGIN;
+
+DROP FUNCTION IF EXISTS
+    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_sample_percentage,
+    taskq_channel;
+DROP TABLE IF EXISTS
+    taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_workers, taskq_jobs, taskq_migrations;
+DROP TYPE IF EXISTS taskq_job_status;
+
+COMMIT;
+'::text AS script;
+
+-- name: CountUsers :one
+-- Whom the end of the schema would meet.
+SELECT
+    (SELECT count(*) FROM taskq_jobs WHERE status IN ('todo', 'doing'))::bigint AS jobs,
+    (SELECT count(*) FROM taskq_workers)::bigint AS workers;
+
+-- name: ListBlockers :many
+-- Who has had a lock on taskq's tables for longest, for whoever could not get one. Below 0 seconds: since
+-- when is hidden, as from anybody who is no member of pg_read_all_stats.
+SELECT
+    activity.pid::integer AS pid,
+    coalesce(activity.usename::text, '')::text AS role,
+    coalesce(activity.application_name, '')::text AS application,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - activity.xact_start), -1
+    )::double precision AS seconds
+FROM pg_catalog.pg_stat_activity AS activity
+WHERE
+    activity.pid <> pg_backend_pid()
+    AND activity.datname = current_database()
+    AND EXISTS (
+        SELECT
+        FROM pg_catalog.pg_locks AS held
+        INNER JOIN pg_catalog.pg_class AS relation ON held.relation = relation.oid
+        WHERE
+            held.pid = activity.pid AND held.granted
+            AND relation.relnamespace = to_regnamespace(quote_ident(current_schema()))
+            AND starts_with(relation.relname::text, 'taskq_')
+    )
+ORDER BY activity.xact_start
+LIMIT 3;

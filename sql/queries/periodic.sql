@@ -13,3 +13,11 @@ WITH tick AS (
 SELECT coalesce(deferred.id, 0)::bigint AS id
 FROM tick
 CROSS JOIN LATERAL taskq_defer_jobs(@jobs::jsonb, 'skip') AS deferred (id);
+
+-- name: ListTicks :many
+SELECT
+    task_name,
+    periodic_id,
+    last_tick
+FROM taskq_periodic
+ORDER BY task_name, periodic_id;

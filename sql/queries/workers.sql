@@ -33,3 +33,26 @@ WHERE last_heartbeat > now() - make_interval(secs => @stalled_after::double prec
 -- name: UnregisterWorker :exec
 DELETE FROM taskq_workers
 WHERE id = @id::bigint;
+
+-- name: ListWorkers :many
+-- The workers that are registered, and what they have in hand; how long ago they said that they are alive
+-- by the server's clock, as no two machines agree.
+SELECT
+    worker.id,
+    worker.name,
+    worker.queue_names,
+    worker.started_at,
+    worker.last_heartbeat,
+    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)::double precision
+        AS seconds_since_heartbeat,
+    coalesce(hand.jobs, 0)::bigint AS doing
+FROM taskq_workers AS worker
+LEFT JOIN (
+    SELECT
+        job.worker_id,
+        count(*) AS jobs
+    FROM taskq_jobs AS job
+    WHERE job.status = 'doing'
+    GROUP BY job.worker_id
+) AS hand ON worker.id = hand.worker_id
+ORDER BY worker.id;

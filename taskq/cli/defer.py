@@ -5,17 +5,23 @@ from typing import Any, NoReturn
 
 import click
 
-from taskq.app import App
+from taskq.cli.command import Command
+from taskq.cli.completion import queue_names, task_names
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 from taskq.cli.times import read_duration, read_time
 from taskq.codec import shown
 from taskq.exceptions import TaskNotFound
 
+# What an option is called where jobs are configured.
+_NAMES = {"at": "schedule_at", "in": "schedule_in"}
+
 
 def read_arguments(
-    context: click.Context, parameter: click.Parameter, value: str
-) -> dict[str, Any]:
-    """Read a task's arguments: a JSON object."""
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dict[str, Any] | None:
+    """Read arguments, a JSON object; for a ``callback``."""
+    if value is None:
+        return None
     try:
         given = json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -33,13 +39,18 @@ def _refuse(constant: str) -> NoReturn:
 
 
 @click.command(
-    epilog="\b\nExample:\n  python -m taskq defer --app shop.jobs:app shop.jobs.send_mail "
-    """'{"user_id": 1}' --in 5m"""
+    cls=Command,
+    example="""defer --app shop.jobs:app shop.jobs.send_mail '{"user_id": 1}' --in 5m""",
 )
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.argument("arguments", metavar="[JSON]", callback=read_arguments, default="{}")
 @app_option()
-@click.option("--queue", metavar="NAME", help="The queue, instead of the task's.")
+@click.option(
+    "--queue",
+    metavar="NAME",
+    shell_complete=queue_names,
+    help="The queue, instead of the task's.",
+)
 @click.option("--lock", metavar="NAME", help="Jobs with the same lock run one at a time, in order.")
 @click.option(
     "--queueing-lock",
@@ -49,17 +60,20 @@ def _refuse(constant: str) -> NoReturn:
 @click.option("--priority", metavar="N", type=int, help="Higher first.")
 @click.option(
     "--at",
-    "schedule_at",
     metavar="TIME",
     callback=read_time,
     help="When it may start, with an offset from UTC, as in 2030-01-31T18:00:00+01:00.",
 )
 @click.option(
     "--in",
-    "schedule_in",
     metavar="DURATION",
     callback=read_duration,
     help="In how long it may start: seconds, or with units as in 1h30m.",
+)
+@click.option(
+    "--ignore-already-enqueued",
+    is_flag=True,
+    help="Defer nothing, and succeed, if a job with the queueing lock waits already.",
 )
 @click.option(
     "--unknown",
@@ -69,22 +83,28 @@ def _refuse(constant: str) -> NoReturn:
 @verbose_option
 @pass_settings
 def defer(
-    settings: Settings, /, task: str, arguments: dict[str, Any], unknown: bool, **given: Any
+    settings: Settings,
+    /,
+    task: str,
+    arguments: dict[str, Any],
+    unknown: bool,
+    ignore_already_enqueued: bool,
+    **given: Any,
 ) -> None:
     """Defer a job of TASK, with its arguments as a JSON object, and print the job's id."""
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {_NAMES.get(name, name): value for name, value in given.items() if value is not None}
     if options.keys() >= {"schedule_at", "schedule_in"}:
         raise click.UsageError("--at and --in both say when: give one of them")
+    if ignore_already_enqueued:
+        options["on_conflict"] = "skip"
     with settings.app() as app:
-        click.echo(_defer(app, task, arguments, options, unknown=unknown))
-
-
-def _defer(
-    app: App, task: str, arguments: dict[str, Any], options: dict[str, Any], *, unknown: bool
-) -> int:
-    try:
-        deferrer = app.configure_task(task, allow_unknown=unknown, **options)
-    except TaskNotFound as error:
-        raise TaskNotFound(f"{error}; --unknown defers it all the same") from error
-    job_id: int = deferrer.defer(**arguments)
-    return job_id
+        app.schema_manager.check()
+        try:
+            deferrer = app.configure_task(task, allow_unknown=unknown, **options)
+        except TaskNotFound as error:
+            raise TaskNotFound(f"{error}; --unknown defers it all the same") from error
+        job_id: int | None = deferrer.defer(**arguments)
+    if job_id is None:
+        click.echo("nothing deferred: a job with its queueing lock waits already", err=True)
+    else:
+        click.echo(job_id)

@@ -3,22 +3,35 @@
 import io
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 from sqlalchemy.exc import DBAPIError
 
+from taskq.cli.command import Group
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
+from taskq.cli.doctor import doctor
 from taskq.cli.escaping import escaped
+from taskq.cli.healthcheck import healthcheck
+from taskq.cli.jobs.group import jobs
 from taskq.cli.leaving import INTERRUPTED
+from taskq.cli.periodic import periodic
+from taskq.cli.queues import queues
 from taskq.cli.schema import schema
-from taskq.cli.settings import APP_VARIABLE, Settings, app_option, verbose_option
+from taskq.cli.settings import Settings, app_option, verbose_option
+from taskq.cli.shell import shell
+from taskq.cli.tasks import tasks
+from taskq.cli.watch.command import watch
 from taskq.cli.worker import worker
+from taskq.cli.workers import workers
 from taskq.exceptions import (
     DatabaseNotConfigured,
     InvalidArguments,
     InvalidDatabase,
+    InvalidFilter,
     InvalidJob,
     InvalidOption,
     LoadFromPathError,
@@ -31,6 +44,7 @@ _USAGE = (
     DatabaseNotConfigured,
     InvalidArguments,
     InvalidDatabase,
+    InvalidFilter,
     InvalidJob,
     InvalidOption,
     LoadFromPathError,
@@ -38,14 +52,20 @@ _USAGE = (
 )
 
 
-class Program(click.Group):
-    """The group of all commands: an error in one of them is one message and an exit code."""
+class Program(Group):
+    """The group of all commands: an error in one of them is one line and an exit code."""
+
+    def make_context(self, *args: Any, **attributes: Any) -> click.Context:
+        """Read what is said before the command's name."""
+        with _in_one_line():
+            return super().make_context(*args, **attributes)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         settings = ctx.ensure_object(Settings)
         try:
-            return super().invoke(ctx)
+            with _in_one_line():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own business
         except KeyboardInterrupt:
@@ -59,6 +79,19 @@ class Program(click.Group):
             raise kind(escaped(_message(error))) from None
 
 
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    # click shows the usage above each error of its own, and whatever was typed as it is.
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        path = f"{error.ctx.command_path} --help".lstrip() if error.ctx else ""
+        hint = f" ({path} shows how)" if path else ""
+        raise click.UsageError(escaped(error.format_message()) + hint) from None
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, TaskqException):
         return str(error)
@@ -70,10 +103,14 @@ def _message(error: Exception) -> str:
 
 @click.group(
     cls=Program,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "auto_envvar_prefix": "TASKQ",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
     epilog="Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 130 interrupted.",
 )
-@app_option(envvar=APP_VARIABLE)
+@app_option()
 @verbose_option
 @click.version_option(package_name="taskq", message="%(package)s %(version)s")
 def program() -> None:
@@ -83,10 +120,22 @@ def program() -> None:
     """
 
 
-program.add_command(defer)
-program.add_command(demo)
-program.add_command(schema)
-program.add_command(worker)
+for command in (
+    defer,
+    demo,
+    doctor,
+    healthcheck,
+    jobs,
+    periodic,
+    queues,
+    schema,
+    shell,
+    tasks,
+    watch,
+    worker,
+    workers,
+):
+    program.add_command(command)
 
 
 def main() -> None:

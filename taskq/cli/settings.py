@@ -2,16 +2,22 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from taskq.app import App
+from taskq.database import Database
 from taskq.exceptions import LoadFromPathError, TaskqException
+from taskq.manager import JobManager
+from taskq.schema import SchemaManager
 
 APP_VARIABLE = "TASKQ_APP"
+VERBOSE_VARIABLE = "TASKQ_VERBOSE"
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
@@ -53,13 +59,47 @@ class Settings:
                 f"{type(error).__name__}: {error}; mend that (-v shows where)"
             ) from error
 
+    @contextmanager
+    def database(self, named: str | None) -> Iterator[Database]:
+        """Open the database: the one that is named, or else the app's, or else the environment's.
+
+        Raises:
+            InvalidDatabase: It is not one that taskq can use.
+            DatabaseNotConfigured: None is named anywhere, and there is no embedded server.
+        """
+        if named is None and self.app_path is not None:
+            opened = self.app().database
+        else:
+            opened = Database.resolve(named)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    @contextmanager
+    def job_manager(self, named: str | None) -> Iterator[JobManager]:
+        """Open the database as ``database`` does, and see to it that this taskq works on it.
+
+        Raises:
+            SchemaNotApplied: It lacks what this version of taskq needs.
+            SchemaTooNew: A newer version has taken away what this one needs.
+            MigrationEdited: It has another migration of a number.
+        """
+        with self.database(named) as database:
+            SchemaManager(database).check()
+            yield JobManager(database)
+
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
 
 
 def _app_given(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(Settings).app_path = value
+    settings = context.ensure_object(Settings)
+    # The variable is there for the program and for each command: it must not win over what the line
+    # says before the command's name.
+    said = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    if value is not None and (said or settings.app_path is None):
+        settings.app_path = value
 
 
 def _verbose_given(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -67,11 +107,11 @@ def _verbose_given(context: click.Context, parameter: click.Parameter, value: bo
         context.ensure_object(Settings).verbose = True
 
 
-def app_option(*, envvar: str | None = None) -> Callable[[Command], Command]:
-    """``--app``; before the command's name it has an environment variable, after it it wins."""
+def app_option() -> Callable[[Command], Command]:
+    """``--app``, before the command's name or after it, where it wins."""
     return click.option(
         "--app",
-        envvar=envvar,
+        envvar=APP_VARIABLE,
         metavar="PATH",
         expose_value=False,
         callback=_app_given,
@@ -79,9 +119,17 @@ def app_option(*, envvar: str | None = None) -> Callable[[Command], Command]:
     )
 
 
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    help="The database, instead of the app's. With neither it is the one that TASKQ_DATABASE_URL or "
+    "libpq's variables name, or else the embedded server.",
+)
+
 verbose_option = click.option(
     "-v",
     "--verbose",
+    envvar=VERBOSE_VARIABLE,
     is_flag=True,
     expose_value=False,
     callback=_verbose_given,

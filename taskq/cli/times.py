@@ -1,7 +1,7 @@
 """Times and durations as a command line says them."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -31,13 +31,29 @@ def read_time(
     return time
 
 
+def read_past(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> datetime | None:
+    """Read a point in time, or how long ago it was; for an option's ``callback``."""
+    if value is not None and _DURATION.fullmatch(_with_unit(value)) and value:
+        ago = read_duration(context, parameter, value)
+        try:
+            return None if ago is None else datetime.now(UTC) - ago
+        except OverflowError:
+            raise click.BadParameter(f"{value!r} ago is before any calendar") from None
+    try:
+        return read_time(context, parameter, value)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message}; or how long ago, as in 1h30m") from None
+
+
 def read_duration(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> timedelta | None:
     """Read a length of time, seconds or numbers with units; for an option's ``callback``."""
     if value is None:
         return None
-    match = _DURATION.fullmatch(f"{value}s" if value[-1:].isdecimal() else value)
+    match = _DURATION.fullmatch(_with_unit(value))
     if not value or match is None:
         raise click.BadParameter(
             f"{value!r} is no length of time: write seconds, or w, d, h, m and s in this order, as in "
@@ -47,3 +63,7 @@ def read_duration(
         return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
     except OverflowError:
         raise click.BadParameter(f"{value!r} is longer than any calendar") from None
+
+
+def _with_unit(value: str) -> str:
+    return f"{value}s" if value[-1:].isdecimal() else value

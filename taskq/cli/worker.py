@@ -8,21 +8,17 @@ import click
 
 from taskq.app import App
 from taskq.cli import logs
+from taskq.cli.command import Command
 from taskq.cli.leaving import leave_at_once
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 
 _EPILOG = """\
-Each option is an environment variable too, such as TASKQ_WORKER_CONCURRENCY. An option wins over its
-variable, and that over the app's worker_defaults.
+An option wins over its variable, and that over the app's worker_defaults.
 
 Ctrl-C or SIGTERM lets running jobs finish. A second one leaves at once: they go back into the queue.
 
 Exit codes: 0 it stopped as asked, or with --no-wait no job was left; 1 it failed; 2 the command line
 or the app is wrong; 130 it was told twice and left at once.
-
-\b
-Example:
-  python -m taskq worker --app shop.jobs:app --queues mail,default --concurrency 20
 """
 
 
@@ -31,7 +27,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, default=None, **attributes)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(
+    cls=Command,
+    epilog=_EPILOG,
+    example="worker --app shop.jobs:app --queues mail,default --concurrency 20",
+)
 @app_option()
 @_option("--queues", metavar="NAMES", help="The queues to serve, with commas between; else all.")
 @_option("--name", metavar="NAME", help="What it is called in logs and lists; else worker.")

@@ -14,11 +14,17 @@ from taskq.exceptions import (
     InvalidDatabase,
     InvalidJob,
     JobNotFound,
+    NotPermitted,
     SchemaNotApplied,
     TaskqException,
 )
 
-_MISSING = (errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn)
+_MISSING = (
+    errors.UndefinedTable,
+    errors.UndefinedFunction,
+    errors.UndefinedColumn,
+    errors.UndefinedObject,
+)
 _QUERY_CANCELED = "57014"
 _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
@@ -46,6 +52,11 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             return InvalidDatabase(
                 f"search_path names no namespace that exists ({_first_line(error)}): create it, or "
                 "name another one"
+            )
+        case errors.InsufficientPrivilege():
+            return NotPermitted(
+                f"the database refuses it: {_first_line(error)}; connect as another role, or have the "
+                "owner of the schema run what python -m taskq schema grants prints for this one"
             )
         case errors.NumericValueOutOfRange():
             return JobNotFound(f"no job can have that id ({_first_line(error)})")

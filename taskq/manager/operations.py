@@ -1,4 +1,8 @@
-"""What is done to jobs in the database: each operation once, on a synchronous connection."""
+"""What is done in the database: each operation once, on a synchronous connection.
+
+Here is what a worker does; ``operations_listing`` reads jobs, ``operations_changing`` is what an operator
+does to them.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -6,10 +10,10 @@ from typing import Literal, TypeVar
 
 from sqlalchemy import Connection
 
-from taskq.exceptions import JobNotFound
-from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
+from taskq.job import Job, JobStatus, NewJob, to_json
+from taskq.manager.operations_listing import job_of
 from taskq.manager.outcome import Colleague, Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
-from taskq_sql import attempts, claims, jobs, models, periodic, sessions, workers
+from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 T = TypeVar("T")
 
@@ -31,55 +35,6 @@ def defer_jobs(
         share_notification=own_transaction,
     )
     return [id_ or None for id_ in rows]
-
-
-def get_job(connection: Connection, job_id: int) -> Job:
-    """Read a job."""
-    row = jobs.Querier(connection).get_job(id=job_id)
-    if row is None:
-        raise JobNotFound(f"no job has the id {job_id}: it may have been deleted")
-    return _job(row)
-
-
-def list_jobs(connection: Connection, ids: Iterable[int]) -> list[Job]:
-    """Read jobs, in the order of their ids."""
-    return [_job(row) for row in jobs.Querier(connection).list_jobs(ids=list(ids))]
-
-
-def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
-    """Of some jobs, those that have not ended."""
-    return list(jobs.Querier(connection).list_alive_jobs(ids=list(ids)))
-
-
-def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAttempt]:
-    """Read why a job's attempts failed, the first one first."""
-    return [
-        FailedAttempt(
-            claim=row.attempt,
-            worker_id=row.worker_id,
-            failed_at=row.failed_at,
-            error_type=row.error_type,
-            error_message=row.error_message,
-            error_traceback=row.error_traceback,
-        )
-        for row in attempts.Querier(connection).list_failed_attempts(job_id=job_id)
-    ]
-
-
-def count_jobs(connection: Connection) -> dict[tuple[str, str, JobStatus], int]:
-    """Count the jobs of each queue, task and status."""
-    return {
-        (row.queue_name, row.task_name, JobStatus(row.status)): row.jobs
-        for row in jobs.Querier(connection).count_jobs()
-    }
-
-
-def cancel_job(connection: Connection, job_id: int, *, abort: bool, delete_job: bool) -> bool:
-    """Cancel a job that waits, or ask the worker of one that runs to abort it."""
-    row = jobs.Querier(connection).cancel_job(id=job_id, abort=abort, delete_job=delete_job)
-    if row is None:
-        raise JobNotFound(f"no job has the id {job_id}: it may have been deleted")
-    return bool(row.done)
 
 
 def register_worker(
@@ -136,7 +91,7 @@ def claim_jobs(
         mark_priorities=[priority for _, priority in marks],
         mark_ids=list(marks.values()),
     )
-    return [_job(row) for row in rows]
+    return [job_of(row) for row in rows]
 
 
 def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look:
@@ -217,26 +172,3 @@ def _only(row: T | None) -> T:
 
 def _array(queues: Sequence[str] | None) -> list[str] | None:
     return None if queues is None else list(queues)
-
-
-def _job(row: models.TaskqJob) -> Job:
-    return Job(
-        id=row.id,
-        task_name=row.task_name,
-        task_kwargs=row.args,
-        queue=row.queue_name,
-        priority=row.priority,
-        lock=row.lock,
-        queueing_lock=row.queueing_lock,
-        status=JobStatus(row.status),
-        scheduled_at=row.scheduled_at,
-        deferred_at=row.deferred_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        attempt=row.attempt - row.uncounted,
-        crashes=row.crashes,
-        worker_id=row.worker_id,
-        abort_requested=row.abort_requested,
-        result=row.result,
-        claim=row.attempt,
-    )

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.context import AbortReason
 from taskq.database import Database
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import operations
+from taskq.manager import operations, operations_listing
 from taskq.manager.outcome import Outcome
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
@@ -79,7 +79,7 @@ class Worker:
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
-        return await self._shared.insist(operations.list_failed_attempts, job.id)
+        return await self._shared.insist(operations_listing.list_failed_attempts, job.id)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
@@ -87,7 +87,9 @@ class Worker:
         Cancelling the task that runs this stops the worker as ``stop`` does.
 
         Raises:
-            SchemaNotApplied: The database does not have taskq's schema.
+            SchemaNotApplied: The database has not the schema that this version of taskq needs.
+            SchemaTooNew: A newer version of taskq has taken away what this one needs.
+            MigrationEdited: The schema is not the one that this version of taskq knows.
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
         """
@@ -110,6 +112,8 @@ class Worker:
 
     async def _run(self) -> None:
         engine = self.app.database.async_engine
+        # Rather than fail one job after the other on what the schema lacks.
+        await self.app.schema_manager.check_async()
         with self._signals():
             await self._work(engine)
         if self._broken is not None:

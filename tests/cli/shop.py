@@ -1,5 +1,6 @@
 """An app for the tests of the command line."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -14,6 +15,12 @@ logger = logging.getLogger("shop")
 @app.task(name="add", store_result=True)
 def add(a: int, b: int = 0) -> int:
     return a + b
+
+
+# Not while a test runs.
+@app.periodic(cron="30 3 1 1 *", timezone="Europe/Berlin")
+@app.task(name="sweep", aliases=["clean"], queue="night")
+async def sweep(timestamp: int, depth: int = 1) -> None: ...
 
 
 @app.task(name="who", pass_context=True, store_result=True)
@@ -34,3 +41,9 @@ def shout(text: str) -> None:
     logger.debug("hears")
     logger.warning("heard %s", text)
     raise ValueError(text)
+
+
+@app.task(name="wait")
+async def wait() -> None:
+    logger.warning("waits")
+    await asyncio.Event().wait()

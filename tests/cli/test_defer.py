@@ -68,8 +68,9 @@ def test_what_no_job_can_have_is_refused_and_nothing_is_written(
 ) -> None:
     done = taskq(*DEFER, *arguments)
     assert (done.exit_code, done.stdout) == (2, "")
-    [message] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert said in message
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
     assert manager.count_jobs() == {}
 
 
@@ -78,6 +79,15 @@ def test_a_queueing_lock_that_is_taken_is_a_failure(taskq: Taskq, manager: JobMa
     done = taskq(*DEFER, "add", '{"a": 2}', "--queueing-lock", "l")
     assert done.exit_code == 1
     assert f"job {job_id} with the queueing lock 'l' waits already" in done.stderr
+    assert sum(manager.count_jobs().values()) == 1
+
+
+def test_a_queueing_lock_that_is_taken_may_be_ignored(taskq: Taskq, manager: JobManager) -> None:
+    options = ("--queueing-lock", "l", "--ignore-already-enqueued")
+    assert taskq(*DEFER, "add", '{"a": 1}', *options).stdout == "1\n"
+    done = taskq(*DEFER, "add", '{"a": 2}', *options)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "nothing deferred: a job with its queueing lock waits already\n"
     assert sum(manager.count_jobs().values()) == 1
 
 

@@ -93,7 +93,7 @@ def test_its_sums_are_those_of_wc_and_sha256sum(folder: Path, manager: JobManage
     assert table["all"] == [
         sum(numbers) for numbers in zip(*list(table.values())[:-1], strict=True)
     ]
-    for job in manager.list_jobs(range(1, 100)):
+    for job in manager.list_jobs(ids=range(1, 100)):
         if job.task_name == "demo.measure" and job.status is JobStatus.SUCCEEDED:
             result = measured(Path(str(job.task_kwargs["path"])))
             assert job.result == result._asdict()
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_a_failed_job_whose_error_is_shown(
         report,
         re.MULTILINE,
     )
-    statuses = Counter(job.status for job in manager.list_jobs(range(1, 100)))
+    statuses = Counter(job.status for job in manager.list_jobs(ids=range(1, 100)))
     assert statuses == {JobStatus.SUCCEEDED: SUCCEEDED, JobStatus.FAILED: FAILED}
 
 
@@ -130,7 +130,7 @@ def test_the_folds_of_a_file_type_share_a_lock_and_go_on_from_one_another(
         (tmp_path / f"{number}.txt").write_text("x\n")
     report = ended("demo", str(tmp_path)).stdout
     assert rows(report)[".txt"] == [1001, 2002, 1001]
-    folds = [job for job in manager.list_jobs(range(1, 2000)) if job.task_name == "demo.fold"]
+    folds = [job for job in manager.list_jobs(ids=range(1, 2000)) if job.task_name == "demo.fold"]
     assert len(folds) == 3
     [lock] = {job.lock for job in folds}
     assert lock is not None
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_it_and_leaves_no_job_behind(
     assert running.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
-    statuses = Counter(job.status for job in manager.list_jobs(range(1, 100)))
+    statuses = Counter(job.status for job in manager.list_jobs(ids=range(1, 100)))
     assert statuses == {JobStatus.ABORTED: 1, JobStatus.CANCELLED: 20}
 
 
@@ -196,7 +196,7 @@ def test_a_database_that_is_named_is_used_and_gets_the_schema(
 ) -> None:
     done = ended("demo", str(tmp_path), "--database", bare_url)
     assert done.returncode == 0
-    assert "Applied 0001_initial.sql." in done.stdout
+    assert "Applied 0001_pre_initial.sql." in done.stdout
     assert "0 jobs succeeded, 0 failed." in done.stdout
 
 

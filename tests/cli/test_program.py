@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -30,6 +31,38 @@ def test_each_help_teaches_by_one_example(path: tuple[str, ...]) -> None:
     done = CliRunner().invoke(program, [*path, "--help"])
     assert done.exit_code == 0
     assert done.stdout.count(f"\n    python -m taskq {' '.join(path)} ") == 1
+
+
+def options() -> Iterator[tuple[tuple[str, ...], click.Option]]:
+    """Every option of every command, with the command's path; but for those that only show something."""
+    for path in ((), *commands()):
+        command: click.Command = program
+        for name in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        for option in command.get_params(click.Context(command, info_name="taskq")):
+            if isinstance(option, click.Option) and option.opts[-1] not in {"--help", "--version"}:
+                yield path, option
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [
+        pytest.param(path, option, id=" ".join([*path, option.opts[-1]]))
+        for path, option in options()
+    ],
+)
+def test_each_option_is_an_environment_variable(
+    path: tuple[str, ...], option: click.Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = option.opts[-1].removeprefix("--").replace("-", "_")
+    shared = {"app", "verbose"}
+    variable = "_".join(["taskq", *(() if name in shared else path), name]).upper()
+    context = click.Context(program, info_name="taskq", auto_envvar_prefix="TASKQ")
+    for part in path:
+        context = click.Context(program, info_name=part, parent=context)
+    monkeypatch.setenv(variable, "by variable")
+    assert option.resolve_envvar_value(context) == "by variable"
 
 
 @pytest.mark.parametrize(
@@ -111,5 +144,92 @@ def test_a_database_that_is_not_there_is_one_line_without_its_password(
     assert "cret" not in done.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("worker", "--no-wait"),
+        ("defer", "add", '{"a": 1}'),
+        ("jobs", "list"),
+        ("jobs", "show", "1"),
+        ("jobs", "retry", "1"),
+        ("jobs", "cancel", "1"),
+        ("jobs", "abort", "1"),
+        ("jobs", "delete", "1"),
+        ("jobs", "reschedule", "1", "--in", "1s"),
+        ("queues", "list"),
+        ("workers", "list"),
+        ("periodic", "list"),
+        ("watch", "--once"),
+        ("healthcheck",),
+    ],
+    ids=" ".join,
+)
+def test_on_a_database_of_a_newer_taskq_it_says_what_to_do(
+    taskq: Taskq, connection: psycopg.Connection, arguments: tuple[str, ...]
+) -> None:
+    name = "9999_post_take_away.sql"
+    connection.execute("INSERT INTO taskq_migrations VALUES (9999, %s, 'unknown')", [name])
+    done = taskq("--app", SHOP, *arguments)
+    assert done.exit_code == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(
+        f"Error: the database has '{name}', which this version of taskq does not know"
+    )
+    assert "pip install --upgrade taskq" in error
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_command_is_a_usage_error(taskq: Taskq) -> None:
     assert taskq("wrok").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["wrok"], "No such command 'wrok'. Did you mean 'worker'? (taskq --help shows how)"),
+        (
+            ["--appp", "x"],
+            "No such option '--appp'. Did you mean '--app'? (taskq --help shows how)",
+        ),
+        (["doctor", "--jso"], "(taskq doctor --help shows how)"),
+        (["defer"], "Missing argument 'TASK'"),
+        (["tasks", "list", "\x1b[2J\u202e"], r"(\x1b[2J\u202e)"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_says_where_to_look(
+    taskq: Taskq, arguments: list[str], said: str
+) -> None:
+    done = taskq(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("taskq d", ["defer", "demo", "doctor"]),
+        ("taskq defer s", ["shout", "sweep"]),
+        ("taskq defer --queue n", ["night"]),
+        ("taskq tasks ", ["list"]),
+        ("taskq defer --app nowhere:app s", []),
+    ],
+)
+def test_a_shell_completes_commands_tasks_and_queues(
+    taskq: Taskq, typed: str, completed: list[str]
+) -> None:
+    done = taskq(
+        env={
+            "_TASKQ_COMPLETE": "bash_complete",
+            "COMP_WORDS": typed,
+            "COMP_CWORD": str(len(typed.split(" ")) - 1),
+            "TASKQ_APP": SHOP,
+        }
+    )
+    assert done.stdout.split() == [f"plain,{word}" for word in completed]
+
+
+def test_the_script_for_a_shell_is_clicks() -> None:
+    done = CliRunner().invoke(program, env={"_TASKQ_COMPLETE": "bash_source"}, prog_name="taskq")
+    assert "complete -o nosort -F _taskq_completion taskq" in done.stdout

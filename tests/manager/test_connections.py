@@ -40,9 +40,9 @@ class Caller:
         id_ = await deferrer.defer_async(**kwargs) if self.is_async else deferrer.defer(**kwargs)
         return id_
 
-    async def manage(self, operation: str, *args: Any) -> Any:
+    async def manage(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         name = f"{operation}_async" if self.is_async else operation
-        answer = getattr(self.app.job_manager, name)(*args, connection=self.connection)
+        answer = getattr(self.app.job_manager, name)(*args, connection=self.connection, **kwargs)
         return await answer if self.is_async else answer
 
     async def commit(self) -> None:
@@ -190,7 +190,7 @@ async def test_the_jobs_of_a_transaction_are_seen_and_cancelled_in_it(
     assert await caller.manage("cancel_job_by_id", kept) is True
     assert await caller.manage("get_job_status", id_) is JobStatus.CANCELLED
     assert await caller.manage("list_failed_attempts", id_) == []
-    assert [job.id for job in await caller.manage("list_jobs", [id_, kept])] == [kept, id_]
+    assert [job.id for job in await caller.manage("list_jobs", ids=[id_, kept])] == [kept, id_]
     assert await caller.manage("list_alive_jobs", [id_, kept]) == []
     with pytest.raises(JobNotFound):
         await caller.manage("get_job", 2**62)

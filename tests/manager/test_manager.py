@@ -122,7 +122,7 @@ async def test_a_job_that_waits_is_cancelled_or_deleted(app: App, jobs: JobManag
     assert jobs.cancel_job_by_id(first) is True
     assert await jobs.cancel_job_by_id_async(second) is True
     assert jobs.cancel_job_by_id(third, delete_job=True) is True
-    assert {job.id: job.status for job in jobs.list_jobs([first, second, third])} == {
+    assert {job.id: job.status for job in jobs.list_jobs(ids=[first, second, third])} == {
         first: JobStatus.CANCELLED,
         second: JobStatus.CANCELLED,
     }

@@ -26,12 +26,12 @@ def ids(app: App) -> list[int]:
 
 
 def test_jobs_are_listed_by_id_without_those_that_are_not_there(app: App, ids: list[int]) -> None:
-    jobs = app.job_manager.list_jobs([ids[1], 10**9, ids[0]])
+    jobs = app.job_manager.list_jobs(ids=[ids[1], 10**9, ids[0]])
     assert [(job.id, job.status) for job in jobs] == [
         (ids[0], JobStatus.TODO),
         (ids[1], JobStatus.CANCELLED),
     ]
-    assert app.job_manager.list_jobs([]) == []
+    assert list(app.job_manager.list_jobs(ids=[])) == []
 
 
 def test_those_that_have_not_ended_are_alive(app: App, ids: list[int]) -> None:
@@ -40,6 +40,6 @@ def test_those_that_have_not_ended_are_alive(app: App, ids: list[int]) -> None:
 
 async def test_the_async_faces_say_the_same(app: App, ids: list[int]) -> None:
     manager = app.job_manager
-    assert await manager.list_jobs_async(ids) == manager.list_jobs(ids)
+    assert await manager.list_jobs_async(ids=ids) == manager.list_jobs(ids=ids)
     assert await manager.list_alive_jobs_async(ids) == manager.list_alive_jobs(ids)
     await app.database.dispose_async()

@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from taskq.cli import logs
+from taskq.cli.command import Command
 from taskq.cli.settings import Settings, pass_settings, verbose_option
 from taskq.database import URL_VARIABLE, Database
 
 
-@click.command(epilog="\b\nExample:\n  python -m taskq demo /usr/share/doc --concurrency 20")
+@click.command(cls=Command, example="demo /usr/share/doc --concurrency 20")
 @click.argument(
     "folder",
     required=False,

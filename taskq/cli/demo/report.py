@@ -39,7 +39,7 @@ def report(run: Run) -> None:
 
 def _read(ids: Sequence[int]) -> list[Job]:
     pages = range(0, len(ids), _PAGE)
-    return [job for at in pages for job in app.job_manager.list_jobs(ids[at : at + _PAGE])]
+    return [job for at in pages for job in app.job_manager.list_jobs(ids=ids[at : at + _PAGE])]
 
 
 def _print_summaries(run: Run, folds: dict[int, Job]) -> None:

@@ -68,7 +68,7 @@ async def fold(measured: list[int], after: int | None = None) -> Summary:
     summary = Summary()
     if after is not None:
         summary = fold.result(await app.job_manager.get_job_async(after))
-    for job in await app.job_manager.list_jobs_async(measured):
+    for job in await app.job_manager.list_jobs_async(ids=measured):
         if job.status is JobStatus.SUCCEEDED:
             result = measure.result(job)
             summary += Summary(1, result.size, result.lines)

@@ -127,12 +127,20 @@ WHERE status = 'todo' AND NOT due AND lock IS NOT NULL;
 CREATE INDEX taskq_jobs_later ON taskq_jobs (scheduled_at)
 WHERE status = 'todo' AND NOT due;
 
+-- For pages of them, in the order of ids. A job that is due at once never enters it.
+CREATE INDEX taskq_jobs_later_id ON taskq_jobs (id)
+WHERE status = 'todo' AND NOT due;
+
 CREATE UNIQUE INDEX taskq_jobs_queueing_lock ON taskq_jobs (queueing_lock)
 WHERE status = 'todo' AND queueing_lock IS NOT NULL;
 
 -- What a worker has in hand, for the rescue of a dead one.
 CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
 WHERE status = 'doing';
+
+-- What somebody may want to look at, count or do again. A job that succeeds never enters it.
+CREATE INDEX taskq_jobs_unsuccessful ON taskq_jobs (status, id)
+WHERE status IN ('failed', 'cancelled', 'aborted');
 
 
 CREATE TABLE taskq_locks (

@@ -1,0 +1,294 @@
+-- name: CancelJobs :many
+-- Of some jobs, if they still have one of the statuses: one that waits ends at once (or goes, if it is to
+-- be deleted); one that runs is flagged and its worker told, if aborting is meant. Answers for each that
+-- there is what it found, and whether any of that happened.
+--
+-- It locks first and looks at the status then: a job that is claimed in that very moment is asked to
+-- abort, where a condition on the table itself would still see it wait, and do nothing.
+WITH found AS (
+    SELECT
+        id,
+        status
+    FROM taskq_jobs
+    WHERE id = ANY(@ids::bigint []) AND status = ANY(@statuses::taskq_job_status [])
+    ORDER BY id
+    FOR UPDATE
+),
+
+cancelled AS (
+    UPDATE taskq_jobs
+    SET
+        status = 'cancelled',
+        finished_at = now()
+    FROM found
+    WHERE
+        taskq_jobs.id = found.id AND found.status = 'todo'
+        AND NOT @delete_job::boolean
+    RETURNING taskq_jobs.id, taskq_jobs.lock
+),
+
+deleted AS (
+    DELETE FROM taskq_jobs
+    USING found
+    WHERE
+        taskq_jobs.id = found.id AND found.status = 'todo'
+        AND @delete_job::boolean
+    RETURNING taskq_jobs.id, taskq_jobs.lock
+),
+
+flagged AS (
+    UPDATE taskq_jobs
+    SET abort_requested = true
+    FROM found
+    WHERE
+        taskq_jobs.id = found.id AND found.status = 'doing'
+        AND @abort::boolean
+    RETURNING taskq_jobs.id, taskq_jobs.worker_id
+),
+
+told AS (
+    SELECT pg_notify(taskq_channel(), taskq_abort(worker.id))
+    FROM (SELECT DISTINCT flagged.worker_id AS id FROM flagged) AS worker
+),
+
+gone AS (
+    SELECT
+        cancelled.id,
+        cancelled.lock
+    FROM cancelled
+    UNION ALL
+    SELECT
+        deleted.id,
+        deleted.lock
+    FROM deleted
+),
+
+-- They may have been the heads of their locks: whoever is next hears of it, if it is due.
+followed AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
+    FROM (SELECT DISTINCT gone.lock FROM gone WHERE gone.lock IS NOT NULL) AS freed
+    CROSS JOIN LATERAL (
+        SELECT job.queue_name
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock = freed.lock
+            AND job.id NOT IN (SELECT gone.id FROM gone)
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS follower
+)
+
+SELECT
+    found.id,
+    found.status,
+    (gone.id IS NOT NULL OR flagged.id IS NOT NULL)::boolean AS done,
+    (SELECT count(*) FROM told)::bigint AS told,
+    (SELECT count(*) FROM followed)::bigint AS followers
+FROM found
+LEFT JOIN gone ON found.id = gone.id
+LEFT JOIN flagged ON found.id = flagged.id
+ORDER BY found.id;
+
+-- name: RetryJobs :many
+-- Puts jobs that failed, were cancelled or were aborted back into the queue, if they still have one of the
+-- statuses. Answers for each that there is what it found, whether it was put back, and if that was not for
+-- its queueing lock: which job waits with it already (0: one of the same call).
+WITH found AS (
+    SELECT
+        id,
+        status,
+        queueing_lock
+    FROM taskq_jobs
+    WHERE id = ANY(@ids::bigint []) AND status = ANY(@statuses::taskq_job_status [])
+    ORDER BY id
+    FOR UPDATE
+),
+
+judged AS (
+    SELECT
+        final.id,
+        CASE
+            WHEN
+                final.queueing_lock IS NOT NULL
+                AND row_number() OVER (PARTITION BY final.queueing_lock ORDER BY final.id) > 1
+                THEN 0
+            ELSE (
+                SELECT other.id
+                FROM taskq_jobs AS other
+                WHERE other.status = 'todo' AND other.queueing_lock = final.queueing_lock
+                LIMIT 1
+            )
+        END AS barred_by
+    FROM found AS final
+    WHERE final.status IN ('failed', 'cancelled', 'aborted')
+),
+
+retried AS (
+    UPDATE taskq_jobs
+    SET
+        status = 'todo',
+        scheduled_at = coalesce(sqlc.narg(retry_at)::timestamptz, now()),
+        due = coalesce(sqlc.narg(retry_at)::timestamptz <= now(), true),
+        finished_at = null,
+        abort_requested = false,
+        result = null,
+        priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
+        queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name),
+        lock = coalesce(sqlc.narg(lock)::text, taskq_jobs.lock)
+    FROM judged
+    WHERE taskq_jobs.id = judged.id AND judged.barred_by IS NULL
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.queue_name,
+        taskq_jobs.due,
+        taskq_jobs.scheduled_at
+),
+
+announced AS (
+    SELECT
+        pg_notify(
+            taskq_channel(),
+            CASE
+                WHEN queue.due THEN taskq_ready(queue.name)
+                ELSE taskq_later(queue.name, queue.scheduled_at)
+            END
+        )
+    FROM (
+        SELECT
+            retried.queue_name AS name,
+            retried.due,
+            min(retried.scheduled_at) AS scheduled_at
+        FROM retried
+        GROUP BY retried.queue_name, retried.due
+    ) AS queue
+)
+
+SELECT
+    found.id,
+    found.status,
+    (retried.id IS NOT NULL)::boolean AS done,
+    found.queueing_lock,
+    coalesce(judged.barred_by, 0)::bigint AS barred_by,
+    (SELECT count(*) FROM announced)::bigint AS announced
+FROM found
+LEFT JOIN judged ON found.id = judged.id
+LEFT JOIN retried ON found.id = retried.id
+ORDER BY found.id;
+
+-- name: RescheduleJob :one
+-- Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
+-- No row: no such job.
+WITH found AS (
+    SELECT
+        id,
+        status
+    FROM taskq_jobs
+    WHERE id = @id::bigint
+    FOR UPDATE
+),
+
+moment AS (
+    SELECT
+        coalesce(
+            sqlc.narg(schedule_at)::timestamptz,
+            now() + make_interval(secs => sqlc.narg(schedule_in)::double precision)
+        ) AS scheduled_at
+),
+
+rescheduled AS (
+    UPDATE taskq_jobs
+    SET
+        scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
+        due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
+        priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
+        queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name)
+    FROM found
+    CROSS JOIN moment
+    WHERE taskq_jobs.id = found.id AND found.status = 'todo'
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.queue_name,
+        taskq_jobs.due,
+        taskq_jobs.scheduled_at,
+        taskq_jobs.lock
+),
+
+announced AS (
+    SELECT
+        pg_notify(
+            taskq_channel(),
+            CASE
+                WHEN rescheduled.due THEN taskq_ready(rescheduled.queue_name)
+                ELSE taskq_later(rescheduled.queue_name, rescheduled.scheduled_at)
+            END
+        )
+    FROM rescheduled
+),
+
+-- It may have been the head of its lock, and not be any more.
+followed AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
+    FROM rescheduled
+    CROSS JOIN LATERAL (
+        SELECT job.queue_name
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock = rescheduled.lock
+            AND job.id <> rescheduled.id
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS follower
+)
+
+SELECT
+    found.status,
+    EXISTS (SELECT FROM rescheduled)::boolean AS done,
+    ((SELECT count(*) FROM announced) + (SELECT count(*) FROM followed))::bigint AS announced
+FROM found;
+
+-- name: DeleteJobs :many
+-- Deletes jobs that do not run, if they still have one of the statuses, and their failed attempts with
+-- them. Answers which it deleted.
+WITH found AS (
+    SELECT
+        id,
+        status
+    FROM taskq_jobs
+    WHERE
+        id = ANY(@ids::bigint []) AND status = ANY(@statuses::taskq_job_status [])
+        AND status <> 'doing'
+    ORDER BY id
+    FOR UPDATE
+),
+
+deleted AS (
+    DELETE FROM taskq_jobs
+    USING found
+    WHERE taskq_jobs.id = found.id
+    RETURNING taskq_jobs.id, taskq_jobs.lock
+),
+
+followed AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
+    FROM (
+        SELECT DISTINCT deleted.lock
+        FROM deleted
+        INNER JOIN found ON deleted.id = found.id
+        WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
+    ) AS freed
+    CROSS JOIN LATERAL (
+        SELECT job.queue_name
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock = freed.lock
+            AND job.id NOT IN (SELECT deleted.id FROM deleted)
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS follower
+)
+
+SELECT
+    deleted.id,
+    (SELECT count(*) FROM followed)::bigint AS followers
+FROM deleted
+ORDER BY deleted.id;

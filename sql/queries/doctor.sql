@@ -1,0 +1,323 @@
+-- name: ListSnapshots :many
+-- The transactions that keep dead rows of this database from being removed, the oldest snapshot first:
+-- those of its own sessions, and of standbys that are fed through no slot. What another user's session
+-- says is hidden from whoever is not a member of pg_read_all_stats: CanSeeSessions.
+SELECT
+    activity.pid::integer AS pid,
+    coalesce(activity.usename::text, '')::text AS user_name,
+    coalesce(activity.application_name, '')::text AS application_name,
+    coalesce(activity.state, '')::text AS state,
+    activity.backend_type::text AS backend_type,
+    greatest(age(activity.backend_xmin), age(activity.backend_xid))::bigint AS transactions,
+    extract(
+        EPOCH FROM clock_timestamp() - coalesce(activity.xact_start, activity.backend_start)
+    )::double precision AS seconds,
+    coalesce(activity.query, '')::text AS statement
+FROM pg_catalog.pg_stat_activity AS activity
+WHERE
+    (activity.backend_xmin IS NOT NULL OR activity.backend_xid IS NOT NULL)
+    AND activity.pid <> pg_backend_pid()
+    AND (
+        (activity.datname = current_database() AND activity.backend_type = 'client backend')
+        OR activity.backend_type = 'walsender'
+    )
+    AND coalesce(activity.xact_start, activity.backend_start)
+    <= clock_timestamp() - make_interval(secs => @held_for::double precision)
+ORDER BY transactions DESC;
+
+-- name: CanSeeSessions :many
+SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::boolean AS allowed;
+
+-- name: ListPreparedTransactions :many
+-- Transactions of this database that were prepared and that nobody has ended.
+SELECT
+    prepared.gid::text AS gid,
+    prepared.owner::text AS owner,
+    age(prepared.transaction)::bigint AS transactions,
+    extract(EPOCH FROM clock_timestamp() - prepared.prepared)::double precision AS seconds
+FROM pg_catalog.pg_prepared_xacts AS prepared
+WHERE
+    prepared.database = current_database()
+    AND prepared.prepared
+    <= clock_timestamp() - make_interval(secs => @held_for::double precision)
+ORDER BY transactions DESC;
+
+-- name: ListReplicationSlots :many
+-- The slots that keep dead rows from being removed, for a standby that may still need them. The
+-- catalog_xmin of logical slots is none of them: it holds the system's own tables and no other.
+SELECT
+    slot.slot_name::text AS slot_name,
+    slot.active::boolean AS active,
+    age(slot.xmin)::bigint AS transactions
+FROM pg_catalog.pg_replication_slots AS slot
+WHERE slot.xmin IS NOT NULL
+ORDER BY transactions DESC;
+
+-- name: ListTables :many
+-- taskq's tables: the rows that live and those that are dead, what autovacuum waits for and when it came,
+-- how large they are, and how wide a row is. 0 for row_bytes: nobody has analyzed the table; below 0 for
+-- vacuumed_seconds_ago: nobody has vacuumed it.
+WITH tables AS (
+    SELECT
+        class.oid,
+        namespace.nspname,
+        class.relname,
+        greatest(class.reltuples, 0) AS reltuples,
+        coalesce(array_to_string(class.reloptions, ' '), '') AS options
+    FROM pg_catalog.pg_class AS class
+    INNER JOIN pg_catalog.pg_namespace AS namespace ON class.relnamespace = namespace.oid
+    WHERE
+        class.relkind = 'r'
+        AND class.relname LIKE 'taskq\_%'
+        AND class.relnamespace = (
+            SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'::regclass
+        )
+)
+
+SELECT
+    quote_ident(tables.relname)::text AS table_name,
+    coalesce(stat.n_live_tup, 0)::bigint AS live_rows,
+    coalesce(stat.n_dead_tup, 0)::bigint AS dead_rows,
+    (
+        coalesce(
+            substring(tables.options FROM 'autovacuum_vacuum_threshold=(\d+)'),
+            current_setting('autovacuum_vacuum_threshold')
+        )::double precision
+        + coalesce(
+            substring(tables.options FROM 'autovacuum_vacuum_scale_factor=([\d.eE-]+)'),
+            current_setting('autovacuum_vacuum_scale_factor')
+        )::double precision * tables.reltuples
+    )::double precision AS vacuumed_from,
+    (
+        current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
+    )::boolean AS server_vacuums,
+    coalesce(
+        substring(tables.options FROM 'autovacuum_enabled=(\w+)')::boolean, true
+    )::boolean AS table_vacuums,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - greatest(stat.last_autovacuum, stat.last_vacuum)), -1
+    )::double precision AS vacuumed_seconds_ago,
+    pg_relation_size(tables.oid)::bigint AS bytes,
+    coalesce(
+        substring(tables.options FROM 'fillfactor=(\d+)')::integer, 100
+    )::integer AS fillfactor,
+    coalesce(
+        (
+            SELECT sum((1 - width.null_frac) * width.avg_width)
+            FROM pg_catalog.pg_stats AS width
+            WHERE width.schemaname = tables.nspname AND width.tablename = tables.relname
+        ),
+        0
+    )::double precision AS row_bytes
+FROM tables
+LEFT JOIN pg_catalog.pg_stat_all_tables AS stat ON tables.oid = stat.relid
+ORDER BY tables.relname;
+
+-- name: ListIndexes :many
+-- The indexes of taskq's tables, with what they hold and how large they are. Their entries are counted
+-- when somebody vacuums or analyzes; below 0: nobody has.
+SELECT
+    quote_ident(index_class.relname)::text AS index_name,
+    quote_ident(table_class.relname)::text AS table_name,
+    (pg_index.indisvalid AND pg_index.indisready)::boolean AS valid,
+    index_class.reltuples::bigint AS entries,
+    pg_relation_size(index_class.oid)::bigint AS bytes,
+    coalesce(
+        (
+            SELECT sum((1 - width.null_frac) * width.avg_width)
+            FROM pg_catalog.pg_attribute AS part
+            INNER JOIN pg_catalog.pg_stats AS width ON part.attname = width.attname
+            WHERE
+                part.attrelid = index_class.oid
+                AND width.schemaname = namespace.nspname
+                AND width.tablename = table_class.relname
+        ),
+        0
+    )::double precision AS key_bytes
+FROM pg_catalog.pg_index
+INNER JOIN pg_catalog.pg_class AS index_class ON pg_index.indexrelid = index_class.oid
+INNER JOIN pg_catalog.pg_class AS table_class ON pg_index.indrelid = table_class.oid
+INNER JOIN pg_catalog.pg_namespace AS namespace ON table_class.relnamespace = namespace.oid
+WHERE
+    table_class.relkind = 'r'
+    AND table_class.relname LIKE 'taskq\_%'
+    AND table_class.relnamespace = (
+        SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'::regclass
+    )
+ORDER BY index_class.relname;
+
+-- name: GetNotificationQueue :many
+-- How full the server's queue of notifications is, from 0 to 1, and the session that has been in one
+-- transaction for longest: one that listens and does not end its transaction keeps everybody's
+-- notifications, of whatever database.
+SELECT
+    pg_notification_queue_usage()::double precision AS usage,
+    coalesce(oldest.pid, 0)::integer AS pid,
+    coalesce(oldest.datname::text, '')::text AS database_name,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - oldest.xact_start), 0
+    )::double precision AS seconds,
+    coalesce(oldest.query, '')::text AS statement
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT
+        activity.pid,
+        activity.datname,
+        activity.xact_start,
+        activity.query
+    FROM pg_catalog.pg_stat_activity AS activity
+    WHERE activity.backend_type = 'client backend' AND activity.pid <> pg_backend_pid()
+    ORDER BY activity.xact_start
+    LIMIT 1
+) AS oldest ON true;
+
+-- name: ListStalledWorkers :many
+-- The workers that have not said for too long that they are alive, with the jobs that they have in hand;
+-- and those that are gone altogether, and have some.
+SELECT
+    worker.id::bigint AS id,
+    worker.name::text AS name,
+    extract(
+        EPOCH FROM clock_timestamp() - worker.last_heartbeat
+    )::double precision AS silent_seconds,
+    (
+        SELECT count(*) FROM taskq_jobs AS job
+        WHERE job.status = 'doing' AND job.worker_id = worker.id
+    )::bigint AS jobs
+FROM taskq_workers AS worker
+WHERE worker.last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
+UNION ALL
+SELECT
+    job.worker_id::bigint AS id,
+    ''::text AS name,
+    extract(EPOCH FROM clock_timestamp() - max(job.started_at))::double precision AS silent_seconds,
+    count(*)::bigint AS jobs
+FROM taskq_jobs AS job
+WHERE
+    job.status = 'doing'
+    AND job.started_at < now() - make_interval(secs => @stalled_after::double precision)
+    AND NOT EXISTS (SELECT FROM taskq_workers AS worker WHERE worker.id = job.worker_id)
+GROUP BY job.worker_id
+ORDER BY jobs DESC, id;
+
+-- name: ListWaitingQueues :many
+-- The queues with jobs that wait and could run: how many, for how long the first of them has waited
+-- since it was deferred, scheduled for, or last tried, and how many workers that are alive serve it.
+WITH waiting AS (
+    -- One branch for each of the indexes: with finished jobs beside them, the whole table is far larger.
+    SELECT
+        job.queue_name,
+        greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
+    UNION ALL
+    SELECT
+        job.queue_name,
+        greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+    UNION ALL
+    SELECT
+        job.queue_name,
+        job.scheduled_at AS since
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+)
+
+SELECT
+    waiting.queue_name::text AS queue_name,
+    count(*)::bigint AS jobs,
+    extract(EPOCH FROM clock_timestamp() - min(waiting.since))::double precision AS seconds,
+    (
+        SELECT count(*) FROM taskq_workers AS worker
+        WHERE
+            worker.last_heartbeat
+            >= now() - make_interval(secs => @stalled_after::double precision)
+            AND (worker.queue_names IS NULL OR waiting.queue_name = ANY(worker.queue_names))
+    )::bigint AS workers
+FROM waiting
+GROUP BY waiting.queue_name
+ORDER BY waiting.queue_name;
+
+-- name: ListLongChains :many
+-- The locks behind which most jobs wait, with the job that holds the lock, or else with the one that is
+-- first in line: if that one is scheduled for later, all of them wait for it.
+WITH links AS (
+    SELECT job.lock FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+    UNION ALL
+    SELECT job.lock FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due AND job.lock IS NOT NULL
+),
+
+chains AS (
+    SELECT
+        links.lock,
+        count(*) AS jobs
+    FROM links
+    GROUP BY links.lock
+    HAVING count(*) >= @min_jobs::bigint
+    ORDER BY count(*) DESC
+    LIMIT 20
+)
+
+SELECT
+    chains.lock::text AS lock,
+    chains.jobs::bigint AS jobs,
+    holder.id AS holder_id,
+    holder.task_name AS holder_task,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - holder.started_at), 0
+    )::double precision AS holder_seconds,
+    head.id AS head_id,
+    coalesce(
+        greatest(extract(EPOCH FROM head.scheduled_at - clock_timestamp()), 0), 0
+    )::double precision AS head_in_seconds
+FROM chains
+LEFT JOIN taskq_locks AS held ON chains.lock = held.lock
+LEFT JOIN taskq_jobs AS holder ON held.job_id = holder.id
+CROSS JOIN LATERAL (
+    SELECT
+        job.id,
+        job.scheduled_at
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.lock = chains.lock
+    ORDER BY job.priority DESC, job.id
+    LIMIT 1
+) AS head
+ORDER BY chains.jobs DESC, chains.lock;
+
+-- name: ListWaitingTasks :many
+-- The tasks whose jobs wait, now or for later.
+WITH waiting AS (
+    SELECT job.task_name FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
+    UNION ALL
+    SELECT job.task_name FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+    UNION ALL
+    SELECT job.task_name FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due
+)
+
+SELECT
+    waiting.task_name::text AS task_name,
+    count(*)::bigint AS jobs
+FROM waiting
+GROUP BY waiting.task_name
+ORDER BY waiting.task_name;
+
+-- name: ListTasksNotFound :many
+-- The tasks whose jobs failed of late since the worker that claimed them did not know their task.
+SELECT
+    job.task_name,
+    count(*)::bigint AS jobs,
+    max(failed.worker_id)::bigint AS worker_id,
+    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))::double precision AS seconds
+FROM taskq_failed_attempts AS failed
+INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
+WHERE
+    failed.error_type = 'taskq.exceptions.TaskNotFound'
+    AND failed.failed_at > now() - make_interval(secs => @since::double precision)
+GROUP BY job.task_name
+ORDER BY job.task_name;

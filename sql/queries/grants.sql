@@ -1,0 +1,46 @@
+-- What lets a role do one kind of work and nothing else: statements for the owner of the schema.
+
+-- name: WriteDeferrerGrants :one
+-- A deferrer writes what a new job has, and reads where jobs stand: not what they were given, nor what
+-- they returned. It has what taskq_defer_jobs touches, which runs with the rights of its caller: a
+-- function with the rights of its owner would be one more thing to guard.
+SELECT
+    format(
+        'GRANT USAGE ON SCHEMA %1$I TO %2$I;
+GRANT SELECT (id, status, queueing_lock) ON TABLE %1$I.taskq_jobs TO %2$I;
+GRANT INSERT (task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due)
+    ON TABLE %1$I.taskq_jobs TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later
+    TO %2$I;
+',
+        current_schema(), @role::text
+    )::text AS script;
+
+-- name: WriteWorkerGrants :one
+-- A worker does all that may be done to jobs, but changes nothing of the schema.
+SELECT
+    format(
+        'GRANT USAGE ON SCHEMA %1$I TO %2$I;
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
+GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_periodic TO %2$I;
+GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
+GRANT SELECT, INSERT ON TABLE %1$I.taskq_failed_attempts TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later,
+    %1$I.taskq_abort, %1$I.taskq_listen, %1$I.taskq_sample_percentage TO %2$I;
+',
+        current_schema(), @role::text
+    )::text AS script;
+
+-- name: WriteObserverGrants :one
+-- An observer reads everything, arguments and results too, and writes nothing.
+SELECT
+    format(
+        'GRANT USAGE ON SCHEMA %1$I TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_locks, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
+    %1$I.taskq_periodic, %1$I.taskq_migrations TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_sample_percentage TO %2$I;
+',
+        current_schema(), @role::text
+    )::text AS script;

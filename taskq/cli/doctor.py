@@ -1,0 +1,145 @@
+"""``taskq doctor``: what slows or endangers the queue."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+
+import click
+from rich.text import Text
+
+from taskq.cli.command import Command
+from taskq.cli.escaping import escaped
+from taskq.cli.listing import console, json_option, print_json
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.cli.times import read_duration
+from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
+from taskq.duration import brief
+
+_FROM = Thresholds()
+
+_STYLES = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+
+_EPILOG = "Exit codes: 0 nothing critical was found, 1 something was, or it failed."
+
+
+@click.command(
+    cls=Command, epilog=_EPILOG, example="doctor --app shop.jobs:app --waiting 5m --json"
+)
+@app_option()
+@database_option
+@click.option(
+    "--held",
+    metavar="DURATION",
+    callback=read_duration,
+    default=brief(_FROM.held),
+    show_default=True,
+    help="How long a transaction may keep dead rows from being removed.",
+)
+@click.option(
+    "--waiting",
+    metavar="DURATION",
+    callback=read_duration,
+    default=brief(_FROM.waiting),
+    show_default=True,
+    help="How long a job that could run may wait.",
+)
+@click.option(
+    "--stalled",
+    metavar="DURATION",
+    callback=read_duration,
+    default=brief(_FROM.stalled),
+    show_default=True,
+    help="After how long without a heartbeat a worker is dead.",
+)
+@click.option(
+    "--chain",
+    metavar="N",
+    type=click.IntRange(1),
+    default=_FROM.chain,
+    show_default=True,
+    help="How many jobs may wait behind one lock.",
+)
+@click.option(
+    "--dead-rows",
+    metavar="N",
+    type=click.IntRange(1),
+    default=_FROM.dead_rows,
+    show_default=True,
+    help="How many dead rows a table may have, whatever its size.",
+)
+@click.option(
+    "--bloat",
+    metavar="MB",
+    type=click.IntRange(1),
+    default=_FROM.bloat >> 20,
+    show_default=True,
+    help="How much room a table or an index may take beyond what its rows need.",
+)
+@json_option
+@verbose_option
+@pass_settings
+def doctor(
+    settings: Settings,
+    /,
+    *,
+    database: str | None,
+    held: timedelta,
+    waiting: timedelta,
+    stalled: timedelta,
+    chain: int,
+    dead_rows: int,
+    bloat: int,
+    json: bool,
+) -> None:
+    """Say what slows or endangers the queue, and what to do about it.
+
+    It looks at indexes, workers, queues, locks, tasks, whatever keeps dead rows from being removed,
+    vacuum, bloat and notifications. It only reads.
+    """
+    thresholds = Thresholds(
+        held=held.total_seconds(),
+        waiting=waiting.total_seconds(),
+        stalled=stalled.total_seconds(),
+        chain=chain,
+        dead_rows=dead_rows,
+        bloat=bloat << 20,
+    )
+    tasks = None
+    if settings.app_path is not None:
+        app = settings.app()
+        app.perform_import_paths()
+        tasks = app.tasks.keys()
+    with settings.database(database) as opened:
+        findings = examine(opened, thresholds=thresholds, tasks=tasks)
+    if json:
+        print_json(map(asdict, findings))
+    else:
+        _print(findings)
+    if any(finding.severity is Severity.CRITICAL for finding in findings):
+        click.get_current_context().exit(1)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    terminal = console()
+    for finding in findings:
+        terminal.print(
+            Text.assemble(
+                (f"{finding.severity:8}", _STYLES[finding.severity]),
+                f"  {finding.concern}: {escaped(finding.what)}",
+            )
+        )
+        terminal.print(Text(f"          → {escaped(finding.remedy)}", "dim"))
+    troubled = {finding.concern for finding in findings}
+    if well := [name for name in CONCERNS if name not in troubled]:
+        terminal.print(Text(f"well: {', '.join(well)}"))
+    counts = Counter(finding.severity for finding in findings)
+    terminal.print(
+        Text(", ".join(f"{counts[severity]} {severity}" for severity in Severity), "bold")
+    )

@@ -1,0 +1,117 @@
+"""Which jobs are meant: the options that choose them, and what they choose if nothing fits."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+import click
+
+from taskq.cli.completion import queue_names, task_names
+from taskq.cli.defer import read_arguments
+from taskq.cli.settings import Settings
+from taskq.cli.times import read_past
+from taskq.codec import shown
+from taskq.job import Job, JobStatus
+from taskq.manager import JobManager
+from taskq.manager.filters import JobFilters
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PAGE = 1_000  # jobs
+
+_WHEN = "a time with an offset from UTC, or how long ago, as in 1h30m"
+
+_OPTIONS = (
+    click.option("--queue", metavar="NAME", shell_complete=queue_names, help="In this queue."),
+    click.option("--task", metavar="NAME", shell_complete=task_names, help="Of this task."),
+    click.option(
+        "--status",
+        type=click.Choice([status.value for status in JobStatus]),
+        multiple=True,
+        help="With this status, or one of several.",
+    ),
+    click.option("--lock", metavar="NAME", help="With this lock."),
+    click.option("--queueing-lock", metavar="NAME", help="With this queueing lock."),
+    click.option("--worker", metavar="ID", type=int, help="Last claimed by this worker."),
+    click.option(
+        "--deferred-after", metavar="WHEN", callback=read_past, help=f"Deferred since: {_WHEN}."
+    ),
+    click.option(
+        "--deferred-before", metavar="WHEN", callback=read_past, help="Deferred before that."
+    ),
+    click.option("--finished-after", metavar="WHEN", callback=read_past, help="Ended since."),
+    click.option(
+        "--finished-before", metavar="WHEN", callback=read_past, help="Ended before that."
+    ),
+    click.option(
+        "--args",
+        metavar="JSON",
+        callback=read_arguments,
+        help="""With these arguments among theirs, as in '{"user_id": 1}'.""",
+    ),
+)
+
+# What an option is called by the job manager.
+_NAMES = {"worker": "worker_id", "args": "task_kwargs"}
+
+
+def choosing_options(command: F) -> F:
+    """The options that choose jobs."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def filters_of(given: Mapping[str, Any]) -> JobFilters:
+    """The filters that were said, of those options' values."""
+    said = {
+        _NAMES.get(name, name): value for name, value in given.items() if value not in (None, ())
+    }
+    return cast("JobFilters", said)
+
+
+def each_job(
+    manager: JobManager, filters: JobFilters, *, after: int | None, newest_first: bool
+) -> Iterator[Job]:
+    """The jobs that fit, page by page for as long as somebody asks."""
+    while True:
+        page = manager.list_jobs(after=after, limit=_PAGE, newest_first=newest_first, **filters)
+        yield from page
+        if page.next_after is None:
+            return
+        after = page.next_after
+
+
+def refuse_unknown(settings: Settings, manager: JobManager, filters: JobFilters) -> None:
+    """Refuse a queue or a task that nobody has ever heard of, where no job fits.
+
+    Raises:
+        UsageError: Neither a job nor a worker has it, nor the app.
+    """
+    app = settings.app() if settings.app_path is not None else None
+    if app is not None:
+        app.perform_import_paths()
+    tasks = {} if app is None else app.tasks
+    if (queue := filters.get("queue")) is not None:
+        known = {tally.name for tally in manager.list_queues()}
+        known.update(*(worker.queues or () for worker in manager.list_workers()))
+        known.update(task.queue for task in tasks.values())
+        if queue not in known and not _has_job(manager, {"queue": queue}):
+            raise _unknown("queue", queue, known)
+    if (task := filters.get("task")) is not None:
+        known = {tally.name for tally in manager.list_tasks()} | tasks.keys()
+        if task not in known and not _has_job(manager, {"task": task}):
+            raise _unknown("task", task, known)
+
+
+def _has_job(manager: JobManager, filters: JobFilters) -> bool:
+    # Names of old jobs in a big table are a sample: it takes a look at each.
+    return any(True for _ in each_job(manager, filters, after=None, newest_first=True))
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> click.UsageError:
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {shown(close[0])}?" if close else "look at what there is with "
+    if not close:
+        hint += "queues list" if kind == "queue" else "tasks list"
+    return click.UsageError(f"no job has the {kind} {shown(name)}, and nothing else has: {hint}")

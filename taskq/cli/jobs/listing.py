@@ -1,0 +1,97 @@
+"""``taskq jobs list``."""
+
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import click
+
+from taskq.cli.command import Command
+from taskq.cli.jobs.choosing import choosing_options, each_job, filters_of, refuse_unknown
+from taskq.cli.jobs.record import STYLES, record
+from taskq.cli.listing import Column, json_option, json_text, print_listing
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.job import Job, JobStatus
+
+_ARGUMENTS_LENGTH = 60
+
+
+def _arguments(job: Job) -> str:
+    text = json_text(job.task_kwargs)
+    return text if len(text) <= _ARGUMENTS_LENGTH else f"{text[: _ARGUMENTS_LENGTH - 1]}…"
+
+
+def _at(job: Job) -> datetime | None:
+    match job.status:
+        case JobStatus.TODO:
+            return job.scheduled_at or job.deferred_at
+        case JobStatus.DOING:
+            return job.started_at
+        case _:
+            return job.finished_at
+
+
+_COLUMNS: list[Column[Job]] = [
+    Column("id", lambda job: str(job.id)),
+    Column("status", lambda job: job.status.value, lambda job: STYLES[job.status]),
+    Column("task", lambda job: job.task_name),
+    Column("arguments", _arguments),
+    Column("queue", lambda job: job.queue),
+    Column("lock", lambda job: job.lock),
+    Column("attempt", lambda job: job.attempt),
+    Column("at", _at),
+]
+
+
+@click.command("list", cls=Command, example="jobs list --status failed --finished-after 1h --json")
+@app_option()
+@database_option
+@choosing_options
+@click.option(
+    "--id", metavar="ID", type=int, multiple=True, help="With this id, or one of several."
+)
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many at most.",
+)
+@click.option("--after", metavar="ID", type=int, help="Those after this one; to go on.")
+@click.option("--newest-first", is_flag=True, help="The other way round: from the last deferred.")
+@json_option
+@verbose_option
+@pass_settings
+def list_jobs(
+    settings: Settings,
+    /,
+    *,
+    database: str | None,
+    limit: int,
+    after: int | None,
+    newest_first: bool,
+    json: bool,
+    **given: Any,
+) -> None:
+    """List the jobs that fit all that is said, in the order they were deferred in.
+
+    The last column is when a job ended, started, is scheduled for or was deferred, by its status.
+    """
+    given["ids"] = given.pop("id")
+    filters = filters_of(given)
+    with settings.job_manager(database) as manager:
+        jobs = each_job(manager, filters, after=after, newest_first=newest_first)
+        page = list(islice(jobs, limit))
+        if not page:
+            refuse_unknown(settings, manager, filters)
+        has_more = len(page) == limit and next(jobs, None) is not None
+    print_listing(page, _COLUMNS, record=record, as_json=json, nothing="no job fits")
+    if has_more:
+        click.echo(f"more: --after {page[-1].id}", err=True)

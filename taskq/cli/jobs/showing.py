@@ -1,0 +1,86 @@
+"""``taskq jobs show``."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from taskq.cli.command import Command
+from taskq.cli.escaping import escaped
+from taskq.cli.jobs.record import STYLES, record
+from taskq.cli.listing import Cell, console, json_of, json_option, json_text, shown
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.job import FailedAttempt, Job
+
+
+@click.command(cls=Command, example="jobs show 1234 --json")
+@click.argument("job_id", metavar="ID", type=int)
+@app_option()
+@database_option
+@json_option
+@verbose_option
+@pass_settings
+def show(settings: Settings, /, *, job_id: int, database: str | None, json: bool) -> None:
+    """Show all that is known of a job, and why its attempts failed."""
+    with settings.job_manager(database) as manager:
+        job = manager.get_job(job_id)
+        attempts = manager.list_failed_attempts(job_id)
+    if json:
+        click.echo(json_of({**record(job), "failed_attempts": attempts}))
+    else:
+        _print(job, attempts)
+
+
+def _print(job: Job, attempts: Sequence[FailedAttempt]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, cell in _facts(job).items():
+        if cell is not None:
+            style = STYLES[job.status] if name == "status" else ""
+            # No digits grouped in what is an id as often as a number.
+            text = str(cell) if isinstance(cell, int) else shown(cell)
+            table.add_row(name, Text(text, style))
+    terminal = console()
+    terminal.print(table)
+    for attempt in attempts:
+        terminal.print(
+            Text(
+                f"\nclaim {attempt.claim} failed at {shown(attempt.failed_at)} in worker "
+                f"{attempt.worker_id}: {escaped(attempt.error_type)}: "
+                f"{escaped(attempt.error_message)}",
+                "red",
+            )
+        )
+        for line in attempt.error_traceback.splitlines():
+            terminal.print(Text(f"  {escaped(line)}", "dim"))
+
+
+def _facts(job: Job) -> dict[str, Cell | datetime]:
+    return {
+        "id": job.id,
+        "status": job.status.value,
+        "task": job.task_name,
+        "arguments": json_text(job.task_kwargs),
+        "result": None if job.result is None else json_text(job.result),
+        "queue": job.queue,
+        "priority": job.priority,
+        "lock": job.lock,
+        "queueing lock": job.queueing_lock,
+        "deferred at": job.deferred_at,
+        "scheduled at": job.scheduled_at,
+        "started at": job.started_at,
+        "finished at": job.finished_at,
+        "attempt": job.attempt,
+        "crashes": job.crashes or None,
+        "worker": job.worker_id,
+        "abort requested": "yes" if job.abort_requested else None,
+    }

@@ -1,0 +1,77 @@
+"""``taskq workers``: who runs jobs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from taskq.cli.command import Group
+from taskq.cli.listing import Column, json_option, print_listing
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.cli.stalled import is_alive, stalled_option
+from taskq.duration import brief
+from taskq.manager.reports import WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker, and whether it is alive."""
+
+    state: WorkerState
+    is_alive: bool
+
+
+COLUMNS: list[Column[Worker]] = [
+    Column("id", lambda worker: str(worker.state.id)),
+    Column("name", lambda worker: worker.state.name),
+    Column(
+        "queues",
+        lambda worker: "all" if worker.state.queues is None else ", ".join(worker.state.queues),
+    ),
+    Column("jobs in hand", lambda worker: worker.state.doing),
+    Column("started at", lambda worker: worker.state.started_at),
+    Column(
+        "heartbeat",
+        lambda worker: (
+            f"{brief(worker.state.seconds_since_heartbeat)} ago"
+            + ("" if worker.is_alive else ": dead")
+        ),
+        lambda worker: "" if worker.is_alive else "red",
+    ),
+]
+
+
+@click.group(cls=Group)
+def workers() -> None:
+    """Look at the workers."""
+
+
+@workers.command("list", example="workers list --json")
+@app_option()
+@database_option
+@stalled_option
+@json_option
+@verbose_option
+@pass_settings
+def list_workers(
+    settings: Settings, /, *, database: str | None, stalled: timedelta, json: bool
+) -> None:
+    """List the workers that are registered: what they serve, and how many jobs they have in hand.
+
+    A worker that stops is gone from the list at once, and one that died when another one finds out.
+    """
+    with settings.job_manager(database) as manager:
+        rows = [Worker(state, is_alive(state, stalled)) for state in manager.list_workers()]
+    print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="no worker is running")
+
+
+def _record(worker: Worker) -> Mapping[str, Any]:
+    return {**asdict(worker.state), "is_alive": worker.is_alive}

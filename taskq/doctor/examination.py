@@ -1,0 +1,42 @@
+"""One look at a database, concern by concern."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """From where on something is worth a word.
+
+    Attributes:
+        held: Seconds for which a transaction may keep dead rows from being removed.
+        waiting: Seconds for which a job that could run may wait.
+        stalled: Seconds without a heartbeat after which a worker is dead.
+        chain: How many jobs may wait behind one lock.
+        dead_rows: How many dead rows a table may have, whatever its size.
+        bloat: Bytes that a table or an index may take beyond what its rows need.
+    """
+
+    held: float = 300.0
+    waiting: float = 600.0
+    stalled: float = 30.0
+    chain: int = 1_000
+    dead_rows: int = 10_000
+    bloat: int = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What a concern looks at.
+
+    Attributes:
+        connection: A connection to the database, in autocommit.
+        thresholds: From where on it says a word.
+        tasks: The names of the tasks that the app knows, and their aliases; None: there is no app.
+    """
+
+    connection: Connection
+    thresholds: Thresholds
+    tasks: Collection[str] | None

@@ -1,0 +1,83 @@
+"""The whole examination."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.exc import DBAPIError
+
+from taskq.database import Database
+from taskq.doctor import (
+    bloat,
+    drift,
+    horizon,
+    indexes,
+    locks,
+    notifications,
+    queues,
+    tasks,
+    vacuum,
+    workers,
+)
+from taskq.doctor.examination import Examination, Thresholds
+from taskq.doctor.finding import Finding, Severity
+from taskq.manager.errors import translated
+
+CONCERNS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = MappingProxyType(
+    {
+        module.CONCERN: module.examine
+        for module in (
+            drift,
+            indexes,
+            workers,
+            queues,
+            locks,
+            tasks,
+            horizon,
+            vacuum,
+            bloat,
+            notifications,
+        )
+    }
+)
+
+_WORST_FIRST = tuple(Severity)
+
+
+def examine(
+    database: Database, *, thresholds: Thresholds, tasks: Collection[str] | None = None
+) -> list[Finding]:
+    """Find what slows or endangers the queue.
+
+    Args:
+        database: Where the queue is.
+        thresholds: From where on something is worth a word.
+        tasks: The names of the tasks that the app knows, and their aliases; None: there is no app.
+
+    Returns:
+        The findings, the worst first.
+
+    Raises:
+        SchemaNotApplied: The database does not have taskq's schema.
+        DatabaseUnavailable: The database does not answer.
+    """
+    with translated(), database.engine.connect() as connection:
+        examination = Examination(connection=connection, thresholds=thresholds, tasks=tasks)
+        findings = [finding for name in CONCERNS for finding in _examine(name, examination)]
+    return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
+
+
+def _examine(concern: str, examination: Examination) -> Iterator[Finding]:
+    try:
+        yield from CONCERNS[concern](examination)
+    except DBAPIError as error:
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        # One thing that this user may not see is no reason to see nothing.
+        yield Finding(
+            severity=Severity.NOTE,
+            concern=concern,
+            what=f"not looked at: {error.orig.diag.message_primary}",
+            remedy="run doctor as a user who may read taskq's tables: "
+            "python -m taskq schema grants --as observer",
+        )

@@ -1,0 +1,43 @@
+"""What the doctor says: a finding, and how bad it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+
+class Severity(StrEnum):
+    """How bad it is, the worst first.
+
+    ``critical``: jobs do not run, or will not soon, and it does not mend by itself; ``warning``: it
+    costs, or will; ``note``: what could not be looked at.
+    """
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 job``, ``1,500 jobs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that slows or endangers the queue.
+
+    Attributes:
+        severity: How bad it is.
+        concern: What was looked at, such as ``horizon``.
+        what: What was found, in a sentence.
+        remedy: What to do about it.
+        facts: The same for programs: names, and numbers with their units in the keys.
+    """
+
+    severity: Severity
+    concern: str
+    what: str
+    remedy: str
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)

@@ -1,0 +1,107 @@
+"""Who keeps dead rows from being removed: the oldest snapshot that anybody may still look through.
+
+Each claim and each end of a job leaves a dead row behind. While somebody may still see it no vacuum
+removes it, and the next claims walk over it.
+"""
+
+from collections.abc import Iterator
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "horizon"
+
+_CRITICAL = 12  # times what a transaction may
+
+# A standby's snapshot moves on as its queries end; this many transactions behind, it does not.
+_SLOT_BEHIND = 100_000
+
+_STANDBY = "end the long queries of that standby, or set hot_standby_feedback = off there"
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for sessions, prepared transactions and replication slots that hold the horizon."""
+    connection, held = examination.connection, examination.thresholds.held
+    for snapshot in vitals.list_snapshots(connection, held):
+        yield _session(snapshot, critical=snapshot.seconds >= _CRITICAL * held)
+    for prepared in vitals.list_prepared_transactions(connection, held):
+        yield _prepared(prepared)
+    for slot in vitals.list_replication_slots(connection):
+        if slot.transactions >= _SLOT_BEHIND:
+            yield _slot(slot)
+    if not vitals.can_see_sessions(connection):
+        yield Finding(
+            severity=Severity.NOTE,
+            concern=CONCERN,
+            what="the server does not show this user what the sessions of others do",
+            remedy="GRANT pg_read_all_stats to the user that runs doctor",
+        )
+
+
+def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
+    who = (
+        f"{'the standby' if snapshot.backend_type == 'walsender' else 'session'} {snapshot.pid} of "
+        f"user {snapshot.user_name!r} (application {snapshot.application_name!r}"
+        f"{', ' + snapshot.state if snapshot.state else ''})"
+    )
+    remedy = (
+        _STANDBY
+        if snapshot.backend_type == "walsender"
+        else f"end its transaction, or call pg_terminate_backend({snapshot.pid}); "
+        "idle_in_transaction_session_timeout keeps it from coming back"
+    )
+    return Finding(
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        concern=CONCERN,
+        what=f"{who} has been in one transaction for {brief(snapshot.seconds)}: no row that died in "
+        f"the last {snapshot.transactions:,} transactions can be removed. It says: {snapshot.statement}",
+        remedy=remedy,
+        facts={
+            "pid": snapshot.pid,
+            "user": snapshot.user_name,
+            "application": snapshot.application_name,
+            "state": snapshot.state,
+            "seconds": snapshot.seconds,
+            "transactions": snapshot.transactions,
+            "query": snapshot.statement,
+        },
+    )
+
+
+def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
+    gid = "'" + prepared.gid.replace("'", "''") + "'"
+    return Finding(
+        # Nobody may be left who would end it.
+        severity=Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"the transaction {gid} of user {prepared.owner!r} was prepared {brief(prepared.seconds)} "
+        "ago and not ended: no row that died in the last "
+        f"{prepared.transactions:,} transactions can be removed",
+        remedy=f"COMMIT PREPARED {gid}, or ROLLBACK PREPARED {gid}",
+        facts={
+            "prepared_transaction": prepared.gid,
+            "user": prepared.owner,
+            "seconds": prepared.seconds,
+            "transactions": prepared.transactions,
+        },
+    )
+
+
+def _slot(slot: vitals.ReplicationSlot) -> Finding:
+    return Finding(
+        severity=Severity.WARNING if slot.active else Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"the replication slot {slot.slot_name!r}, which {'a' if slot.active else 'no'} standby "
+        f"uses, holds the horizon: no row that died in the last {slot.transactions:,} transactions can "
+        "be removed",
+        remedy=_STANDBY
+        if slot.active
+        else f"start its standby, or SELECT pg_drop_replication_slot('{slot.slot_name}')",
+        facts={
+            "replication_slot": slot.slot_name,
+            "active": slot.active,
+            "transactions": slot.transactions,
+        },
+    )

@@ -1,0 +1,43 @@
+"""Locks behind which many jobs wait, one after the other."""
+
+from collections.abc import Iterator
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity, counted
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "locks"
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for long chains, and for what they wait for."""
+    for chain in vitals.list_long_chains(examination.connection, examination.thresholds.chain):
+        if chain.holder_id is not None:
+            cause = (
+                f"job {chain.holder_id} of task {chain.holder_task!r} holds it, and has run for "
+                f"{brief(chain.holder_seconds)}"
+            )
+        elif chain.head_in_seconds:
+            cause = (
+                f"its first job, {chain.head_id}, is scheduled for {brief(chain.head_in_seconds)} from "
+                "now, and the others wait for it"
+            )
+        else:
+            cause = f"its first job is {chain.head_id}"
+        yield Finding(
+            severity=Severity.WARNING,
+            concern=CONCERN,
+            what=f"{counted(chain.jobs, 'job')} for the lock {chain.lock!r} wait for one another: {cause}",
+            remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed: "
+            "python -m taskq jobs cancel --lock …",
+            facts={
+                "lock": chain.lock,
+                "jobs": chain.jobs,
+                "holder_id": chain.holder_id,
+                "holder_task": chain.holder_task,
+                "holder_seconds": chain.holder_seconds,
+                "head_id": chain.head_id,
+                "head_in_seconds": chain.head_in_seconds,
+            },
+        )

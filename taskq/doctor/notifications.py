@@ -1,0 +1,35 @@
+"""How full the server's queue of notifications is: when it is full, no job can be deferred."""
+
+from collections.abc import Iterator
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "notifications"
+
+_WARNING, _CRITICAL = 0.1, 0.5  # of the queue
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look at the queue, and for the session that keeps it from emptying."""
+    queue = vitals.get_notification_queue(examination.connection)
+    if queue.usage < _WARNING:
+        return
+    yield Finding(
+        severity=Severity.CRITICAL if queue.usage >= _CRITICAL else Severity.WARNING,
+        concern=CONCERN,
+        what=f"the server's queue of notifications is {queue.usage:.0%} full; when it is full, every "
+        "defer fails. A session that listens and stays in its transaction keeps it so, most likely "
+        f"{queue.pid} in the database {queue.database_name!r}, in one for {brief(queue.seconds)}. It "
+        f"says: {queue.statement}",
+        remedy=f"end that transaction, or call pg_terminate_backend({queue.pid})",
+        facts={
+            "usage": queue.usage,
+            "pid": queue.pid,
+            "database": queue.database_name,
+            "seconds": queue.seconds,
+            "query": queue.statement,
+        },
+    )

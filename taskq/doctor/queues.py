@@ -1,0 +1,57 @@
+"""Queues in which jobs wait too long, or for ever."""
+
+from collections.abc import Iterator
+from shlex import quote
+from typing import Any
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity, counted
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "queues"
+
+_CRITICAL = 6  # times what a job may wait
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for queues that nobody serves, and for those whose first job has waited too long."""
+    waiting = examination.thresholds.waiting
+    for queue in vitals.list_waiting_queues(examination.connection, examination.thresholds.stalled):
+        if queue.workers == 0:
+            yield _unserved(queue)
+        elif queue.seconds >= waiting:
+            yield _late(queue, critical=queue.seconds >= _CRITICAL * waiting)
+
+
+def _unserved(queue: vitals.WaitingQueue) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"no worker serves the queue {queue.queue_name!r}, with {counted(queue.jobs, 'job')} in "
+        f"it; the first has waited for {brief(queue.seconds)}",
+        remedy=f"start one: python -m taskq worker --queues {quote(queue.queue_name)}; or, if the name "
+        "is a slip, retry the jobs into another queue",
+        facts=_facts(queue),
+    )
+
+
+def _late(queue: vitals.WaitingQueue, *, critical: bool) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        concern=CONCERN,
+        what=f"a job of the queue {queue.queue_name!r} has waited for {brief(queue.seconds)}: "
+        f"{counted(queue.jobs, 'job')} in all, {counted(queue.workers, 'worker')}",
+        remedy="more workers, or a higher --concurrency; if it is one of low priority, or behind a "
+        "lock, that may be as it should",
+        facts=_facts(queue),
+    )
+
+
+def _facts(queue: vitals.WaitingQueue) -> dict[str, Any]:
+    return {
+        "queue": queue.queue_name,
+        "jobs": queue.jobs,
+        "seconds": queue.seconds,
+        "workers": queue.workers,
+    }

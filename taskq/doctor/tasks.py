@@ -1,0 +1,60 @@
+"""Tasks that nobody knows: their jobs fail as soon as a worker claims them."""
+
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity, counted
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "tasks"
+
+_SINCE = 86_400  # seconds for which a failure is news
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for jobs of tasks that the app does not know, or that a worker did not know."""
+    if examination.tasks is None:
+        yield Finding(
+            severity=Severity.NOTE,
+            concern=CONCERN,
+            what="whether the tasks of the jobs that wait are known cannot be said without an app",
+            remedy="name it with --app module.path:attribute",
+        )
+    else:
+        for waiting in vitals.list_waiting_tasks(examination.connection):
+            if waiting.task_name not in examination.tasks:
+                yield _unknown(waiting, examination.tasks)
+    for failed in vitals.list_tasks_not_found(examination.connection, _SINCE):
+        yield _not_found(failed)
+
+
+def _unknown(waiting: vitals.WaitingTask, known: Collection[str]) -> Finding:
+    close = get_close_matches(waiting.task_name, known, n=1)
+    hint = f"; it knows {close[0]!r}" if close else ""
+    return Finding(
+        severity=Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"the app does not know the task {waiting.task_name!r}, with "
+        f"{counted(waiting.jobs, 'job')} waiting, which will fail{hint}",
+        remedy="import its module, name that in import_paths, or give a task this name as an alias. If "
+        "it is another app's, its jobs want a queue that only that app's workers serve",
+        facts={"task": waiting.task_name, "jobs": waiting.jobs},
+    )
+
+
+def _not_found(failed: vitals.TaskNotKnown) -> Finding:
+    return Finding(
+        severity=Severity.WARNING,
+        concern=CONCERN,
+        what=f"{counted(failed.jobs, 'job')} of the task {failed.task_name!r} failed because a worker "
+        f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}",
+        remedy="deploy its code to all workers that serve its queue, and retry the jobs",
+        facts={
+            "task": failed.task_name,
+            "failed_jobs": failed.jobs,
+            "worker_id": failed.worker_id,
+            "seconds_ago": failed.seconds,
+        },
+    )

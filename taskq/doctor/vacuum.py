@@ -1,0 +1,76 @@
+"""Whether dead rows are removed: what autovacuum does, and what it leaves."""
+
+from collections.abc import Iterator
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "vacuum"
+
+# Autovacuum comes by once a minute where nobody has said otherwise: a table that has waited this many
+# seconds is not its next one.
+_BEHIND = 180
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for tables that are not vacuumed, late, or in vain."""
+    tables = vitals.list_tables(examination.connection)
+    if not all(table.server_vacuums for table in tables):
+        yield Finding(
+            severity=Severity.CRITICAL,
+            concern=CONCERN,
+            what="autovacuum is off for the whole server: dead rows stay, and claims grow slower",
+            remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and "
+            "SELECT pg_reload_conf()",
+            facts={"setting": "autovacuum"},
+        )
+    for table in tables:
+        if not table.table_vacuums:
+            yield _off(table)
+        if table.dead_rows >= max(examination.thresholds.dead_rows, 2 * table.vacuumed_from):
+            yield _dead_rows(table)
+
+
+def _off(table: vitals.TableState) -> Finding:
+    return Finding(
+        severity=Severity.CRITICAL,
+        concern=CONCERN,
+        what=f"autovacuum is off for {table.table_name}: dead rows stay, and claims grow slower",
+        remedy=f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)",
+        facts={"table": table.table_name, "setting": "autovacuum_enabled"},
+    )
+
+
+def _dead_rows(table: vitals.TableState) -> Finding:
+    ago = table.vacuumed_seconds_ago
+    counted = (
+        f"{table.table_name} has {table.dead_rows:,} dead rows beside {table.live_rows:,} that live"
+    )
+    if 0 <= ago < _BEHIND:
+        what = f"{counted}, though it was vacuumed {brief(ago)} ago: they cannot be removed"
+        remedy = (
+            "end what holds the horizon; if nothing does, this is the backlog of a moment ago, and "
+            f"VACUUM {table.table_name} removes it"
+        )
+    else:
+        when = "it has never been vacuumed" if ago < 0 else f"the last vacuum was {brief(ago)} ago"
+        what = f"{counted}, and {when}: autovacuum is behind"
+        remedy = (
+            f"VACUUM {table.table_name} now; let autovacuum work harder with more "
+            "autovacuum_max_workers or a lower autovacuum_vacuum_cost_delay"
+        )
+    return Finding(
+        severity=Severity.WARNING,
+        concern=CONCERN,
+        what=what,
+        remedy=remedy,
+        facts={
+            "table": table.table_name,
+            "dead_rows": table.dead_rows,
+            "live_rows": table.live_rows,
+            "vacuumed_from_rows": table.vacuumed_from,
+            "vacuumed_seconds_ago": None if ago < 0 else ago,
+        },
+    )

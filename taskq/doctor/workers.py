@@ -1,0 +1,40 @@
+"""Workers that died, and that no other worker has buried."""
+
+from collections.abc import Iterator
+
+from taskq.doctor.examination import Examination
+from taskq.doctor.finding import Finding, Severity, counted
+from taskq.duration import brief
+from taskq.manager import vitals
+
+CONCERN = "workers"
+
+
+def examine(examination: Examination) -> Iterator[Finding]:
+    """Look for workers without a heartbeat, and for jobs whose worker is gone."""
+    for worker in vitals.list_stalled_workers(
+        examination.connection, examination.thresholds.stalled
+    ):
+        if worker.name:
+            what = (
+                f"worker {worker.id} ({worker.name!r}) has given no sign of life for "
+                f"{brief(worker.silent_seconds)}"
+            )
+        else:
+            what = (
+                f"worker {worker.id} is gone; it claimed a job {brief(worker.silent_seconds)} ago"
+            )
+        in_hand = f", with {counted(worker.jobs, 'job')} in hand" if worker.jobs else ""
+        yield Finding(
+            severity=Severity.CRITICAL if worker.jobs else Severity.WARNING,
+            concern=CONCERN,
+            what=what + in_hand,
+            remedy="start a worker: it takes the jobs of dead ones back into the queue, within its "
+            "stalled_worker_timeout. If one is running, look at its log",
+            facts={
+                "worker_id": worker.id,
+                "worker": worker.name,
+                "silent_seconds": worker.silent_seconds,
+                "jobs": worker.jobs,
+            },
+        )

@@ -1,0 +1,61 @@
+"""What is changed about a job that is retried or rescheduled."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from taskq.codec import explained, shown
+from taskq.exceptions import InvalidJob
+from taskq.job import Name, Priority
+from taskq.moment import moment_of, wait_of
+
+
+class Changes(BaseModel):
+    """A job's priority, queue and lock from now on; None: as they were."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    priority: Priority | None = None
+    queue: Name | None = None
+    lock: Name | None = None
+
+    @classmethod
+    def of(cls, job_id: int, **given: Any) -> Self:
+        """Check what somebody gave.
+
+        Raises:
+            InvalidJob: No job can have it.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            name = str(error.errors(include_url=False)[0]["loc"][0])
+            raise InvalidJob(
+                f"job {job_id} cannot have {name}={shown(given[name])}: {explained(error, skip=1)}"
+            ) from None
+
+
+def moment(name: str, value: datetime | None) -> datetime | None:
+    """Check a time that somebody gave under a name.
+
+    Raises:
+        InvalidJob: No job can have it.
+    """
+    try:
+        return None if value is None else moment_of(value)
+    except ValueError as error:
+        raise InvalidJob(f"no job can have {name}={shown(value)}, {error}") from None
+
+
+def wait(name: str, value: timedelta | Mapping[str, float] | None) -> timedelta | None:
+    """Check a wait that somebody gave under a name.
+
+    Raises:
+        InvalidJob: No job can have it.
+    """
+    try:
+        return None if value is None else wait_of(value)
+    except ValueError as error:
+        raise InvalidJob(f"no job can have {name}={shown(value)}, {error}") from None

@@ -1,0 +1,271 @@
+"""The changing part of the job manager: deferring, and what an operator does to jobs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar, Unpack
+
+from sqlalchemy import Connection
+
+from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
+from taskq.job import JobStatus, NewJob
+from taskq.manager import operations
+from taskq.manager import operations_changing as changing
+from taskq.manager.changes import Changes, moment, wait
+from taskq.manager.connections import AnyConnection
+from taskq.manager.faces import Faces, async_face
+from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
+from taskq.manager.operations import OnConflict
+
+T = TypeVar("T")
+
+
+class Changing(Faces):
+    """What may be done to jobs."""
+
+    def defer_jobs(
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        on_conflict: OnConflict = "raise",
+        connection: AnyConnection | None = None,
+    ) -> list[int | None]:
+        """Defer jobs, all or none, in one statement.
+
+        Args:
+            jobs: The jobs.
+            on_conflict: What to do with a job whose queueing lock a job that waits already has.
+            connection: In whose transaction; see ``JobManager``.
+
+        Returns:
+            Their ids, in the same order, with None for a job that was skipped.
+
+        Raises:
+            AlreadyEnqueued: A job with the queueing lock of one of them waits already.
+        """
+        defer = partial(
+            operations.defer_jobs,
+            new_jobs=jobs,
+            on_conflict=on_conflict,
+            own_transaction=connection is None,
+        )
+        return self._run_naming(connection, defer)
+
+    defer_jobs_async = async_face(defer_jobs)
+
+    def cancel_job_by_id(
+        self,
+        job_id: int,
+        abort: bool = False,
+        delete_job: bool = False,
+        *,
+        connection: AnyConnection | None = None,
+    ) -> bool:
+        """Cancel a job that waits, or have one that runs aborted.
+
+        Args:
+            job_id: The job.
+            abort: If it runs, ask its worker to abort it. An async task is cancelled; a sync task
+                has to ask ``context.should_abort()``.
+            delete_job: If it waits, delete it rather than keep it as cancelled.
+            connection: In whose transaction; see ``JobManager``.
+
+        Returns:
+            Whether it was cancelled, deleted or asked to abort; False for one that is final, and for
+            one that runs if ``abort`` is not set.
+
+        Raises:
+            JobNotFound: There is none with that id.
+        """
+        return self._run(
+            connection, changing.cancel_job, job_id, abort=abort, delete_job=delete_job
+        )
+
+    cancel_job_by_id_async = async_face(cancel_job_by_id)
+
+    def cancel_jobs(
+        self,
+        *,
+        abort: bool = False,
+        connection: AnyConnection | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> int:
+        """Cancel the jobs that wait, and fit the filters; page by page, each in its own transaction.
+
+        Args:
+            abort: Have those that run aborted, too.
+            connection: In whose transaction it all happens instead; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``; at least one.
+
+        Returns:
+            How many were cancelled or asked to abort.
+
+        Raises:
+            InvalidFilter: There is no filter, or one that no such job can fit.
+        """
+        statuses = ALIVE if abort else {JobStatus.TODO}
+        wanted = _given(filters, "cancel_jobs").only(statuses, operation="cancel_jobs")
+        return self._run(connection, changing.cancel_jobs, wanted, abort=abort)
+
+    cancel_jobs_async = async_face(cancel_jobs)
+
+    def retry_job_by_id(
+        self,
+        job_id: int,
+        retry_at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+        *,
+        connection: AnyConnection | None = None,
+    ) -> None:
+        """Put a job that failed, was cancelled or was aborted back into the queue.
+
+        It keeps its id, its attempts and their errors; the next attempt counts on.
+
+        Args:
+            job_id: The job.
+            retry_at: When it may start, with a time zone; None: at once.
+            priority: Its priority from now on; None: as it was; so below.
+            queue: Its queue.
+            lock: Its lock.
+            connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            JobNotFound: There is none with that id.
+            InvalidTransition: It waits, runs or has succeeded; the message says which.
+            AlreadyEnqueued: Another job with its queueing lock waits.
+            InvalidJob: No job can have such a time, priority, queue or lock.
+        """
+        retry = partial(
+            changing.retry_job,
+            job_id=job_id,
+            retry_at=moment("retry_at", retry_at),
+            changed=Changes.of(job_id, priority=priority, queue=queue, lock=lock),
+        )
+        return self._run_naming(connection, retry)
+
+    retry_job_by_id_async = async_face(retry_job_by_id)
+
+    def retry_jobs(
+        self,
+        *,
+        retry_at: datetime | None = None,
+        connection: AnyConnection | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> int:
+        """Put the jobs that failed, were cancelled or were aborted, and fit the filters, back into the queue.
+
+        Page by page, each in its own transaction. One whose queueing lock a job that waits already has
+        stays as it is.
+
+        Args:
+            retry_at: When they may start, with a time zone; None: at once.
+            connection: In whose transaction it all happens instead; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``; at least one.
+
+        Returns:
+            How many were put back.
+
+        Raises:
+            InvalidFilter: There is no filter, or one that no such job can fit.
+            InvalidJob: No job can have such a time.
+        """
+        wanted = _given(filters, "retry_jobs").only(UNSUCCESSFUL, operation="retry_jobs")
+        retry = partial(changing.retry_jobs, wanted=wanted, retry_at=moment("retry_at", retry_at))
+        return self._run(connection, retry)
+
+    retry_jobs_async = async_face(retry_jobs)
+
+    def reschedule_job(
+        self,
+        job_id: int,
+        *,
+        schedule_at: datetime | None = None,
+        schedule_in: timedelta | Mapping[str, float] | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        connection: AnyConnection | None = None,
+    ) -> None:
+        """Give a job that waits another time, priority or queue; what is not given stays as it is.
+
+        Args:
+            job_id: The job.
+            schedule_at: When it may start, with a time zone.
+            schedule_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords;
+                0 is at once.
+            priority: Its priority.
+            queue: Its queue.
+            connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            JobNotFound: There is none with that id.
+            InvalidTransition: It does not wait; the message says what it does.
+            InvalidJob: Nothing is given, or both times, or what no job can have.
+        """
+        given = (schedule_at, schedule_in, priority, queue)
+        if all(value is None for value in given):
+            raise InvalidJob(
+                f"job {job_id} is to be rescheduled, and nothing about it is to be changed: give "
+                "schedule_at, schedule_in, priority or queue"
+            )
+        if schedule_at is not None and schedule_in is not None:
+            raise InvalidJob(
+                f"job {job_id} got schedule_at={schedule_at} and schedule_in={schedule_in}: give one "
+                "of them"
+            )
+        self._run(
+            connection,
+            changing.reschedule_job,
+            job_id,
+            schedule_at=moment("schedule_at", schedule_at),
+            schedule_in=wait("schedule_in", schedule_in),
+            changed=Changes.of(job_id, priority=priority, queue=queue),
+        )
+
+    reschedule_job_async = async_face(reschedule_job)
+
+    def delete_jobs(
+        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
+    ) -> int:
+        """Delete the jobs that do not run, and fit the filters, with all that is kept of them.
+
+        Page by page, each in its own transaction. Jobs that run are passed over: cancel them first.
+
+        Args:
+            connection: In whose transaction it all happens instead; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``; at least one.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            InvalidFilter: There is no filter, or one that no such job can fit.
+        """
+        wanted = _given(filters, "delete_jobs")
+        deletable = EVERY_STATUS - {JobStatus.DOING}
+        return self._run(
+            connection, changing.delete_jobs, wanted.only(deletable, operation="delete_jobs")
+        )
+
+    delete_jobs_async = async_face(delete_jobs)
+
+    def _run_naming(
+        self, connection: AnyConnection | None, operation: Callable[[Connection], T]
+    ) -> T:
+        try:
+            return self._run(connection, operation)
+        except AlreadyEnqueued as error:
+            # It came in the same moment, and only now can the database tell its id.
+            if error.job_id is not None or connection is not None:
+                raise
+        return self._run(None, operation)
+
+
+def _given(filters: Mapping[str, object], operation: str) -> Filter:
+    wanted = Filter.of(filters)
+    if wanted.is_empty:
+        raise InvalidFilter(
+            f"{operation} without a filter would take every job: say which, or name all statuses"
+        )
+    return wanted

@@ -1,0 +1,81 @@
+"""The two faces of a manager's methods: each is written once, and the async one is made of it.
+
+A method says what it does by ``self._run``, which runs an operation on a connection and waits for it. Its
+async face is the same method on a twin of the manager whose ``_run`` awaits instead: the method runs in a
+greenlet, as SQLAlchemy runs its own. So the two cannot come to differ, in what they take nor in what they do.
+"""
+
+from collections.abc import Callable, Coroutine
+from copy import copy
+from functools import cached_property, partial, wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from taskq.database import Database
+from taskq.manager import connections
+from taskq.manager.connections import AnyConnection
+from taskq.manager.errors import translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound="Faces")
+
+
+class Faces:
+    """What runs the operations of a manager.
+
+    Args:
+        database: Where they run without a connection of the caller's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._awaits = False
+
+    def _run(
+        self,
+        connection: AnyConnection | None,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        def run(on: Connection) -> T:
+            return operation(on, *args, **kwargs)
+
+        with translated():
+            if self._awaits:
+                return await_only(self._run_async(connection, run))
+            if connection is not None:
+                return connections.run(connection, run)
+            with self.database.engine.connect() as own:
+                return run(own)
+
+    async def _run_async(
+        self, connection: AnyConnection | None, operation: Callable[[Connection], T]
+    ) -> T:
+        if connection is not None:
+            return await connections.run_async(connection, operation)
+        async with self.database.async_engine.connect() as own:
+            return await own.run_sync(operation)
+
+    @cached_property
+    def _awaiting(self) -> Self:
+        twin = copy(self)
+        twin._awaits = True
+        return twin
+
+
+def async_face(
+    method: Callable[Concatenate[F, P], T],
+) -> Callable[Concatenate[F, P], Coroutine[Any, Any, T]]:
+    """Make the async face of a method: the same, documentation and all, to be awaited."""
+
+    @wraps(method)
+    async def face(self: F, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await greenlet_spawn(partial(method, self._awaiting, *args, **kwargs))
+
+    face.__name__ += "_async"
+    face.__qualname__ += "_async"
+    return face

@@ -1,0 +1,145 @@
+"""What an operator does to jobs: each operation once, on a synchronous connection.
+
+Those on many jobs go from page to page, and change each page in a statement of its own: on a connection in
+autocommit, where each is a transaction, no lock is held for long.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from taskq.exceptions import AlreadyEnqueued, InvalidTransition
+from taskq.job import JobStatus
+from taskq.manager.changes import Changes
+from taskq.manager.filters import EVERY_STATUS, UNSUCCESSFUL, Filter
+from taskq.manager.operations_listing import list_jobs, not_found, statuses_of
+from taskq_sql import changes, models
+
+# Jobs that are changed in one statement: some hundredths of a second.
+_CHUNK = 500
+
+
+def cancel_job(connection: Connection, job_id: int, *, abort: bool, delete_job: bool) -> bool:
+    """Cancel a job that waits, or ask the worker of one that runs to abort it."""
+    rows = changes.Querier(connection).cancel_jobs(
+        ids=[job_id], statuses=statuses_of(EVERY_STATUS), abort=abort, delete_job=delete_job
+    )
+    for row in rows:
+        return row.done
+    raise not_found(job_id)
+
+
+def cancel_jobs(connection: Connection, wanted: Filter, *, abort: bool) -> int:
+    """Cancel jobs that wait, and have those that run aborted; returns how many."""
+    querier = changes.Querier(connection)
+    return sum(
+        row.done
+        for ids in _chunks(connection, wanted)
+        for row in querier.cancel_jobs(
+            ids=ids, statuses=_statuses(wanted), abort=abort, delete_job=False
+        )
+    )
+
+
+def retry_job(
+    connection: Connection, job_id: int, *, retry_at: datetime | None, changed: Changes
+) -> None:
+    """Put a job that is final back into the queue."""
+    rows = changes.Querier(connection).retry_jobs(
+        ids=[job_id],
+        statuses=statuses_of(EVERY_STATUS),
+        retry_at=retry_at,
+        priority=changed.priority,
+        queue_name=changed.queue,
+        lock=changed.lock,
+    )
+    for row in rows:
+        status = JobStatus(row.status)
+        if row.done:
+            return
+        if status in UNSUCCESSFUL and row.queueing_lock is not None:
+            raise AlreadyEnqueued(row.queueing_lock, row.barred_by or None, retried=job_id)
+        raise InvalidTransition(job_id, status, _NO_RETRY[status])
+    raise not_found(job_id)
+
+
+def retry_jobs(connection: Connection, wanted: Filter, *, retry_at: datetime | None) -> int:
+    """Put jobs that are final back into the queue; returns how many."""
+    querier = changes.Querier(connection)
+    return sum(
+        row.done
+        for ids in _chunks(connection, wanted)
+        for row in querier.retry_jobs(
+            ids=ids,
+            statuses=_statuses(wanted),
+            retry_at=retry_at,
+            priority=None,
+            queue_name=None,
+            lock=None,
+        )
+    )
+
+
+def reschedule_job(
+    connection: Connection,
+    job_id: int,
+    *,
+    schedule_at: datetime | None,
+    schedule_in: timedelta | None,
+    changed: Changes,
+) -> None:
+    """Give a job that waits another time, priority or queue."""
+    row = changes.Querier(connection).reschedule_job(
+        id=job_id,
+        schedule_at=schedule_at,
+        schedule_in=None if schedule_in is None else schedule_in.total_seconds(),
+        priority=changed.priority,
+        queue_name=changed.queue,
+    )
+    if row is None:
+        raise not_found(job_id)
+    if not row.done:
+        status = JobStatus(row.status)
+        raise InvalidTransition(job_id, status, _NO_SCHEDULE[status])
+
+
+def delete_jobs(connection: Connection, wanted: Filter) -> int:
+    """Delete jobs that do not run; returns how many."""
+    querier = changes.Querier(connection)
+    return sum(
+        sum(1 for _ in querier.delete_jobs(ids=ids, statuses=_statuses(wanted)))
+        for ids in _chunks(connection, wanted)
+    )
+
+
+def _chunks(connection: Connection, wanted: Filter) -> Iterator[list[int]]:
+    after = None
+    while True:
+        page = list_jobs(connection, wanted, after=after, limit=_CHUNK, newest_first=False)
+        if page:
+            yield [job.id for job in page]
+        if page.next_after is None:
+            return
+        after = page.next_after
+
+
+def _statuses(wanted: Filter) -> list[models.TaskqJobStatus]:
+    return statuses_of(wanted.statuses)
+
+
+_RETRIABLE = "only a job that failed, was cancelled or was aborted is retried"
+
+_NO_RETRY = {
+    JobStatus.TODO: f"{_RETRIABLE}; to move one that waits, reschedule it",
+    JobStatus.DOING: f"{_RETRIABLE}; to stop one that runs, cancel it with abort=True",
+    JobStatus.SUCCEEDED: f"{_RETRIABLE}; to run it again, defer another one",
+}
+
+_WAITING = "only a job that waits is rescheduled"
+
+_NO_SCHEDULE = {
+    JobStatus.DOING: f"{_WAITING}; to stop one that runs, cancel it with abort=True",
+    JobStatus.SUCCEEDED: f"{_WAITING}; to run it again, defer another one",
+    **dict.fromkeys(UNSUCCESSFUL, f"{_WAITING}; to run it again, retry it"),
+}

@@ -1,0 +1,242 @@
+"""The reading part of the job manager: single jobs, lists, counts, and who holds what."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Unpack
+
+from taskq.codec import shown
+from taskq.exceptions import InvalidFilter
+from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.manager import operations_listing as operations
+from taskq.manager.connections import AnyConnection
+from taskq.manager.faces import Faces, async_face
+from taskq.manager.filters import Filter, JobFilters
+from taskq.manager.operations_listing import LONGEST_PAGE
+from taskq.manager.reports import JobCount, JobCounts, JobPage, LockState, Tally, WorkerState
+
+_PAGE = 100
+
+
+class Reading(Faces):
+    """What may be read of jobs."""
+
+    def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
+        """Read a job.
+
+        Args:
+            job_id: The job.
+            connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            JobNotFound: There is none with that id.
+        """
+        return self._run(connection, operations.get_job, job_id)
+
+    get_job_async = async_face(get_job)
+
+    def get_job_status(self, job_id: int, *, connection: AnyConnection | None = None) -> JobStatus:
+        """Read where a job stands.
+
+        Args:
+            job_id: The job.
+            connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            JobNotFound: There is none with that id.
+        """
+        return self._run(connection, operations.get_job_status, job_id)
+
+    get_job_status_async = async_face(get_job_status)
+
+    def list_failed_attempts(
+        self, job_id: int, *, connection: AnyConnection | None = None
+    ) -> list[FailedAttempt]:
+        """Read why a job's attempts failed, the first one first; empty if none did."""
+        return self._run(connection, operations.list_failed_attempts, job_id)
+
+    list_failed_attempts_async = async_face(list_failed_attempts)
+
+    def list_alive_jobs(
+        self, ids: Iterable[int], *, connection: AnyConnection | None = None
+    ) -> list[int]:
+        """Find out which of some jobs have not ended, by their ids and in their order."""
+        return self._run(connection, operations.list_alive_jobs, ids)
+
+    list_alive_jobs_async = async_face(list_alive_jobs)
+
+    def list_jobs(
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+        connection: AnyConnection | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> JobPage:
+        """Read a page of jobs, in the order of their ids, which is the order they were deferred in.
+
+        A page takes some hundredths of a second at most, whatever is asked for and however many jobs
+        there are: it looks at a bounded number of them. So it may have few jobs, or none, and not be the
+        last one: that is the one whose ``next_after`` is None.
+
+        Args:
+            after: Where the page begins: the ``next_after`` of the one before it.
+            limit: How many jobs a page has at most, from 1 to 1,000; 100 if nothing is said, or
+                with ``ids`` as many as they are.
+            newest_first: Go from the highest id down, and not from the lowest up.
+            connection: In whose transaction; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``.
+
+        Raises:
+            InvalidFilter: A filter that jobs cannot be chosen by.
+        """
+        wanted = Filter.of(filters)
+        if limit is None:
+            limit = _PAGE if wanted.ids is None else max(len(wanted.ids), 1)
+        else:
+            _check_limit(limit)
+        return self._run(
+            connection,
+            operations.list_jobs,
+            wanted,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
+        )
+
+    list_jobs_async = async_face(list_jobs)
+
+    def count_jobs(
+        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
+    ) -> JobCounts:
+        """Count jobs by queue, task and status.
+
+        Those that wait or run are counted. Of those that are final, what is more than some thousands
+        is estimated, from a sample of the table: ``estimated`` says which numbers are.
+
+        Args:
+            connection: In whose transaction; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``.
+
+        Raises:
+            InvalidFilter: A filter that jobs cannot be chosen by.
+        """
+        return JobCounts(self._run(connection, operations.count_jobs, Filter.of(filters)))
+
+    count_jobs_async = async_face(count_jobs)
+
+    def list_queues(
+        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
+    ) -> list[Tally]:
+        """List the queues that have jobs, by name, and how many of which status.
+
+        As by ``count_jobs``: a queue of a big table in which nothing waits or runs, and little is kept,
+        may be missing.
+
+        Args:
+            connection: In whose transaction; see ``JobManager``.
+            **filters: Which jobs: see ``JobFilters``.
+
+        Raises:
+            InvalidFilter: A filter that jobs cannot be chosen by.
+        """
+        counts = self._run(connection, operations.count_jobs, Filter.of(filters))
+        return _tallies(counts, lambda count: count.queue)
+
+    list_queues_async = async_face(list_queues)
+
+    def list_tasks(
+        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
+    ) -> list[Tally]:
+        """List the tasks that have jobs, by name, and how many of which status; as ``list_queues``."""
+        counts = self._run(connection, operations.count_jobs, Filter.of(filters))
+        return _tallies(counts, lambda count: count.task)
+
+    list_tasks_async = async_face(list_tasks)
+
+    def list_locks(
+        self, *, limit: int = _PAGE, connection: AnyConnection | None = None
+    ) -> list[LockState]:
+        """List the locks that jobs hold or wait for, those with the most that wait first.
+
+        Args:
+            limit: How many at most, from 1 to 1,000.
+            connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            InvalidFilter: The limit is none of these.
+        """
+        _check_limit(limit)
+        return self._run(connection, operations.list_locks, limit)
+
+    list_locks_async = async_face(list_locks)
+
+    def list_workers(self, *, connection: AnyConnection | None = None) -> list[WorkerState]:
+        """List the workers that are registered, and what each has in hand.
+
+        One that died is there until another one finds out, ``stalled_worker_timeout`` after its last
+        heartbeat.
+        """
+        return self._run(connection, operations.list_workers)
+
+    list_workers_async = async_face(list_workers)
+
+    def list_ticks(
+        self, *, connection: AnyConnection | None = None
+    ) -> dict[tuple[str, str], datetime]:
+        """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
+        return self._run(connection, operations.list_ticks)
+
+    list_ticks_async = async_face(list_ticks)
+
+    def get_stalled_jobs(
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        seconds_since_heartbeat: float = 30.0,
+        connection: AnyConnection | None = None,
+    ) -> list[Job]:
+        """Read the jobs whose worker died. Workers put them back into the queue by themselves.
+
+        Args:
+            queue: Of this queue alone.
+            task: Of this task alone.
+            seconds_since_heartbeat: How long a worker must have been silent to be dead.
+            connection: In whose transaction; see ``JobManager``.
+        """
+        return self._run(
+            connection,
+            operations.list_stalled_jobs,
+            seconds_since_heartbeat,
+            queue=queue,
+            task=task,
+        )
+
+    get_stalled_jobs_async = async_face(get_stalled_jobs)
+
+
+def _check_limit(limit: object) -> None:
+    if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
+        raise InvalidFilter(f"limit={shown(limit)} is none: it goes from 1 to {LONGEST_PAGE:,}")
+
+
+def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[Tally]:
+    by_name: dict[str, list[JobCount]] = {}
+    for count in counts:
+        by_name.setdefault(name_of(count), []).append(count)
+    return [
+        Tally(
+            name=name,
+            jobs={
+                status: sum(count.jobs for count in found if count.status is status)
+                for status in JobStatus
+            },
+            estimated=frozenset(count.status for count in found if count.is_estimate),
+            longest_wait=max(
+                (count.longest_wait for count in found if count.longest_wait is not None),
+                default=None,
+            ),
+        )
+        for name, found in sorted(by_name.items())
+    ]

@@ -1,0 +1,59 @@
+"""The worker's part of the job manager: claims and outcomes, for whoever writes a worker."""
+
+from collections.abc import Sequence
+
+from taskq.job import Job
+from taskq.manager import operations
+from taskq.manager.connections import AnyConnection
+from taskq.manager.faces import Faces, async_face
+from taskq.manager.outcome import Ended, Outcome
+
+
+class Working(Faces):
+    """What a worker does; ``taskq.worker`` is one, and does more than this."""
+
+    def fetch(
+        self,
+        worker_id: int,
+        queues: Sequence[str] | None = None,
+        max_jobs: int = 1,
+        *,
+        connection: AnyConnection | None = None,
+    ) -> list[Job]:
+        """Claim the next jobs for a worker: from then on they are doing.
+
+        Args:
+            worker_id: A worker that is registered, and says that it is alive: the jobs of any other
+                are given to somebody else when ``stalled_worker_timeout`` is over.
+            queues: The queues it serves; None: all.
+            max_jobs: How many jobs at most, up to 1,000.
+            connection: In whose transaction; see ``JobManager``. Others wait for what it has locked.
+
+        Returns:
+            The jobs, of which ``worker_id`` and ``claim`` are the fencing token.
+        """
+        return self._run(connection, operations.claim_jobs, worker_id, queues, max_jobs)
+
+    fetch_async = async_face(fetch)
+
+    def finish(
+        self,
+        worker_id: int,
+        outcomes: Sequence[Outcome],
+        *,
+        connection: AnyConnection | None = None,
+    ) -> list[Ended]:
+        """Write how attempts of a worker ended, many at once, all or none.
+
+        Args:
+            worker_id: The worker.
+            outcomes: How each of them ended.
+            connection: In whose transaction; see ``JobManager``.
+
+        Returns:
+            Those that were still this worker's, with what became of the job. The others have moved on,
+            and nothing was written for them.
+        """
+        return self._run(connection, operations.finish_jobs, worker_id, outcomes)
+
+    finish_async = async_face(finish)

@@ -1,0 +1,237 @@
+"""The schema manager: what may be done to the schema, each operation in a sync and an async face."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
+from taskq.database import Database
+from taskq.manager.errors import translated
+from taskq.schema import operations
+from taskq.schema.migration import Migration, migrations_folder, read_migrations
+from taskq.schema.operations import RoleKind
+from taskq.schema.status import MigrationStatus
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SchemaManager:
+    """Applies the schema to one database, and says how the database compares with it.
+
+    taskq lives in the first namespace of the connection's ``search_path`` that exists.
+
+    All operations raise ``DatabaseUnavailable`` if the database does not answer, and ``NotPermitted`` if
+    the role may not do it.
+
+    Args:
+        database: Where the schema is, or is to be.
+        folder: Where the migrations are; else those that this version of taskq carries.
+    """
+
+    def __init__(self, database: Database, *, folder: Path | None = None) -> None:
+        self._database = database
+        self._folder = folder
+
+    @property
+    def path(self) -> Path:
+        """The folder with the migrations that this version of taskq carries."""
+        return self._folder or migrations_folder()
+
+    def is_applied(self) -> bool:
+        """Whether the database has a schema of taskq, of whatever version."""
+        return self._run(operations.is_applied)
+
+    async def is_applied_async(self) -> bool:
+        """The async face of ``is_applied``."""
+        return await self._run_async(operations.is_applied)
+
+    def namespace(self) -> str:
+        """The namespace that the schema is in, or is to be.
+
+        Raises:
+            InvalidDatabase: ``search_path`` names no namespace that exists.
+        """
+        return self._run(operations.namespace)
+
+    async def namespace_async(self) -> str:
+        """The async face of ``namespace``."""
+        return await self._run_async(operations.namespace)
+
+    def status(self) -> list[MigrationStatus]:
+        """Where each migration stands: those that this version knows, and those that the database has.
+
+        Raises:
+            InvalidDatabase: ``search_path`` names no namespace that exists.
+        """
+        return self._run(operations.status, self._known())
+
+    async def status_async(self) -> list[MigrationStatus]:
+        """The async face of ``status``."""
+        return await self._run_async(operations.status, self._known())
+
+    def check(self) -> None:
+        """Refuse a database on which this version of taskq does not run; a worker does so at its start.
+
+        Migrations that are marked post may be missing, and those of a newer version that are marked pre
+        may be there: so it is in the middle of a deployment.
+
+        Raises:
+            SchemaNotApplied: A migration is missing that this version needs.
+            SchemaTooNew: A newer version has taken away what this one needs.
+            MigrationEdited: The database has another migration of a number.
+        """
+        return self._run(operations.check, self._known())
+
+    async def check_async(self) -> None:
+        """The async face of ``check``."""
+        return await self._run_async(operations.check, self._known())
+
+    def apply_schema(
+        self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
+    ) -> list[Migration]:
+        """Apply the migrations that the database does not have, each all or not at all.
+
+        It may be called at any time, and by many processes at once: one does the work, and the
+        others wait for it and find nothing to do. Workers may run. No statement waits longer than half a
+        second for a lock; then it makes room for whoever waits behind it, and tries again.
+
+        Args:
+            pre_only: Only those that may be applied before the new code runs; the others afterwards, when
+                no old code runs any more.
+            up_to: Only those with this number or a lower one.
+            patience: For how many seconds to try to get a lock, for each migration. One that builds an
+                index beside the traffic has no such limit: it waits until each transaction that is older
+                than it has ended, and nobody waits for it.
+
+        Returns:
+            The migrations that were applied now; empty if the database had them all.
+
+        Raises:
+            SchemaTooNew: A newer version has taken away what this one needs.
+            MigrationEdited: The database has another migration of a number.
+            MigrationOutOfOrder: With ``pre_only``, one that is marked post has to come first.
+            MigrationBlocked: A lock was not to be had; the message says who has one.
+            MigrationFailed: The database refuses one. Those before it stay applied.
+            InvalidDatabase: ``search_path`` names no namespace that exists.
+        """
+        return self._run(
+            operations.apply,
+            self._known(),
+            time.sleep,
+            pre_only=pre_only,
+            up_to=up_to,
+            patience=patience,
+        )
+
+    async def apply_schema_async(
+        self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
+    ) -> list[Migration]:
+        """The async face of ``apply_schema``."""
+        return await self._run_async(
+            operations.apply,
+            self._known(),
+            _sleep_async,
+            pre_only=pre_only,
+            up_to=up_to,
+            patience=patience,
+        )
+
+    def sql(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
+        """Write what ``apply_schema`` would run, as a script for psql; empty if that is nothing.
+
+        Args:
+            pre_only: As for ``apply_schema``.
+            up_to: As for ``apply_schema``.
+
+        Raises:
+            SchemaTooNew, MigrationEdited, MigrationOutOfOrder, InvalidDatabase: As ``apply_schema``.
+        """
+        return self._run(operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
+
+    async def sql_async(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
+        """The async face of ``sql``."""
+        return await self._run_async(operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
+
+    def count_users(self) -> tuple[int, int]:
+        """Count whom ``remove`` would meet: the jobs that have not ended, and the workers.
+
+        Raises:
+            SchemaNotApplied: There is no schema.
+        """
+        return self._run(operations.count_users)
+
+    async def count_users_async(self) -> tuple[int, int]:
+        """The async face of ``count_users``."""
+        return await self._run_async(operations.count_users)
+
+    def remove(self, *, patience: float = 60.0) -> bool:
+        """Drop all that taskq has in its namespace, with all jobs; the namespace itself stays.
+
+        Args:
+            patience: For how many seconds to try to get the locks.
+
+        Returns:
+            Whether there was a schema.
+
+        Raises:
+            SchemaInUse: Something that is not taskq's depends on it, such as a view.
+            SchemaTooNew: A newer version has changed it, and knows better what belongs to it.
+            MigrationBlocked: A lock was not to be had.
+            InvalidDatabase: ``search_path`` names no namespace that exists.
+        """
+        return self._run(operations.remove, self._known(), time.sleep, patience=patience)
+
+    async def remove_async(self, *, patience: float = 60.0) -> bool:
+        """The async face of ``remove``."""
+        return await self._run_async(
+            operations.remove, self._known(), _sleep_async, patience=patience
+        )
+
+    def grants(self, role: str, kind: RoleKind) -> str:
+        """Write the statements that let a role do one kind of work and nothing else, for the owner.
+
+        Args:
+            role: Its name, as it is; it need not exist yet.
+            kind: ``deferrer``, ``worker`` or ``observer``.
+
+        Raises:
+            InvalidOption: It is no name that a role can have, or no such kind.
+            SchemaNotApplied: There is no schema to grant anything on.
+        """
+        return self._run(operations.write_grants, role, kind)
+
+    async def grants_async(self, role: str, kind: RoleKind) -> str:
+        """The async face of ``grants``."""
+        return await self._run_async(operations.write_grants, role, kind)
+
+    def _known(self) -> list[Migration]:
+        return read_migrations(self.path)
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with translated(), self._database.engine.connect() as connection:
+            return operation(connection, *args, **kwargs)
+
+    async def _run_async(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with translated():
+            async with self._database.async_engine.connect() as connection:
+                return await connection.run_sync(operation, *args, **kwargs)
+
+
+def _sleep_async(seconds: float) -> None:
+    # An operation runs in a greenlet, as SQLAlchemy's own do: others have the event loop meanwhile.
+    await_only(asyncio.sleep(seconds))

@@ -1,0 +1,284 @@
+"""What is done to a schema: each operation once, on a synchronous connection."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, cast, get_args
+
+import psycopg
+from psycopg import Error, errors
+from sqlalchemy import Connection
+
+from taskq.exceptions import (
+    InvalidDatabase,
+    InvalidOption,
+    MigrationBlocked,
+    MigrationFailed,
+    SchemaInUse,
+    SchemaNotApplied,
+)
+from taskq.schema.migration import Migration, statements_of
+from taskq.schema.status import (
+    MigrationStatus,
+    Recorded,
+    compare,
+    refuse,
+    refuse_newer,
+    select,
+)
+from taskq_sql import grants, migrations
+
+logger = logging.getLogger("taskq.schema")
+
+Sleep = Callable[[float], object]
+
+# What a role may be for.
+RoleKind = Literal["deferrer", "worker", "observer"]
+
+# How long a migration waits for a lock. Whatever comes after it waits behind it, hence not for long; and
+# less than PostgreSQL's deadlock_timeout, so that of two in a deadlock it is the migration that gives way.
+_LOCK_TIMEOUT = "500ms"
+
+# Between two tries, in seconds: long enough for the traffic to flow again.
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
+
+# Between two looks whether another process still migrates, in seconds.
+_TURN = 0.2
+
+_LONGEST_IDENTIFIER = 63  # bytes
+
+
+def is_applied(connection: Connection) -> bool:
+    """Whether the database has a schema of taskq, of whatever version."""
+    return bool(migrations.Querier(connection).has_migrations())
+
+
+def namespace(connection: Connection) -> str:
+    """The namespace that the schema is in, or is to be."""
+    found = migrations.Querier(connection).find_namespace()
+    if found is None or not found.namespace:
+        path = "" if found is None else found.search_path
+        names = [name.strip() for name in path.split(",")]
+        first = next((name for name in names if name not in {"", '"$user"'}), "taskq")
+        raise InvalidDatabase(
+            f"search_path names no namespace that exists and that this role may use ({path}): run "
+            f"CREATE SCHEMA {first}, or name another one"
+        )
+    return str(found.namespace)
+
+
+def status(connection: Connection, known: Sequence[Migration]) -> list[MigrationStatus]:
+    """Where each migration stands."""
+    namespace(connection)
+    querier = migrations.Querier(connection)
+    return compare(known, _recorded(querier) if querier.has_migrations() else [])
+
+
+def check(connection: Connection, known: Sequence[Migration]) -> None:
+    """Refuse a database on which this version of taskq does not run."""
+    refuse(compare(known, _recorded(migrations.Querier(connection))))
+
+
+def apply(
+    connection: Connection,
+    known: Sequence[Migration],
+    sleep: Sleep,
+    *,
+    pre_only: bool,
+    up_to: int | None,
+    patience: float,
+) -> list[Migration]:
+    """Apply what is missing; returns it."""
+
+    def missing() -> list[Migration]:
+        return select(known, status(connection, known), pre_only=pre_only, up_to=up_to)
+
+    if not missing():
+        return []
+    with _migrating(connection, sleep):
+        # Somebody else may have done it while this process waited for its turn.
+        wanted = missing()
+        for migration in wanted:
+            logger.info(
+                "applying %s",
+                migration.name,
+                extra={"action": "migration_applying", "migration": migration.name},
+            )
+            script = _script(connection, migration)
+            parts = statements_of(script) if migration.is_concurrent else [script]
+            with _failing(migration):
+                _insist(connection, parts, sleep, what=migration.name, patience=patience)
+    return wanted
+
+
+def sql(
+    connection: Connection, known: Sequence[Migration], *, pre_only: bool, up_to: int | None
+) -> str:
+    """Write what ``apply`` would run, for psql; empty if that is nothing."""
+    wanted = select(known, status(connection, known), pre_only=pre_only, up_to=up_to)
+    if not wanted:
+        return ""
+    querier = migrations.Querier(connection)
+    opening = querier.write_opening(lock_timeout=_LOCK_TIMEOUT)
+    scripts = [_script(connection, migration) for migration in wanted]
+    return "\n".join([str(opening), *scripts, str(querier.write_closing())])
+
+
+def count_users(connection: Connection) -> tuple[int, int]:
+    """How many jobs have not ended, and how many workers are registered."""
+    row = migrations.Querier(connection).count_users()
+    if row is None:
+        return 0, 0
+    return row.jobs, row.workers
+
+
+def remove(
+    connection: Connection, known: Sequence[Migration], sleep: Sleep, *, patience: float
+) -> bool:
+    """Drop all of taskq's objects; returns whether there were any."""
+    if not is_applied(connection):
+        namespace(connection)
+        return False
+    with _migrating(connection, sleep):
+        refuse_newer(status(connection, known), even_pre=True)
+        script = str(migrations.Querier(connection).write_removal())
+        try:
+            _insist(connection, [script], sleep, what="the removal", patience=patience)
+        except errors.DependentObjectsStillExist as error:
+            raise SchemaInUse(
+                f"not removed, as something that is not taskq's depends on it ("
+                f"{'; '.join((error.diag.message_detail or str(error)).splitlines())}): drop that first"
+            ) from error
+    return True
+
+
+def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
+    """Write the statements that let a role do one kind of work."""
+    if not role or "\0" in role or len(role.encode()) > _LONGEST_IDENTIFIER:
+        raise InvalidOption(
+            f"{role!r} is no name of a role: PostgreSQL's have 1 to {_LONGEST_IDENTIFIER} bytes"
+        )
+    if kind not in get_args(RoleKind):
+        raise InvalidOption(f"{kind!r} is none of {', '.join(get_args(RoleKind))}")
+    if not is_applied(connection):
+        raise SchemaNotApplied(
+            f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
+            "python -m taskq schema apply, or app.schema_manager.apply_schema()"
+        )
+    querier = grants.Querier(connection)
+    write = {
+        "deferrer": querier.write_deferrer_grants,
+        "worker": querier.write_worker_grants,
+        "observer": querier.write_observer_grants,
+    }[kind]
+    return str(write(role=role))
+
+
+def _recorded(querier: migrations.Querier) -> list[Recorded]:
+    return [
+        Recorded(
+            version=row.version, name=row.name, checksum=row.checksum, applied_at=row.applied_at
+        )
+        for row in querier.list_migrations()
+    ]
+
+
+def _script(connection: Connection, migration: Migration) -> str:
+    querier = migrations.Querier(connection)
+    if migration.is_concurrent:
+        script = querier.write_concurrent_migration(
+            migration=migration.sql.decode(),
+            lock_timeout=_LOCK_TIMEOUT,
+            version=migration.version,
+            name=migration.name,
+            checksum=migration.checksum,
+        )
+    else:
+        script = querier.write_migration(
+            migration=migration.sql.decode(),
+            version=migration.version,
+            name=migration.name,
+            checksum=migration.checksum,
+        )
+    return str(script)
+
+
+@contextmanager
+def _migrating(connection: Connection, sleep: Sleep) -> Iterator[None]:
+    """Make the connection one that migrates, alone; it ends with it, and its settings and lock too."""
+    # What runs often would be prepared, which a script of many statements cannot be.
+    cast("psycopg.Connection", connection.connection.driver_connection).prepare_threshold = None
+    querier = migrations.Querier(connection)
+    try:
+        querier.prepare_migrations(lock_timeout=_LOCK_TIMEOUT)
+        told = False
+        while not querier.try_lock_migrations():
+            if not told:
+                logger.warning(
+                    "another process applies the schema: waiting until it has",
+                    extra={"action": "migrations_locked"},
+                )
+            told = True
+            sleep(_TURN)
+        yield
+    finally:
+        connection.invalidate()
+
+
+@contextmanager
+def _failing(migration: Migration) -> Iterator[None]:
+    try:
+        yield
+    except (errors.OperationalError, errors.InsufficientPrivilege):
+        raise  # not the migration's fault
+    except Error as error:
+        raise MigrationFailed(
+            f"{migration.name} cannot be applied ({str(error).partition(chr(10))[0]}): what came before it "
+            "is applied; mend what stands in its way, and apply the rest"
+        ) from error
+
+
+def _insist(
+    connection: Connection, parts: Sequence[str], sleep: Sleep, *, what: str, patience: float
+) -> None:
+    """Run a script in its parts, from the beginning again if a lock is not to be had."""
+    deadline = time.monotonic() + patience
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            for part in parts:
+                # Of many statements and with no parameters, which only the driver's own cursor takes.
+                cursor = connection.connection.cursor()
+                cursor.execute(part)
+                cursor.close()
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            connection.connection.rollback()
+            if time.monotonic() + pause > deadline:
+                raise MigrationBlocked(
+                    f"{what} could not get a lock within {patience:g} s, without keeping the jobs from "
+                    f"flowing: {_blockers(connection)}; end that, or try again with more patience"
+                ) from error
+            logger.warning(
+                "%s waits for a lock, and tries again in %s s: %s",
+                what,
+                pause,
+                _blockers(connection),
+                extra={"action": "migration_blocked", "migration": what},
+            )
+        else:
+            return
+        sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _blockers(connection: Connection) -> str:
+    rows = list(migrations.Querier(connection).list_blockers())
+    if not rows:
+        return "whoever had it has ended"
+    return ", ".join(
+        f"process {row.pid} of {row.role!r} ({row.application or 'unnamed'}) has one"
+        + (f" since {row.seconds:.0f} s" if row.seconds >= 0 else "")
+        for row in rows
+    )

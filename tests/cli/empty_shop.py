@@ -1,0 +1,5 @@
+"""An app that has nothing yet."""
+
+from taskq import App
+
+app = App()

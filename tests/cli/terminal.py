@@ -1,0 +1,68 @@
+"""The program on a terminal, as a person has it."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.cli.conftest import process
+
+PATIENCE = 20  # seconds
+
+
+class Terminal:
+    """A program's terminal: what it shows, and what is typed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.shown = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._descriptor, keys.encode())
+
+    def until(self, pattern: str) -> str:
+        """Read until it shows something; returns all that it has shown since the last call."""
+        while not (match := re.search(pattern, self.shown)):
+            assert self._read(), f"it ended and did not show {pattern!r}: {self.shown!r}"
+        shown, self.shown = self.shown[: match.end()], self.shown[match.end() :]
+        return shown
+
+    def rest(self) -> str:
+        """Read until the program has ended; returns what it showed last."""
+        while self._read():
+            pass
+        return self.shown
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._descriptor], [], [], PATIENCE)
+        assert ready, f"it shows no more, after {self.shown!r}"
+        try:
+            read = os.read(self._descriptor, 65536).decode()
+        except OSError:  # how Linux says that nobody is at the other end
+            read = ""
+        self.shown += read
+        return bool(read)
+
+
+@contextmanager
+def on_terminal(*arguments: str) -> Iterator[Terminal]:
+    """Run the program on a terminal of its own."""
+    ours, theirs = pty.openpty()
+    try:
+        with process(
+            *arguments,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            # Ctrl-C reaches only those whose terminal it is.
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+        ):
+            os.close(theirs)
+            yield Terminal(ours)
+    finally:
+        os.close(ours)
