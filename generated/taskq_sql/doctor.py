@@ -421,30 +421,26 @@ class Querier:
 
     def can_see_sessions(
         self,
-    ) -> bool | None:
-        row = self._conn.execute(CAN_SEE_SESSIONS).first()
-        if row is None:
-            return None
-        value: bool = row[0]
-        return value
+    ) -> Iterator[bool]:
+        for row in self._conn.execute(CAN_SEE_SESSIONS):
+            value: bool = row[0]
+            yield value
 
     def get_notification_queue(
         self,
-    ) -> GetNotificationQueueRow | None:
+    ) -> Iterator[GetNotificationQueueRow]:
         """How full the server's queue of notifications is, from 0 to 1, and the session that has been in one
         transaction for longest: one that listens and does not end its transaction keeps everybody's
         notifications, of whatever database.
         """
-        row = self._conn.execute(GET_NOTIFICATION_QUEUE).first()
-        if row is None:
-            return None
-        return GetNotificationQueueRow(
-            usage=row[0],
-            pid=row[1],
-            database_name=row[2],
-            seconds=row[3],
-            statement=row[4],
-        )
+        for row in self._conn.execute(GET_NOTIFICATION_QUEUE):
+            yield GetNotificationQueueRow(
+                usage=row[0],
+                pid=row[1],
+                database_name=row[2],
+                seconds=row[3],
+                statement=row[4],
+            )
 
     def list_indexes(
         self,

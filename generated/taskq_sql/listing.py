@@ -375,7 +375,7 @@ FROM (
         false AS matches
     FROM looked
     WHERE
-        NOT looked.matches
+        looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < :p1\:\:integer
 ) AS shown
@@ -576,7 +576,7 @@ FROM (
         false AS matches
     FROM looked
     WHERE
-        NOT looked.matches
+        looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < :p1\:\:integer
 ) AS shown

@@ -4,6 +4,7 @@
 """The queries of sql/queries/traffic.sql."""
 
 import datetime
+from collections.abc import Iterator
 
 import pydantic
 import sqlalchemy
@@ -48,16 +49,14 @@ class Querier:
 
     def get_traffic(
         self,
-    ) -> GetTrafficRow | None:
+    ) -> Iterator[GetTrafficRow]:
         """Two counters that only grow, for whoever looks again and again: ids that jobs have drawn, and attempts that
         have failed. Nothing is counted for them. A transaction that is open, or that was rolled back, has drawn
         ids too; the server's statistics, which count the attempts, come some seconds late.
         """
-        row = self._conn.execute(GET_TRAFFIC).first()
-        if row is None:
-            return None
-        return GetTrafficRow(
-            looked_at=row[0],
-            ids_drawn=row[1],
-            failed_attempts=row[2],
-        )
+        for row in self._conn.execute(GET_TRAFFIC):
+            yield GetTrafficRow(
+                looked_at=row[0],
+                ids_drawn=row[1],
+                failed_attempts=row[2],
+            )

@@ -204,18 +204,6 @@ COMMENT ON FUNCTION taskq_channel() IS
     'of one database do not hear each other.';
 
 
--- Declared stable, which the size of a table is not: so the planner asks it, and does not take a sample
--- for a tenth of the table, which would be worth compiling (jit) for 100 ms.
-CREATE FUNCTION taskq_sample_percentage() RETURNS real
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT least(100, 100.0 * 500 * 8192 / greatest(pg_relation_size('taskq_jobs'), 1))::real;
-END;
-
-COMMENT ON FUNCTION taskq_sample_percentage() IS
-    'Which part of the jobs to look at for an estimate: 500 pages of the table, or all if it has less.';
-
-
 -- LISTEN takes no parameter and no expression: hence a function that writes the statement.
 CREATE FUNCTION taskq_listen() RETURNS void
 LANGUAGE plpgsql

@@ -1,8 +1,12 @@
 -- name: CountJobs :many
 -- How many jobs there are of each queue, task and status, of those that fit every filter that is given.
 -- Jobs that wait or run are counted, from the indexes that they are in; so are those that failed, were
--- cancelled or aborted while there are at most 10,000 of a status. All others are estimated from a sample
--- of the table's pages, unless they all are in it: no counter and no index is kept for this.
+-- cancelled or aborted while there are at most 2,500 of a status. All others are estimated, from 300 pages
+-- of the table, evenly spread, unless it has so few that all are read: no counter and no index is kept for
+-- this.
+--
+-- A LIMIT that the planner does not know is a tenth to it: by its own guess of what the jobs that wait cost
+-- it would have the query compiled (jit), which costs more than they do.
 WITH few AS (
     SELECT every.status
     FROM unnest(@statuses::taskq_job_status []) AS every (status)
@@ -17,9 +21,31 @@ WITH few AS (
                     job.status IN ('failed', 'cancelled', 'aborted')
                     AND job.status = every.status
                 ORDER BY job.status, job.id
-                LIMIT 10001
+                LIMIT 2501
             ) AS seen
-        ) <= 10000
+        ) <= 2500
+),
+
+size AS (
+    SELECT pg_relation_size('taskq_jobs') / current_setting('block_size')::bigint AS pages
+),
+
+-- From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
+sample AS (
+    SELECT
+        (size.pages / 300.0)::real AS weight,
+        (number.n * size.pages / 300)::bigint AS first,
+        (number.n * size.pages / 300)::bigint + 1 AS beyond
+    FROM size
+    CROSS JOIN generate_series(0, 299) AS number (n)
+    WHERE size.pages > 1000
+    UNION ALL
+    SELECT
+        1.0::real AS weight,
+        0 AS first,
+        size.pages AS beyond
+    FROM size
+    WHERE size.pages <= 1000
 ),
 
 counted AS (
@@ -35,50 +61,61 @@ counted AS (
     FROM (
         SELECT
             1.0::real AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs
-        WHERE
-            taskq_jobs.id = ANY(sqlc.narg(ids)::bigint [])
+            named.*
+        FROM taskq_jobs AS named
+        WHERE named.id = ANY(sqlc.narg(ids)::bigint [])
+        UNION ALL
+        (
+            SELECT
+                1.0::real AS weight,
+                todo.*
+            FROM taskq_jobs AS todo
+            WHERE
+                todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                AND 'todo' = ANY(@statuses::taskq_job_status [])
+                AND sqlc.narg(ids)::bigint [] IS NULL
+            LIMIT (SELECT 1000000000)
+        )
+        UNION ALL
+        (
+            SELECT
+                1.0::real AS weight,
+                todo.*
+            FROM taskq_jobs AS todo
+            WHERE
+                todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
+                AND 'todo' = ANY(@statuses::taskq_job_status [])
+                AND sqlc.narg(ids)::bigint [] IS NULL
+            LIMIT (SELECT 1000000000)
+        )
+        UNION ALL
+        (
+            SELECT
+                1.0::real AS weight,
+                todo.*
+            FROM taskq_jobs AS todo
+            WHERE
+                todo.status = 'todo' AND NOT todo.due
+                AND 'todo' = ANY(@statuses::taskq_job_status [])
+                AND sqlc.narg(ids)::bigint [] IS NULL
+            LIMIT (SELECT 1000000000)
+        )
+        UNION ALL
+        (
+            SELECT
+                1.0::real AS weight,
+                doing.*
+            FROM taskq_jobs AS doing
+            WHERE
+                doing.status = 'doing'
+                AND 'doing' = ANY(@statuses::taskq_job_status [])
+                AND sqlc.narg(ids)::bigint [] IS NULL
+            LIMIT (SELECT 1000000000)
+        )
         UNION ALL
         SELECT
             1.0::real AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs
-        WHERE
-            taskq_jobs.status = 'todo' AND taskq_jobs.due AND taskq_jobs.lock IS NULL
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
-            AND sqlc.narg(ids)::bigint [] IS NULL
-        UNION ALL
-        SELECT
-            1.0::real AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs
-        WHERE
-            taskq_jobs.status = 'todo' AND taskq_jobs.due AND taskq_jobs.lock IS NOT NULL
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
-            AND sqlc.narg(ids)::bigint [] IS NULL
-        UNION ALL
-        SELECT
-            1.0::real AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs
-        WHERE
-            taskq_jobs.status = 'todo' AND NOT taskq_jobs.due
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
-            AND sqlc.narg(ids)::bigint [] IS NULL
-        UNION ALL
-        SELECT
-            1.0::real AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs
-        WHERE
-            taskq_jobs.status = 'doing'
-            AND 'doing' = ANY(@statuses::taskq_job_status [])
-            AND sqlc.narg(ids)::bigint [] IS NULL
-        UNION ALL
-        SELECT
-            1.0::real AS weight,
-            job.*
+            unsuccessful.*
         FROM few
         CROSS JOIN LATERAL (
             SELECT *
@@ -87,18 +124,37 @@ counted AS (
                 final.status IN ('failed', 'cancelled', 'aborted')
                 AND final.status = few.status
             ORDER BY final.status, final.id
-            LIMIT 10000
-        ) AS job
+            LIMIT 2500
+        ) AS unsuccessful
         WHERE sqlc.narg(ids)::bigint [] IS NULL
         UNION ALL
         SELECT
-            100 / taskq_sample_percentage() AS weight,
-            taskq_jobs.*
-        FROM taskq_jobs TABLESAMPLE SYSTEM (taskq_sample_percentage())
-        WHERE
-            taskq_jobs.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
-            AND taskq_jobs.status NOT IN (SELECT few.status FROM few)
-            AND sqlc.narg(ids)::bigint [] IS NULL
+            page.weight,
+            seen.*
+        FROM (
+            SELECT *
+            FROM sample
+            WHERE
+                sqlc.narg(ids)::bigint [] IS NULL
+                AND EXISTS (
+                    SELECT
+                    FROM unnest(@statuses::taskq_job_status []) AS every (status)
+                    WHERE
+                        every.status NOT IN ('todo', 'doing')
+                        AND every.status NOT IN (SELECT few.status FROM few)
+                )
+            LIMIT (SELECT 1000000000)
+        ) AS page
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM taskq_jobs AS final
+            WHERE
+                final.ctid >= format('(%s,0)', page.first)::tid
+                AND final.ctid < format('(%s,0)', page.beyond)::tid
+                AND final.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
+                AND final.status NOT IN (SELECT few.status FROM few)
+            LIMIT (SELECT 1000000000)
+        ) AS seen
     ) AS job
     WHERE
         job.status = ANY(@statuses::taskq_job_status [])

@@ -25,7 +25,7 @@ WHERE
     <= clock_timestamp() - make_interval(secs => @held_for::double precision)
 ORDER BY transactions DESC;
 
--- name: CanSeeSessions :one
+-- name: CanSeeSessions :many
 SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::boolean AS allowed;
 
 -- name: ListPreparedTransactions :many
@@ -146,7 +146,7 @@ WHERE
     )
 ORDER BY index_class.relname;
 
--- name: GetNotificationQueue :one
+-- name: GetNotificationQueue :many
 -- How full the server's queue of notifications is, from 0 to 1, and the session that has been in one
 -- transaction for longest: one that listens and does not end its transaction keeps everybody's
 -- notifications, of whatever database.

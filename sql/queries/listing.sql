@@ -178,7 +178,7 @@ FROM (
         false AS matches
     FROM looked
     WHERE
-        NOT looked.matches
+        looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < @max_jobs::integer
 ) AS shown
@@ -554,7 +554,7 @@ FROM (
         false AS matches
     FROM looked
     WHERE
-        NOT looked.matches
+        looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < @max_jobs::integer
 ) AS shown

@@ -1,4 +1,4 @@
--- name: GetTraffic :one
+-- name: GetTraffic :many
 -- Two counters that only grow, for whoever looks again and again: ids that jobs have drawn, and attempts that
 -- have failed. Nothing is counted for them. A transaction that is open, or that was rolled back, has drawn
 -- ids too; the server's statistics, which count the attempts, come some seconds late.

@@ -98,6 +98,7 @@ def defer(
     if ignore_already_enqueued:
         options["on_conflict"] = "skip"
     with settings.app() as app:
+        app.schema_manager.check()
         try:
             deferrer = app.configure_task(task, allow_unknown=unknown, **options)
         except TaskNotFound as error:

@@ -48,7 +48,11 @@ def healthcheck(
         alive = sum(is_alive(worker, stalled) for worker in manager.list_workers())
     if alive < workers:
         raise click.ClickException(
-            f"{alive} workers are alive, and {workers} have to be: start them with "
+            f"{_counted(alive)} alive, and {workers} have to be: start them with "
             "python -m taskq worker, or look at their logs"
         )
     click.echo(f"workers: {alive} alive")
+
+
+def _counted(workers: int) -> str:
+    return "1 worker is" if workers == 1 else f"{workers:,} workers are"

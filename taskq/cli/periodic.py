@@ -44,6 +44,7 @@ def list_periodic(settings: Settings, /, json: bool) -> None:
     """List the periodic tasks of the app: when they are due next, and which tick was deferred last."""
     with settings.app() as app:
         app.perform_import_paths()
+        app.schema_manager.check()
         ticks = app.job_manager.list_ticks()
     now = datetime.now(UTC)
     periods = [

@@ -24,6 +24,7 @@ from taskq.cli.schema import schema
 from taskq.cli.settings import Settings, app_option, verbose_option
 from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
+from taskq.cli.watch.command import watch
 from taskq.cli.worker import worker
 from taskq.cli.workers import workers
 from taskq.exceptions import (
@@ -130,6 +131,7 @@ for command in (
     schema,
     shell,
     tasks,
+    watch,
     worker,
     workers,
 ):

@@ -1,6 +1,6 @@
 """``taskq queues``: what waits, runs and has ended in each queue."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from taskq.cli.settings import (
 )
 from taskq.cli.stalled import is_alive, stalled_option
 from taskq.job import JobStatus
-from taskq.manager.reports import Tally
+from taskq.manager.reports import Tally, WorkerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,13 @@ def list_queues(
     with settings.job_manager(database) as manager:
         workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]
         tallies = manager.list_queues()
-    rows = [
-        Queue(
-            tally,
-            sum(worker.queues is None or tally.name in worker.queues for worker in workers),
-        )
-        for tally in tallies
-    ]
+    rows = [Queue(tally, served_by(workers, tally.name)) for tally in tallies]
     print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="there are no jobs")
+
+
+def served_by(workers: Iterable[WorkerState], queue: str) -> int:
+    """How many of some workers serve a queue."""
+    return sum(worker.queues is None or queue in worker.queues for worker in workers)
 
 
 def _record(queue: Queue) -> Mapping[str, Any]:

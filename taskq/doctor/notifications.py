@@ -15,7 +15,7 @@ _WARNING, _CRITICAL = 0.1, 0.5  # of the queue
 def examine(examination: Examination) -> Iterator[Finding]:
     """Look at the queue, and for the session that keeps it from emptying."""
     queue = vitals.get_notification_queue(examination.connection)
-    if queue is None or queue.usage < _WARNING:
+    if queue.usage < _WARNING:
         return
     yield Finding(
         severity=Severity.CRITICAL if queue.usage >= _CRITICAL else Severity.WARNING,

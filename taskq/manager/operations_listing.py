@@ -13,9 +13,12 @@ from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
 from taskq_sql import attempts, counting, jobs, listing, models, periodic, workers
 
-# What a page has at most, and what it is looked for in at most.
 LONGEST_PAGE = 1000
-_MAX_LOOKED = 20_000
+
+# In how many jobs the next page is looked for at most, and in how many of a line of those that wait. The
+# queries themselves end at 20,000 and 1,000.
+_MAX_LOOKED = 10_000
+_MAX_LOOKED_IN_LINE = 1000
 
 _FIRST = -(2**63)
 _LAST = 2**63 - 1
@@ -82,7 +85,7 @@ def list_jobs(
             and wanted.lock is None
             and wanted.queueing_lock is None,
             # Where all that it looks at fits, more than the page would only be read.
-            max_looked=limit if wanted.is_plain else LONGEST_PAGE,
+            max_looked=limit if wanted.is_plain else _MAX_LOOKED_IN_LINE,
             after=start,
             before=end,
             max_jobs=limit,

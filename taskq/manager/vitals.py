@@ -28,7 +28,8 @@ def list_snapshots(connection: Connection, held_for: float) -> Sequence[Snapshot
 
 def can_see_sessions(connection: Connection) -> bool:
     """Whether the server shows what other users' sessions do."""
-    return bool(doctor.Querier(connection).can_see_sessions())
+    [allowed] = doctor.Querier(connection).can_see_sessions()
+    return allowed
 
 
 def list_prepared_transactions(
@@ -53,9 +54,10 @@ def list_indexes(connection: Connection) -> Sequence[IndexState]:
     return list(doctor.Querier(connection).list_indexes())
 
 
-def get_notification_queue(connection: Connection) -> NotificationQueue | None:
+def get_notification_queue(connection: Connection) -> NotificationQueue:
     """How full the server's queue of notifications is, and who may keep it from emptying."""
-    return doctor.Querier(connection).get_notification_queue()
+    [row] = doctor.Querier(connection).get_notification_queue()
+    return row
 
 
 def list_stalled_workers(connection: Connection, stalled_after: float) -> Sequence[StalledWorker]:
@@ -83,6 +85,7 @@ def list_tasks_not_found(connection: Connection, since: float) -> Sequence[TaskN
     return list(doctor.Querier(connection).list_tasks_not_found(since=since))
 
 
-def get_traffic(connection: Connection) -> Traffic | None:
+def get_traffic(connection: Connection) -> Traffic:
     """Two counters that grow as jobs are deferred and as attempts fail."""
-    return traffic.Querier(connection).get_traffic()
+    [row] = traffic.Querier(connection).get_traffic()
+    return row

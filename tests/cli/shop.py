@@ -1,5 +1,6 @@
 """An app for the tests of the command line."""
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -40,3 +41,9 @@ def shout(text: str) -> None:
     logger.debug("hears")
     logger.warning("heard %s", text)
     raise ValueError(text)
+
+
+@app.task(name="wait")
+async def wait() -> None:
+    logger.warning("waits")
+    await asyncio.Event().wait()

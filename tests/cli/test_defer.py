@@ -82,6 +82,15 @@ def test_a_queueing_lock_that_is_taken_is_a_failure(taskq: Taskq, manager: JobMa
     assert sum(manager.count_jobs().values()) == 1
 
 
+def test_a_queueing_lock_that_is_taken_may_be_ignored(taskq: Taskq, manager: JobManager) -> None:
+    options = ("--queueing-lock", "l", "--ignore-already-enqueued")
+    assert taskq(*DEFER, "add", '{"a": 1}', *options).stdout == "1\n"
+    done = taskq(*DEFER, "add", '{"a": 2}', *options)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr == "nothing deferred: a job with its queueing lock waits already\n"
+    assert sum(manager.count_jobs().values()) == 1
+
+
 def test_on_a_database_without_the_schema_it_says_what_to_do(taskq: Taskq, bare_url: str) -> None:
     done = taskq(*DEFER, "add", '{"a": 1}', env={"TASKQ_DATABASE_URL": bare_url})
     assert done.exit_code == 1

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -141,6 +142,41 @@ def test_a_database_that_is_not_there_is_one_line_without_its_password(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert "cret" not in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("worker", "--no-wait"),
+        ("defer", "add", '{"a": 1}'),
+        ("jobs", "list"),
+        ("jobs", "show", "1"),
+        ("jobs", "retry", "1"),
+        ("jobs", "cancel", "1"),
+        ("jobs", "abort", "1"),
+        ("jobs", "delete", "1"),
+        ("jobs", "reschedule", "1", "--in", "1s"),
+        ("queues", "list"),
+        ("workers", "list"),
+        ("periodic", "list"),
+        ("watch", "--once"),
+        ("healthcheck",),
+    ],
+    ids=" ".join,
+)
+def test_on_a_database_of_a_newer_taskq_it_says_what_to_do(
+    taskq: Taskq, connection: psycopg.Connection, arguments: tuple[str, ...]
+) -> None:
+    name = "9999_post_take_away.sql"
+    connection.execute("INSERT INTO taskq_migrations VALUES (9999, %s, 'unknown')", [name])
+    done = taskq("--app", SHOP, *arguments)
+    assert done.exit_code == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(
+        f"Error: the database has '{name}', which this version of taskq does not know"
+    )
+    assert "pip install --upgrade taskq" in error
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_command_is_a_usage_error(taskq: Taskq) -> None:

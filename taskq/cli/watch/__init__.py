@@ -1,0 +1,1 @@
+"""``taskq watch``: queues, workers and rates, as they are now."""

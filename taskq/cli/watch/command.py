@@ -1,0 +1,86 @@
+"""``taskq watch``: the command."""
+
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from taskq.cli.command import Command
+from taskq.cli.escaping import escaped
+from taskq.cli.listing import console
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.cli.stalled import stalled_option
+from taskq.cli.times import read_duration
+from taskq.cli.watch.frame import look
+from taskq.cli.watch.rates import Meter
+from taskq.exceptions import DatabaseUnavailable
+from taskq.manager import JobManager
+
+_SHORTEST = timedelta(milliseconds=100)
+
+
+@click.command(cls=Command, example="watch --interval 5s")
+@app_option()
+@database_option
+@click.option(
+    "--interval",
+    metavar="DURATION",
+    callback=read_duration,
+    default="2s",
+    show_default=True,
+    help="How often to look.",
+)
+@click.option("--once", is_flag=True, help="Show one frame, as where there is no terminal.")
+@stalled_option
+@verbose_option
+@pass_settings
+def watch(
+    settings: Settings,
+    /,
+    *,
+    database: str | None,
+    interval: timedelta,
+    once: bool,
+    stalled: timedelta,
+) -> None:
+    """Watch the queues in which jobs wait or run, the workers, and how fast jobs come and go.
+
+    Ctrl-C ends it. Where there is no terminal it shows one frame, after the interval that it takes to
+    tell the rates.
+    """
+    if interval < _SHORTEST:
+        raise click.UsageError(f"--interval is at least {_SHORTEST.total_seconds()} s")
+    terminal = console()
+    with settings.job_manager(database) as manager, suppress(KeyboardInterrupt):
+        meter = Meter()
+        if once or not terminal.is_terminal:
+            look(manager, meter, stalled)
+            time.sleep(interval.total_seconds())
+            terminal.print(look(manager, meter, stalled).render())
+        else:
+            _live(terminal, manager, meter, interval, stalled)
+
+
+def _live(
+    terminal: Console, manager: JobManager, meter: Meter, interval: timedelta, stalled: timedelta
+) -> None:
+    frame = look(manager, meter, stalled).render()
+    with Live(frame, console=terminal, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval.total_seconds())
+            try:
+                frame = look(manager, meter, stalled).render()
+                live.update(frame, refresh=True)
+            except DatabaseUnavailable as error:
+                # It may be back soon, and whoever watches wants to see that.
+                live.update(Group(Text(escaped(str(error)), "red"), frame), refresh=True)

@@ -1,0 +1,84 @@
+"""What is shown at one moment."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from taskq.cli import queues, workers
+from taskq.cli.listing import table_of
+from taskq.cli.queues import Queue, served_by
+from taskq.cli.stalled import is_alive
+from taskq.cli.watch.rates import Meter, Rates, Sample
+from taskq.cli.workers import Worker
+from taskq.job import JobStatus
+from taskq.manager import JobManager, vitals
+
+_QUEUE_COLUMNS = [
+    column
+    for column in queues.COLUMNS
+    if column.heading in {"queue", "todo", "doing", "longest wait", "workers"}
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The queues in which jobs wait or run, the workers, and the rates.
+
+    Attributes:
+        at: When it was, by the server's clock.
+        rates: The rates; None if nothing is known before it.
+        queues: The queues.
+        workers: The workers.
+    """
+
+    at: datetime
+    rates: Rates | None
+    queues: list[Queue]
+    workers: list[Worker]
+
+    def render(self) -> RenderableType:
+        """What rich shows of it."""
+        return Group(
+            Text(_headline(self.at, self.rates), "bold"),
+            Text(),
+            table_of(self.queues, _QUEUE_COLUMNS) if self.queues else Text("no job waits or runs"),
+            Text(),
+            table_of(self.workers, workers.COLUMNS)
+            if self.workers
+            else Text("no worker is running"),
+        )
+
+
+def look(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
+    """Look at the database."""
+    tallies = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
+    with manager.database.engine.connect() as connection:
+        traffic = vitals.get_traffic(connection)
+    states = manager.list_workers()
+    alive = [state for state in states if is_alive(state, stalled)]
+    rates = meter.take(
+        Sample(
+            at=traffic.looked_at,
+            ids_drawn=traffic.ids_drawn,
+            failed_attempts=traffic.failed_attempts,
+            alive=sum(sum(tally.jobs.values()) for tally in tallies),
+        )
+    )
+    return Frame(
+        at=traffic.looked_at,
+        rates=rates,
+        queues=[Queue(tally, served_by(alive, tally.name)) for tally in tallies],
+        workers=[Worker(state, is_alive(state, stalled)) for state in states],
+    )
+
+
+def _headline(at: datetime, rates: Rates | None) -> str:
+    time = at.astimezone().isoformat(sep=" ", timespec="seconds")
+    if rates is None:
+        return time
+    return (
+        f"{time}   per second: about {rates.deferred:,.1f} jobs deferred, {rates.ended:,.1f} ended, "
+        f"{rates.failed:,.1f} attempts failed"
+    )

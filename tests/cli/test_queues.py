@@ -1,0 +1,76 @@
+"""The command that lists queues."""
+
+import json
+
+import psycopg
+
+from tests.cli.conftest import Taskq, ended
+
+
+def crowd(connection: psycopg.Connection) -> None:
+    """Jobs in two queues, one of which a worker serves that is alive."""
+    connection.execute(
+        "INSERT INTO taskq_jobs (queue_name, task_name, args, status, deferred_at) VALUES "
+        "('mail', 'add', '{}', 'todo', now() - interval '1 hour'), ('mail', 'add', '{}', 'todo', now()),"
+        "('mail', 'sub', '{}', 'failed', now()), ('\x1b[2J', 'add', '{}', 'doing', now())"
+    )
+    connection.execute(
+        "INSERT INTO taskq_workers (name, queue_names, last_heartbeat) VALUES "
+        "('w', '{mail,other}', now()), ('dead', NULL, now() - interval '1 day')"
+    )
+
+
+def test_people_see_how_many_of_which_status(connection: psycopg.Connection) -> None:
+    crowd(connection)
+    done = ended("queues", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
+        "queue     todo   doing   succeeded   failed   cancelled   aborted   longest wait   workers",
+        "──────────────────────────────────────────────────────────────────────────────────────────",
+        r"\x1b[2J      0       1           0        0           0         0                        0",
+        "mail         2       0           0        1           0         0   1h                   1",
+    ]
+
+
+def test_json_has_the_same(taskq: Taskq, connection: psycopg.Connection) -> None:
+    crowd(connection)
+    strange, mail = json.loads(taskq("queues", "list", "--json").stdout)
+    assert strange["name"] == "\x1b[2J"
+    assert 3600 <= mail.pop("longest_wait_seconds") < 3700
+    assert mail == {
+        "name": "mail",
+        "todo": 2,
+        "doing": 0,
+        "succeeded": 0,
+        "failed": 1,
+        "cancelled": 0,
+        "aborted": 0,
+        "estimated": [],
+        "workers": 1,
+    }
+
+
+def test_when_a_worker_is_dead_can_be_said(taskq: Taskq, connection: psycopg.Connection) -> None:
+    crowd(connection)
+    queues = json.loads(taskq("queues", "list", "--json", "--stalled", "2d").stdout)
+    assert [queue["workers"] for queue in queues] == [1, 2]
+
+
+def test_without_jobs_it_says_so(taskq: Taskq) -> None:
+    assert taskq("queues", "list").stdout == "there are no jobs\n"
+    assert taskq("queues", "list", "--json").stdout == "[]\n"
+
+
+def test_a_number_of_jobs_that_is_an_estimate_says_so(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
+    # A big table, if few rows make it so.
+    connection.execute("ALTER TABLE taskq_jobs SET (fillfactor = 10)")
+    connection.execute(
+        "INSERT INTO taskq_jobs (queue_name, task_name, args, status) "
+        "SELECT 'mail', 'add', '{}', 'succeeded' FROM generate_series(1, 20000)"
+    )
+    [queue] = json.loads(taskq("queues", "list", "--json").stdout)
+    assert queue["estimated"] == ["succeeded"]
+    row = taskq("queues", "list").stdout.splitlines()[-1]
+    assert row.split()[3].startswith("~")
