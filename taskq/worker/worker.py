@@ -15,6 +15,7 @@ from taskq.database import Database
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
+from taskq.retention import kept_for
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
@@ -24,6 +25,7 @@ from taskq.worker.link import Link
 from taskq.worker.listening import Listening
 from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
+from taskq.worker.pruning import Pruning
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
 from taskq.worker.ticking import Ticking
@@ -194,7 +196,12 @@ class Worker:
         ticking = Ticking(
             shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
         )
-        wakers: list[Part] = [ticking, self._scheduling, *([listening] if listening else [])]
+        wakers: list[Part] = [
+            ticking,
+            Pruning(Link(engine, "pruning"), identity, kept=kept_for(options.retention)),
+            self._scheduling,
+            *([listening] if listening else []),
+        ]
         try:
             for part in (heartbeat, self._completing, aborting, *wakers):
                 part.start(self._on_broken)
