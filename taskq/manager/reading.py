@@ -185,7 +185,7 @@ class Reading(Faces):
         self, *, connection: AnyConnection | None = None
     ) -> dict[tuple[str, str], datetime]:
         """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
-        return self._run(connection, operations.list_ticks)
+        return self._run(connection, operations_listing.list_ticks)
 
     list_ticks_async = async_face(list_ticks)
 
