@@ -12,8 +12,8 @@ from taskq_sql import models, retention
 # Jobs that are deleted in one statement: some hundredths of a second.
 _CHUNK = 500
 
-# Jobs that are looked at for them; the query itself ends at 10,000.
-_MAX_LOOKED = 5000
+# Jobs that are looked at where the last look found none to delete; the query itself ends there too.
+_MAX_LOOKED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +41,18 @@ def delete_old_chunk(
     queue: str | None,
     after: int,
     max_jobs: int,
+    leap: bool,
 ) -> Deleted:
-    """Delete some jobs of one status that finished so long ago, beyond an id."""
+    """Delete some jobs of one status that finished so long ago, beyond an id.
+
+    With ``leap`` it looks at many more jobs than it deletes: where many are kept.
+    """
     row = retention.Querier(connection).delete_old_jobs(
         status=models.TaskqJobStatus(status),
         older_than=older_than.total_seconds(),
         queue_name=queue,
         after=after,
-        max_looked=max(max_jobs, _MAX_LOOKED),
+        max_looked=_MAX_LOOKED if leap else 2 * max_jobs,
         max_jobs=max_jobs,
     )
     assert row is not None  # noqa: S101 - it answers whatever it finds
@@ -63,12 +67,18 @@ def delete_old_jobs(
     """Delete the jobs that finished so long ago, in many small statements; returns how many."""
     deleted = 0
     for status, older_than in kept.items():
-        after, is_end = 0, False
+        after, leap, is_end = 0, False, False
         while not is_end:
             chunk = delete_old_chunk(
-                connection, status, older_than, queue=queue, after=after, max_jobs=_CHUNK
+                connection,
+                status,
+                older_than,
+                queue=queue,
+                after=after,
+                max_jobs=_CHUNK,
+                leap=leap,
             )
-            after, is_end = chunk.reached, chunk.is_end
+            after, leap, is_end = chunk.reached, not chunk.jobs, chunk.is_end
             deleted += chunk.jobs
     return deleted
 

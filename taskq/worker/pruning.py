@@ -6,6 +6,7 @@ hundredths of a second, and then pauses for as long: what waits for its locks, i
 does not notice it.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
@@ -20,9 +21,12 @@ logger = logging.getLogger("taskq.worker.pruning")
 
 # In seconds. What takes less than the first may be more at once, what takes more than the second less. No
 # lock is to be held for 0.1 s, and a server can slow down at any time.
-_QUICK, _SLOW = 0.01, 0.025
+_QUICK, _SLOW = 0.006, 0.015
 
-_FEWEST, _MOST = 10, 1000
+_FEWEST, _MOST = 10, 500
+
+# How long a worker that stops tries to leave its turn to another one.
+_LAST_WORDS = 1.0  # seconds
 
 # A job may finish long after those that were deferred with it, and be passed by.
 _SWEEP_EVERY = 3600.0  # seconds
@@ -53,22 +57,33 @@ class Pruning(Part):
         self._max_jobs = 100
         self._begin: dict[JobStatus, int] = {}
         self._swept = identity.now()
-        self._leased = 0.0
+        self._leased: float | None = None
         self._alarm = Alarm()
 
     async def loop(self) -> None:
         """Prune, and wait for the next round."""
         if not self._kept:
             return
-        while True:
-            try:
-                await self._prune()
-            except Exception as error:
-                # The next round is soon enough.
-                self._link.report(error)
-            finally:
+        try:
+            while True:
+                try:
+                    await self._prune()
+                except Exception as error:
+                    # The next round is soon enough.
+                    self._link.report(error)
                 await self._link.close()
-            await self._alarm.wait(self._interval)
+                await self._alarm.wait(self._interval)
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        if self._leased is not None:
+            try:
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self._link.run(operations.lease_retention, self._identity.id, 0.0)
+            except Exception as error:
+                logger.debug("another worker can prune a little later: %s", error)
+        await self._link.close()
 
     async def _prune(self) -> None:
         if not await self._has_turn():
@@ -90,6 +105,7 @@ class Pruning(Part):
 
     async def _prune_status(self, status: JobStatus, kept: timedelta) -> int:
         deleted = 0
+        leap = False
         after = begin = self._begin.get(status, 0)
         while await self._has_turn():
             began = self._identity.now()
@@ -100,9 +116,11 @@ class Pruning(Part):
                 queue=None,
                 after=after,
                 max_jobs=self._max_jobs,
+                leap=leap,
             )
             took = self._identity.now() - began
             deleted += chunk.jobs
+            leap = not chunk.jobs
             # As long as nothing was passed by that may be deleted soon.
             if begin == after:
                 begin = chunk.resume_after
@@ -119,10 +137,10 @@ class Pruning(Part):
 
     async def _has_turn(self) -> bool:
         now = self._identity.now()
-        if now - self._leased < self._interval / 2:
+        if self._leased is not None and now - self._leased < self._interval / 2:
             return True
-        # A worker that has stopped keeps it for so long: nothing is urgent here.
-        if await self._link.run(operations.lease_retention, self._identity.id, 2 * self._interval):
-            self._leased = now
-            return True
-        return False
+        # So long nobody prunes if this worker dies: nothing is urgent here.
+        lease = 2 * self._interval
+        has_turn = await self._link.run(operations.lease_retention, self._identity.id, lease)
+        self._leased = now if has_turn else None
+        return has_turn
