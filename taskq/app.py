@@ -17,6 +17,7 @@ from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
 from taskq.periodic import PeriodicDefaults, max_delay_of
+from taskq.retention import Retention
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from taskq.worker import Worker
@@ -34,6 +35,9 @@ class App(Blueprint):
             variables name, or else the embedded server if it is installed.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
+        retention: How long jobs are kept once they are final, as in
+            ``{"succeeded": timedelta(days=1)}``; a worker's own ``retention`` goes before it. Nothing
+            is deleted if nothing is said.
         periodic_defaults: What holds for all periodic tasks: ``max_delay``, the seconds by which a
             tick may be late and is still deferred (600; from 1).
 
@@ -46,8 +50,8 @@ class App(Blueprint):
     Raises:
         DatabaseNotConfigured: No database is named, and there is no embedded server.
         InvalidDatabase: ``database`` is not one that taskq can use.
-        InvalidOption: ``import_paths``, or one of ``worker_defaults`` or ``periodic_defaults``, makes no
-            sense.
+        InvalidOption: ``import_paths``, ``retention``, or one of ``worker_defaults`` or
+            ``periodic_defaults``, makes no sense.
         MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
     """
 
@@ -57,13 +61,14 @@ class App(Blueprint):
         *,
         import_paths: Sequence[str] = (),
         worker_defaults: WorkerArguments | None = None,
+        retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database = Database.resolve(database)
         if isinstance(import_paths, str):
             raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
         self.import_paths = tuple(import_paths)
-        self.worker_defaults: WorkerArguments = worker_defaults or {}
+        self.worker_defaults: WorkerArguments = {"retention": retention, **(worker_defaults or {})}
         self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}
         self.max_delay = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self.worker_defaults)

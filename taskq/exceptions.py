@@ -25,7 +25,7 @@
     ├── InvalidFilter              a filter that jobs cannot be chosen by
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
-    ├── InvalidOption              a worker's option has a value that makes no sense
+    ├── InvalidOption              an option, such as a worker's, has a value that makes no sense
     ├── MiddlewareKindMismatch     a middleware does not match what it wraps
     ├── AlreadyEnqueued            a job with the same queueing lock waits already
     ├── JobNotFound                no job has that id
@@ -147,7 +147,7 @@ class InvalidPeriodic(TaskqException):
 
 
 class InvalidOption(TaskqException):
-    """An option of a worker has a value that makes no sense."""
+    """An option, of a worker or of a grant, has a value that makes no sense."""
 
 
 class MiddlewareKindMismatch(TaskqException):

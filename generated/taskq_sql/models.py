@@ -135,3 +135,14 @@ class TaskqPeriodic(pydantic.BaseModel):
     periodic_id: str
     # The last tick that was deferred, in seconds since 1970.
     last_tick: int
+
+
+class TaskqRetention(pydantic.BaseModel):
+    """Whose turn it is to delete jobs that are kept no longer: one row, once a worker was to."""
+
+    # True, as there is one row.
+    single: bool
+    # The worker.
+    worker_id: int
+    # Then another may take its turn.
+    leased_until: datetime.datetime

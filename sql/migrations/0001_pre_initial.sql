@@ -191,6 +191,20 @@ COMMENT ON COLUMN taskq_periodic.periodic_id IS 'Which of its periods, if it has
 COMMENT ON COLUMN taskq_periodic.last_tick IS 'The last tick that was deferred, in seconds since 1970.';
 
 
+CREATE TABLE taskq_retention (
+    single boolean PRIMARY KEY DEFAULT true,
+    worker_id bigint NOT NULL,
+    leased_until timestamptz NOT NULL,
+    CONSTRAINT taskq_retention_single CHECK (single)
+);
+
+COMMENT ON TABLE taskq_retention IS
+    'Whose turn it is to delete jobs that are kept no longer: one row, once a worker was to.';
+COMMENT ON COLUMN taskq_retention.single IS 'True, as there is one row.';
+COMMENT ON COLUMN taskq_retention.worker_id IS 'The worker.';
+COMMENT ON COLUMN taskq_retention.leased_until IS 'Then another may take its turn.';
+
+
 -- Standard SQL body: the table is bound when the function is made, so the answer does not depend
 -- on the search_path of whoever asks.
 CREATE FUNCTION taskq_channel() RETURNS text

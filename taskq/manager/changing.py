@@ -7,6 +7,7 @@ from typing import TypeVar, Unpack
 
 from sqlalchemy import Connection
 
+from taskq.codec import shown
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
 from taskq.manager import operations
@@ -16,6 +17,8 @@ from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
 from taskq.manager.operations import OnConflict
+from taskq.manager.operations_retention import delete_old_jobs
+from taskq.moment import wait_of
 
 T = TypeVar("T")
 
@@ -249,6 +252,56 @@ class Changing(Faces):
         )
 
     delete_jobs_async = async_face(delete_jobs)
+
+    def delete_old_jobs(
+        self,
+        older_than: timedelta | Mapping[str, float],
+        *,
+        queue: str | None = None,
+        include_failed: bool = False,
+        include_cancelled: bool = False,
+        include_aborted: bool = False,
+        connection: AnyConnection | None = None,
+    ) -> int:
+        """Delete jobs that finished long ago, with all that is kept of them.
+
+        A few hundred at a time, each time in a transaction of its own. To have it done always, see
+        the ``retention`` of ``App``.
+
+        Args:
+            older_than: How long ago they finished, at least: a ``timedelta`` or its keywords.
+            queue: Those of this queue alone.
+            include_failed: Also those that failed; otherwise only those that succeeded.
+            include_cancelled: Also those that were cancelled.
+            include_aborted: Also those that were aborted.
+            connection: In whose transaction it all happens instead; see ``JobManager``.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            InvalidFilter: No job can have finished so long ago, or be in such a queue.
+        """
+        try:
+            age = wait_of(older_than)
+            if age < timedelta(0):
+                raise ValueError("which is less than nothing")
+        except ValueError as error:
+            raise InvalidFilter(f"older_than={shown(older_than)} makes no sense: {error}") from None
+        included = {
+            JobStatus.SUCCEEDED: True,
+            JobStatus.FAILED: include_failed,
+            JobStatus.CANCELLED: include_cancelled,
+            JobStatus.ABORTED: include_aborted,
+        }
+        return self._run(
+            connection,
+            delete_old_jobs,
+            {status: age for status, is_included in included.items() if is_included},
+            queue=Filter.of({"queue": queue}).queue,
+        )
+
+    delete_old_jobs_async = async_face(delete_old_jobs)
 
     def _run_naming(
         self, connection: AnyConnection | None, operation: Callable[[Connection], T]

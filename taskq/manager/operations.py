@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from sqlalchemy import Connection
 
-from taskq.job import Job, JobStatus, NewJob, to_json
+from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.operations_listing import job_of
 from taskq.manager.outcome import Colleague, Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
 from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
@@ -129,6 +129,21 @@ def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, i
         (row.id, row.attempt): Doing(lock=row.lock, abort_requested=row.abort_requested)
         for row in attempts.Querier(connection).list_doing_jobs(worker_id=worker_id)
     }
+
+
+def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAttempt]:
+    """Read why a job's attempts failed, the first one first."""
+    return [
+        FailedAttempt(
+            claim=row.attempt,
+            worker_id=row.worker_id,
+            failed_at=row.failed_at,
+            error_type=row.error_type,
+            error_message=row.error_message,
+            error_traceback=row.error_traceback,
+        )
+        for row in attempts.Querier(connection).list_failed_attempts(job_id=job_id)
+    ]
 
 
 def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) -> list[Rescued]:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection
 
 from taskq.exceptions import JobNotFound
-from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.job import Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
 from taskq_sql import attempts, counting, jobs, listing, models, periodic, workers
@@ -43,21 +43,6 @@ def get_job_status(connection: Connection, job_id: int) -> JobStatus:
 def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Of some jobs, those that have not ended."""
     return list(jobs.Querier(connection).list_alive_jobs(ids=list(ids)))
-
-
-def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAttempt]:
-    """Read why a job's attempts failed, the first one first."""
-    return [
-        FailedAttempt(
-            claim=row.attempt,
-            worker_id=row.worker_id,
-            failed_at=row.failed_at,
-            error_type=row.error_type,
-            error_message=row.error_message,
-            error_traceback=row.error_traceback,
-        )
-        for row in attempts.Querier(connection).list_failed_attempts(job_id=job_id)
-    ]
 
 
 def list_ticks(connection: Connection) -> dict[tuple[str, str], datetime]:

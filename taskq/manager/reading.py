@@ -7,7 +7,7 @@ from typing import Unpack
 from taskq.codec import shown
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import operations_listing as operations
+from taskq.manager import operations, operations_listing
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import Filter, JobFilters
@@ -30,7 +30,7 @@ class Reading(Faces):
         Raises:
             JobNotFound: There is none with that id.
         """
-        return self._run(connection, operations.get_job, job_id)
+        return self._run(connection, operations_listing.get_job, job_id)
 
     get_job_async = async_face(get_job)
 
@@ -44,7 +44,7 @@ class Reading(Faces):
         Raises:
             JobNotFound: There is none with that id.
         """
-        return self._run(connection, operations.get_job_status, job_id)
+        return self._run(connection, operations_listing.get_job_status, job_id)
 
     get_job_status_async = async_face(get_job_status)
 
@@ -60,7 +60,7 @@ class Reading(Faces):
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
     ) -> list[int]:
         """Find out which of some jobs have not ended, by their ids and in their order."""
-        return self._run(connection, operations.list_alive_jobs, ids)
+        return self._run(connection, operations_listing.list_alive_jobs, ids)
 
     list_alive_jobs_async = async_face(list_alive_jobs)
 
@@ -97,7 +97,7 @@ class Reading(Faces):
             _check_limit(limit)
         return self._run(
             connection,
-            operations.list_jobs,
+            operations_listing.list_jobs,
             wanted,
             after=after,
             limit=limit,
@@ -121,7 +121,7 @@ class Reading(Faces):
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        return JobCounts(self._run(connection, operations.count_jobs, Filter.of(filters)))
+        return JobCounts(self._run(connection, operations_listing.count_jobs, Filter.of(filters)))
 
     count_jobs_async = async_face(count_jobs)
 
@@ -140,7 +140,7 @@ class Reading(Faces):
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        counts = self._run(connection, operations.count_jobs, Filter.of(filters))
+        counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.queue)
 
     list_queues_async = async_face(list_queues)
@@ -149,7 +149,7 @@ class Reading(Faces):
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
     ) -> list[Tally]:
         """List the tasks that have jobs, by name, and how many of which status; as ``list_queues``."""
-        counts = self._run(connection, operations.count_jobs, Filter.of(filters))
+        counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.task)
 
     list_tasks_async = async_face(list_tasks)
@@ -167,7 +167,7 @@ class Reading(Faces):
             InvalidFilter: The limit is none of these.
         """
         _check_limit(limit)
-        return self._run(connection, operations.list_locks, limit)
+        return self._run(connection, operations_listing.list_locks, limit)
 
     list_locks_async = async_face(list_locks)
 
@@ -177,7 +177,7 @@ class Reading(Faces):
         One that died is there until another one finds out, ``stalled_worker_timeout`` after its last
         heartbeat.
         """
-        return self._run(connection, operations.list_workers)
+        return self._run(connection, operations_listing.list_workers)
 
     list_workers_async = async_face(list_workers)
 
@@ -185,7 +185,7 @@ class Reading(Faces):
         self, *, connection: AnyConnection | None = None
     ) -> dict[tuple[str, str], datetime]:
         """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
-        return self._run(connection, operations.list_ticks)
+        return self._run(connection, operations_listing.list_ticks)
 
     list_ticks_async = async_face(list_ticks)
 
@@ -207,7 +207,7 @@ class Reading(Faces):
         """
         return self._run(
             connection,
-            operations.list_stalled_jobs,
+            operations_listing.list_stalled_jobs,
             seconds_since_heartbeat,
             queue=queue,
             task=task,

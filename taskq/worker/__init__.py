@@ -9,6 +9,7 @@ What a part moves, and when it may not act, stands at its top:
 - ``listening`` hears notifications, ``scheduling`` knows when the next job is due: both wake ``claiming``;
 - ``ticking`` defers periodic tasks;
 - ``heartbeat`` says that the worker is alive, and rescues the jobs of those that are not;
+- ``pruning`` deletes jobs that are kept no longer;
 - ``aborting`` finds out what of the running is to be aborted, or is not the worker's any more;
 - ``link`` is a part's connection to the database, which comes back by itself;
 - ``worker`` puts them together, and stops them in the right order.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -16,6 +17,7 @@ from taskq.middleware import (
     check_worker_middleware,
     several,
 )
+from taskq.retention import FinalStatus, Retention, retention_of
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 
@@ -23,6 +25,8 @@ ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 _IN_CODE_ONLY = {"additional_context", "task_middleware", "worker_middleware"}
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+Kept = Annotated[timedelta, Field(ge=timedelta(0))]
 
 
 def _split(value: object) -> object:
@@ -52,6 +56,7 @@ class WorkerArguments(TypedDict, total=False):
     stalled_worker_timeout: float
     max_crashes: int
     prefetch: Literal["auto"] | int
+    retention: Retention | None
     task_middleware: Several[TaskMiddleware]
     worker_middleware: Several[WorkerMiddleware]
 
@@ -80,6 +85,8 @@ class WorkerOptions(BaseModel):
         max_crashes: The how-manieth death of its worker ends a job as failed.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
             within some tens of milliseconds, by the recent pace of jobs.
+        retention: How long jobs are kept once they are final, by status; see ``Retention``. One of
+            the workers deletes what is older. In the environment as in ``succeeded=1d,failed=4w``.
         task_middleware: What wraps each attempt of the tasks of its colour: one, or several with the
             outermost first.
         worker_middleware: What wraps each attempt of any task, outside of ``task_middleware``: one, or
@@ -108,6 +115,10 @@ class WorkerOptions(BaseModel):
     stalled_worker_timeout: Seconds = 30.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
+    retention: Annotated[
+        Mapping[FinalStatus, Kept | None] | None,
+        BeforeValidator(retention_of),
+    ] = None
     # What pydantic cannot check, the types in WorkerArguments say; which kind they are is asked below.
     task_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None
     worker_middleware: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None

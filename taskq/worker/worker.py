@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.context import AbortReason
 from taskq.database import Database
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import operations, operations_listing
+from taskq.manager import operations
 from taskq.manager.outcome import Outcome
+from taskq.retention import kept_for
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
@@ -24,6 +25,7 @@ from taskq.worker.link import Link
 from taskq.worker.listening import Listening
 from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
+from taskq.worker.pruning import Pruning
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
 from taskq.worker.ticking import Ticking
@@ -79,7 +81,7 @@ class Worker:
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
-        return await self._shared.insist(operations_listing.list_failed_attempts, job.id)
+        return await self._shared.insist(operations.list_failed_attempts, job.id)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
@@ -183,7 +185,12 @@ class Worker:
         ticking = Ticking(
             shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
         )
-        wakers: list[Part] = [ticking, self._scheduling, *([listening] if listening else [])]
+        wakers: list[Part] = [
+            ticking,
+            Pruning(Link(engine, "pruning"), identity, kept=kept_for(options.retention)),
+            self._scheduling,
+            *([listening] if listening else []),
+        ]
         try:
             for part in (heartbeat, self._completing, aborting, *wakers):
                 part.start(self._on_broken)

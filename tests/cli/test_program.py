@@ -9,7 +9,9 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from taskq import JobManager, SchemaManager
 from taskq.cli.program import program
+from taskq.job import NewJob
 from tests.cli.conftest import SHOP, Taskq, ended
 
 
@@ -177,6 +179,48 @@ def test_on_a_database_of_a_newer_taskq_it_says_what_to_do(
     )
     assert "pip install --upgrade taskq" in error
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("jobs", "list"),
+        ("jobs", "show", "1"),
+        ("queues", "list"),
+        ("workers", "list"),
+        ("periodic", "list"),
+        ("watch", "--interval", "0.1"),
+        ("healthcheck",),
+        ("doctor",),
+    ],
+    ids=" ".join,
+)
+def test_an_observer_sees_all_and_changes_nothing(
+    taskq: Taskq, observer_url: str, manager: JobManager, arguments: tuple[str, ...]
+) -> None:
+    [job_id] = manager.defer_jobs([NewJob(task_name="add", args={"a": 1})])
+    observed = {"TASKQ_DATABASE_URL": observer_url, "TASKQ_APP": SHOP}
+    done = taskq(*arguments, env=observed)
+    # To the doctor a queue that nobody serves is critical.
+    assert (done.exit_code, done.stderr) == (int(arguments == ("doctor",)), "")
+    refused = taskq("jobs", "cancel", str(job_id), env=observed)
+    assert refused.exit_code == 1
+    assert "permission denied" in refused.stderr
+    assert "schema grants" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def observer_url(
+    connection: psycopg.Connection, manager: JobManager, database_url: str
+) -> Iterator[str]:
+    """The database as somebody sees it who may look at it and no more."""
+    name = f"observer_{connection.info.dbname}"
+    connection.execute(f"CREATE ROLE {name}")
+    connection.execute(SchemaManager(manager.database).grants(name, "observer"))
+    yield f"{database_url}&options=-crole%3D{name}"
+    connection.execute(f"DROP OWNED BY {name}")
+    connection.execute(f"DROP ROLE {name}")
 
 
 def test_an_unknown_command_is_a_usage_error(taskq: Taskq) -> None:

@@ -28,7 +28,7 @@ def run_psql(url: str, script: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, "ERROR" in done.stderr) == (0, False), done.stderr
     return done.stdout
 
 

@@ -16,6 +16,7 @@ def test_people_see_the_signature_and_the_queue_of_each_task() -> None:
         "hold    (started: pathlib.Path, go: pathlib.Path) -> None   default",
         "shout   (text: str) -> None                                 default",
         "sweep   (timestamp: int, depth: int = 1) -> None            night     clean",
+        "wait    () -> None                                          default",
         "who     () -> str                                           default",
     ]
 
@@ -42,7 +43,7 @@ def test_json_has_the_schema_of_its_arguments(taskq: Taskq) -> None:
         "is_async": False,
         "store_result": True,
     }
-    assert [task["name"] for task in others] == ["hold", "shout", "sweep", "who"]
+    assert [task["name"] for task in others] == ["hold", "shout", "sweep", "wait", "who"]
 
 
 def test_people_may_see_the_schema_too(taskq: Taskq) -> None:

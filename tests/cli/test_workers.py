@@ -40,7 +40,7 @@ def test_json_has_the_same(taskq: Taskq, connection: psycopg.Connection) -> None
     crowd(connection)
     alive, dead = json.loads(taskq("workers", "list", "--json").stdout)
     assert 0 <= alive.pop("seconds_since_heartbeat") < 30
-    assert datetime.fromisoformat(alive.pop("last_heartbeat"))
+    assert datetime.fromisoformat(alive.pop("last_heartbeat")).tzinfo
     assert alive == {
         "id": 1,
         "name": "w",

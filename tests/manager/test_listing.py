@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,7 +79,7 @@ def everything(jobs: JobManager, **options: Any) -> list[Job]:
 
 def fits(job: Job, filters: dict[str, Any]) -> bool:
     """What the filters mean, said once more."""
-    checks = {
+    checks: dict[str, Callable[[Any], object]] = {
         "ids": lambda wanted: job.id in wanted,
         "queue": lambda wanted: job.queue == wanted,
         "task": lambda wanted: job.task_name == wanted,

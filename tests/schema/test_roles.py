@@ -58,7 +58,7 @@ def make_role(owner: App, connection: psycopg.Connection, run_psql: Program) -> 
         statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
         connection.execute(statement.format(sql.Identifier(role), sql.Literal(PASSWORD)))
         made.append(role)
-        run_psql(owner.schema_manager.grants(role, kind))
+        assert "ERROR" not in run_psql(owner.schema_manager.grants(role, kind))
         return role
 
     yield make

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.sqlc import MIGRATIONS, Query, Row, read_queries
+from tests.sql.sqlc import Query, Row, read_queries
 
 Run = Callable[..., list[Row]]
 Ids = Callable[..., list[int]]
@@ -35,17 +35,6 @@ def connect(database_url: str) -> Iterator[Connect]:
             return opened.enter_context(psycopg.connect(uri, autocommit=True))
 
         yield open_one
-
-
-@pytest.fixture
-def migrate() -> Callable[[psycopg.Connection], None]:
-    """Applies every migration in the namespace that a connection's search_path names."""
-
-    def apply(connection: psycopg.Connection) -> None:
-        for path in MIGRATIONS:
-            connection.execute(path.read_bytes())
-
-    return apply
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """taskq_defer_jobs: the one way in, for taskq and for everybody else."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
+from taskq import App
 from tests.sql.conftest import Connect, Ids, Notified, Run, until_mark
 
 
@@ -131,13 +131,13 @@ def test_a_notification_carries_the_number_of_its_transaction(
 
 
 def test_a_session_that_never_heard_of_taskq_reaches_the_right_namespace(
-    connection: psycopg.Connection,
-    migrate: Callable[[psycopg.Connection], None],
+    connection: psycopg.Connection, database_url: str
 ) -> None:
     for namespace in ("east", "west"):
         connection.execute(f"CREATE SCHEMA {namespace}")
-        connection.execute(f"SET search_path TO {namespace}")
-        migrate(connection)
+        app = App(f"{database_url}&options=-csearch_path%3D{namespace}")
+        app.schema_manager.apply_schema()
+        app.close()
     connection.execute("SET search_path TO pg_catalog")
 
     channels = connection.execute("SELECT east.taskq_channel(), west.taskq_channel()").fetchone()

@@ -1,0 +1,146 @@
+"""Pruning: jobs that are kept no longer go, of final ones and by how long ago they finished.
+
+failed, succeeded, cancelled or aborted → deleted. One worker of all does it at a time, the one that has the
+lease. It may act at any time: nobody else wants these jobs. It deletes few at once, so many as take some
+hundredths of a second, and then pauses for as long: what waits for its locks, its connection or the disk
+does not notice it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+
+from taskq.job import JobStatus
+from taskq.manager import operations_retention as operations
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.part import Alarm, Part
+
+logger = logging.getLogger("taskq.worker.pruning")
+
+# In seconds. What takes less than the first may be more at once, what takes more than the second less. No
+# lock is to be held for 0.1 s, and a server can slow down at any time.
+_QUICK, _SLOW = 0.006, 0.015
+
+_FEWEST, _MOST = 10, 500
+
+# How long a worker that stops tries to leave its turn to another one.
+_LAST_WORDS = 1.0  # seconds
+
+# A job may finish long after those that were deferred with it, and be passed by.
+_SWEEP_EVERY = 3600.0  # seconds
+
+
+class Pruning(Part):
+    """Deletes jobs that are kept no longer.
+
+    Args:
+        link: A connection of its own, which it closes after each round.
+        identity: Whose turn it may be.
+        kept: How long jobs are kept, by status; those of others are kept for ever.
+        interval: Seconds between two rounds.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        kept: Mapping[JobStatus, timedelta],
+        interval: float = 60.0,
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._kept = kept
+        self._interval = interval
+        self._max_jobs = 100
+        self._begin: dict[JobStatus, int] = {}
+        self._swept = identity.now()
+        self._leased: float | None = None
+        self._alarm = Alarm()
+
+    async def loop(self) -> None:
+        """Prune, and wait for the next round."""
+        if not self._kept:
+            return
+        try:
+            while True:
+                try:
+                    await self._prune()
+                except Exception as error:
+                    # The next round is soon enough.
+                    self._link.report(error)
+                await self._link.close()
+                await self._alarm.wait(self._interval)
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        if self._leased is not None:
+            try:
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self._link.run(operations.lease_retention, self._identity.id, 0.0)
+            except Exception as error:
+                logger.debug("another worker can prune a little later: %s", error)
+        await self._link.close()
+
+    async def _prune(self) -> None:
+        if not await self._has_turn():
+            return
+        now = self._identity.now()
+        if now - self._swept >= _SWEEP_EVERY:
+            self._begin.clear()
+            self._swept = now
+        for status, kept in self._kept.items():
+            deleted = await self._prune_status(status, kept)
+            if deleted:
+                logger.info(
+                    "deleted %s jobs that were %s, and are kept for %s",
+                    deleted,
+                    status,
+                    kept,
+                    extra={"action": "jobs_pruned", "status": status.value, "jobs": deleted},
+                )
+
+    async def _prune_status(self, status: JobStatus, kept: timedelta) -> int:
+        deleted = 0
+        leap = False
+        after = begin = self._begin.get(status, 0)
+        while await self._has_turn():
+            began = self._identity.now()
+            chunk = await self._link.run(
+                operations.delete_old_chunk,
+                status,
+                kept,
+                queue=None,
+                after=after,
+                max_jobs=self._max_jobs,
+                leap=leap,
+            )
+            took = self._identity.now() - began
+            deleted += chunk.jobs
+            leap = not chunk.jobs
+            # As long as nothing was passed by that may be deleted soon.
+            if begin == after:
+                begin = chunk.resume_after
+            after = chunk.reached
+            if chunk.is_end:
+                break
+            if took > _SLOW:
+                self._max_jobs = max(self._max_jobs // 2, _FEWEST)
+            elif took < _QUICK:
+                self._max_jobs = min(self._max_jobs * 2, _MOST)
+            await self._alarm.wait(took)
+        self._begin[status] = begin
+        return deleted
+
+    async def _has_turn(self) -> bool:
+        now = self._identity.now()
+        if self._leased is not None and now - self._leased < self._interval / 2:
+            return True
+        # So long nobody prunes if this worker dies: nothing is urgent here.
+        lease = 2 * self._interval
+        has_turn = await self._link.run(operations.lease_retention, self._identity.id, lease)
+        self._leased = now if has_turn else None
+        return has_turn
