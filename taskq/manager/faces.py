@@ -7,7 +7,7 @@ greenlet, as SQLAlchemy runs its own. So the two cannot come to differ, in what 
 
 from collections.abc import Callable, Coroutine
 from copy import copy
-from functools import cached_property, partial, wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection
@@ -60,8 +60,8 @@ class Faces:
         async with self.database.async_engine.connect() as own:
             return await own.run_sync(operation)
 
-    @cached_property
     def _awaiting(self) -> Self:
+        # Made anew, as the manager may be put on another database.
         twin = copy(self)
         twin._awaits = True
         return twin
@@ -74,7 +74,7 @@ def async_face(
 
     @wraps(method)
     async def face(self: F, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await greenlet_spawn(partial(method, self._awaiting, *args, **kwargs))
+        return await greenlet_spawn(partial(method, self._awaiting(), *args, **kwargs))
 
     face.__name__ += "_async"
     face.__qualname__ += "_async"

@@ -20,7 +20,8 @@ LONGEST_PAGE = 1000
 _MAX_LOOKED = 10_000
 _MAX_LOOKED_IN_LINE = 1000
 
-_FIRST = -(2**63)
+# Not one less: psycopg2 writes it as -9223372036854775808::bigint, of which only the number is cast.
+_FIRST = -(2**63 - 1)
 _LAST = 2**63 - 1
 
 

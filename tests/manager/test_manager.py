@@ -205,7 +205,7 @@ async def test_a_server_that_does_not_answer_is_named_without_the_password(
 ) -> None:
     async with App(f"postgresql://ada:{SECRET}@127.0.0.1:{closed_port}/shop") as app:
         noop = app.configure_task("noop")
-        calls = [
+        calls: list[Callable[[], Awaitable[object]]] = [
             *single_operations_async(app.job_manager),
             noop.defer_async,
             app.check_connection_async,
