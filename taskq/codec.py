@@ -20,7 +20,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 # What JSON carries as it is, and pydantic gives back as it was.
-_SCALARS = frozenset({str, int, float, bool, NoneType})
+_SCALARS: frozenset[type] = frozenset({str, int, float, bool, NoneType})
 
 # pydantic reads no number of more than 4,300 digits, and few have as many.
 _COMMON_INTEGERS = range(-(2**63), 2**63)
