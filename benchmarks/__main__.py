@@ -1,159 +1,140 @@
-"""taskq beside its peers and the floor, on one server, in turn.
+"""taskq measured: beside its peers and the floor, in awkward shapes, and at scale.
 
-    python -m benchmarks [--rounds N] [--url URL] [--json FILE] [--chart FILE]
-
-Each figure of each contender is measured in a fresh database by a process of its own, round after round,
-so that a noisy machine is noisy for all. Prints medians, ratios, and whether the goals are met.
+Starts a server of its own, prints every figure, how taskq stands to each contender, and which goals are
+met. A full run takes about a quarter of an hour, and writes the figures and the chart of the docs.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import tempfile
-from collections import defaultdict
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import make_url
 
 from benchmarks.chart import draw
+from benchmarks.figures import Goal, Medians, goals
+from benchmarks.held import held
 from benchmarks.measure import CONTENDERS, FIGURES
-from taskq.embedded import EmbeddedServer
+from benchmarks.peers import compare
+from benchmarks.scale import scale
+from benchmarks.server import own_server
+from benchmarks.shapes import shapes
+from benchmarks.storm import storm
 
-# By figure, by contender.
-Medians = dict[str, dict[str, float]]
+DOCS = Path(__file__).parents[1] / "docs"
 
-# A contender of which a figure says nothing.
-SENSELESS = {
-    ("floor", "latency"),
-    *(("taskq, sync task", figure) for figure in FIGURES if not figure.startswith("drain")),
-}
+PEERS = list(dict.fromkeys(figure.part for figure in FIGURES.values()))
+PARTS = [*PEERS, "shapes", "held", "scale", "storm"]
 
-
-def measure(contender: str, figure: str, server: str, number: int) -> dict[str, float]:
-    """Measure in a database of its own."""
-    name = f"benchmark_{number}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        info = connection.info
-        url = str(make_url("postgresql://").set(username=info.user, database=name))
-        url += f"?host={info.host}&port={info.port}"
-        connection.execute("CHECKPOINT")
-        try:
-            run = subprocess.run(
-                [sys.executable, "-m", "benchmarks.measure", contender, figure, url],
-                env=os.environ | ({"PGPASSWORD": info.password} if info.password else {}),
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-    if run.returncode:
-        print(f"{contender}, {figure}: {run.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-        return {}
-    found: dict[str, float] = json.loads(run.stdout)
-    return found
-
-
-def compare(server: str, rounds: int) -> Medians:
-    """All figures of all contenders, interleaved; medians over the rounds."""
-    seen: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    number = 0
-    for round_ in range(1, rounds + 1):
-        for figure in FIGURES:
-            for contender in CONTENDERS:
-                if (contender, figure) in SENSELESS:
-                    continue
-                number += 1
-                print(f"\rround {round_}: {figure}, {contender:30}", end="", file=sys.stderr)
-                for name, value in measure(contender, figure, server, number).items():
-                    seen[name][contender].append(value)
-    print("\r" + " " * 70 + "\r", end="", file=sys.stderr)
-    return {
-        name: {contender: median(values) for contender, values in row.items()}
-        for name, row in seen.items()
-    }
-
-
-def goals(medians: Medians) -> list[tuple[str, bool]]:
-    """The goals for speed, each with whether it is met."""
-    of: Callable[[str, str], float] = lambda figure, contender: medians[figure].get(  # noqa: E731
-        contender, float("nan")
-    )
-    met = []
-    for concurrency in (100, 10, 1):
-        figure = f"drain, concurrency {concurrency}, jobs/s"
-        ours = of(figure, "taskq")
-        if concurrency == 100:
-            met += [
-                (f"{figure}: at least half of the floor", ours >= 0.5 * of(figure, "floor")),
-                (f"{figure}: at least 1.5 x PgQueuer", ours >= 1.5 * of(figure, "pgqueuer")),
-                (
-                    f"{figure}: at least 30 x Procrastinate",
-                    ours >= 30 * of(figure, "procrastinate"),
-                ),
-            ]
-        else:
-            met.append((f"{figure}: at least 10,000", ours >= 10_000))
-    one, batch = "defer one, jobs/s", "defer 3,000 in a batch, jobs/s"
-    p50, p95 = "defer to start, p50 ms", "defer to start, p95 ms"
-    return [
-        *met,
-        (f"{one}: at least half of the floor", of(one, "taskq") >= 0.5 * of(one, "floor")),
-        (f"{batch}: at least 40,000", of(batch, "taskq") >= 40_000),
-        (f"{p50}: at most half of Procrastinate", of(p50, "taskq") <= of(p50, "procrastinate") / 2),
-        (f"{p95}: at most Procrastinate's p50", of(p95, "taskq") <= of(p50, "procrastinate")),
-        ("WAL per job: at most 1,200 bytes", of("WAL per job, bytes", "taskq") <= 1200),
-        ("transactions per job: at most 0.05", of("transactions per job", "taskq") <= 0.05),
-    ]
-
-
-def report(medians: Medians) -> None:
-    """Print the table, and the goals."""
-    print(f"{'':34}" + "".join(f"{contender:>18}" for contender in CONTENDERS))
-    for figure, row in medians.items():
-        cells = [f"{row[name]:>18,.3g}" if name in row else f"{'':>18}" for name in CONTENDERS]
-        if "jobs/s" in figure:
-            cells = [f"{row[name]:>18,.0f}" if name in row else f"{'':>18}" for name in CONTENDERS]
-        print(f"{figure:34}" + "".join(cells))
-    print()
-    for goal, met in goals(medians):
-        print(f"{'met' if met else 'NOT MET':8} {goal}")
+# What the contenders are made of.
+PACKAGES = ("taskq", "procrastinate", "pgqueuer", "chancy", "psycopg", "asyncpg", "sqlalchemy")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--url", help="a server, as a user who may create databases")
-    parser.add_argument("--json", type=Path, help="where to write the medians")
+    parser.add_argument("--only", help=f"parts, separated by commas: {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="for the comparison with peers")
+    parser.add_argument("--waiting", type=int, default=10_000_000, help="how many jobs are many")
+    parser.add_argument("--url", help="another server, as a user who may create databases")
+    parser.add_argument("--embedded", action="store_true", help="not the machine's PostgreSQL")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--chart", type=Path, help="where to draw them")
     options = parser.parse_args()
+    parts = options.only.split(",") if options.only else PARTS
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(unknown)}")
+    began = time.monotonic()
     with ExitStack() as stack:
-        server = options.url
-        if server is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskq-bench-")))
-            folder.chmod(0o711)
-            server = stack.enter_context(EmbeddedServer(folder / "server")).url
+        server = options.url or stack.enter_context(own_server(embedded=options.embedded))
         server = make_conninfo(server.replace("+psycopg", "", 1))
-        with psycopg.connect(server) as connection:
-            version = connection.info.server_version
-            print(
-                f"PostgreSQL {version // 10000}.{version % 10000}, {options.rounds} rounds, medians\n"
-            )
-        medians = compare(server, options.rounds)
+        about = describe(server)
+        print("\n".join(f"{name:20} {value}" for name, value in about.items()), "\n")
+        medians = measure(server, parts, options.rounds, options.waiting)
     report(medians)
-    if options.json:
-        options.json.write_text(json.dumps(medians, indent=2) + "\n")
-    if options.chart:
-        draw(medians, options.chart)
+    judged = goals(medians)
+    print()
+    for goal in judged:
+        print(f"{'met' if goal.met else 'NOT MET':8} {goal.text}: {goal.found}")
+    print(f"\n{time.monotonic() - began:.0f} s", file=sys.stderr)
+    whole = parts == PARTS
+    if options.json or whole:
+        write(options.json or DOCS / "performance.json", about, medians, judged)
+    if options.chart or whole:
+        draw(medians, options.chart or DOCS / "performance.svg")
+
+
+def measure(server: str, parts: list[str], rounds: int, waiting: int) -> Medians:
+    """Measure these parts."""
+    medians = compare(server, set(parts) & set(PEERS), rounds)
+    own: dict[str, Callable[[str], Medians]] = {
+        "shapes": shapes,
+        "held": held,
+        "scale": partial(scale, many=waiting),
+        "storm": storm,
+    }
+    for name, part in own.items():
+        if name in parts:
+            print(name, file=sys.stderr)
+            medians |= part(server)
+    return medians
+
+
+def describe(server: str) -> dict[str, str]:
+    """Which server, with what durability, and which versions."""
+    with psycopg.connect(server) as connection:
+
+        def show(setting: str) -> str:
+            row = connection.execute(f"SHOW {setting}".encode()).fetchone()
+            assert row
+            return str(row[0])
+
+        about = {"PostgreSQL": show("server_version")} | {
+            name: show(name) for name in ("fsync", "synchronous_commit", "full_page_writes")
+        }
+    return about | {package: version(package) for package in PACKAGES}
+
+
+def report(medians: Medians) -> None:
+    """Print the figures; in brackets taskq's as a multiple of a contender's, or a case's of the first."""
+    compared = {figure: row for figure, row in medians.items() if row.keys() <= CONTENDERS.keys()}
+    if compared:
+        print(f"{'':43}" + "".join(f"{contender:>17}" for contender in CONTENDERS))
+    for figure, row in medians.items():
+        if figure in compared:
+            print(f"{figure:43}" + "".join(_cell(row, contender) for contender in CONTENDERS))
+            continue
+        print(f"\n{figure}")
+        first = next(iter(row.values()))
+        for case, value in row.items():
+            print(f"    {case:46}{_number(value):>10} ({value / first:.2f})")
+
+
+def _cell(row: dict[str, float], contender: str) -> str:
+    if contender not in row:
+        return f"{'':17}"
+    value, ours = row[contender], row.get("taskq")
+    ratio = f"({ours / value:.2f})" if contender != "taskq" and ours and value else ""
+    return f"{_number(value):>8} {ratio:8}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write(path: Path, about: dict[str, str], medians: Medians, judged: list[Goal]) -> None:
+    """Write everything as JSON."""
+    found = {
+        "about": about,
+        "medians": medians,
+        "goals": [{"goal": goal.text, "found": goal.found, "met": goal.met} for goal in judged],
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

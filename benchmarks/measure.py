@@ -7,8 +7,11 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
+from resource import getpagesize
 from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
@@ -20,7 +23,6 @@ from benchmarks.contenders import Contender
 CONTENDERS = {
     "floor": "floor:Floor",
     "taskq": "taskq:Taskq",
-    "taskq, sync task": "taskq:TaskqSync",
     "pgqueuer": "pgqueuer:Pgqueuer",
     "chancy": "chancy:Chancy",
     "procrastinate": "procrastinate:Procrastinate",
@@ -30,11 +32,14 @@ CONTENDERS = {
 DRAINED = {
     "floor": 60_000,
     "taskq": 40_000,
-    "taskq, sync task": 10_000,
     "pgqueuer": 8_000,
-    "chancy": 5_000,
+    "chancy": 4_000,
     "procrastinate": 800,
 }
+
+IDLE = 30.0  # seconds
+
+_MEMORY = Path("/proc/self/statm")
 
 Figures = dict[str, float]
 Measure = Callable[[Contender, str], Awaitable[Figures]]
@@ -42,25 +47,36 @@ Measure = Callable[[Contender, str], Awaitable[Figures]]
 
 async def drain(contender: Contender, name: str, concurrency: int) -> Figures:
     """Jobs per second from the start of the first to the start of the last."""
-    jobs = DRAINED[name] // (4 if concurrency == 1 else 1)
+    jobs = DRAINED[name] // (4 if concurrency == 1 or contender.sync else 1)
     await contender.defer_many(jobs)
     async with contender.working(concurrency):
         await contender.started(jobs)
-    return {f"drain, concurrency {concurrency}, jobs/s": _rate(contender.starts)}
+    sync = ", sync tasks" if contender.sync else ""
+    return {f"drain, concurrency {concurrency}{sync}, jobs/s": _rate(contender.starts)}
 
 
 def _rate(starts: list[float]) -> float:
-    return (len(starts) - 1) / (starts[-1] - starts[0])
+    return (len(starts) - 1) / (max(starts) - min(starts))
 
 
 async def defer_one(contender: Contender, name: str) -> Figures:
     """Jobs per second, deferred one after the other, each awaited."""
-    await contender.defer_one()
+    for _ in range(10):
+        await contender.defer_one()
     jobs = 300
     began = perf_counter()
     for _ in range(jobs):
         await contender.defer_one()
     return {"defer one, jobs/s": jobs / (perf_counter() - began)}
+
+
+async def defer_at_once(contender: Contender, name: str) -> Figures:
+    """Jobs per second, deferred one by one, a hundred at the same time."""
+    await contender.defer_at_once(100)
+    began = perf_counter()
+    for _ in range(5):
+        await contender.defer_at_once(100)
+    return {"defer 100 at once, jobs/s": 500 / (perf_counter() - began)}
 
 
 async def defer_batch(contender: Contender, name: str) -> Figures:
@@ -72,73 +88,179 @@ async def defer_batch(contender: Contender, name: str) -> Figures:
     return {"defer 3,000 in a batch, jobs/s": 9000 / (perf_counter() - began)}
 
 
+async def defer_large_batch(contender: Contender, name: str) -> Figures:
+    """Jobs per second in one batch of 100,000."""
+    await contender.defer_many(100)
+    began = perf_counter()
+    await contender.defer_many(100_000)
+    return {"defer 100,000 in a batch, jobs/s": 100_000 / (perf_counter() - began)}
+
+
 async def latency(contender: Contender, name: str) -> Figures:
     """Milliseconds from the call of defer to the start, on an idle worker."""
-    seconds: list[float] = []
     async with contender.working(10):
-        await contender.defer_one()
-        await contender.started(1)
-        for number in range(2, 152):
+        return {f"defer to start, {name} ms": value for name, value in await _latency(contender)}
+
+
+async def latency_busy(contender: Contender, name: str) -> Figures:
+    """The same on a worker that naps meanwhile: 200 jobs per second, of 20 ms each."""
+
+    async def produce() -> None:
+        while True:
+            await contender.defer_naps(4)
             await asyncio.sleep(0.02)
-            began = perf_counter()
-            await contender.defer_one()
-            await contender.started(number)
-            seconds.append(contender.starts[-1] - began)
-    cuts = quantiles(seconds, n=100)
-    return {
-        "defer to start, p50 ms": median(seconds) * 1000,
-        "defer to start, p95 ms": cuts[94] * 1000,
-        "defer to start, p99 ms": cuts[98] * 1000,
-    }
+
+    async with contender.working(10):
+        producer = asyncio.create_task(produce())
+        try:
+            found = await _latency(contender)
+        finally:
+            producer.cancel()
+            await asyncio.wait([producer])
+        return {f"defer to start, busy worker, {name} ms": value for name, value in found}
+
+
+async def _latency(contender: Contender) -> Sequence[tuple[str, float]]:
+    seconds: list[float] = []
+    for number in range(1, 152):
+        await asyncio.sleep(0.02)
+        began = perf_counter()
+        await contender.defer_one()
+        await contender.started(number)
+        seconds.append(contender.starts[-1] - began)
+    cuts = quantiles(seconds[1:], n=100)  # the first one waits for the worker to begin
+    return [
+        ("p50", median(seconds) * 1000),
+        ("p95", cuts[94] * 1000),
+        ("p99", cuts[98] * 1000),
+    ]
 
 
 async def costs(contender: Contender, name: str) -> Figures:
     """What a job costs the server in its life: deferred in batches, drained with concurrency 100."""
     jobs = DRAINED[name] // 4
-    connection = await psycopg.AsyncConnection.connect(contender.url, autocommit=True)
-    async with connection:
-        before = await _counters(connection)
+    before = await _counters(contender.url)
+    async with contender.opened():
         await contender.defer_many(jobs)
         async with contender.working(100):
             await contender.started(jobs)
-            await asyncio.sleep(0.5)  # what is written last, and counted late
-        after = await _counters(connection)
+            await asyncio.sleep(0.5)  # what is written last
+    after = await _counters(contender.url)
+    wal, transactions, dead = (
+        (end - start) / jobs for start, end in zip(before, after, strict=True)
+    )
     return {
-        "WAL per job, bytes": (after[0] - before[0]) / jobs,
-        "transactions per job": (after[1] - before[1]) / jobs,
+        "WAL per job, bytes": wal,
+        "transactions per job": transactions,
+        "dead tuples per job": dead,
     }
 
 
-async def _counters(connection: psycopg.AsyncConnection) -> tuple[float, float]:
-    cursor = await connection.execute(
-        "SELECT pg_current_wal_insert_lsn() - '0/0', xact_commit"
-        " FROM pg_stat_database WHERE datname = current_database()"
+_OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+
+
+async def _counters(url: str) -> list[float]:
+    """WAL, transactions, and row versions that were made obsolete, so far."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        # Only when a session ends has it surely told what it did.
+        while await _only(connection, _OTHERS):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+        return [
+            await _only(connection, query)
+            for query in (
+                "SELECT pg_current_wal_insert_lsn() - '0/0'",
+                "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()",
+                "SELECT sum(n_tup_upd + n_tup_del) FROM pg_stat_user_tables",
+            )
+        ]
+
+
+async def idle(contender: Contender, name: str) -> Figures:
+    """What a worker asks the database when there is nothing to do, and its memory then."""
+    queries = (
+        "SELECT sum(calls) FROM pg_stat_statements AS called"
+        " JOIN pg_database ON oid = called.dbid WHERE datname = current_database()"
     )
-    row = await cursor.fetchone()
+    jobs = min(2000, DRAINED[name])
+    async with (
+        await psycopg.AsyncConnection.connect(contender.url, autocommit=True) as observer,
+        contender.working(10),
+    ):
+        await observer.execute("CREATE EXTENSION pg_stat_statements")
+        await contender.defer_many(jobs)
+        await contender.started(jobs)
+        await asyncio.sleep(5)
+        before = await _only(observer, queries)
+        await asyncio.sleep(IDLE)
+        asked = await _only(observer, queries) - before - 1  # the observer's own
+        pages = int(_MEMORY.read_text().split()[1])  # noqa: ASYNC240 - not on any disk
+    return {
+        "queries per minute of an idle worker": asked * 60 / IDLE,
+        "memory of the worker, MiB": pages * getpagesize() / 2**20,
+    }
+
+
+async def _only(connection: psycopg.AsyncConnection, query: str) -> float:
+    row = await (await connection.execute(query.encode())).fetchone()
     assert row
-    return float(row[0]), float(row[1])
+    return float(row[0])
 
 
-FIGURES: dict[str, Measure] = {
-    "drain 100": lambda contender, name: drain(contender, name, 100),
-    "drain 10": lambda contender, name: drain(contender, name, 10),
-    "drain 1": lambda contender, name: drain(contender, name, 1),
-    "defer one": defer_one,
-    "defer batch": defer_batch,
-    "latency": latency,
-    "costs": costs,
+@dataclass(frozen=True)
+class Figure:
+    """How a figure, or a few at once, are measured.
+
+    Attributes:
+        part: The part of the benchmark.
+        measure: How. It finds the contender connected, unless it counts what connections do.
+        sync: Whether its task is a sync one.
+        without: The contenders of which it says nothing.
+        once: Whether one round tells all, and all contenders can be measured at the same time.
+    """
+
+    part: str
+    measure: Measure
+    sync: bool = False
+    without: frozenset[str] = frozenset()
+    once: bool = False
+
+
+FIGURES = {
+    "drain 100": Figure("drain", lambda contender, name: drain(contender, name, 100)),
+    "drain 10": Figure("drain", lambda contender, name: drain(contender, name, 10)),
+    "drain 1": Figure("drain", lambda contender, name: drain(contender, name, 1)),
+    "drain sync": Figure(
+        "drain",
+        lambda contender, name: drain(contender, name, 10),
+        sync=True,
+        without=frozenset({"floor", "pgqueuer"}),
+    ),
+    "defer one": Figure("defer", defer_one),
+    "defer at once": Figure("defer", defer_at_once),
+    "defer batch": Figure("defer", defer_batch),
+    # Chancy would take the better part of a minute.
+    "defer large batch": Figure("defer", defer_large_batch, without=frozenset({"chancy"})),
+    "latency": Figure("latency", latency, without=frozenset({"floor"})),
+    "latency busy": Figure("latency", latency_busy, without=frozenset({"floor"})),
+    "costs": Figure("costs", costs),
+    "idle": Figure("costs", idle, without=frozenset({"floor"}), once=True),
 }
 
 
 async def main(name: str, figure: str, url: str) -> None:
     module, _, kind = CONTENDERS[name].partition(":")
     made: Any = getattr(import_module(f"benchmarks.contenders.{module}"), kind)
-    contender: Contender = made(url)
-    await contender.prepare()
-    try:
-        print(json.dumps(await FIGURES[figure](contender, name)))
-    finally:
-        await contender.close()
+    measured = FIGURES[figure]
+    contender: Contender = made(url, sync=measured.sync)
+    await contender.install()
+    if figure == "costs":
+        print(json.dumps(await measured.measure(contender, name)))
+        return
+    async with contender.opened():
+        print(json.dumps(await measured.measure(contender, name)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from math import isfinite
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -16,6 +18,12 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 # json.dumps makes an encoder for each call that is not plain; this one is made once.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+
+# What JSON carries as it is, and pydantic gives back as it was.
+_SCALARS: frozenset[type] = frozenset({str, int, float, bool, NoneType})
+
+# pydantic reads no number of more than 4,300 digits, and few have as many.
+_COMMON_INTEGERS = range(-(2**63), 2**63)
 
 _SHOWN_LENGTH = 100
 _SHOWN_FAULTS = 3
@@ -36,6 +44,7 @@ class Codec(Generic[T]):
     """
 
     def __init__(self, annotation: Any) -> None:
+        self._scalars = _scalars(annotation)
         try:
             # By itself pydantic writes NaN as null wherever nothing tells it that it is a float,
             # and takes no configuration beside a model's own: hence a list of one.
@@ -64,6 +73,8 @@ class Codec(Generic[T]):
             Unfit: It does not fit the type, or holds NaN, an infinity, a NUL character, a lone
                 surrogate or an object that pydantic cannot write.
         """
+        if self._is_plain(value):
+            return cast("JsonValue", value)
         checked = self._validate(value, self._adapter.validate_python, [value])
         try:
             # A model that was built past its own validation is only warned about otherwise.
@@ -90,7 +101,25 @@ class Codec(Generic[T]):
         Raises:
             Unfit: It does not fit the type, any more or at all.
         """
+        if self._is_plain(stored):
+            return cast("T", stored)
         return self._validate(stored, self._adapter.validate_json, _encode([stored]))[0]
+
+    def _is_plain(self, value: object) -> bool:
+        # Most arguments are, and pydantic's two ways take ten times as long to say the same of them.
+        kind = type(value)
+        if kind not in self._scalars:
+            return False
+        match value:
+            case str():
+                return value.isascii() and "\0" not in value
+            case bool():
+                return True
+            case int():
+                return value in _COMMON_INTEGERS
+            case float():
+                return isfinite(value)
+        return True
 
     def _validate(
         self, value: object, validate: Callable[[A], list[T]], given: A, prefix: str = ""
@@ -128,6 +157,19 @@ def _is_described(codec: Codec[Any]) -> bool:
     except (PydanticUserError, TypeError, ValueError):
         return False
     return True
+
+
+def _scalars(annotation: Any) -> frozenset[type]:
+    """The types of the values that an annotation lets through as they are.
+
+    None of them if other types would do as well: text may be a date then.
+    """
+    if annotation is Any:
+        return _SCALARS
+    given = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else [annotation]
+    kinds = [NoneType if kind is None else kind for kind in given]
+    scalars: list[type] = [kind for kind in kinds if isinstance(kind, type) and kind in _SCALARS]
+    return frozenset(scalars) if len(scalars) == len(kinds) else frozenset()
 
 
 def shown(value: object) -> str:

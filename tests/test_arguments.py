@@ -117,6 +117,14 @@ def test_what_is_annotated_is_what_arrives(values: dict[str, Any]) -> None:
     }
 
 
+@pytest.mark.parametrize("value", [datetime(2020, 1, 1, tzinfo=UTC), "2020-01-01", 5, None])
+def test_a_value_of_several_types_comes_back_as_the_one_that_it_was(value: Any) -> None:
+    def remember(value: datetime | str | int | None) -> None: ...
+
+    arguments = Arguments(remember, task_name="remember")
+    assert arguments.load(arguments.dump(value=value)) == {"value": value}
+
+
 def move(point: Point, user_id: int, path: Path = Path("here"), note: str = "") -> None:
     """A task with two arguments that it needs and two that it does not."""
 

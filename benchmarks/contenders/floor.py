@@ -11,36 +11,52 @@ UPDATE floor SET status = 1 WHERE id = ANY(ARRAY(
     SELECT id FROM floor WHERE status = 0 ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 )) RETURNING id, args
 """
+_INSERT = "INSERT INTO floor (args) VALUES ('{}')"
 _BATCH = 100
+_CONNECTIONS = 10
 
 
 class Floor(Contender):
-    """Insert, claim a hundred, finish a hundred."""
+    """Insert, on ten connections if many clients do it at once; claim a hundred, finish a hundred."""
 
-    async def prepare(self) -> None:
-        self._connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
-        await self._connection.execute(
-            "CREATE TABLE floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-            " status smallint NOT NULL DEFAULT 0, args jsonb NOT NULL)"
-        )
-        await self._connection.execute("CREATE INDEX ON floor (id) WHERE status = 0")
+    async def install(self) -> None:
+        async with await self._connect() as connection:
+            await connection.execute(
+                "CREATE TABLE floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+                " status smallint NOT NULL DEFAULT 0, args jsonb NOT NULL)"
+            )
+            await connection.execute("CREATE INDEX ON floor (id) WHERE status = 0")
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+
+    async def open(self) -> None:
+        self._connections = [await self._connect() for _ in range(_CONNECTIONS)]
 
     async def close(self) -> None:
-        await self._connection.close()
+        for connection in self._connections:
+            await connection.close()
 
     async def defer_one(self) -> None:
-        await self._connection.execute("INSERT INTO floor (args) VALUES ('{}')")
+        await self._connections[0].execute(_INSERT)
+
+    async def defer_at_once(self, jobs: int) -> None:
+        async def client(connection: psycopg.AsyncConnection) -> None:
+            for _ in range(jobs // _CONNECTIONS):
+                await connection.execute(_INSERT)
+
+        await asyncio.gather(*map(client, self._connections))
 
     async def defer_many(self, jobs: int) -> None:
         async with (
-            self._connection.cursor() as cursor,
+            self._connections[0].cursor() as cursor,
             cursor.copy("COPY floor (args) FROM STDIN") as copy,
         ):
             for _ in range(jobs):
                 await copy.write_row(("{}",))
 
     async def work(self, concurrency: int) -> None:
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+        async with await self._connect() as connection:
             while True:
                 cursor = await connection.execute(_CLAIM, [_BATCH])
                 ids = [row[0] for row in await cursor.fetchall()]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.operations_listing import job_of
-from taskq.manager.outcome import Colleague, Doing, Ended, Look, Outcome, Rescued, outcomes_to_json
+from taskq.manager.outcome import Colleague, Doing, Look, Outcome, Rescued, outcomes_to_json
 from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
 
 T = TypeVar("T")
@@ -115,12 +115,14 @@ def announce_locks(connection: Connection, locks: Iterable[str]) -> None:
     claims.Querier(connection).announce_locks(locks=sorted(set(locks)))
 
 
-def finish_jobs(connection: Connection, worker_id: int, outcomes: Sequence[Outcome]) -> list[Ended]:
-    """Write how attempts ended, all or none; returns those that were still this worker's."""
+def finish_jobs(
+    connection: Connection, worker_id: int, outcomes: Sequence[Outcome]
+) -> dict[int, JobStatus]:
+    """Write how attempts ended, all or none; returns what is now of those still this worker's."""
     rows = attempts.Querier(connection).finish_jobs(
         worker_id=worker_id, outcomes=outcomes_to_json(outcomes)
     )
-    return [Ended(job_id=row.id, status=JobStatus(row.status)) for row in rows]
+    return {row.id: JobStatus(row.status) for row in rows}
 
 
 def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], Doing]:

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from taskq.job import JobStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, unlike a job: making one would take three times as long, and every job has one.
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """How one attempt ended.
 
@@ -70,14 +71,6 @@ class Look:
     ready: bool
     oldest_transaction: int
     next_transaction: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """An attempt whose end was written: its job is this now."""
-
-    job_id: int
-    status: JobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from taskq.job import Job
+from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
-from taskq.manager.outcome import Ended, Outcome
+from taskq.manager.outcome import Outcome
 
 
 class Working(Faces):
@@ -42,7 +42,7 @@ class Working(Faces):
         outcomes: Sequence[Outcome],
         *,
         connection: AnyConnection | None = None,
-    ) -> list[Ended]:
+    ) -> dict[int, JobStatus]:
         """Write how attempts of a worker ended, many at once, all or none.
 
         Args:
@@ -51,7 +51,7 @@ class Working(Faces):
             connection: In whose transaction; see ``JobManager``.
 
         Returns:
-            Those that were still this worker's, with what became of the job. The others have moved on,
+            What has become of the jobs that were still this worker's, by their ids. The others have moved on,
             and nothing was written for them.
         """
         return self._run(connection, operations.finish_jobs, worker_id, outcomes)

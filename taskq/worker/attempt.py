@@ -63,20 +63,25 @@ class Attempt:
         self._executor = executor
         self._task_middlewares = task_middlewares
         self._worker_middlewares = worker_middlewares
-        self._running: asyncio.Task[Outcome | None] | None = None
+        self._done: Callable[[Outcome | None], None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
+        # That of whoever claims. What starts it may be the end of another job, in that one's own.
+        self._variables = contextvars.copy_context()
 
-    def start(self, done: Callable[[asyncio.Task[Outcome | None]], None]) -> None:
+    def start(self, done: Callable[[Outcome | None], None]) -> None:
         """Start it, in a task and a context of its own.
 
         Args:
-            done: Called with the finished task, whose result is the outcome, or None if the job is
-                not this worker's any more.
+            done: Called once with the outcome, or None if the job is not this worker's any more.
         """
-        self._running = asyncio.create_task(self._run())
-        self._running.add_done_callback(done)
+        self._done = done
+        self._running = asyncio.get_running_loop().create_task(
+            self._run_and_tell(), context=self._variables
+        )
+        self._running.add_done_callback(self._make_sure)
 
     def abort(self, reason: AbortReason) -> None:
         """Ask it to abort: an async task is cancelled, a sync one can see it.
@@ -91,6 +96,23 @@ class Attempt:
         # Cancelled before its first step it would never get to say what became of the job.
         if self._began and self._running is not None and self._task and self._task.is_async:
             self._running.cancel()
+
+    async def _run_and_tell(self) -> None:
+        # From within, so that the next job need not wait for another round of the event loop.
+        self._tell(await self._run())
+
+    def _make_sure(self, running: asyncio.Task[None]) -> None:
+        if running.cancelled():
+            # From outside, as asyncio.run does at its end; perhaps before the first step.
+            self._tell(self.release(started=True))
+        elif (error := running.exception()) is not None:
+            # Nothing that a task does gets here; if something of ours does, the job must not hang.
+            self._tell(self.fail(error))
+
+    def _tell(self, outcome: Outcome | None) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(outcome)
 
     async def _run(self) -> Outcome | None:
         if self._task is None:

@@ -7,7 +7,7 @@ database is away, outcomes wait for it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from taskq.job import JobStatus
 from taskq.manager import operations
-from taskq.manager.outcome import Ended, Outcome
+from taskq.manager.outcome import Outcome
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link, said
 from taskq.worker.part import Alarm, Part
@@ -100,7 +100,7 @@ class Completing(Part):
         refusals = 0
         while True:
             try:
-                ended = await self._link.run(operations.finish_jobs, self._identity.id, batch)
+                ours = await self._link.run(operations.finish_jobs, self._identity.id, batch)
             except Exception as error:
                 if not failed:
                     self._link.report(error)
@@ -117,14 +117,13 @@ class Completing(Part):
                 # After a failure, what is missing may have been written all the same, and only the
                 # answer was lost.
                 if not failed:
-                    self._report(batch, ended)
+                    self._report(batch, ours)
                 return
             await backoff.wait()
 
-    def _report(self, batch: Sequence[Outcome], ended: Sequence[Ended]) -> None:
-        if len(ended) == len(batch):
+    def _report(self, batch: Sequence[Outcome], ours: Mapping[int, JobStatus]) -> None:
+        if len(ours) == len(batch):
             return
-        ours = {end.job_id for end in ended}
         for outcome in batch:
             if outcome.job_id not in ours:
                 logger.warning(

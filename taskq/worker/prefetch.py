@@ -27,6 +27,7 @@ class Prefetch:
         self._duration: float | None = None
         self._rate = 0.0
         self._since = 0.0
+        self._rested = 0.0
         self._ended = 0
 
     def ended(self, seconds: float, now: float) -> None:
@@ -42,9 +43,18 @@ class Prefetch:
             self._duration += (seconds - self._duration) * _WEIGHT
         self._ended += 1
         if (elapsed := now - self._since) >= _WINDOW:
-            self._rate = self._ended / elapsed
+            self._rate = self._ended / max(elapsed - self._rested, 1e-6)
             self._since = now
+            self._rested = 0.0
             self._ended = 0
+
+    def rested(self, seconds: float) -> None:
+        """Take in that there was nothing to run for so long.
+
+        It says nothing of the pace. If it did, a worker that a slow claim kept waiting would claim
+        fewer jobs the next time, and wait all the more often.
+        """
+        self._rested += seconds
 
     def misjudged(self) -> None:
         """Take in that claimed jobs had to wait too long: begin again, with nothing."""

@@ -45,19 +45,11 @@ class SubWorker:
         self._began = asyncio.get_running_loop().time()
         attempt.start(self._done)
 
-    def _done(self, task: asyncio.Task[Outcome | None]) -> None:
+    def _done(self, outcome: Outcome | None) -> None:
         attempt, self.attempt = self.attempt, None
         if attempt is None:
             return  # given up: the worker left without it
         now = asyncio.get_running_loop().time()
-        if task.cancelled():
-            # Cancelled from outside, as asyncio.run does at its end.
-            outcome: Outcome | None = attempt.release(started=True)
-        elif (error := task.exception()) is not None:
-            # Nothing that a task does gets here; if something of ours does, the job must not hang.
-            outcome = attempt.fail(error)
-        else:
-            outcome = task.result()
         self._running.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)
 
 
@@ -75,6 +67,8 @@ class Running:
     ) -> None:
         options = worker.options
         self._worker = worker
+        self._task_middlewares = options.task_middlewares
+        self._worker_middlewares = options.worker_middlewares
         self._ended = ended
         self._on_room = room
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
@@ -84,6 +78,7 @@ class Running:
         self._ready: deque[Attempt] = deque()
         self._impatient: asyncio.TimerHandle | None = None
         self._started = 0
+        self._empty_since = 0.0
         self._stopping = False
         self._paused = False
         self._empty = asyncio.Event()
@@ -109,10 +104,14 @@ class Running:
 
     def deliver(self, jobs: Iterable[Job]) -> None:
         """Take jobs that were claimed: each begins when a sub-worker is free."""
+        was_empty = self.is_empty
         for job in jobs:
             self._ready.append(self._attempt(job))
         if self._ready:
             self._empty.clear()
+            if was_empty:
+                now = asyncio.get_running_loop().time()
+                self._prefetch.rested(now - self._empty_since)
         self._hand_out()
 
     def ended(
@@ -149,6 +148,7 @@ class Running:
         self._hand_out()
         self._on_room()
         if self.is_empty:
+            self._empty_since = now
             self._empty.set()
 
     def held(self) -> dict[tuple[int, int], Attempt]:
@@ -214,8 +214,8 @@ class Running:
             job,
             self._worker.app.tasks.get(job.task_name),
             executor=self._executor,
-            task_middlewares=self._worker.options.task_middlewares,
-            worker_middlewares=self._worker.options.worker_middlewares,
+            task_middlewares=self._task_middlewares,
+            worker_middlewares=self._worker_middlewares,
         )
 
     def _hand_out(self) -> None:

@@ -31,6 +31,18 @@ def test_what_is_claimed_ahead_starts_within_some_tens_of_milliseconds(
     assert least <= after(Prefetch(10), seconds) <= most
 
 
+def test_a_worker_that_a_slow_claim_keeps_waiting_does_not_claim_less_for_it() -> None:
+    prefetch = Prefetch(1)
+    now = 1000.0
+    for _ in range(20):
+        for _ in range(100):
+            now += 0.0002
+            prefetch.ended(0.0002, now)
+        now += 0.1
+        prefetch.rested(0.1)
+    assert prefetch.size >= 200
+
+
 def test_a_fixed_number_is_taken_as_it_is() -> None:
     assert after(Prefetch(10, 7), 1) == 7
 

@@ -1,0 +1,84 @@
+"""Claims while another transaction is left open: what it could see, nobody may remove.
+
+The entries of jobs that are long claimed stay in the index of ready jobs, and a claim from the start
+walks over them. It is the worker's own claiming that is measured, with what it remembers; the jobs end
+at once, unrun, so that nothing but claims takes time while a claim is timed.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from statistics import median
+from time import perf_counter
+
+import psycopg
+
+from benchmarks.figures import HELD, Medians
+from benchmarks.server import fresh_database
+from taskq import App
+from taskq.job import Job, JobStatus
+from taskq.manager import operations
+from taskq.manager.outcome import Outcome
+from taskq.worker.claiming import Claiming
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+
+BATCH = 100
+PASSED = 200_000
+
+
+def held(server: str) -> Medians:
+    """The median milliseconds of the first and of the last claims of 100, while 200k jobs pass."""
+    with fresh_database(server, "benchmark_held") as url:
+        with App(url) as app:
+            app.schema_manager.apply_schema()
+        with (
+            psycopg.connect(url, autocommit=True) as filling,
+            psycopg.connect(url) as open_transaction,
+        ):
+            filling.execute(
+                "INSERT INTO taskq_jobs (task_name, args, queue_name)"
+                " SELECT 'noop', '{}', 'default' FROM generate_series(1, %s)",
+                [PASSED + 20 * BATCH],
+            )
+            filling.execute("VACUUM ANALYZE taskq_jobs")
+            # Its snapshot is kept to the end of the transaction.
+            open_transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            open_transaction.execute("SELECT")
+            took = asyncio.run(_pass(url))
+    few = len(took) // 20
+    return {HELD: {"at first": median(took[:few]), "after 200k jobs": median(took[-few:])}}
+
+
+async def _pass(url: str) -> list[float]:
+    """Milliseconds of each claim, one after the other."""
+    took: list[float] = []
+    claimed: asyncio.Queue[Sequence[Job]] = asyncio.Queue()
+    wanted = BATCH
+    began = 0.0
+
+    def deliver(jobs: Sequence[Job]) -> None:
+        nonlocal wanted
+        took.append((perf_counter() - began) * 1000)
+        wanted = 0
+        claimed.put_nowait(jobs)
+
+    async with App(url) as app:
+        engine = app.database.async_engine
+        links = [Link(engine, purpose, prepare=operations.tune_session) for purpose in ("c", "f")]
+        identity = Identity("benchmark", None, 1, 0.0)
+        claiming = Claiming(
+            links[0], identity, polling_interval=60, room=lambda: wanted, deliver=deliver
+        )
+        claiming.start(lambda error: None)
+        while len(took) < PASSED // BATCH:
+            began, wanted = perf_counter(), BATCH
+            claiming.wake()
+            outcomes = [
+                Outcome(job_id=job.id, attempt=job.claim, status=JobStatus.SUCCEEDED)
+                for job in await claimed.get()
+            ]
+            await links[1].run(operations.finish_jobs, identity.id, outcomes)
+        await claiming.stop()
+        for link in links:
+            await link.close()
+    return took
