@@ -120,12 +120,34 @@ FROM chains
 LEFT JOIN taskq_locks AS held ON chains.lock = held.lock
 LEFT JOIN taskq_jobs AS holder ON held.job_id = holder.id
 CROSS JOIN LATERAL (
+    -- One probe of each of the two indexes that have a lock's jobs in their order.
     SELECT
-        job.id,
-        job.scheduled_at
-    FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.lock = chains.lock
-    ORDER BY job.priority DESC, job.id
+        first.id,
+        first.scheduled_at
+    FROM (
+        (
+            SELECT
+                job.id,
+                job.scheduled_at,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND job.due AND job.lock = chains.lock
+            ORDER BY job.lock, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                job.id,
+                job.scheduled_at,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND NOT job.due AND job.lock = chains.lock
+            ORDER BY job.lock, job.priority DESC, job.id
+            LIMIT 1
+        )
+    ) AS first
+    ORDER BY first.priority DESC, first.id
     LIMIT 1
 ) AS head
 ORDER BY chains.jobs DESC, chains.lock

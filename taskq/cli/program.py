@@ -18,6 +18,7 @@ from taskq.cli.escaping import escaped
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs.group import jobs
 from taskq.cli.leaving import INTERRUPTED
+from taskq.cli.locks import locks
 from taskq.cli.periodic import periodic
 from taskq.cli.queues import queues
 from taskq.cli.schema import schema
@@ -126,6 +127,7 @@ for command in (
     doctor,
     healthcheck,
     jobs,
+    locks,
     periodic,
     queues,
     schema,

@@ -11,7 +11,7 @@ class Severity(StrEnum):
     """How bad it is, the worst first.
 
     ``critical``: jobs do not run, or will not soon, and it does not mend by itself; ``warning``: it
-    costs, or will; ``note``: what could not be looked at.
+    costs, or will; ``note``: nothing to mend, or what could not be looked at.
     """
 
     CRITICAL = "critical"

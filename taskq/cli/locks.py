@@ -1,0 +1,54 @@
+"""``taskq locks``: what is held, and what waits for it."""
+
+from dataclasses import asdict
+
+import click
+
+from taskq.cli.command import Group
+from taskq.cli.listing import Column, json_option, print_listing
+from taskq.cli.settings import (
+    Settings,
+    app_option,
+    database_option,
+    pass_settings,
+    verbose_option,
+)
+from taskq.manager.reports import LockState
+
+_COLUMNS: list[Column[LockState]] = [
+    Column("lock", lambda state: state.lock),
+    Column("waiting", lambda state: state.waiting),
+    Column("held by job", lambda state: None if state.held_by is None else str(state.held_by)),
+]
+
+
+@click.group(cls=Group)
+def locks() -> None:
+    """Look at the locks."""
+
+
+@locks.command("list", example="locks list --limit 10")
+@app_option()
+@database_option
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 1_000),
+    default=100,
+    show_default=True,
+    help="How many at most.",
+)
+@json_option
+@verbose_option
+@pass_settings
+def list_locks(settings: Settings, /, *, database: str | None, limit: int, json: bool) -> None:
+    """List the locks that jobs hold or wait for, those with the most that wait first."""
+    with settings.job_manager(database) as manager:
+        states = manager.list_locks(limit=limit)
+    print_listing(
+        states,
+        _COLUMNS,
+        record=asdict,
+        as_json=json,
+        nothing="no job holds a lock or waits for one",
+    )
