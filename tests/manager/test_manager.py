@@ -216,7 +216,12 @@ async def test_a_server_that_does_not_answer_is_named_without_the_password(
             with pytest.raises(DatabaseUnavailable, match=f"{closed_port}.*refused") as refused:
                 await call()
             refusals.append(refused.value)
-        for operation in [noop.defer, app.check_connection, app.schema_manager.apply_schema]:
+        waited: list[Callable[[], object]] = [
+            noop.defer,
+            app.check_connection,
+            app.schema_manager.apply_schema,
+        ]
+        for operation in waited:
             with pytest.raises(DatabaseUnavailable, match=f"{closed_port}.*refused") as refused:
                 operation()
             refusals.append(refused.value)

@@ -37,6 +37,7 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
         "prefetch": "auto",
         "task_middleware": None,
         "worker_middleware": None,
+        "retention": None,
     }
 
 
