@@ -26,7 +26,7 @@ WRITE_OBSERVER_GRANTS = sqlalchemy.text(r"""SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_locks, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
-    %1$I.taskq_periodic, %1$I.taskq_migrations TO %2$I;
+    %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
 ',
         current_schema(), :p1\:\:text
     )\:\:text AS script
@@ -37,7 +37,7 @@ WRITE_WORKER_GRANTS = sqlalchemy.text(r"""SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
-GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_periodic TO %2$I;
+GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_periodic, %1$I.taskq_retention TO %2$I;
 GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
 GRANT SELECT, INSERT ON TABLE %1$I.taskq_failed_attempts TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;

@@ -160,7 +160,8 @@ WRITE_REMOVAL = sqlalchemy.text(r"""SELECT
 DROP FUNCTION IF EXISTS
     taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_channel;
 DROP TABLE IF EXISTS
-    taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_workers, taskq_jobs, taskq_migrations;
+    taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_retention, taskq_workers, taskq_jobs,
+    taskq_migrations;
 DROP TYPE IF EXISTS taskq_job_status;
 
 COMMIT;

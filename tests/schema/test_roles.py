@@ -161,12 +161,17 @@ async def test_a_worker_does_all_that_workers_do(
     async def tick(timestamp: int) -> None:
         ran.append("ticked")
 
+    old = owner.configure_task("note").defer(text="long ago")
+    age = "status = 'succeeded', deferred_at = now() - interval '2 d', finished_at = now() - interval '2 d'"
+    connection.execute(f"UPDATE shop.taskq_jobs SET {age}".encode())
+
     # Left behind by a worker that died, with a lock that it held.
     lost = owner.configure_task("note", lock="lost").defer(text="rescued")
     for statement in (
         "INSERT INTO shop.taskq_workers (name, last_heartbeat) VALUES ('dead', now() - interval '1 h')",
-        "UPDATE shop.taskq_jobs SET status = 'doing', worker_id = 1, attempt = 1, started_at = now()",
-        "INSERT INTO shop.taskq_locks SELECT lock, id FROM shop.taskq_jobs",
+        "UPDATE shop.taskq_jobs SET status = 'doing', worker_id = 1, attempt = 1, started_at = now() "
+        "WHERE status = 'todo'",
+        "INSERT INTO shop.taskq_locks SELECT lock, id FROM shop.taskq_jobs WHERE status = 'doing'",
     ):
         connection.execute(statement.encode())
 
@@ -175,7 +180,9 @@ async def test_a_worker_does_all_that_workers_do(
     more.defer()
     note.configure(schedule_in=timedelta(seconds=1)).defer(text="later")
 
-    worker = app.worker(concurrency=5, install_signal_handlers=False)
+    worker = app.worker(
+        concurrency=5, retention={"succeeded": timedelta(days=1)}, install_signal_handlers=False
+    )
     running = asyncio.create_task(worker.run())
     expected = {"rescued", "first", "second", "deferred by a task", "later", "ticked"}
     await until(lambda: expected <= set(ran) or running.done(), "all that was to run")
@@ -184,6 +191,7 @@ async def test_a_worker_does_all_that_workers_do(
     await until(lambda: status(held) is JobStatus.DOING, "a job that is held")
     assert await app.job_manager.cancel_job_by_id_async(held, abort=True)
     await until(lambda: status(held) is JobStatus.ABORTED, "an aborted job")
+    await until(lambda: not owner.job_manager.list_jobs(ids=[old]).jobs, "the end of an old job")
     worker.stop()
     await running
 
@@ -279,6 +287,7 @@ WRITERS_ALONE = [
     "UPDATE taskq_workers SET last_heartbeat = now()",
     "DELETE FROM taskq_workers",
     "INSERT INTO taskq_periodic VALUES ('x', '', 1)",
+    "INSERT INTO taskq_retention VALUES (true, 1, now())",
     "INSERT INTO taskq_failed_attempts VALUES (1, 1, 1, now(), '', '', '')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, status) VALUES ('x', 'x', '{}', 'doing')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, result) VALUES ('x', 'x', '{}', '1')",
@@ -295,6 +304,7 @@ READERS_ALONE = [
     "SELECT * FROM taskq_workers",
     "SELECT * FROM taskq_locks",
     "SELECT * FROM taskq_periodic",
+    "SELECT * FROM taskq_retention",
     "COPY taskq_jobs TO STDOUT",
 ]
 FORBIDDEN: dict[RoleKind, list[str]] = {
