@@ -79,6 +79,7 @@ counted AS (
                 todo.status = 'todo' AND todo.due AND todo.lock IS NULL
                 AND 'todo' = ANY(:p1\:\:taskq_job_status [])
                 AND :p2\:\:bigint [] IS NULL
+            ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -91,6 +92,7 @@ counted AS (
                 todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
                 AND 'todo' = ANY(:p1\:\:taskq_job_status [])
                 AND :p2\:\:bigint [] IS NULL
+            ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -103,6 +105,7 @@ counted AS (
                 todo.status = 'todo' AND NOT todo.due
                 AND 'todo' = ANY(:p1\:\:taskq_job_status [])
                 AND :p2\:\:bigint [] IS NULL
+            ORDER BY todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -115,6 +118,7 @@ counted AS (
                 doing.status = 'doing'
                 AND 'doing' = ANY(:p1\:\:taskq_job_status [])
                 AND :p2\:\:bigint [] IS NULL
+            ORDER BY doing.worker_id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -273,8 +277,9 @@ class Querier:
         of the table, evenly spread, unless it has so few that all are read: no counter and no index is kept for
         this.
 
-        A LIMIT that the planner does not know is a tenth to it: by its own guess of what the jobs that wait cost
-        it would have the query compiled (jit), which costs more than they do.
+        In the order of an index, so that the planner does not read the whole table. A LIMIT that it does not know
+        is a tenth to it: by its own guess of what the jobs that wait cost it would have the query compiled (jit),
+        which costs more than they do.
         From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
         """
         for row in self._conn.execute(COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args}):

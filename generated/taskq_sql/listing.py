@@ -115,8 +115,8 @@ line AS (
         found.priority,
         found.is_free,
         row_number() OVER () AS number,
-        -- All lines together are not to be much more than one.
-        least(:p4\:\:bigint, greatest(20000 / count(*) OVER (), 10)) AS most
+        -- All lines together are not to be much more than a few.
+        least(:p4\:\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
     FROM (
         (
             SELECT
@@ -124,7 +124,7 @@ line AS (
                 free_line.priority,
                 true AS is_free
             FROM free_line
-            LIMIT (SELECT 10000)
+            LIMIT (SELECT 1000000000)
         )
         UNION ALL
         (
@@ -133,7 +133,7 @@ line AS (
                 locked_line.priority,
                 false AS is_free
             FROM locked_line
-            LIMIT (SELECT 10000)
+            LIMIT (SELECT 1000000000)
         )
     ) AS found
 ),
@@ -203,9 +203,9 @@ looked AS (
         FROM line
         CROSS JOIN LATERAL (
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
@@ -214,14 +214,14 @@ looked AS (
                         AND job.id > :p5\:\:bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
@@ -230,14 +230,14 @@ looked AS (
                         AND job.id < :p16\:\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
@@ -246,14 +246,14 @@ looked AS (
                         AND job.id > :p5\:\:bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
@@ -262,9 +262,15 @@ looked AS (
                         AND job.id < :p16\:\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
         UNION ALL
         SELECT
@@ -273,34 +279,40 @@ looked AS (
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND job.id > :p5\:\:bigint
                         AND :p3\:\:boolean
+                        AND job.id > :p5\:\:bigint
                     ORDER BY job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT :p4\:\:bigint
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND job.id < :p16\:\:bigint
                         AND :p3\:\:boolean
+                        AND job.id < :p16\:\:bigint
                     ORDER BY job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT :p4\:\:bigint
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
         UNION ALL
         SELECT
@@ -479,7 +491,7 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                         job.id > :p2\:\:bigint
                         AND :p17\:\:boolean
                     ORDER BY job.id
-                    LIMIT 20000
+                    LIMIT 10000
                 ) AS next
                 LIMIT :p16\:\:bigint
             )
@@ -493,7 +505,7 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                         job.id < :p15\:\:bigint
                         AND :p17\:\:boolean
                     ORDER BY job.id DESC
-                    LIMIT 20000
+                    LIMIT 10000
                 ) AS next
                 LIMIT :p16\:\:bigint
             )
@@ -506,34 +518,40 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
         FROM unnest(:p18\:\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
         CROSS JOIN LATERAL (
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
                         AND job.id > :p2\:\:bigint
                     ORDER BY job.status, job.id
-                    LIMIT 20000
-                ) AS next
+                    LIMIT 10000
+                ) AS near
                 LIMIT :p16\:\:bigint
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT near.id
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
                         AND job.id < :p15\:\:bigint
                     ORDER BY job.status DESC, job.id DESC
-                    LIMIT 20000
-                ) AS next
+                    LIMIT 10000
+                ) AS near
                 LIMIT :p16\:\:bigint
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
     ) AS candidate
 ),
@@ -695,6 +713,9 @@ class Querier:
         It looks at no more than max_looked jobs of each place where it looks, however few of them fit, and
         answers as far as it has seen all places. Where that ends is in the answer, as is_edge, and matches only
         if it fits as well: the next page begins there. No edge: there is no more.
+
+        Where it goes along an index it takes nothing but the ids from it, and each job by its id: for all of a
+        job the planner may think it cheaper to fetch what it takes for few, and sort them.
 
         With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
         aborted; and else (walks) it goes along the primary key, since no index of finished jobs is worth what it

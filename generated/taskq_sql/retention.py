@@ -35,14 +35,24 @@ looked AS (
         )
         UNION ALL
         (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
-            FROM taskq_jobs AS unsuccessful
-            WHERE
-                unsuccessful.status IN ('failed', 'cancelled', 'aborted')
-                AND unsuccessful.status = :p2\:\:taskq_job_status
-                AND unsuccessful.id > :p5\:\:bigint
-            ORDER BY unsuccessful.status, unsuccessful.id
-            LIMIT 10000
+            SELECT unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.attempt, unsuccessful.uncounted, unsuccessful.crashes, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.args, unsuccessful.result
+            FROM (
+                -- Nothing but the ids, so that the planner takes them in the order of the index.
+                SELECT final.id
+                FROM taskq_jobs AS final
+                WHERE
+                    final.status IN ('failed', 'cancelled', 'aborted')
+                    AND final.status = :p2\:\:taskq_job_status
+                    AND final.id > :p5\:\:bigint
+                ORDER BY final.status, final.id
+                LIMIT 10000
+            ) AS near
+            CROSS JOIN LATERAL (
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                FROM taskq_jobs
+                WHERE taskq_jobs.id = near.id
+                LIMIT 1
+            ) AS unsuccessful
         )
         LIMIT :p4\:\:integer
     ) AS job

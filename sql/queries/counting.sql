@@ -5,8 +5,9 @@
 -- of the table, evenly spread, unless it has so few that all are read: no counter and no index is kept for
 -- this.
 --
--- A LIMIT that the planner does not know is a tenth to it: by its own guess of what the jobs that wait cost
--- it would have the query compiled (jit), which costs more than they do.
+-- In the order of an index, so that the planner does not read the whole table. A LIMIT that it does not know
+-- is a tenth to it: by its own guess of what the jobs that wait cost it would have the query compiled (jit),
+-- which costs more than they do.
 WITH few AS (
     SELECT every.status
     FROM unnest(@statuses::taskq_job_status []) AS every (status)
@@ -74,6 +75,7 @@ counted AS (
                 todo.status = 'todo' AND todo.due AND todo.lock IS NULL
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
+            ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -86,6 +88,7 @@ counted AS (
                 todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
+            ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -98,6 +101,7 @@ counted AS (
                 todo.status = 'todo' AND NOT todo.due
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
+            ORDER BY todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
@@ -110,6 +114,7 @@ counted AS (
                 doing.status = 'doing'
                 AND 'doing' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
+            ORDER BY doing.worker_id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL

@@ -6,6 +6,9 @@
 -- answers as far as it has seen all places. Where that ends is in the answer, as is_edge, and matches only
 -- if it fits as well: the next page begins there. No edge: there is no more.
 --
+-- Where it goes along an index it takes nothing but the ids from it, and each job by its id: for all of a
+-- job the planner may think it cheaper to fetch what it takes for few, and sort them.
+--
 -- With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
 -- aborted; and else (walks) it goes along the primary key, since no index of finished jobs is worth what it
 -- would cost each job in its life.
@@ -80,7 +83,7 @@ WITH looked AS (
                         job.id > sqlc.narg(after)::bigint
                         AND @walks::boolean
                     ORDER BY job.id
-                    LIMIT 20000
+                    LIMIT 10000
                 ) AS next
                 LIMIT @max_looked::bigint
             )
@@ -94,7 +97,7 @@ WITH looked AS (
                         job.id < sqlc.narg(before)::bigint
                         AND @walks::boolean
                     ORDER BY job.id DESC
-                    LIMIT 20000
+                    LIMIT 10000
                 ) AS next
                 LIMIT @max_looked::bigint
             )
@@ -107,34 +110,40 @@ WITH looked AS (
         FROM unnest(@unsuccessful::taskq_job_status []) WITH ORDINALITY AS final (status, number)
         CROSS JOIN LATERAL (
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.status, job.id
-                    LIMIT 20000
-                ) AS next
+                    LIMIT 10000
+                ) AS near
                 LIMIT @max_looked::bigint
             )
             UNION ALL
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.status DESC, job.id DESC
-                    LIMIT 20000
-                ) AS next
+                    LIMIT 10000
+                ) AS near
                 LIMIT @max_looked::bigint
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
     ) AS candidate
 ),
@@ -293,8 +302,8 @@ line AS (
         found.priority,
         found.is_free,
         row_number() OVER () AS number,
-        -- All lines together are not to be much more than one.
-        least(@max_looked::bigint, greatest(20000 / count(*) OVER (), 10)) AS most
+        -- All lines together are not to be much more than a few.
+        least(@max_looked::bigint, greatest(5000 / count(*) OVER (), 10)) AS most
     FROM (
         (
             SELECT
@@ -302,7 +311,7 @@ line AS (
                 free_line.priority,
                 true AS is_free
             FROM free_line
-            LIMIT (SELECT 10000)
+            LIMIT (SELECT 1000000000)
         )
         UNION ALL
         (
@@ -311,7 +320,7 @@ line AS (
                 locked_line.priority,
                 false AS is_free
             FROM locked_line
-            LIMIT (SELECT 10000)
+            LIMIT (SELECT 1000000000)
         )
     ) AS found
 ),
@@ -381,9 +390,9 @@ looked AS (
         FROM line
         CROSS JOIN LATERAL (
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
@@ -392,14 +401,14 @@ looked AS (
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
@@ -408,14 +417,14 @@ looked AS (
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
@@ -424,14 +433,14 @@ looked AS (
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
             UNION ALL
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
@@ -440,9 +449,15 @@ looked AS (
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT line.most
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
         UNION ALL
         SELECT
@@ -451,34 +466,40 @@ looked AS (
             job.*
         FROM (
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND job.id > sqlc.narg(after)::bigint
                         AND @by_line::boolean
+                        AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.id
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT @max_looked::bigint
             )
             UNION ALL
             (
-                SELECT next.*
+                SELECT near.id
                 FROM (
-                    SELECT *
+                    SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND job.id < sqlc.narg(before)::bigint
                         AND @by_line::boolean
+                        AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.id DESC
                     LIMIT 1000
-                ) AS next
+                ) AS near
                 LIMIT @max_looked::bigint
             )
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
         ) AS job
         UNION ALL
         SELECT

@@ -51,14 +51,24 @@ looked AS (
         )
         UNION ALL
         (
-            SELECT *
-            FROM taskq_jobs AS unsuccessful
-            WHERE
-                unsuccessful.status IN ('failed', 'cancelled', 'aborted')
-                AND unsuccessful.status = @status::taskq_job_status
-                AND unsuccessful.id > @after::bigint
-            ORDER BY unsuccessful.status, unsuccessful.id
-            LIMIT 10000
+            SELECT unsuccessful.*
+            FROM (
+                -- Nothing but the ids, so that the planner takes them in the order of the index.
+                SELECT final.id
+                FROM taskq_jobs AS final
+                WHERE
+                    final.status IN ('failed', 'cancelled', 'aborted')
+                    AND final.status = @status::taskq_job_status
+                    AND final.id > @after::bigint
+                ORDER BY final.status, final.id
+                LIMIT 10000
+            ) AS near
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM taskq_jobs
+                WHERE taskq_jobs.id = near.id
+                LIMIT 1
+            ) AS unsuccessful
         )
         LIMIT @max_looked::integer
     ) AS job

@@ -15,9 +15,10 @@ from taskq_sql import attempts, counting, jobs, listing, models, periodic, worke
 
 LONGEST_PAGE = 1000
 
-# In how many jobs the next page is looked for at most, and in how many of a line of those that wait. The
-# queries themselves end at 20,000 and 1,000.
+# In how many jobs the next page is looked for at most: along the primary key, where they lie one beside the
+# other; along another index, where they do not; and in a line of those that wait. The queries end there too.
 _MAX_LOOKED = 10_000
+_MAX_LOOKED_BY_INDEX = 2000
 _MAX_LOOKED_IN_LINE = 1000
 
 _FIRST = -(2**63)
@@ -79,11 +80,12 @@ def list_jobs(
     else:
         indexed = wanted.ids is None and statuses <= UNSUCCESSFUL
         fits = wanted.is_plain and (indexed or statuses == EVERY_STATUS)
+        most = _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
         rows = querier.page_jobs(
             ids=wanted.ids,
             walks=wanted.ids is None and not indexed,
             unsuccessful=statuses_of(statuses) if indexed else [],
-            max_looked=limit if fits else _MAX_LOOKED,
+            max_looked=limit if fits else most,
             after=start,
             before=end,
             max_jobs=limit,

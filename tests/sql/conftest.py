@@ -11,6 +11,9 @@ import pytest
 
 from tests.sql.sqlc import Query, Row, read_queries
 
+# What a query takes that is for jobs of any status.
+STATUSES = ["todo", "doing", "succeeded", "failed", "cancelled", "aborted"]
+
 Run = Callable[..., list[Row]]
 Ids = Callable[..., list[int]]
 JobOf = Callable[[int], Row]

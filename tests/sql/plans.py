@@ -68,8 +68,9 @@ def run_explained(
     connection.execute("SET jit = off")
     connection.execute(f"PREPARE explained AS {query.text}".encode())
     values = ", ".join(arguments[parameter] for parameter in query.parameters)
+    given = f"({values})" if values else ""
     row = connection.execute(
-        f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained ({values})".encode()
+        f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained {given}".encode()
     ).fetchone()
     connection.execute("DEALLOCATE explained")
     assert row

@@ -1,4 +1,4 @@
-"""CancelJob: a job that waits ends at once, one that runs is asked to."""
+"""CancelJobs: a job that waits ends at once, one that runs is asked to."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import Connect, Ids, JobOf, Notified, Run
+from tests.sql.conftest import STATUSES, Connect, Ids, JobOf, Notified, Run
 from tests.sql.sqlc import NO_MARKS, Query
 
-CANCEL = {"abort": False, "delete_job": False}
+CANCEL = {"statuses": STATUSES, "abort": False, "delete_job": False}
 
 
 def test_a_job_that_waits_is_cancelled(
@@ -17,7 +17,7 @@ def test_a_job_that_waits_is_cancelled(
 ) -> None:
     [id_] = defer({"lock": "a", "queueing_lock": "q"})
     notified()
-    assert run("CancelJob", id=id_, **CANCEL)[0]["done"]
+    assert run("CancelJobs", ids=[id_], **CANCEL)[0]["done"]
     assert job_of(id_)["status"] == "cancelled"
     assert job_of(id_)["finished_at"] >= job_of(id_)["deferred_at"]
     assert notified() == [], "nobody waits behind it"
@@ -27,7 +27,7 @@ def test_a_job_that_waits_is_cancelled(
 
 def test_a_job_that_waits_is_deleted_if_so_wished(run: Run, defer: Ids) -> None:
     id_, other = defer({}, {"scheduled_at": "2100-01-01T00:00:00Z"})
-    assert run("CancelJob", id=id_, abort=False, delete_job=True)[0]["done"]
+    assert run("CancelJobs", ids=[id_], statuses=STATUSES, abort=False, delete_job=True)[0]["done"]
     assert run("GetJob", id=id_) == []
     assert len(run("GetJob", id=other)) == 1
 
@@ -41,12 +41,12 @@ def test_a_job_that_runs_is_left_alone_unless_it_is_to_be_aborted(
     claimed = job_of(id_)
     notified()
 
-    [answer] = run("CancelJob", id=id_, abort=False, delete_job=delete_job)
+    [answer] = run("CancelJobs", ids=[id_], statuses=STATUSES, abort=False, delete_job=delete_job)
     assert (answer["done"], answer["status"]) == (False, "doing")
     assert job_of(id_) == claimed
     assert notified() == []
 
-    [answer] = run("CancelJob", id=id_, abort=True, delete_job=delete_job)
+    [answer] = run("CancelJobs", ids=[id_], statuses=STATUSES, abort=True, delete_job=delete_job)
     assert (answer["done"], answer["status"]) == (True, "doing")
     assert job_of(id_) == claimed | {"abort_requested": True}
     assert notified() == ["abort 42"]
@@ -70,14 +70,14 @@ def test_a_job_that_is_over_stays_as_it_ended(
     finish(id_, status=status)
     over = job_of(id_)
     notified()
-    [answer] = run("CancelJob", id=id_, abort=True, delete_job=True)
+    [answer] = run("CancelJobs", ids=[id_], statuses=STATUSES, abort=True, delete_job=True)
     assert (answer["done"], answer["status"]) == (False, status)
     assert job_of(id_) == over
     assert notified() == []
 
 
 def test_an_unknown_job_has_no_answer(run: Run) -> None:
-    assert run("CancelJob", id=1, abort=True, delete_job=True) == []
+    assert run("CancelJobs", ids=[1], statuses=STATUSES, abort=True, delete_job=True) == []
 
 
 @pytest.mark.parametrize("delete_job", [False, True])
@@ -96,7 +96,7 @@ def test_whoever_waited_behind_a_cancelled_job_is_announced(
         {"lock": "a", "queue_name": "second", "priority": 1},
     )
     notified()
-    [answer] = run("CancelJob", id=first, abort=False, delete_job=delete_job)
+    [answer] = run("CancelJobs", ids=[first], statuses=STATUSES, abort=False, delete_job=delete_job)
     assert (answer["done"], answer["followers"]) == (True, 1)
     assert notified() == ["ready second"]
     assert claim() == [next_]
@@ -107,7 +107,7 @@ def test_a_follower_that_is_for_later_is_not_announced(
 ) -> None:
     first, _ = defer({"lock": "a"}, {"lock": "a", "scheduled_at": "2100-01-01T00:00:00Z"})
     notified()
-    assert run("CancelJob", id=first, **CANCEL)[0]["followers"] == 0
+    assert run("CancelJobs", ids=[first], **CANCEL)[0]["followers"] == 0
     assert notified() == []
 
 
@@ -123,7 +123,12 @@ def test_a_job_that_is_claimed_while_it_is_cancelled_is_aborted(
                 claiming, worker_id=7, max_jobs=1, queue_names=None, **NO_MARKS
             )
             late = pool.submit(
-                queries["CancelJob"].run, cancelling, id=id_, abort=True, delete_job=False
+                queries["CancelJobs"].run,
+                cancelling,
+                ids=[id_],
+                statuses=STATUSES,
+                abort=True,
+                delete_job=False,
             )
             blocked_by: tuple[Any, ...] | None = None
             while blocked_by != ([claiming.info.backend_pid],):
@@ -135,3 +140,29 @@ def test_a_job_that_is_claimed_while_it_is_cancelled_is_aborted(
     assert (answer["done"], answer["status"]) == (True, "doing")
     assert job_of(id_)["abort_requested"]
     assert notified() == ["abort 7"]
+
+
+def test_of_many_jobs_each_is_cancelled_or_aborted_and_each_worker_told_once(
+    run: Run, defer: Ids, claim: Ids, job_of: JobOf, notified: Notified
+) -> None:
+    running = defer(*[{}] * 3)
+    assert claim() == running
+    waiting = defer({"lock": "a"}, {"lock": "a"}, {"lock": "a", "queue_name": "next"}, {})
+    notified()
+    ids = [*waiting[:2], *running[:2], waiting[3], 10**9]
+    answers = run("CancelJobs", ids=ids, statuses=STATUSES, abort=True, delete_job=False)
+    assert [(answer["id"], answer["done"]) for answer in answers] == [
+        (id_, True) for id_ in sorted(ids[:-1])
+    ]
+    assert [job_of(id_)["status"] for id_ in waiting] == ["cancelled"] * 2 + ["todo", "cancelled"]
+    assert [job_of(id_)["abort_requested"] for id_ in running] == [True, True, False]
+    assert sorted(notified()) == ["abort 1", "ready next"]
+
+
+def test_a_job_that_has_another_status_by_now_is_left_alone(
+    run: Run, defer: Ids, claim: Ids, job_of: JobOf
+) -> None:
+    [id_] = defer({})
+    claim()
+    assert run("CancelJobs", ids=[id_], statuses=["todo"], abort=True, delete_job=False) == []
+    assert not job_of(id_)["abort_requested"]
