@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from sqlalchemy.exc import DBAPIError
 
 from taskq.cli.command import Group
@@ -90,7 +91,20 @@ def _in_one_line() -> Iterator[None]:
     except click.UsageError as error:
         path = f"{error.ctx.command_path} --help".lstrip() if error.ctx else ""
         hint = f" ({path} shows how)" if path else ""
-        raise click.UsageError(escaped(error.format_message()) + hint) from None
+        raise click.UsageError(
+            escaped(f"{_from_variable(error)}{error.format_message()}") + hint
+        ) from None
+
+
+def _from_variable(error: click.UsageError) -> str:
+    """Where a value comes from that nobody sees on the command line."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return ""
+    name = str(error.param.name)
+    if error.ctx.get_parameter_source(name) is not ParameterSource.ENVIRONMENT:
+        return ""
+    variable = error.param.envvar or f"{error.ctx.auto_envvar_prefix}_{name.upper()}"
+    return f"in the variable {variable}: "
 
 
 def _message(error: Exception) -> str:

@@ -23,8 +23,9 @@ or the app is wrong; 130 it was told twice and left at once.
 
 
 def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
-    # None is "not given": WorkerOptions says what holds then, and what makes sense.
-    return click.option(*names, default=None, **attributes)
+    # None is "not given": WorkerOptions says what holds then, and what makes sense. It reads the variables
+    # too, for workers that no command line starts, and names them if they make none.
+    return click.option(*names, default=None, allow_from_autoenv=False, **attributes)
 
 
 @click.command(
@@ -62,6 +63,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     "--delete-jobs",
     metavar="never|successful|always",
     help="Which jobs to delete when they have ended; else never.",
+)
+@_option(
+    "--retention",
+    metavar="STATUS=DURATION,…",
+    help="How long jobs are kept that have ended, as in succeeded=1d,failed=4w; else for ever.",
 )
 @_option(
     "--install-signal-handlers/--no-install-signal-handlers",

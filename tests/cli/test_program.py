@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from taskq import JobManager, SchemaManager
 from taskq.cli.program import program
 from taskq.job import NewJob
+from taskq.worker.options import ENVIRONMENT_PREFIX, WorkerOptions
 from tests.cli.conftest import SHOP, Taskq, ended
 
 
@@ -35,36 +36,32 @@ def test_each_help_teaches_by_one_example(path: tuple[str, ...]) -> None:
     assert done.stdout.count(f"\n    python -m taskq {' '.join(path)} ") == 1
 
 
-def options() -> Iterator[tuple[tuple[str, ...], click.Option]]:
-    """Every option of every command, with the command's path; but for those that only show something."""
-    for path in ((), *commands()):
-        command: click.Command = program
-        for name in path:
-            assert isinstance(command, click.Group)
-            command = command.commands[name]
-        for option in command.get_params(click.Context(command, info_name="taskq")):
-            if isinstance(option, click.Option) and option.opts[-1] not in {"--help", "--version"}:
-                yield path, option
-
-
-@pytest.mark.parametrize(
-    ("path", "option"),
-    [
-        pytest.param(path, option, id=" ".join([*path, option.opts[-1]]))
-        for path, option in options()
-    ],
-)
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
 def test_each_option_is_an_environment_variable(
-    path: tuple[str, ...], option: click.Option, monkeypatch: pytest.MonkeyPatch
+    path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = option.opts[-1].removeprefix("--").replace("-", "_")
-    shared = {"app", "verbose"}
-    variable = "_".join(["taskq", *(() if name in shared else path), name]).upper()
+    command: click.Command = program
     context = click.Context(program, info_name="taskq", auto_envvar_prefix="TASKQ")
     for part in path:
-        context = click.Context(program, info_name=part, parent=context)
-    monkeypatch.setenv(variable, "by variable")
-    assert option.resolve_envvar_value(context) == "by variable"
+        assert isinstance(command, click.Group)
+        command = command.commands[part]
+        context = click.Context(command, info_name=part, parent=context)
+    options = [
+        option
+        for option in command.params
+        if isinstance(option, click.Option) and option.opts[-1] != "--version"
+    ]
+    assert options
+    for option in options:
+        name = option.opts[-1].removeprefix("--").replace("-", "_")
+        words = ["taskq", name] if name in {"app", "verbose"} else ["taskq", *path, name]
+        variable = "_".join(words).upper()
+        if name in WorkerOptions.model_fields and path == ("worker",):
+            # It is read there, by its prefix.
+            assert variable == f"{ENVIRONMENT_PREFIX}{name}".upper()
+        else:
+            monkeypatch.setenv(variable, "by variable")
+            assert option.resolve_envvar_value(context) == "by variable", variable
 
 
 @pytest.mark.parametrize(
@@ -247,6 +244,24 @@ def test_what_cannot_be_read_is_one_line_that_says_where_to_look(
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "said"),
+    [
+        (["jobs", "list"], "TASKQ_JOBS_LIST_LIMIT", "in the variable TASKQ_JOBS_LIST_LIMIT: "),
+        (["doctor"], "TASKQ_DOCTOR_WAITING", "in the variable TASKQ_DOCTOR_WAITING: "),
+        (["worker"], "TASKQ_WORKER_CONCURRENCY", "option TASKQ_WORKER_CONCURRENCY='bad' makes"),
+        (["worker"], "TASKQ_VERBOSE", "in the variable TASKQ_VERBOSE: "),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(
+    taskq: Taskq, arguments: list[str], variable: str, said: str
+) -> None:
+    done = taskq(*arguments, env={variable: "bad", "TASKQ_APP": SHOP})
+    assert done.exit_code == 2
+    assert said in done.stderr
     assert done.stderr.count("\n") == 1
 
 

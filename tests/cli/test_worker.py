@@ -102,6 +102,8 @@ def test_it_serves_the_queues_that_it_is_given(taskq: Taskq, manager: JobManager
         ("--queues", ""),
         ("--delete-jobs", "sometimes"),
         ("--prefetch", "-1"),
+        ("--retention", "succeeded=soon"),
+        ("--retention", "todo=1d"),
         ("--fetch-job-polling-interval", "nan"),
         ("--stalled-worker-timeout", "1"),
     ],
