@@ -8,7 +8,12 @@ import psycopg
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+)
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -67,6 +72,23 @@ async def run_async(
     raise _unusable(
         connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
     )
+
+
+async def run_pooled(
+    engine: AsyncEngine,
+    operation: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run an operation on a connection from an engine's pool."""
+
+    def run_in_greenlet() -> T:
+        with engine.sync_engine.connect() as connection:
+            return operation(connection, *args, **kwargs)
+
+    # An AsyncConnection takes a greenlet each for connecting, for executing and for closing, and a
+    # task for the last: a third more of the time that it takes to defer a job.
+    return await greenlet_spawn(run_in_greenlet)
 
 
 class _Rows:

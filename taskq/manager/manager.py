@@ -1,8 +1,10 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async face."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
@@ -12,10 +14,14 @@ from taskq.job import FailedAttempt, Job, JobStatus, NewJob
 from taskq.manager import connections, operations
 from taskq.manager.connections import AnyConnection
 from taskq.manager.errors import translated
+from taskq.manager.gathering import Gathering
 from taskq.manager.operations import OnConflict
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# A call with more jobs makes a good statement by itself, and would keep the others waiting.
+SHARED = 100
 
 
 class JobManager:
@@ -34,6 +40,10 @@ class JobManager:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        # Of each event loop that has deferred something.
+        self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = (
+            WeakKeyDictionary()
+        )
 
     def defer_jobs(
         self,
@@ -72,8 +82,14 @@ class JobManager:
         on_conflict: OnConflict = "raise",
         connection: AnyConnection | None = None,
     ) -> list[int | None]:
-        """The async face of ``defer_jobs``."""
+        """The async face of ``defer_jobs``.
+
+        Calls at the same time share a statement, unless they have a queueing lock, a connection of
+        their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
+        """
         own = connection is None
+        if own and len(jobs) <= SHARED and all(job.queueing_lock is None for job in jobs):
+            return await self._gathering().defer(jobs)
         defer = partial(operations.defer_jobs, on_conflict=on_conflict, own_transaction=own)
         try:
             return await self._run_async(connection, defer, jobs)
@@ -81,6 +97,18 @@ class JobManager:
             if error.job_id is not None or not own:
                 raise
         return await self._run_async(None, defer, jobs)
+
+    def _gathering(self) -> Gathering:
+        loop = asyncio.get_running_loop()
+        gathering = self._gatherings.get(loop)
+        if gathering is None:
+            defer = partial(operations.defer_jobs, on_conflict="raise", own_transaction=True)
+
+            async def send(jobs: Sequence[NewJob]) -> list[int | None]:
+                return await self._run_async(None, defer, jobs)
+
+            gathering = self._gatherings[loop] = Gathering(send)
+        return gathering
 
     def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
         """Read a job.
@@ -220,5 +248,6 @@ class JobManager:
         with translated():
             if connection is not None:
                 return await connections.run_async(connection, operation, *args, **kwargs)
-            async with self.database.async_engine.connect() as own:
-                return await own.run_sync(operation, *args, **kwargs)
+            return await connections.run_pooled(
+                self.database.async_engine, operation, *args, **kwargs
+            )
