@@ -1,13 +1,16 @@
 """The changing part of the job manager: deferring, and what an operator does to jobs."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar, Unpack
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
 from taskq.codec import shown
+from taskq.database import Database
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
 from taskq.manager import operations
@@ -16,15 +19,26 @@ from taskq.manager.changes import Changes, moment, wait
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
+from taskq.manager.gathering import Gathering
 from taskq.manager.operations import OnConflict
 from taskq.manager.operations_retention import delete_old_jobs
 from taskq.moment import wait_of
 
 T = TypeVar("T")
 
+# A call with more jobs makes a good statement by itself, and would keep the others waiting.
+SHARED = 100
+
 
 class Changing(Faces):
     """What may be done to jobs."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        # Of each event loop that has deferred something.
+        self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = (
+            WeakKeyDictionary()
+        )
 
     def defer_jobs(
         self,
@@ -54,7 +68,27 @@ class Changing(Faces):
         )
         return self._run_naming(connection, defer)
 
-    defer_jobs_async = async_face(defer_jobs)
+    _defer_jobs_apart = async_face(defer_jobs)
+
+    async def defer_jobs_async(
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        on_conflict: OnConflict = "raise",
+        connection: AnyConnection | None = None,
+    ) -> list[int | None]:
+        """The async face of ``defer_jobs``.
+
+        Calls at the same time share a statement, unless they have a queueing lock, a connection of
+        their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
+        """
+        if (
+            connection is None
+            and len(jobs) <= SHARED
+            and all(job.queueing_lock is None for job in jobs)
+        ):
+            return await self._gathering().defer(jobs)
+        return await self._defer_jobs_apart(jobs, on_conflict=on_conflict, connection=connection)
 
     def cancel_job_by_id(
         self,
@@ -304,6 +338,13 @@ class Changing(Faces):
         )
 
     delete_old_jobs_async = async_face(delete_old_jobs)
+
+    def _gathering(self) -> Gathering:
+        loop = asyncio.get_running_loop()
+        gathering = self._gatherings.get(loop)
+        if gathering is None:
+            gathering = self._gatherings[loop] = Gathering(self._defer_jobs_apart)
+        return gathering
 
     def _run_naming(
         self, connection: AnyConnection | None, operation: Callable[[Connection], T]
