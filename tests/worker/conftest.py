@@ -39,6 +39,20 @@ async def until(condition: Callable[[], object], what: str = "it", seconds: floa
         await asyncio.sleep(0.005)
 
 
+async def idle(worker: Worker) -> None:
+    """Wait until a worker has nothing to do, and no reason to look for something."""
+    claiming, completing = worker._claiming, worker._completing
+    await until(
+        lambda: (
+            worker._running.is_empty
+            and completing.is_empty
+            and not claiming.is_promising
+            and not claiming.in_flight
+        ),
+        "an idle worker",
+    )
+
+
 async def statuses(app: App) -> dict[JobStatus, int]:
     """How many jobs stand where."""
     counted: Counter[JobStatus] = Counter()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def declared_dead(connection: psycopg.Connection, worker_id: int) -> None:
 
 
 class Slow:
-    """A task of one app that waits for its gate, and cannot be cancelled."""
+    """A task of one app that waits for its gate, whatever it is asked."""
 
     def __init__(self, app: App, name: str, *, fails: bool = False) -> None:
         self.gate = asyncio.Event()
@@ -144,9 +145,12 @@ class Slow:
         @app.task(name="slow", store_result=True, lock="a lock", retry=1, pass_context=True)
         async def slow(context: JobContext) -> str:
             self.reasons.append(None)
-            while not self.gate.is_set():
+            # Not for ever: if the test fails, its event loop has to close.
+            end = time.monotonic() + 30
+            while not self.gate.is_set() and time.monotonic() < end:
                 try:
-                    await self.gate.wait()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self.gate.wait(), 1)
                 except asyncio.CancelledError:
                     self.reasons.append(context.abort_reason())
             self.ended += 1

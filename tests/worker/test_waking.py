@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from taskq import App
 from taskq.exceptions import Retry, Snooze
 from taskq.worker.identity import Identity
-from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, until
+from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, idle, until
 
 LONG_NAME = "a 'queue', a \"queue\" ".ljust(200, "ü")
 
@@ -31,6 +31,10 @@ class Bell:
     def ring(self) -> None:
         self._at = self._at or time.monotonic()
         self._rung.set()
+
+    def reset(self) -> None:
+        self._at = 0.0
+        self._rung.clear()
 
     async def heard(self) -> float:
         """When it rang, by ``time.monotonic``."""
@@ -57,9 +61,15 @@ async def test_an_idle_worker_hears_of_a_job_at_once(
     app: App, start: Start, bell: Bell, queue: str
 ) -> None:
     """Case 11: a queue name of 200 characters, with quotes and spaces, works with LISTEN too."""
-    await start(app, queues=[queue], fetch_job_polling_interval=60)
+    worker = await start(app, queues=[queue], fetch_job_polling_interval=60)
+    ring = app.tasks["ring"].configure(queue=queue)
+    # The first may be found by a claim with which the worker begins.
+    await ring.defer_async()
+    await bell.heard()
+    await idle(worker)
+    bell.reset()
     began = time.monotonic()
-    await app.tasks["ring"].configure(queue=queue).defer_async()
+    await ring.defer_async()
     assert await bell.heard() - began < 0.2
 
 
