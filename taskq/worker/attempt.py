@@ -106,6 +106,8 @@ class Attempt:
             # From outside, as asyncio.run does at its end; perhaps before the first step.
             self._tell(self.release(started=True))
         elif (error := running.exception()) is not None:
+            if self._done is None:
+                raise error  # of whom it told: for the event loop to report
             # Nothing that a task does gets here; if something of ours does, the job must not hang.
             self._tell(self.fail(error))
 
