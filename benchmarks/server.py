@@ -14,14 +14,17 @@ from sqlalchemy import URL
 
 from taskq.embedded import EmbeddedServer
 
-# Where Debian has its versions, the newest first, and what a PATH may have.
-_PLACES = [
-    *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
-    *(Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)),
-]
+# Whom the machine's server runs as in place of root.
+_USER = "postgres"
 
 # Counts the queries of idle workers. All the rest is the server's default, durability above all.
 _SETTING = "shared_preload_libraries = 'pg_stat_statements'"
+
+
+def installed() -> list[Path]:
+    """The programs of the machine's own PostgreSQL, the newest version first, where Debian has them."""
+    found = (place.parent for place in Path("/usr/lib/postgresql").glob("[0-9][0-9]/bin/initdb"))
+    return sorted(found, key=lambda place: int(place.parent.name), reverse=True)
 
 
 @contextmanager
@@ -31,29 +34,50 @@ def own_server(*, embedded: bool = False) -> Iterator[str]:
     Args:
         embedded: Whether it is the embedded one in any case.
     """
-    programs = next((place for place in _PLACES if (place / "initdb").exists()), None)
-    user = "postgres" if os.geteuid() == 0 else None
+    programs = installed()
+    if embedded or not programs or (os.geteuid() == 0 and not _exists(_USER)):
+        with embedded_server() as url:
+            yield url
+    else:
+        with server_of(programs[0], _SETTING) as url:
+            yield url
+
+
+@contextmanager
+def embedded_server() -> Iterator[str]:
+    """The embedded server, likewise."""
     with tempfile.TemporaryDirectory(prefix="taskq-bench-") as scratch:
         folder = Path(scratch)
         # The server runs as another user than root.
         folder.chmod(0o711)
-        if embedded or programs is None or (user and not _exists(user)):
-            server = EmbeddedServer(folder / "server")
-            with psycopg.connect(_plain(server.start()), autocommit=True) as connection:
-                connection.execute(f"ALTER SYSTEM SET {_SETTING}".encode())
-            server.stop()
-            with server:
-                yield _plain(server.url)
-            return
+        server = EmbeddedServer(folder / "server")
+        with psycopg.connect(_plain(server.start()), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {_SETTING}".encode())
+        server.stop()
+        with server:
+            yield _plain(server.url)
+
+
+@contextmanager
+def server_of(programs: Path, *settings: str) -> Iterator[str]:
+    """A server of an installed version, likewise.
+
+    Args:
+        programs: The directory of its programs.
+        settings: Lines for its configuration.
+    """
+    with tempfile.TemporaryDirectory(prefix="taskq-bench-") as scratch:
+        folder = Path(scratch)
+        folder.chmod(0o711)
         data = folder / "data"
         data.mkdir(mode=0o700)
+        user = _USER if os.geteuid() == 0 else None
         if user:
             os.chown(data, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
 
         def run(program: str, *arguments: str) -> None:
-            command = [str(programs / program), "-D", str(data), *arguments]
             subprocess.run(
-                command,
+                [str(programs / program), "-D", str(data), *arguments],
                 check=True,
                 user=user,
                 cwd=data,
@@ -62,8 +86,9 @@ def own_server(*, embedded: bool = False) -> Iterator[str]:
             )
 
         run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
+        lines = ("listen_addresses = ''", f"unix_socket_directories = '{data}'", *settings)
         with (data / "postgresql.conf").open("a") as conf:
-            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{data}'\n{_SETTING}\n")
+            conf.write("\n".join(lines) + "\n")
         run("pg_ctl", "start", "--wait", f"--log={data / 'log'}")
         try:
             yield make_conninfo(host=str(data), user="postgres", dbname="postgres")
