@@ -2,25 +2,21 @@
 
     python -m benchmarks.managing [URL]
 
-on the server that URL names, as a user who may create databases, or on an embedded one. Loading the jobs
+on the server that URL names, as a user who may create databases, or on one of its own. Loading the jobs
 takes a minute; machines are noisy: compare within one run.
 """
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
-from sqlalchemy import URL
 
-from benchmarks.claims import fresh_database
+from benchmarks.server import fresh_database, own_server
 from taskq import App
-from taskq.embedded import EmbeddedServer
 from taskq.manager import JobManager
 from tests.sql.crowds import insert
 
@@ -81,22 +77,15 @@ def load(connection: psycopg.Connection) -> None:
 
 def main() -> None:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="taskq-benchmark-")))
-        folder.chmod(0o711)
         given = sys.argv[1:]
-        server = given[0] if given else stack.enter_context(EmbeddedServer(folder / "server")).url
-        connection = stack.enter_context(fresh_database(server.replace("+psycopg", "", 1)))
-        info = connection.info
-        print(f"PostgreSQL {info.server_version // 10000}, {FINISHED:,} finished jobs\n")
-        load(connection)
-        url = URL.create(
-            "postgresql+psycopg",
-            username=info.user,
-            password=info.password or None,
-            database=info.dbname,
-            query={"host": info.host, "port": str(info.port)},
-        )
+        server = given[0] if given else stack.enter_context(own_server())
+        url = stack.enter_context(fresh_database(server, "taskq_managing"))
         with App(url) as app:
+            app.schema_manager.apply_schema()
+            with psycopg.connect(url, autocommit=True) as connection:
+                version = connection.info.server_version // 10000
+                print(f"PostgreSQL {version}, {FINISHED:,} finished jobs\n")
+                load(connection)
             print(f"{'ms':44} {'first':>8} {'median':>8} {'longest':>8}")
             for name, call in CALLS.items():
                 took = []

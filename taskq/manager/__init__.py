@@ -5,7 +5,7 @@
 """
 
 from taskq.manager.manager import JobManager
-from taskq.manager.outcome import Ended, Outcome
+from taskq.manager.outcome import Outcome
 from taskq.manager.reports import JobCounts, JobPage
 
-__all__ = ["Ended", "JobCounts", "JobManager", "JobPage", "Outcome"]
+__all__ = ["JobCounts", "JobManager", "JobPage", "Outcome"]
