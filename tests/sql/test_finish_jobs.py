@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import HeldLocks, Ids, JobOf, Notified, Run
+from tests.sql.conftest import STATUSES, HeldLocks, Ids, JobOf, Notified, Run
 
 ERROR = {"error_type": "E", "error_message": "no", "error_traceback": "…"}
 
@@ -274,7 +274,7 @@ def test_a_job_that_is_to_be_aborted_is_not_queued_again(
     aborted, retried = defer({}, {})
     claim()
     for id_ in (aborted, retried):
-        run("CancelJob", id=id_, abort=True, delete_job=False)
+        run("CancelJobs", ids=[id_], statuses=STATUSES, abort=True, delete_job=False)
     finish(aborted, status="aborted")
     finish(retried, status="todo")
     assert (job_of(aborted)["status"], job_of(aborted)["abort_requested"]) == ("aborted", True)
