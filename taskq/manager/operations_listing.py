@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection
@@ -11,7 +11,7 @@ from taskq.exceptions import JobNotFound
 from taskq.job import Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
-from taskq_sql import attempts, counting, jobs, listing, models, workers
+from taskq_sql import attempts, counting, jobs, listing, models, periodic, workers
 
 LONGEST_PAGE = 1000
 
@@ -45,6 +45,14 @@ def get_job_status(connection: Connection, job_id: int) -> JobStatus:
 def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Of some jobs, those that have not ended."""
     return list(jobs.Querier(connection).list_alive_jobs(ids=list(ids)))
+
+
+def list_ticks(connection: Connection) -> dict[tuple[str, str], datetime]:
+    """The last tick of each period that was deferred, by task and period."""
+    return {
+        (row.task_name, row.periodic_id): datetime.fromtimestamp(row.last_tick, UTC)
+        for row in periodic.Querier(connection).list_ticks()
+    }
 
 
 def list_jobs(
