@@ -3,8 +3,10 @@
 import pytest
 
 from taskq import App
+from taskq.cli.worker import worker
 from taskq.exceptions import InvalidOption
 from taskq.worker.options import WorkerArguments, WorkerOptions
+from tests.worker.conftest import ROOT
 
 
 def test_a_call_wins_over_the_environment_and_that_over_the_defaults() -> None:
@@ -46,6 +48,63 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
 def test_a_false_value_in_the_environment_counts(said: str) -> None:
     options = WorkerOptions.of({}, defaults={"wait": True}, environ={"TASKQ_WORKER_WAIT": said})
     assert options.wait is False
+
+
+# Each option that a line of text can say: how, and what it means.
+SAID = {
+    "queues": ("mail, reports", ["mail", "reports"]),
+    "name": ("ada", "ada"),
+    "concurrency": ("7", 7),
+    "wait": ("false", False),
+    "fetch_job_polling_interval": ("1.5", 1.5),
+    "abort_job_polling_interval": ("2.5", 2.5),
+    "shutdown_graceful_timeout": ("0", 0.0),
+    "listen_notify": ("0", False),
+    "listen_database": ("postgresql://direct/shop", "postgresql://direct/shop"),
+    "delete_jobs": ("successful", "successful"),
+    "install_signal_handlers": ("no", False),
+    "update_heartbeat_interval": ("3", 3.0),
+    "stalled_worker_timeout": ("12", 12.0),
+    "max_crashes": ("5", 5),
+    "prefetch": ("0", 0),
+}
+
+
+def test_the_environment_can_say_every_option_but_those_that_are_code() -> None:
+    environ = {f"TASKQ_WORKER_{name.upper()}": said for name, (said, _) in SAID.items()}
+    options = WorkerOptions.of({}, environ=environ)
+    in_code_only = {"additional_context", "task_middleware", "worker_middleware"}
+    assert options.model_dump(exclude=in_code_only) == {
+        name: value for name, (_, value) in SAID.items()
+    }
+
+
+def test_the_command_line_can_say_every_option_but_those_that_are_code() -> None:
+    line = []
+    for name, (said, value) in SAID.items():
+        flag = name.replace("_", "-")
+        line += [f"--no-{flag}"] if value is False else [f"--{flag}", said]
+    with worker.make_context("worker", line) as context:
+        given = {name: value for name, value in context.params.items() if value is not None}
+    options = WorkerOptions.of(given, environ={})
+    assert {name: getattr(options, name) for name in SAID} == {
+        name: value for name, (_, value) in SAID.items()
+    }
+
+
+def test_the_docs_name_every_option() -> None:
+    page = (ROOT / "docs" / "worker.md").read_text()
+    assert [name for name in WorkerOptions.model_fields if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("option", "false", "said"),
+    [("prefetch", 0, "20"), ("wait", False, "true"), ("queues", None, "mail")],
+)
+def test_a_calls_own_value_wins_also_if_it_is_false(option: str, false: object, said: str) -> None:
+    variable = f"TASKQ_WORKER_{option.upper()}"
+    options = WorkerOptions.of({option: false}, environ={variable: said})
+    assert getattr(options, option) == false
 
 
 @pytest.mark.parametrize(
