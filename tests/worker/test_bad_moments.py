@@ -1,9 +1,11 @@
 """A bad moment of the database: logged, tried again, and nothing is lost or stranded."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 from taskq import App
+from taskq.embedded import EmbeddedServer
 from taskq.job import JobStatus
 from tests.worker.conftest import (
     Disturbed,
@@ -241,6 +244,49 @@ async def test_jobs_that_end_while_the_database_is_away_are_written_when_it_is_b
     assert runs == 6
     assert actions().count(("WARNING", "database_failed")) < 12
     assert not [logged for logged in actions() if logged[0] == "ERROR"]
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that nobody else uses."""
+    with tempfile.TemporaryDirectory(prefix="taskq-restart-") as folder:
+        Path(folder).chmod(0o711)
+        with EmbeddedServer(Path(folder) / "server") as server:
+            yield server
+
+
+async def test_a_job_outlives_a_restart_of_its_server(
+    own_server: EmbeddedServer, actions: Any
+) -> None:
+    """It ends while the server is down, and it and its successor are as if nothing had been."""
+    app = App(own_server.url)
+    begun, gate = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    @app.task(lock="a lock")
+    async def hold() -> None:
+        nonlocal runs
+        runs += 1
+        begun.set()
+        await gate.wait()
+
+    await app.schema_manager.apply_schema_async()
+    await hold.batch_defer_async({}, {})
+    worker = app.worker(fetch_job_polling_interval=60, install_signal_handlers=False)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(30):
+        await begun.wait()
+        await asyncio.to_thread(own_server.stop)
+        gate.set()
+        await until(lambda: ("WARNING", "database_failed") in actions(), "a failure")
+        await asyncio.to_thread(own_server.start)
+        await until(lambda: actions().count(("INFO", "job_succeeded")) == 2, "both jobs")
+        worker.stop()
+        await running
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 2}
+    assert runs == 2
+    assert not [logged for logged in actions() if logged[0] == "ERROR"]
+    await app.close_async()
 
 
 async def test_connections_may_be_cut_at_any_moment(
