@@ -64,6 +64,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="Which jobs to delete when they have ended; else never.",
 )
 @_option(
+    "--retention",
+    metavar="STATUS=TIME,…",
+    help="How long to keep jobs that have ended, as in succeeded=1d,failed=4w; else for ever.",
+)
+@_option(
     "--install-signal-handlers/--no-install-signal-handlers",
     help="Whether Ctrl-C and SIGTERM stop it as said below.",
 )
