@@ -11,7 +11,7 @@ from taskq.exceptions import JobNotFound
 from taskq.job import Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
-from taskq_sql import attempts, counting, jobs, listing, models, periodic, workers
+from taskq_sql import alive, attempts, counting, jobs, listing, models, periodic, workers
 
 LONGEST_PAGE = 1000
 
@@ -63,11 +63,10 @@ def list_jobs(
         start, end = None, _LAST if after is None else after
     else:
         start, end = _FIRST if after is None else after, None
-    querier = listing.Querier(connection)
     statuses = wanted.statuses
-    rows: Iterator[listing.PageJobsRow] | Iterator[listing.PageAliveJobsRow]
+    rows: Iterator[listing.PageJobsRow] | Iterator[alive.PageAliveJobsRow]
     if wanted.ids is None and statuses <= ALIVE:
-        rows = querier.page_alive_jobs(
+        rows = alive.Querier(connection).page_alive_jobs(
             by_line=JobStatus.TODO in statuses
             and wanted.lock is None
             and wanted.queueing_lock is None,
@@ -82,7 +81,7 @@ def list_jobs(
         indexed = wanted.ids is None and statuses <= UNSUCCESSFUL
         fits = wanted.is_plain and (indexed or statuses == EVERY_STATUS)
         most = _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
-        rows = querier.page_jobs(
+        rows = listing.Querier(connection).page_jobs(
             ids=wanted.ids,
             walks=wanted.ids is None and not indexed,
             unsuccessful=statuses_of(statuses) if indexed else [],
@@ -156,7 +155,7 @@ def not_found(job_id: int) -> JobNotFound:
     return JobNotFound(f"no job has the id {job_id}: it may have been deleted")
 
 
-def job_of(row: models.TaskqJob | listing.PageJobsRow | listing.PageAliveJobsRow) -> Job:
+def job_of(row: models.TaskqJob | listing.PageJobsRow | alive.PageAliveJobsRow) -> Job:
     """A row as the job that it is."""
     return Job(
         id=row.id,
