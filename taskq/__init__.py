@@ -6,6 +6,7 @@ from taskq.context import AbortReason, JobContext
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
+    InvalidTransition,
     JobAborted,
     JobNotFound,
     JobTimeout,
@@ -14,7 +15,8 @@ from taskq.exceptions import (
     TaskqException,
 )
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import JobManager
+from taskq.manager import JobCounts, JobManager, JobPage
+from taskq.retention import Retention
 from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
 from taskq.schema import SchemaManager
 from taskq.task import Task
@@ -28,13 +30,17 @@ __all__ = [
     "Blueprint",
     "FailedAttempt",
     "InvalidArguments",
+    "InvalidTransition",
     "Job",
     "JobAborted",
     "JobContext",
+    "JobCounts",
     "JobManager",
     "JobNotFound",
+    "JobPage",
     "JobStatus",
     "JobTimeout",
+    "Retention",
     "Retry",
     "RetryDecision",
     "RetryStrategy",

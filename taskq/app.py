@@ -68,10 +68,11 @@ class App(Blueprint):
         if isinstance(import_paths, str):
             raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
         self.import_paths = tuple(import_paths)
-        self.worker_defaults: WorkerArguments = {"retention": retention, **(worker_defaults or {})}
+        self.worker_defaults: WorkerArguments = worker_defaults or {}
+        self._retention = retention
         self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}
         self.max_delay = max_delay_of(self.periodic_defaults)
-        WorkerOptions.of(self.worker_defaults)
+        WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
         self.job_manager = JobManager(self.database)
         self.schema_manager = SchemaManager(self.database)
@@ -266,7 +267,10 @@ class App(Blueprint):
     def worker(self, **options: Unpack[WorkerArguments]) -> Worker:
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
         self.perform_import_paths()
-        return Worker(self, WorkerOptions.of(options, defaults=self.worker_defaults))
+        return Worker(self, WorkerOptions.of(options, defaults=self._all_worker_defaults()))
+
+    def _all_worker_defaults(self) -> WorkerArguments:
+        return {"retention": self._retention, **self.worker_defaults}
 
 
 class OpenedApp:

@@ -8,6 +8,9 @@
 -- In the order of an index, so that the planner does not read the whole table. A LIMIT that it does not know
 -- is a tenth to it: by its own guess of what the jobs that wait cost it would have the query compiled (jit),
 -- which costs more than they do.
+--
+-- Milliseconds beside 5 M finished jobs: 30 for what waits and runs, 21,000 jobs, and 30 for everything;
+-- PostgreSQL 15, two busy cores, medians; `python -m benchmarks.managing` measures it.
 WITH few AS (
     SELECT every.status
     FROM unnest(@statuses::taskq_job_status []) AS every (status)

@@ -12,6 +12,18 @@
 -- With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
 -- aborted; and else (walks) it goes along the primary key, since no index of finished jobs is worth what it
 -- would cost each job in its life.
+--
+-- Milliseconds for a page of 100 beside 5 M finished jobs, and 21,000 that wait or run; PostgreSQL 15, two
+-- busy cores, medians; `python -m benchmarks.managing` measures it.
+--
+--   all jobs, up or down or from the middle on          4 to 5
+--   of one queue                                            15
+--   of a queue that is not there                            12
+--   that failed                                              2
+--   that failed, of a task that is not there                19
+--   that wait, in PageAliveJobs                             12
+--   that wait, of one task                                  30
+--   that wait, of one lock                                   6
 WITH looked AS (
     SELECT
         candidate.source,

@@ -18,7 +18,8 @@ RETURNING worker_id;
 -- Deletes some jobs of one final status that finished so many seconds ago or earlier, and their failed
 -- attempts with them, in the order of ids. Answers how many, how far it got, and whether that is the end.
 --
--- No index has the times at which jobs finished: each job would pay for it. The order of ids is enough. An
+-- No index has the times at which jobs finished: each job would pay for it, with 65 bytes of WAL on top of
+-- 1,023. The order of ids is enough. An
 -- id is drawn after the transaction began that defers the job, and before the job can finish; so beyond a
 -- job that was deferred later than that, all have finished later too. Jobs that succeeded are found along
 -- the primary key, the others by an index that only they enter.

@@ -173,6 +173,8 @@ class Changing(Faces):
         Raises:
             InvalidFilter: There is no filter, or one that no such job can fit.
             InvalidJob: No job can have such a time.
+            AlreadyEnqueued: A job with the queueing lock of one of them came in the same moment: what
+                was left of the jobs is still to be retried.
         """
         wanted = _given(filters, "retry_jobs").only(UNSUCCESSFUL, operation="retry_jobs")
         retry = partial(changing.retry_jobs, wanted=wanted, retry_at=moment("retry_at", retry_at))

@@ -21,7 +21,8 @@ _MAX_LOOKED = 10_000
 _MAX_LOOKED_BY_INDEX = 2000
 _MAX_LOOKED_IN_LINE = 1000
 
-_FIRST = -(2**63)
+# Before the first id, and beyond any.
+_FIRST = 0
 _LAST = 2**63 - 1
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -23,6 +24,7 @@ from taskq.exceptions import (
     JobNotFound,
     SchemaNotApplied,
 )
+from taskq.manager import Outcome
 from taskq.task import Task
 
 
@@ -195,6 +197,48 @@ async def test_the_jobs_of_a_transaction_are_seen_and_cancelled_in_it(
     with pytest.raises(JobNotFound):
         await caller.manage("get_job", 2**62)
     assert app.job_manager.get_job_status(kept) is JobStatus.TODO, "as nobody else sees it yet"
+    await caller.rollback()
+    assert app.job_manager.get_job_status(kept) is JobStatus.TODO
+
+
+async def test_whatever_an_operator_does_is_in_the_transaction(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    kept = app.configure_task("kept", lock="l").defer()
+    now = datetime.now(UTC)
+    since = now - timedelta(days=1)
+    every_filter: dict[str, Any] = {
+        "ids": [kept],
+        "queue": "default",
+        "task": "kept",
+        "status": ["todo", "doing"],
+        "lock": "l",
+        "deferred_after": since,
+        "task_kwargs": {},
+    }
+    assert [job.id for job in await caller.manage("list_jobs", **every_filter)] == [kept]
+    assert len(await caller.manage("list_jobs", status="todo", newest_first=True)) == 1
+    counts = {("default", "kept", JobStatus.TODO): 1}
+    assert await caller.manage("count_jobs") == counts
+    assert await caller.manage("count_jobs", **every_filter) == counts
+    assert [tally.name for tally in await caller.manage("list_queues")] == ["default"]
+    assert [state.lock for state in await caller.manage("list_locks")] == ["l"]
+    assert await caller.manage("list_workers") == []
+    assert await caller.manage("get_stalled_jobs") == []
+    await caller.manage("reschedule_job", kept, schedule_at=now + timedelta(days=1), priority=2)
+    assert await caller.manage("cancel_jobs", lock="l") == 1
+    finished: dict[str, Any] = {"finished_after": since, "finished_before": now + timedelta(days=1)}
+    assert len(await caller.manage("list_jobs", status="cancelled", **finished)) == 1
+    await caller.manage("retry_job_by_id", kept, retry_at=now, queue="mail")
+    assert [job.id for job in await caller.manage("fetch", 1, ["mail"])] == [kept]
+    outcome = Outcome(job_id=kept, attempt=1, status=JobStatus.FAILED, held_lock="l")
+    assert len(await caller.manage("finish", 1, [outcome])) == 1
+    assert await caller.manage("retry_jobs", status="failed", retry_at=now) == 1
+    assert await caller.manage("cancel_jobs", task="kept") == 1
+    # By the clock of the transaction, nothing in it is older than itself.
+    assert await caller.manage("delete_old_jobs", timedelta(0), include_cancelled=True) == 0
+    assert await caller.manage("delete_jobs", queue="mail") == 1
+    assert app.job_manager.get_job(kept).priority == 0, "as nobody else sees it yet"
     await caller.rollback()
     assert app.job_manager.get_job_status(kept) is JobStatus.TODO
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import Connect, HeldLocks, Ids, JobOf, Notified, Run
+from tests.sql.conftest import STATUSES, Connect, HeldLocks, Ids, JobOf, Notified, Run
 from tests.sql.sqlc import Query, Row
 
 STALLED_AFTER = 60.0
@@ -332,7 +332,7 @@ def test_a_job_that_was_to_be_aborted_is_not_run_again(
     [id_] = defer({})
     dead = register()
     claim(worker_id=dead)
-    run("CancelJob", id=id_, abort=True, delete_job=False)
+    run("CancelJobs", ids=[id_], statuses=STATUSES, abort=True, delete_job=False)
     stall(dead)
     assert rescue() == [id_]
     assert job_of(id_)["status"] == "aborted"

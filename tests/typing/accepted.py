@@ -18,7 +18,10 @@ from taskq import (
     FailedAttempt,
     Job,
     JobContext,
+    JobCounts,
+    JobPage,
     JobStatus,
+    Retention,
     Retry,
     RetryDecision,
     RetryStrategy,
@@ -167,3 +170,29 @@ def run() -> None:
     blueprint.add_task_alias(clean, "sweep")
     app.add_tasks_from(blueprint, namespace="shop")
     app.run_worker(queues=["mail"], concurrency=2, shutdown_graceful_timeout=None, prefetch=3)
+
+
+def managed(session: Session) -> None:
+    jobs = app.job_manager
+    page = jobs.list_jobs(status="failed", queue="mail", limit=10, connection=session)
+    assert_type(page, JobPage)
+    assert_type(page[0], Job)
+    assert_type([job.id for job in page], list[int])
+    assert_type(page.next_after, int | None)
+    jobs.list_jobs(status=[JobStatus.TODO, "doing"], ids=range(9), after=page.next_after)
+    assert_type(jobs.count_jobs(task_kwargs={"user_id": 7}), JobCounts)
+    assert_type(jobs.count_jobs()["mail", "send", JobStatus.TODO], int)
+    assert_type(jobs.retry_jobs(deferred_after=datetime.now(UTC), status=None), int)
+    assert_type(jobs.delete_old_jobs({"days": 3}, include_failed=True), int)
+    kept: Retention = {"succeeded": timedelta(days=1), "failed": None}
+    App("postgresql://", retention=kept, worker_defaults={"retention": {"aborted": timedelta(1)}})
+
+
+async def managed_async(connection: AsyncConnection) -> None:
+    jobs = app.job_manager
+    assert_type(await jobs.list_jobs_async(status="failed", connection=connection), JobPage)
+    assert_type(await jobs.get_job_async(1), Job)
+    assert_type(await jobs.cancel_jobs_async(queue="mail", abort=True), int)
+    await jobs.retry_job_by_id_async(1, datetime.now(UTC), priority=3)
+    await jobs.reschedule_job_async(1, schedule_in={"minutes": 5})
+    assert_type(await jobs.fetch_async(1, ["mail"], 10), list[Job])

@@ -183,3 +183,24 @@ def run() -> None:
     app.run_worker(worker_middleware=counted)  # refused: sync
     App("postgresql://", worker_defaults={"concurency": 2})  # refused
     App("postgresql://", periodic_defaults={"max_delay": "long"})  # refused
+
+
+def managed() -> None:
+    jobs = app.job_manager
+    jobs.list_jobs(status="done")  # refused
+    jobs.list_jobs(que="mail")  # refused
+    jobs.list_jobs([1, 2])  # refused: ids=
+    jobs.count_jobs(queue=3)  # refused
+    jobs.delete_jobs(deferred_before="yesterday")  # refused
+    jobs.retry_job_by_id("1")  # refused
+    jobs.reschedule_job(1, lock="a")  # refused
+    App("postgresql://", retention={"done": timedelta(1)})  # refused
+    app.run_worker(retention={"failed": 30})  # refused
+
+
+async def managed_async() -> None:
+    jobs = app.job_manager
+    number: int = jobs.delete_jobs_async(queue="mail")  # refused: not awaited
+    await jobs.list_jobs_async(que="mail")  # refused
+    await jobs.get_job_async("1")  # refused
+    text: str = await jobs.cancel_jobs_async(queue="mail")  # refused

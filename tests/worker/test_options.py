@@ -35,6 +35,7 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
         "stalled_worker_timeout": 30,
         "max_crashes": 3,
         "prefetch": "auto",
+        "retention": None,
         "task_middleware": None,
         "worker_middleware": None,
     }
