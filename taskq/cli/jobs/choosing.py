@@ -17,7 +17,7 @@ from taskq.manager.filters import JobFilters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PAGE = 1_000  # jobs
+_LONGEST_PAGE = 1_000  # jobs
 
 _WHEN = "a time with an offset from UTC, or how long ago, as in 1h30m"
 
@@ -71,11 +71,17 @@ def filters_of(given: Mapping[str, Any]) -> JobFilters:
 
 
 def each_job(
-    manager: JobManager, filters: JobFilters, *, after: int | None, newest_first: bool
+    manager: JobManager,
+    filters: JobFilters,
+    *,
+    after: int | None = None,
+    newest_first: bool = False,
+    at_once: int = _LONGEST_PAGE,
 ) -> Iterator[Job]:
-    """The jobs that fit, page by page for as long as somebody asks."""
+    """The jobs that fit, in pages of so many, for as long as somebody asks."""
+    limit = min(at_once, _LONGEST_PAGE)
     while True:
-        page = manager.list_jobs(after=after, limit=_PAGE, newest_first=newest_first, **filters)
+        page = manager.list_jobs(after=after, limit=limit, newest_first=newest_first, **filters)
         yield from page
         if page.next_after is None:
             return
@@ -106,7 +112,7 @@ def refuse_unknown(settings: Settings, manager: JobManager, filters: JobFilters)
 
 def _has_job(manager: JobManager, filters: JobFilters) -> bool:
     # Names of old jobs in a big table are a sample: it takes a look at each.
-    return any(True for _ in each_job(manager, filters, after=None, newest_first=True))
+    return next(each_job(manager, filters, newest_first=True, at_once=1), None) is not None
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> click.UsageError:

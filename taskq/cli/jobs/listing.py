@@ -87,7 +87,8 @@ def list_jobs(
     given["ids"] = given.pop("id")
     filters = filters_of(given)
     with settings.job_manager(database) as manager:
-        jobs = each_job(manager, filters, after=after, newest_first=newest_first)
+        # With one more it is known whether there are more.
+        jobs = each_job(manager, filters, after=after, newest_first=newest_first, at_once=limit + 1)
         page = list(islice(jobs, limit))
         if not page:
             refuse_unknown(settings, manager, filters)
