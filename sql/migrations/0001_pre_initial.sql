@@ -475,7 +475,7 @@ BEGIN
     ) AS queue
     -- PostgreSQL lets transactions that notify commit only one after the other. Twenty clients that
     -- defer one job at a time: 2,023 jobs/s if each notifies, 4,935 if one does for all, 4,940 if none
-    -- does (`python -m benchmarks.storm`, PostgreSQL 18, medians of one run on two busy cores).
+    -- does (`python -m benchmarks --only storm`, PostgreSQL 18, medians of one run on two busy cores).
     -- Of those that run at once one notifies for all; whoever hears it looks again until all that ran
     -- then have ended. Only for calls that are a transaction of their own: one that stays open for
     -- long would silence the others.
