@@ -47,7 +47,7 @@ LEFT JOIN (
 --
 -- At most 1,000 jobs at once. Wants jit = off: the planner's guesses about the hops are far too high.
 --
--- Milliseconds for 100 jobs, PostgreSQL 15, no queue named; `python -m benchmarks.claims` measures it.
+-- Milliseconds for 100 jobs, PostgreSQL 15, no queue named; `python -m benchmarks --only shapes` measures it.
 -- The first design had one index over all jobs without a lock, one over all with a lock, and asked of
 -- each job with a lock whether it is the head.
 --

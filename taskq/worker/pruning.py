@@ -82,7 +82,11 @@ class Pruning(Part):
                 async with asyncio.timeout(_LAST_WORDS):
                     await self._link.run(operations.lease_retention, self._identity.id, 0.0)
             except Exception as error:
-                logger.debug("another worker can prune a little later: %s", error)
+                logger.debug(
+                    "another worker can prune a little later: %s",
+                    error,
+                    extra={"action": "database_failed"},
+                )
         await self._link.close()
 
     async def _prune(self) -> None:

@@ -14,7 +14,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from taskq import App
 from taskq.job import JobStatus
-from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, statuses, until
+from tests.worker.conftest import (
+    Disturbed,
+    Finished,
+    MakeApp,
+    Start,
+    idle,
+    statuses,
+    until,
+)
 
 
 class Line:
@@ -108,6 +116,8 @@ async def test_a_heartbeat_whose_line_is_dead_takes_another_one_in_time(
         assert row
         return float(row[0])
 
+    # A claim under way would be waited for, for ten seconds, when the worker stops.
+    await idle(worker)
     await until(lambda: age() < 0.4, "a heartbeat")
     line.die()
     await until(lambda: age() > 1.5, "a heartbeat that is missing")

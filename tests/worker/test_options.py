@@ -1,8 +1,10 @@
 """What a worker can be told, from where, and what it refuses."""
 
+from datetime import timedelta
+
 import pytest
 
-from taskq import App
+from taskq import App, JobStatus
 from taskq.cli.worker import worker
 from taskq.exceptions import InvalidOption
 from taskq.worker.options import WorkerArguments, WorkerOptions
@@ -40,7 +42,6 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
         "retention": None,
         "task_middleware": None,
         "worker_middleware": None,
-        "retention": None,
     }
 
 
@@ -67,6 +68,7 @@ SAID = {
     "stalled_worker_timeout": ("12", 12.0),
     "max_crashes": ("5", 5),
     "prefetch": ("0", 0),
+    "retention": ("succeeded=1d", {JobStatus.SUCCEEDED: timedelta(days=1)}),
 }
 
 
