@@ -22,7 +22,7 @@ from pydantic import JsonValue
 
 from taskq.arguments import Arguments
 from taskq.codec import shown
-from taskq.exceptions import InvalidArguments, InvalidJob
+from taskq.exceptions import InvalidArguments, InvalidJob, InvalidSchedule
 from taskq.job import NewJob, new_job
 from taskq.manager import JobManager
 from taskq.manager.connections import AnyConnection
@@ -124,7 +124,7 @@ class Deferrer(Generic[P, Id]):
         self._refuse_unknown(options)
         schedule_at, schedule_in = options.get("schedule_at"), options.get("schedule_in")
         if schedule_at is not None and schedule_in is not None:
-            raise InvalidJob(
+            raise InvalidSchedule(
                 f"task {self.task_name!r} got schedule_at={schedule_at} and "
                 f"schedule_in={schedule_in}: give one of them"
             )
@@ -276,7 +276,7 @@ class Deferrer(Generic[P, Id]):
         try:
             return None if value is None else check(value)
         except ValueError as error:
-            raise InvalidJob(
+            raise InvalidSchedule(
                 f"task {self.task_name!r} got {name}={shown(value)}, {error}"
             ) from None
 

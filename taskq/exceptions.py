@@ -21,7 +21,9 @@
     ├── UnboundTaskError           the task belongs to a blueprint that no app has added
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
-    ├── InvalidJob                 a queue, a lock, a priority or a schedule that no job can have
+    ├── InvalidJob                 an option that no job can have, such as a priority
+    │   ├── InvalidName            a queue, a lock or a name that is empty, too long or no text
+    │   └── InvalidSchedule        a time without a time zone, two schedules at once, or one of no use
     ├── InvalidFilter              a filter that jobs cannot be chosen by
     ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
     ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
@@ -132,6 +134,14 @@ class InvalidResult(TaskqException):
 
 class InvalidJob(TaskqException):
     """A job cannot have the queue, lock, priority or schedule that it was given."""
+
+
+class InvalidName(InvalidJob):
+    """A queue, a lock or a task cannot be called that: it is empty, too long or no text."""
+
+
+class InvalidSchedule(InvalidJob):
+    """A job cannot start then: the time has no time zone, is none, or there are two of them."""
 
 
 class InvalidFilter(TaskqException):

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from taskq.codec import explained, shown
-from taskq.exceptions import InvalidJob
+from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
 from taskq.moment import moment_of
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
@@ -138,6 +138,14 @@ class NewJob(BaseModel):
 # What somebody who defers calls it.
 _OPTIONS = {"task_name": "name", "queue_name": "queue", "scheduled_at": "schedule_at"}
 
+_REFUSALS: dict[str, type[InvalidJob]] = {
+    "task_name": InvalidName,
+    "queue_name": InvalidName,
+    "lock": InvalidName,
+    "queueing_lock": InvalidName,
+    "scheduled_at": InvalidSchedule,
+}
+
 _name: TypeAdapter[str] = TypeAdapter(Name)
 _new_jobs = TypeAdapter(list[NewJob])
 to_json: Callable[..., bytes] = _new_jobs.dump_json
@@ -154,7 +162,7 @@ def new_job(**values: Any) -> NewJob:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         option = str(fault["loc"][0])
-        raise InvalidJob(
+        raise _REFUSALS.get(option, InvalidJob)(
             f"task {shown(values.get('task_name'))} cannot be deferred with "
             f"{_OPTIONS.get(option, option)}={shown(values.get(option))}: {explained(error, skip=1)}"
         ) from None
@@ -168,9 +176,9 @@ def check_name(name: object, *, what: str) -> None:
         what: What it is, for the message, as in "alias".
 
     Raises:
-        InvalidJob: It is no text, is empty or longer than 500 characters, or cannot be stored.
+        InvalidName: It is no text, is empty or longer than 500 characters, or cannot be stored.
     """
     try:
         _name.validate_python(name, strict=True)
     except ValidationError as error:
-        raise InvalidJob(f"{what}={shown(name)}: {explained(error, skip=0)}") from None
+        raise InvalidName(f"{what}={shown(name)}: {explained(error, skip=0)}") from None

@@ -11,7 +11,14 @@ import pytest
 
 from taskq import App, Job, JobStatus
 from taskq.deferrer import Deferrer
-from taskq.exceptions import AlreadyEnqueued, InvalidArguments, InvalidJob, TaskNotFound
+from taskq.exceptions import (
+    AlreadyEnqueued,
+    InvalidArguments,
+    InvalidJob,
+    InvalidName,
+    InvalidSchedule,
+    TaskNotFound,
+)
 from taskq.task import Task
 
 LATER = datetime(2100, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -373,14 +380,19 @@ def test_an_option_that_no_job_can_have_is_refused_when_configured(
         ("known", known.configure(queue="x").configure),
         ("unknown", lambda **options: app.configure_task("unknown", **options)),
     ]
+    kinds = {
+        **dict.fromkeys(["lock", "queueing_lock", "queue"], InvalidName),
+        **dict.fromkeys(["schedule_at", "schedule_in"], InvalidSchedule),
+    }
     for name, configure in ways:
-        with pytest.raises(InvalidJob, match=f"task '{name}' .*{message}"):
+        with pytest.raises(InvalidJob, match=f"task '{name}' .*{message}") as refused:
             configure(**options)
+        assert type(refused.value) is kinds.get(next(iter(options)), InvalidJob)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 501, "a\0b", 3, None])
 def test_a_name_that_no_task_can_have_is_refused(name: Any) -> None:
-    with pytest.raises(InvalidJob, match="name="):
+    with pytest.raises(InvalidName, match="name="):
         App("postgresql://").configure_task(name)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskq.codec import explained, shown
-from taskq.exceptions import InvalidJob
+from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
 from taskq.job import Name, Priority
 from taskq.moment import moment_of, wait_of
 
@@ -32,7 +32,8 @@ class Changes(BaseModel):
             return cls(**given)
         except ValidationError as error:
             name = str(error.errors(include_url=False)[0]["loc"][0])
-            raise InvalidJob(
+            refusal = InvalidJob if name == "priority" else InvalidName
+            raise refusal(
                 f"job {job_id} cannot have {name}={shown(given[name])}: {explained(error, skip=1)}"
             ) from None
 
@@ -41,21 +42,21 @@ def moment(name: str, value: datetime | None) -> datetime | None:
     """Check a time that somebody gave under a name.
 
     Raises:
-        InvalidJob: No job can have it.
+        InvalidSchedule: No job can have it.
     """
     try:
         return None if value is None else moment_of(value)
     except ValueError as error:
-        raise InvalidJob(f"no job can have {name}={shown(value)}, {error}") from None
+        raise InvalidSchedule(f"no job can have {name}={shown(value)}, {error}") from None
 
 
 def wait(name: str, value: timedelta | Mapping[str, float] | None) -> timedelta | None:
     """Check a wait that somebody gave under a name.
 
     Raises:
-        InvalidJob: No job can have it.
+        InvalidSchedule: No job can have it.
     """
     try:
         return None if value is None else wait_of(value)
     except ValueError as error:
-        raise InvalidJob(f"no job can have {name}={shown(value)}, {error}") from None
+        raise InvalidSchedule(f"no job can have {name}={shown(value)}, {error}") from None

@@ -27,12 +27,12 @@ class Statements:
         self.cut_off_after: int | None = None
         original = operations.defer_jobs
 
-        def defer_jobs(connection: Connection, jobs: Sequence[NewJob], **options: Any) -> Any:
-            self.sizes.append(len(jobs))
+        def defer_jobs(connection: Connection, new_jobs: Sequence[NewJob], **options: Any) -> Any:
+            self.sizes.append(len(new_jobs))
             if len(self.sizes) == 1:
                 self.under_way.set()
                 await_only(self.gate.wait())
-            ids = original(connection, jobs, **options)
+            ids = original(connection, new_jobs, **options)
             if len(self.sizes) == self.cut_off_after:
                 connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
             return ids
@@ -66,7 +66,8 @@ async def while_one_is_under_way(
 ) -> Sequence[int | list[int] | BaseException]:
     """What became of these calls, which came while a statement with job 0 was under way."""
     first = asyncio.create_task(app.tasks["count"].defer_async(n=0))
-    await statements.under_way.wait()
+    async with asyncio.timeout(15):
+        await statements.under_way.wait()
     tasks = [asyncio.ensure_future(call) for call in calls]
     await asyncio.sleep(0)
     statements.gate.set()
