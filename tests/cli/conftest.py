@@ -1,5 +1,6 @@
 """The program, as a process of its own and in this one."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -33,6 +34,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[
     yield
     # Its app is on this test's database.
     sys.modules.pop("tests.cli.shop", None)
+    # What the program turned up or down is the whole process's.
+    for name in ("taskq", "taskq.worker.attempt"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
