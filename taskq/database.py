@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
@@ -37,6 +37,9 @@ _STEADY = {
 
 # One statement is one round trip; whoever wants a transaction begins one.
 _AUTOCOMMIT = "AUTOCOMMIT"
+
+# So there is nothing to roll back when a connection goes back to the pool.
+_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, "skip_autocommit_rollback": True}
 
 
 class Database:
@@ -113,7 +116,7 @@ class Database:
             return self._given
         with self._making:
             if self._made is None:
-                self._made = create_engine(self._reach(), isolation_level=_AUTOCOMMIT)
+                self._made = create_engine(self._reach(), **_OPTIONS)
             return self._made
 
     @property
@@ -129,8 +132,13 @@ class Database:
             return self._given_async
         with self._making:
             if self._made_async is None:
-                self._made_async = create_async_engine(self._reach(), isolation_level=_AUTOCOMMIT)
+                self._made_async = create_async_engine(self._reach(), **_OPTIONS)
             return self._made_async
+
+    def made(self, engine: Engine) -> bool:
+        """Whether an engine was made here, and is no caller's."""
+        made = self._made_async
+        return engine is self._made or (made is not None and engine is made.sync_engine)
 
     def close(self) -> None:
         """Dispose the engines made here, and leave an embedded server. Does nothing twice.

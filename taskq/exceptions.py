@@ -157,7 +157,7 @@ class InvalidPeriodic(TaskqException):
 
 
 class InvalidOption(TaskqException):
-    """An option, of a worker or of a grant, has a value that makes no sense."""
+    """An option, of a worker, a claim or a grant, has a value that makes no sense."""
 
 
 class MiddlewareKindMismatch(TaskqException):

@@ -277,6 +277,9 @@ DECLARE
     waiting record;
     new record;
     new_id bigint;
+    known_keys CONSTANT text [] := ARRAY[
+        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at'
+    ];
 BEGIN
     IF on_conflict IS NULL OR on_conflict NOT IN ('raise', 'skip') THEN
         RAISE invalid_parameter_value USING
@@ -294,20 +297,20 @@ BEGIN
             HINT = 'Wrap a single job: ''[{"task_name": "...", "args": {...}}]''.';
     END IF;
 
-    -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence.
-    -- A path first, which costs a hundredth of a query; what it finds wrong, the query explains.
+    -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence. What
+    -- these find wrong, the query below explains. Keys by a path ($[*].keyvalue()) cost three times as much.
     faulty := jsonb_path_exists(
         jobs,
         '$[*] ? (@.type() != "object" || !(@.task_name.type() == "string"))'
-    )
-    OR jsonb_path_exists(
-        jobs,
-        '$[*].keyvalue().key ? (
-            @ != "task_name" && @ != "args" && @ != "queue_name" && @ != "priority"
-            && @ != "lock" && @ != "queueing_lock" && @ != "scheduled_at"
-        )',
-        silent => true
     );
+
+    IF NOT faulty THEN
+        faulty := EXISTS (
+            SELECT
+            FROM jsonb_array_elements(jobs) AS element (job)
+            WHERE element.job - known_keys <> '{}'
+        );
+    END IF;
 
     IF faulty THEN
         SELECT
@@ -319,27 +322,18 @@ BEGIN
                     THEN 'has no task_name, or one that is not a string'
                 ELSE (
                     SELECT format('has the unknown key %s', to_json(key))
-                    FROM jsonb_object_keys(element.job - known.keys) AS key
+                    FROM jsonb_object_keys(element.job - known_keys) AS key
                     LIMIT 1
                 )
             END AS fault
         INTO wrong
-        FROM
-            jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality),
-            (
-                VALUES (
-                    ARRAY[
-                        'task_name', 'args', 'queue_name', 'priority',
-                        'lock', 'queueing_lock', 'scheduled_at'
-                    ]
-                )
-            ) AS known (keys)
+        FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality)
         WHERE
             CASE
                 WHEN jsonb_typeof(element.job) <> 'object' THEN true
                 ELSE
                     jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
-                    OR element.job - known.keys <> '{}'
+                    OR element.job - known_keys <> '{}'
             END
         ORDER BY element.ordinality
         LIMIT 1;

@@ -1,13 +1,15 @@
-"""The connections that callers bring, made into what a Querier runs on."""
+"""The connections that callers bring, and those of the pool, made into what a Querier runs on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.json import JsonbLoader
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
@@ -41,7 +43,7 @@ def run(
     if isinstance(connection, Session | scoped_session):
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
-        connection = cast("Connection", _Psycopg(connection))
+        connection = cast("Connection", _Psycopg(partial(_neutral, connection)))
     if isinstance(connection, Connection | _Psycopg):
         return operation(connection, *args, **kwargs)
     raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
@@ -63,11 +65,35 @@ async def run_async(
     if isinstance(connection, AsyncConnection):
         return await connection.run_sync(operation, *args, **kwargs)
     if isinstance(connection, psycopg.AsyncConnection):
-        bridged = cast("Connection", _AsyncPsycopg(connection))
+        bridged = cast("Connection", _AsyncPsycopg(partial(_neutral_async, connection)))
         return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
     raise _unusable(
         connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
     )
+
+
+@contextmanager
+def pooled(engine: Engine) -> Iterator[Connection]:
+    """A connection from the pool of an engine in autocommit; in a greenlet, if the engine is async.
+
+    100 microseconds less of processor time for each statement than by the engine's own ``connect()``, of
+    the 200 that it took to defer a job.
+    """
+    taken = engine.raw_connection()
+    driver = cast("psycopg.Connection | psycopg.AsyncConnection", taken.driver_connection)
+    try:
+        if isinstance(driver, psycopg.AsyncConnection):
+            yield cast("Connection", _AsyncPsycopg(driver.cursor))
+        else:
+            yield cast("Connection", _Psycopg(driver.cursor))
+    finally:
+        if driver.closed:
+            # As SQLAlchemy does it: the server is gone, and for the others in the pool as well.
+            taken.invalidate()
+            engine.dispose()
+        elif driver.info.transaction_status is not TransactionStatus.IDLE:
+            taken.invalidate()  # cut off in the middle
+        taken.close()
 
 
 class _Rows:
@@ -84,19 +110,20 @@ class _Rows:
 
 
 class _Psycopg:
-    """As much of SQLAlchemy's connection as a Querier uses, in a psycopg connection's transaction.
+    """As much of SQLAlchemy's connection as a Querier uses, straight on psycopg.
 
-    An engine around the connection would take it for its own: set it up, and roll it back.
+    For a caller's connection, as an engine around it would take it for its own: set it up, and roll it
+    back. For one of the pool, as SQLAlchemy's execution takes longer than psycopg's.
+
+    Args:
+        cursor: Makes a cursor of the connection.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Callable[[], psycopg.Cursor[Any]]) -> None:
+        self._cursor = cursor
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
-        # The connection's own class of cursor may take parameters of another style, and the connection
-        # may read JSON in a way of its own, as Django's does.
-        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
-            cursor.adapters.register_loader("jsonb", JsonbLoader)
+        with self._cursor() as cursor:
             cursor.execute(_compiled(statement), values)
             return _Rows(cursor.fetchall() if cursor.description else ())
 
@@ -104,19 +131,35 @@ class _Psycopg:
 class _AsyncPsycopg:
     """The same for an async psycopg connection; runs in a greenlet, as SQLAlchemy's own do."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Callable[[], psycopg.AsyncCursor[Any]]) -> None:
+        self._cursor = cursor
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
         return await_only(self._execute(statement, values))
 
     async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
-        async with psycopg.AsyncCursor(self._connection, row_factory=tuple_row) as cursor:
-            cursor.adapters.register_loader("jsonb", JsonbLoader)
+        async with self._cursor() as cursor:
             await cursor.execute(_compiled(statement), values)
             return _Rows(await cursor.fetchall() if cursor.description else ())
 
 
+# A caller's connection may have a class of cursor that takes parameters of another style, and read JSON
+# in a way of its own, as Django's does.
+
+
+def _neutral(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+    cursor.adapters.register_loader("jsonb", JsonbLoader)
+    return cursor
+
+
+def _neutral_async(connection: psycopg.AsyncConnection[Any]) -> psycopg.AsyncCursor[Any]:
+    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+    cursor.adapters.register_loader("jsonb", JsonbLoader)
+    return cursor
+
+
+@cache
 def _compiled(statement: TextClause) -> bytes:
     return str(statement.compile(dialect=_dialect)).encode()
 

@@ -6,11 +6,12 @@ greenlet, as SQLAlchemy runs its own. So the two cannot come to differ, in what 
 """
 
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.database import Database
@@ -53,8 +54,11 @@ class Faces:
             # closing: a third more of the time that it takes to defer a job.
             database = self.database
             engine = database.async_engine.sync_engine if self._awaits else database.engine
-            with engine.connect() as own:
+            with self._connect(engine) as own:
                 return run(own)
+
+    def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
+        return engine.connect()
 
     def _awaiting(self) -> Self:
         # Made anew, as the manager may be put on another database.

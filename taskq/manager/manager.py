@@ -1,6 +1,11 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async face."""
 
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, Engine
+
 from taskq.manager.changing import Changing
+from taskq.manager.connections import pooled
 from taskq.manager.reading import Reading
 from taskq.manager.working import Working
 
@@ -18,3 +23,7 @@ class JobManager(Reading, Changing, Working):
     Args:
         database: Where the jobs are.
     """
+
+    def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
+        # A caller's engine may have listeners for what it executes.
+        return pooled(engine) if self.database.made(engine) else super()._connect(engine)

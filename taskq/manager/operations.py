@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.operations_listing import job_of
 from taskq.manager.outcome import Colleague, Doing, Look, Outcome, Rescued, outcomes_to_json
-from taskq_sql import attempts, claims, jobs, periodic, sessions, workers
+from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, workers
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ def claim_jobs(
 
 def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look:
     """Whether a claim is worth trying, now or when what is under way has ended."""
-    row = _only(claims.Querier(connection).has_ready_jobs(queue_names=_array(queues)))
+    row = _only(waking.Querier(connection).has_ready_jobs(queue_names=_array(queues)))
     return Look(
         ready=row.ready,
         oldest_transaction=row.oldest_transaction,
@@ -106,13 +106,13 @@ def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look
 
 def promote_jobs(connection: Connection, max_jobs: int) -> tuple[int, datetime | None]:
     """Make jobs due whose time has come; returns how many, and when the next one is."""
-    row = _only(claims.Querier(connection).promote_jobs(max_jobs=max_jobs))
+    row = _only(waking.Querier(connection).promote_jobs(max_jobs=max_jobs))
     return row.jobs, row.next_at
 
 
 def announce_locks(connection: Connection, locks: Iterable[str]) -> None:
     """Tell the workers that locks are free whose next job nobody here will claim."""
-    claims.Querier(connection).announce_locks(locks=sorted(set(locks)))
+    waking.Querier(connection).announce_locks(locks=sorted(set(locks)))
 
 
 def finish_jobs(

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+from taskq.codec import shown
+from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.outcome import Outcome
+
+# What ClaimJobs takes at most.
+LARGEST_CLAIM = 1000
 
 
 class Working(Faces):
@@ -26,12 +31,16 @@ class Working(Faces):
             worker_id: A worker that is registered, and says that it is alive: the jobs of any other
                 are given to somebody else when ``stalled_worker_timeout`` is over.
             queues: The queues it serves; None: all.
-            max_jobs: How many jobs at most, up to 1,000.
+            max_jobs: How many jobs at most, from 1 to 1,000.
             connection: In whose transaction; see ``JobManager``. Others wait for what it has locked.
 
         Returns:
             The jobs, of which ``worker_id`` and ``claim`` are the fencing token.
+
+        Raises:
+            InvalidOption: ``max_jobs`` is none of these.
         """
+        _check_size(max_jobs)
         return self._run(connection, operations.claim_jobs, worker_id, queues, max_jobs)
 
     fetch_async = async_face(fetch)
@@ -57,3 +66,10 @@ class Working(Faces):
         return self._run(connection, operations.finish_jobs, worker_id, outcomes)
 
     finish_async = async_face(finish)
+
+
+def _check_size(max_jobs: object) -> None:
+    if not isinstance(max_jobs, int) or not 1 <= max_jobs <= LARGEST_CLAIM:
+        raise InvalidOption(
+            f"max_jobs={shown(max_jobs)} is none: it goes from 1 to {LARGEST_CLAIM:,}"
+        )

@@ -2,25 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from taskq.database import Database
-from taskq.manager.errors import translated
+from taskq.manager.faces import Faces, async_face
 from taskq.schema import operations
 from taskq.schema.migration import Migration, migrations_folder, read_migrations
 from taskq.schema.operations import RoleKind
 from taskq.schema.status import MigrationStatus
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class SchemaManager:
+class SchemaManager(Faces):
     """Applies the schema to one database, and says how the database compares with it.
 
     taskq lives in the first namespace of the connection's ``search_path`` that exists.
@@ -34,7 +28,7 @@ class SchemaManager:
     """
 
     def __init__(self, database: Database, *, folder: Path | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self._folder = folder
 
     @property
@@ -44,11 +38,9 @@ class SchemaManager:
 
     def is_applied(self) -> bool:
         """Whether the database has a schema of taskq, of whatever version."""
-        return self._run(operations.is_applied)
+        return self._run(None, operations.is_applied)
 
-    async def is_applied_async(self) -> bool:
-        """The async face of ``is_applied``."""
-        return await self._run_async(operations.is_applied)
+    is_applied_async = async_face(is_applied)
 
     def namespace(self) -> str:
         """The namespace that the schema is in, or is to be.
@@ -56,11 +48,9 @@ class SchemaManager:
         Raises:
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
-        return self._run(operations.namespace)
+        return self._run(None, operations.namespace)
 
-    async def namespace_async(self) -> str:
-        """The async face of ``namespace``."""
-        return await self._run_async(operations.namespace)
+    namespace_async = async_face(namespace)
 
     def status(self) -> list[MigrationStatus]:
         """Where each migration stands: those that this version knows, and those that the database has.
@@ -68,11 +58,9 @@ class SchemaManager:
         Raises:
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
-        return self._run(operations.status, self._known())
+        return self._run(None, operations.status, self._known())
 
-    async def status_async(self) -> list[MigrationStatus]:
-        """The async face of ``status``."""
-        return await self._run_async(operations.status, self._known())
+    status_async = async_face(status)
 
     def check(self) -> None:
         """Refuse a database on which this version of taskq does not run; a worker does so at its start.
@@ -85,11 +73,9 @@ class SchemaManager:
             SchemaTooNew: A newer version has taken away what this one needs.
             MigrationEdited: The database has another migration of a number.
         """
-        return self._run(operations.check, self._known())
+        return self._run(None, operations.check, self._known())
 
-    async def check_async(self) -> None:
-        """The async face of ``check``."""
-        return await self._run_async(operations.check, self._known())
+    check_async = async_face(check)
 
     def apply_schema(
         self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
@@ -120,26 +106,16 @@ class SchemaManager:
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
         return self._run(
+            None,
             operations.apply,
             self._known(),
-            time.sleep,
+            self._sleep,
             pre_only=pre_only,
             up_to=up_to,
             patience=patience,
         )
 
-    async def apply_schema_async(
-        self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
-    ) -> list[Migration]:
-        """The async face of ``apply_schema``."""
-        return await self._run_async(
-            operations.apply,
-            self._known(),
-            _sleep_async,
-            pre_only=pre_only,
-            up_to=up_to,
-            patience=patience,
-        )
+    apply_schema_async = async_face(apply_schema)
 
     def sql(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
         """Write what ``apply_schema`` would run, as a script for psql; empty if that is nothing.
@@ -151,11 +127,9 @@ class SchemaManager:
         Raises:
             SchemaTooNew, MigrationEdited, MigrationOutOfOrder, InvalidDatabase: As ``apply_schema``.
         """
-        return self._run(operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
+        return self._run(None, operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
 
-    async def sql_async(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
-        """The async face of ``sql``."""
-        return await self._run_async(operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
+    sql_async = async_face(sql)
 
     def count_users(self) -> tuple[int, int]:
         """Count whom ``remove`` would meet: the jobs that have not ended, and the workers.
@@ -163,11 +137,9 @@ class SchemaManager:
         Raises:
             SchemaNotApplied: There is no schema.
         """
-        return self._run(operations.count_users)
+        return self._run(None, operations.count_users)
 
-    async def count_users_async(self) -> tuple[int, int]:
-        """The async face of ``count_users``."""
-        return await self._run_async(operations.count_users)
+    count_users_async = async_face(count_users)
 
     def remove(self, *, patience: float = 60.0) -> bool:
         """Drop all that taskq has in its namespace, with all jobs; the namespace itself stays.
@@ -184,13 +156,9 @@ class SchemaManager:
             MigrationBlocked: A lock was not to be had.
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
-        return self._run(operations.remove, self._known(), time.sleep, patience=patience)
+        return self._run(None, operations.remove, self._known(), self._sleep, patience=patience)
 
-    async def remove_async(self, *, patience: float = 60.0) -> bool:
-        """The async face of ``remove``."""
-        return await self._run_async(
-            operations.remove, self._known(), _sleep_async, patience=patience
-        )
+    remove_async = async_face(remove)
 
     def grants(self, role: str, kind: RoleKind) -> str:
         """Write the statements that let a role do one kind of work and nothing else, for the owner.
@@ -203,35 +171,15 @@ class SchemaManager:
             InvalidOption: It is no name that a role can have, or no such kind.
             SchemaNotApplied: There is no schema to grant anything on.
         """
-        return self._run(operations.write_grants, role, kind)
+        return self._run(None, operations.write_grants, role, kind)
 
-    async def grants_async(self, role: str, kind: RoleKind) -> str:
-        """The async face of ``grants``."""
-        return await self._run_async(operations.write_grants, role, kind)
+    grants_async = async_face(grants)
 
     def _known(self) -> list[Migration]:
         return read_migrations(self.path)
 
-    def _run(
-        self,
-        operation: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        with translated(), self._database.engine.connect() as connection:
-            return operation(connection, *args, **kwargs)
-
-    async def _run_async(
-        self,
-        operation: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        with translated():
-            async with self._database.async_engine.connect() as connection:
-                return await connection.run_sync(operation, *args, **kwargs)
-
-
-def _sleep_async(seconds: float) -> None:
-    # An operation runs in a greenlet, as SQLAlchemy's own do: others have the event loop meanwhile.
-    await_only(asyncio.sleep(seconds))
+    def _sleep(self, seconds: float) -> None:
+        if self._awaits:
+            await_only(asyncio.sleep(seconds))  # others have the event loop meanwhile
+        else:
+            time.sleep(seconds)

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from taskq.job import Job
 from taskq.manager import operations
 from taskq.manager.outcome import Look
+from taskq.manager.working import LARGEST_CLAIM
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.marks import Marks
 from taskq.worker.part import Alarm, Part
-
-# What ClaimJobs takes at most.
-_LARGEST = 1000
 
 # Long enough for the worker that goes first to have claimed, short enough for nobody to notice. On a
 # slow network or machine its claim takes about as many times longer as the claims here do.
@@ -146,7 +144,7 @@ class Claiming(Part):
         while not self._ending:
             room = self._room()
             if self._promising and room > 0:
-                await self._claim(min(room, _LARGEST))
+                await self._claim(min(room, LARGEST_CLAIM))
             elif self._peek_due and room > 0:
                 await self._look()
             else:
@@ -188,7 +186,7 @@ class Claiming(Part):
         self._peek_due = False
         self.in_flight = True
         began = self._identity.now()
-        marks = dict(self._marks.at(began))
+        marks = self._marks.at(began)
         self._poll_at = began + self._polling_interval
         try:
             jobs = await self._link.insist(

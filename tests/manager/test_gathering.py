@@ -6,8 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
 from taskq import App
@@ -34,7 +33,7 @@ class Statements:
                 await_only(self.gate.wait())
             ids = original(connection, new_jobs, **options)
             if len(self.sizes) == self.cut_off_after:
-                connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+                connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
             return ids
 
         monkeypatch.setattr(operations, "defer_jobs", defer_jobs)
@@ -128,9 +127,9 @@ async def test_what_the_database_refuses_of_one_call_is_nothing_to_the_others(
         count.defer_async(n=3),
         count.defer_async(n="no number"),
     )
-    assert isinstance(thirteen, DBAPIError)
+    assert isinstance(thirteen, psycopg.errors.RaiseException)
     assert "no thirteen" in str(thirteen)
-    assert isinstance(several, DBAPIError)
+    assert isinstance(several, psycopg.errors.RaiseException)
     assert isinstance(wrong, InvalidArguments)
     assert stored(connection)[1:] == [(first, 1), (last, 3)]
 

@@ -14,6 +14,7 @@ from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
     InvalidJob,
+    InvalidOption,
     JobNotFound,
     SchemaNotApplied,
 )
@@ -52,6 +53,16 @@ def finish(app: App, *jobs: Job, status: JobStatus, **values: Any) -> None:
     outcomes = [Outcome(job_id=job.id, attempt=job.claim, status=status, **values) for job in jobs]
     with app.database.engine.connect() as connection:
         operations.finish_jobs(connection, 7, outcomes)
+
+
+@pytest.mark.parametrize("max_jobs", [-1, 0, 1001, "2"])
+def test_a_claim_of_no_number_of_jobs_is_refused(app: App, jobs: JobManager, max_jobs: Any) -> None:
+    [id_] = defer(app)
+    with pytest.raises(
+        InvalidOption, match=rf"max_jobs={max_jobs!r} is none: it goes from 1 to 1,000"
+    ):
+        jobs.fetch(7, max_jobs=max_jobs)
+    assert jobs.get_job_status(id_) is JobStatus.TODO
 
 
 async def test_a_job_is_read_as_the_database_has_it(app: App, jobs: JobManager) -> None:

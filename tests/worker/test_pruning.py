@@ -295,5 +295,5 @@ async def test_as_many_are_deleted_at_once_as_take_some_hundredths_of_a_second(
     insert(connection, "succeeded", "3 days", 3000)
     part._alarm.ring()
     await until(lambda: sizes and sizes[-1] < 20, "small bites")
-    assert [size for size in sizes if size > 20] == [500, 250, 125, 62, 31]
+    assert [size for size in sizes if size > 20][-5:] == [500, 250, 125, 62, 31]
     await part.stop()

@@ -1,0 +1,127 @@
+-- name: PromoteJobs :one
+-- Makes jobs due whose time has come, the earliest first, and says how many they were and when the
+-- next one is. The idle workers hear of them: whoever promotes need not have room for all of them.
+WITH promoted AS (
+    UPDATE taskq_jobs
+    SET due = true
+    WHERE
+        taskq_jobs.status = 'todo'
+        AND taskq_jobs.id IN (
+            SELECT job.id
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+            ORDER BY job.scheduled_at
+            LIMIT @max_jobs::integer
+            FOR UPDATE SKIP LOCKED
+        )
+    RETURNING taskq_jobs.queue_name
+),
+
+notified AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (SELECT DISTINCT promoted.queue_name AS name FROM promoted) AS queue
+)
+
+SELECT
+    (SELECT count(*) FROM promoted)::bigint AS jobs,
+    (SELECT count(*) FROM notified)::bigint AS queues,
+    later.scheduled_at AS next_at
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT job.scheduled_at
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at > now()
+    ORDER BY job.scheduled_at
+    LIMIT 1
+) AS later ON true;
+
+-- name: HasReadyJobs :one
+-- Whether a claim is worth trying: a hundredth of its cost, and nothing written. It errs only towards
+-- yes, for a lock whose head is for later, and looks at the first 200 jobs with a lock of each queue;
+-- the poll of an idle worker is a claim and sees all.
+-- Each part asks for its first job in the order of an index: for any job at all, the planner would read
+-- the table from its start, past all that is finished.
+SELECT
+    (
+        (
+            sqlc.narg(queue_names)::text [] IS NULL
+            AND (
+                EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT todo.id
+                        FROM taskq_jobs AS todo
+                        WHERE todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 1
+                    ) AS first
+                )
+                OR EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT todo.lock
+                        FROM taskq_jobs AS todo
+                        WHERE todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 200
+                    ) AS front
+                    WHERE NOT EXISTS (SELECT FROM taskq_locks WHERE taskq_locks.lock = front.lock)
+                )
+            )
+        )
+        OR EXISTS (
+            SELECT
+            FROM unnest(sqlc.narg(queue_names)::text []) AS named (name)
+            WHERE
+                EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT todo.id
+                        FROM taskq_jobs AS todo
+                        WHERE
+                            todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                            AND todo.queue_name = named.name
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 1
+                    ) AS first
+                )
+                OR EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT todo.lock
+                        FROM taskq_jobs AS todo
+                        WHERE
+                            todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
+                            AND todo.queue_name = named.name
+                        ORDER BY todo.queue_name, todo.priority DESC, todo.id
+                        LIMIT 200
+                    ) AS front
+                    WHERE NOT EXISTS (SELECT FROM taskq_locks WHERE taskq_locks.lock = front.lock)
+                )
+        )
+    )::boolean AS ready,
+    -- Transactions from oldest on may still be under way, and bring jobs that nobody is notified of;
+    -- next and later ones notify by themselves.
+    pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_transaction,
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_transaction;
+
+-- name: AnnounceLocks :one
+-- Tells the workers that locks are free whose next job this worker will not claim itself: it stops,
+-- has no room, or does not serve every queue. A statement of its own, after the one that freed them,
+-- so that it sees what came in meanwhile.
+WITH announced AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (
+        SELECT DISTINCT head.queue_name AS name
+        FROM unnest(@locks::text []) AS freed (lock)
+        CROSS JOIN LATERAL (
+            SELECT job.queue_name
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND job.due AND job.lock = freed.lock
+            ORDER BY job.lock, job.priority DESC, job.id
+            LIMIT 1
+        ) AS head
+    ) AS queue
+)
+
+SELECT count(*)::bigint AS queues FROM announced;
