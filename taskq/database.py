@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
+from pydantic_core import from_json
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -38,8 +39,15 @@ _STEADY = {
 # One statement is one round trip; whoever wants a transaction begins one.
 _AUTOCOMMIT = "AUTOCOMMIT"
 
-# So there is nothing to roll back when a connection goes back to the pool.
-_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, "skip_autocommit_rollback": True}
+_OPTIONS: Mapping[str, Any] = {
+    "isolation_level": _AUTOCOMMIT,
+    # So there is nothing to roll back when a connection goes back to the pool.
+    "skip_autocommit_rollback": True,
+    # The one that was used last has everything planned; with a first call of each it takes milliseconds.
+    "pool_use_lifo": True,
+    # In a third of the time that the standard library takes.
+    "json_deserializer": from_json,
+}
 
 
 class Database:

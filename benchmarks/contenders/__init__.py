@@ -70,6 +70,10 @@ class Contender(ABC):
     async def defer_one(self) -> None:
         """Defer a job, and return when it is in the database."""
 
+    async def defer_heard(self) -> None:
+        """Defer a job of which an idle worker hears."""
+        await self.defer_one()
+
     async def defer_at_once(self, jobs: int) -> None:
         """Defer jobs one by one, all at the same time."""
         await asyncio.gather(*(self.defer_one() for _ in range(jobs)))

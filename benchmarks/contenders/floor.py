@@ -12,12 +12,17 @@ UPDATE floor SET status = 1 WHERE id = ANY(ARRAY(
 )) RETURNING id, args
 """
 _INSERT = "INSERT INTO floor (args) VALUES ('{}')"
+_NOTIFY = """
+WITH new AS (INSERT INTO floor (args) VALUES ('{}') RETURNING id)
+SELECT pg_notify('floor', '') FROM new
+"""
 _BATCH = 100
 _CONNECTIONS = 10
 
 
 class Floor(Contender):
-    """Insert, on ten connections if many clients do it at once; claim a hundred, finish a hundred."""
+    """Insert, on ten connections if many clients do it at once; claim a hundred, finish a hundred;
+    wait for a notification if there is nothing."""
 
     async def install(self) -> None:
         async with await self._connect() as connection:
@@ -40,6 +45,9 @@ class Floor(Contender):
     async def defer_one(self) -> None:
         await self._connections[0].execute(_INSERT)
 
+    async def defer_heard(self) -> None:
+        await self._connections[0].execute(_NOTIFY)
+
     async def defer_at_once(self, jobs: int) -> None:
         async def client(connection: psycopg.AsyncConnection) -> None:
             for _ in range(jobs // _CONNECTIONS):
@@ -56,7 +64,8 @@ class Floor(Contender):
                 await copy.write_row(("{}",))
 
     async def work(self, concurrency: int) -> None:
-        async with await self._connect() as connection:
+        async with await self._connect() as connection, await self._connect() as heard:
+            await heard.execute("LISTEN floor")
             while True:
                 cursor = await connection.execute(_CLAIM, [_BATCH])
                 ids = [row[0] for row in await cursor.fetchall()]
@@ -67,4 +76,5 @@ class Floor(Contender):
                         "UPDATE floor SET status = 2 WHERE id = ANY(%s)", [ids]
                     )
                 else:
-                    await asyncio.sleep(0.001)
+                    async for _ in heard.notifies(stop_after=1):
+                        pass

@@ -309,7 +309,9 @@ BEGIN
             SELECT
             FROM jsonb_array_elements(jobs) AS element (job)
             WHERE element.job - known_keys <> '{}'
-        );
+        )
+        -- Whoever claims it could not read it, nor any other job beside it. What is small cannot be deep.
+        OR (pg_column_size(jobs) > 1500 AND jsonb_path_exists(jobs, 'strict $.**{203}'));
     END IF;
 
     IF faulty THEN
@@ -320,6 +322,8 @@ BEGIN
                     THEN format('is not a JSON object but a %s', jsonb_typeof(element.job))
                 WHEN jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
                     THEN 'has no task_name, or one that is not a string'
+                WHEN jsonb_path_exists(element.job, 'strict $.**{202}')
+                    THEN 'has args that are nested more than 201 deep'
                 ELSE (
                     SELECT format('has the unknown key %s', to_json(key))
                     FROM jsonb_object_keys(element.job - known_keys) AS key
@@ -334,6 +338,7 @@ BEGIN
                 ELSE
                     jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
                     OR element.job - known_keys <> '{}'
+                    OR jsonb_path_exists(element.job, 'strict $.**{202}')
             END
         ORDER BY element.ordinality
         LIMIT 1;

@@ -157,6 +157,9 @@ class Link:
         connection = await self._engine.connect()
         raw = await connection.get_raw_connection()
         self._driver = cast("psycopg.AsyncConnection", raw.driver_connection)
+        if self._driver.prepare_threshold:
+            # From the first time on, and not from the sixth: planning a claim takes longer than a claim.
+            self._driver.prepare_threshold = 0
         try:
             await connection.run_sync(Connection.detach)
             if self._prepare is not None:

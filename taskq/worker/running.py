@@ -92,13 +92,13 @@ class Running:
     def room(self) -> int:
         """How many jobs may be claimed now.
 
-        With sub-workers busy and half of the prefetch still there it is none, so that claims bring
-        batches and not single jobs.
+        With sub-workers busy and more than two thirds of the prefetch still there it is none, so that
+        claims bring batches and not single jobs, and yet the next one is back before the rest has run.
         """
         if self._stopping or self._paused:
             return 0
         prefetch = self._prefetch.size
-        if not self._idle and len(self._ready) > prefetch // 2:
+        if not self._idle and len(self._ready) > 2 * prefetch // 3:
             return 0
         return max(0, len(self._idle) + prefetch - len(self._ready))
 

@@ -48,6 +48,14 @@ def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
 GOOD = {"task_name": "noop"}
 
 
+def nested(deep: int, *, in_the_end: int | None = None) -> dict[str, Any]:
+    """Arguments that are so many objects and arrays deep."""
+    value: list[Any] = [] if in_the_end is None else [in_the_end]
+    for _ in range(deep - 2):
+        value = [value]
+    return {"value": value}
+
+
 @pytest.mark.parametrize(
     ("jobs", "message"),
     [
@@ -57,6 +65,11 @@ GOOD = {"task_name": "noop"}
         ([GOOD, GOOD, {"args": {}}], "job 2 of the array has no task_name"),
         ([{"task_name": None}], "job 0 of the array has no task_name"),
         ([GOOD, GOOD | {"queue": "mail"}], 'job 1 of the array has the unknown key "queue"'),
+        (
+            [GOOD, GOOD | {"args": nested(202)}],
+            "job 1 of the array has args that are nested more than 201 deep",
+        ),
+        ([GOOD | {"args": nested(201, in_the_end=1)}], "nested more than 201 deep"),
         ([GOOD, {"task_name": ""}], "taskq_jobs_task_name_length"),
         ([GOOD, GOOD | {"queue_name": "q" * 501}], "taskq_jobs_queue_name_length"),
         ([GOOD, GOOD | {"lock": ""}], "taskq_jobs_lock_length"),
@@ -73,6 +86,15 @@ def test_a_faulty_job_is_refused_with_its_whole_batch(
     with pytest.raises(psycopg.Error, match=message):
         run("DeferJobs", on_conflict="raise", share_notification=False, jobs=json.dumps(jobs))
     assert jobs_in_table(connection) == 0
+
+
+@pytest.mark.parametrize("args", [nested(201), nested(200, in_the_end=1)])
+def test_the_deepest_arguments_that_are_taken_can_be_read(
+    defer: Ids, database_url: str, args: dict[str, Any]
+) -> None:
+    [id_] = defer(GOOD | {"args": args})
+    with App(database_url) as app:
+        assert app.job_manager.get_job(id_).task_kwargs == args
 
 
 def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
