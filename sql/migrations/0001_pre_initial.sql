@@ -275,8 +275,14 @@ DECLARE
     faulty boolean;
     wrong record;
     waiting record;
+    only_job jsonb;
     new record;
     new_id bigint;
+    new_queue text;
+    new_time timestamptz;
+    new_due boolean;
+    -- What has fewer bytes cannot be nested too deep.
+    deep_size CONSTANT integer := 1500;
     known_keys CONSTANT text [] := ARRAY[
         'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at'
     ];
@@ -297,6 +303,49 @@ BEGIN
             HINT = 'Wrap a single job: ''[{"task_name": "...", "args": {...}}]''.';
     END IF;
 
+    -- A job by itself, as most calls have: expressions take two thirds of the time of the queries below,
+    -- which also say what is wrong with it, or who waits already.
+    only_job := jobs -> 0;
+
+    IF
+        jsonb_array_length(jobs) = 1
+        AND jsonb_typeof(only_job) = 'object'
+        AND jsonb_typeof(only_job -> 'task_name') = 'string'
+        AND only_job - known_keys = '{}'
+        AND NOT only_job ? 'queueing_lock'
+        AND pg_column_size(only_job) < deep_size
+    THEN
+        new_queue := coalesce(only_job ->> 'queue_name', 'default');
+        new_time := (only_job ->> 'scheduled_at')::timestamptz;
+        new_due := coalesce(new_time <= now(), true);
+
+        INSERT INTO taskq_jobs (task_name, args, queue_name, priority, lock, scheduled_at, due)
+        VALUES (
+            only_job ->> 'task_name',
+            coalesce(nullif(only_job -> 'args', 'null'), '{}'),
+            new_queue,
+            coalesce((only_job ->> 'priority')::integer, 0),
+            only_job ->> 'lock',
+            new_time,
+            new_due
+        )
+        RETURNING id INTO new_id;
+
+        RETURN NEXT new_id;
+
+        IF
+            NOT (share_notification AND new_due)
+            OR pg_try_advisory_xact_lock(hashtextextended(taskq_channel() || ' ' || new_queue, 0))
+        THEN
+            PERFORM pg_notify(
+                taskq_channel(),
+                CASE WHEN new_due THEN taskq_ready(new_queue) ELSE taskq_later(new_queue, new_time) END
+            );
+        END IF;
+
+        RETURN;
+    END IF;
+
     -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence. What
     -- these find wrong, the query below explains. Keys by a path ($[*].keyvalue()) cost three times as much.
     faulty := jsonb_path_exists(
@@ -310,8 +359,8 @@ BEGIN
             FROM jsonb_array_elements(jobs) AS element (job)
             WHERE element.job - known_keys <> '{}'
         )
-        -- Whoever claims it could not read it, nor any other job beside it. What is small cannot be deep.
-        OR (pg_column_size(jobs) > 1500 AND jsonb_path_exists(jobs, 'strict $.**{203}'));
+        -- Whoever claims it could not read it, nor any other job beside it.
+        OR (pg_column_size(jobs) >= deep_size AND jsonb_path_exists(jobs, 'strict $.**{203}'));
     END IF;
 
     IF faulty THEN

@@ -38,6 +38,28 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> N
     assert (job["status"], job["attempt"], job["worker_id"]) == ("todo", 0, None)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"args": None, "queue_name": None, "priority": None, "lock": None, "scheduled_at": None},
+        {"args": {"n": [1]}, "queue_name": "mail", "priority": -3, "lock": "ada"},
+        {"priority": "7", "lock": 7, "scheduled_at": "2031-01-01T12:00:00+02:00"},
+        {"scheduled_at": "2001-01-01T12:00:00+02:00"},
+    ],
+)
+def test_a_job_by_itself_is_stored_as_in_a_batch(
+    run: Run, defer: Ids, notified: Notified, given: dict[str, Any]
+) -> None:
+    [alone] = defer(given)
+    heard = notified()
+    [_, beside] = defer(given, given)
+    assert heard == notified()
+    [one], [other] = run("GetJob", id=alone), run("GetJob", id=beside)
+    differing = {"id": other["id"], "deferred_at": other["deferred_at"]}
+    assert one | differing == other
+
+
 def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
     [id_] = defer({})
     [job] = run("GetJob", id=id_)
