@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,11 +51,13 @@ def taskq() -> Taskq:
 
 
 @contextmanager
-def process(*arguments: str, cwd: Path = ROOT, **options: object) -> Iterator[Process]:
-    """Runs the program as a process, which does not outlive the test."""
+def process(
+    *arguments: str, cwd: Path = ROOT, launcher: Sequence[str] = (), **options: object
+) -> Iterator[Process]:
+    """Runs the program as a process, by way of another one if need be; it does not outlive the test."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
-        [sys.executable, "-m", "taskq", *arguments],
+        [*launcher, sys.executable, "-m", "taskq", *arguments],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": path},
         text=True,

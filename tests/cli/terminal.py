@@ -1,11 +1,9 @@
 """The program on a terminal, as a person has it."""
 
-import fcntl
 import os
 import pty
 import re
 import select
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,9 +56,9 @@ def on_terminal(*arguments: str) -> Iterator[Terminal]:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            # Ctrl-C reaches only those whose terminal it is.
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+            # Ctrl-C reaches only those whose terminal it is. Not by a preexec_fn, which may hang where
+            # the tests have threads.
+            launcher=["setsid", "--ctty"],
         ):
             os.close(theirs)
             yield Terminal(ours)
