@@ -65,8 +65,8 @@ class Listening(Part):
         async with self._link.connected() as connection:
             await connection.run_sync(operations.listen)
             self._heard_since = self._identity.now()
-            # What was said while nobody heard.
-            self._claiming.wake()
+            # What was said while nobody heard, also for others that commit only later.
+            self._claiming.hear(0)
             self._aborting.wake()
             self._scheduling.expect(0)
             async for notification in self._link.driver.notifies():

@@ -282,23 +282,27 @@ async def test_fifty_defers_in_a_row_cost_no_more_claims(
     assert disturbed.calls["claim_jobs"] <= 100
 
 
+@pytest.mark.parametrize("listens", ["before", "after"])
 async def test_a_job_that_left_its_notification_to_another_is_found(
-    app: App, start: Start, bell: Bell, database_url: str
+    app: App, start: Start, bell: Bell, database_url: str, listens: str
 ) -> None:
     """Of transactions that defer at once one notifies, and the other may well commit later."""
-    await start(app, fetch_job_polling_interval=60)
     heard = asyncio.Event()
 
     @app.task(name="other")
     async def other() -> None:
         heard.set()
 
+    if listens == "before":
+        await start(app, fetch_job_polling_interval=60)
     url = database_url.replace("+psycopg", "", 1)
     with psycopg.connect(url) as first, psycopg.connect(url) as second:
         for connection, task in ((first, "other"), (second, "ring")):
             jobs = json.dumps([{"task_name": task}])
             connection.execute("SELECT taskq_defer_jobs(%s, 'raise', true)", [jobs])
         first.commit()
+        if listens == "after":
+            await start(app, fetch_job_polling_interval=60)
         async with asyncio.timeout(15):
             await heard.wait()
         await asyncio.sleep(0.05)  # the worker has looked again by now, and found nothing
