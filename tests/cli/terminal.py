@@ -22,6 +22,13 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._descriptor, keys.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C until it answers: Python's readline loses one that comes while it takes in a key."""
+        for _ in range(PATIENCE):
+            self.type("\x03")
+            if select.select([self._descriptor], [], [], 1)[0]:
+                return
+
     def until(self, pattern: str) -> str:
         """Read until it shows something; returns all that it has shown since the last call."""
         while not (match := re.search(pattern, self.shown)):

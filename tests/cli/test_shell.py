@@ -23,9 +23,8 @@ def test_on_a_terminal_it_prompts_completes_and_ends_with_exit(manager: JobManag
         terminal.type("wrok\n")
         assert "Did you mean 'worker'?" in terminal.until("taskq> ")
         terminal.type("defer ")
-        # Python's readline loses a Ctrl-C that comes while it takes in what was typed before.
         terminal.until("defer ")
-        terminal.type("\x03")  # drops the line
+        terminal.interrupt()  # drops the line
         terminal.until("taskq> ")
         terminal.type("help defer\n")
         assert "--queueing-lock" in terminal.until("taskq> ")
