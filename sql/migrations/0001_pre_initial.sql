@@ -281,8 +281,6 @@ DECLARE
     new_queue text;
     new_time timestamptz;
     new_due boolean;
-    -- What has fewer bytes cannot be nested too deep.
-    deep_size CONSTANT integer := 1500;
     known_keys CONSTANT text [] := ARRAY[
         'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at'
     ];
@@ -313,7 +311,7 @@ BEGIN
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
         AND NOT only_job ? 'queueing_lock'
-        AND pg_column_size(only_job) < deep_size
+        AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
     THEN
         new_queue := coalesce(only_job ->> 'queue_name', 'default');
         new_time := (only_job ->> 'scheduled_at')::timestamptz;
@@ -360,7 +358,7 @@ BEGIN
             WHERE element.job - known_keys <> '{}'
         )
         -- Whoever claims it could not read it, nor any other job beside it.
-        OR (pg_column_size(jobs) >= deep_size AND jsonb_path_exists(jobs, 'strict $.**{203}'));
+        OR jsonb_path_exists(jobs, 'strict $.**{203}');
     END IF;
 
     IF faulty THEN

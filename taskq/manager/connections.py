@@ -19,6 +19,7 @@ from taskq.exceptions import InvalidDatabase
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", bound=psycopg.Cursor[Any] | psycopg.AsyncCursor[Any])
 
 SyncConnection = Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
 AnyAsyncConnection = (
@@ -43,7 +44,8 @@ def run(
     if isinstance(connection, Session | scoped_session):
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
-        connection = cast("Connection", _Psycopg(partial(_neutral, connection)))
+        cursor = partial(psycopg.Cursor, connection, row_factory=tuple_row)
+        connection = cast("Connection", _Psycopg(lambda: _neutral(cursor())))
     if isinstance(connection, Connection | _Psycopg):
         return operation(connection, *args, **kwargs)
     raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
@@ -65,7 +67,8 @@ async def run_async(
     if isinstance(connection, AsyncConnection):
         return await connection.run_sync(operation, *args, **kwargs)
     if isinstance(connection, psycopg.AsyncConnection):
-        bridged = cast("Connection", _AsyncPsycopg(partial(_neutral_async, connection)))
+        cursor = partial(psycopg.AsyncCursor, connection, row_factory=tuple_row)
+        bridged = cast("Connection", _AsyncPsycopg(lambda: _neutral(cursor())))
         return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
     raise _unusable(
         connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
@@ -143,18 +146,12 @@ class _AsyncPsycopg:
             return _Rows(await cursor.fetchall() if cursor.description else ())
 
 
-# A caller's connection may have a class of cursor that takes parameters of another style, and read JSON
-# in a way of its own, as Django's does.
+def _neutral(cursor: C) -> C:
+    """A cursor of this module's own making, which reads JSON as taskq does.
 
-
-def _neutral(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
-    cursor.adapters.register_loader("jsonb", JsonbLoader)
-    return cursor
-
-
-def _neutral_async(connection: psycopg.AsyncConnection[Any]) -> psycopg.AsyncCursor[Any]:
-    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+    A caller's connection may have a class of cursor that takes parameters of another style, and read JSON
+    in a way of its own, as Django's does.
+    """
     cursor.adapters.register_loader("jsonb", JsonbLoader)
     return cursor
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Unpack
 
-from taskq.codec import shown
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations, operations_listing
+from taskq.manager.bounds import check_count
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import Filter, JobFilters
@@ -94,7 +94,7 @@ class Reading(Faces):
         if limit is None:
             limit = _PAGE if wanted.ids is None else max(len(wanted.ids), 1)
         else:
-            _check_limit(limit)
+            check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
         return self._run(
             connection,
             operations_listing.list_jobs,
@@ -166,7 +166,7 @@ class Reading(Faces):
         Raises:
             InvalidFilter: The limit is none of these.
         """
-        _check_limit(limit)
+        check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
         return self._run(connection, operations_listing.list_locks, limit)
 
     list_locks_async = async_face(list_locks)
@@ -214,11 +214,6 @@ class Reading(Faces):
         )
 
     get_stalled_jobs_async = async_face(get_stalled_jobs)
-
-
-def _check_limit(limit: object) -> None:
-    if not isinstance(limit, int) or not 1 <= limit <= LONGEST_PAGE:
-        raise InvalidFilter(f"limit={shown(limit)} is none: it goes from 1 to {LONGEST_PAGE:,}")
 
 
 def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[Tally]:

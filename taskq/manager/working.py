@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from taskq.codec import shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
 from taskq.manager import operations
+from taskq.manager.bounds import check_count
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.outcome import Outcome
@@ -40,7 +40,7 @@ class Working(Faces):
         Raises:
             InvalidOption: ``max_jobs`` is none of these.
         """
-        _check_size(max_jobs)
+        check_count("max_jobs", max_jobs, LARGEST_CLAIM, InvalidOption)
         return self._run(connection, operations.claim_jobs, worker_id, queues, max_jobs)
 
     fetch_async = async_face(fetch)
@@ -66,10 +66,3 @@ class Working(Faces):
         return self._run(connection, operations.finish_jobs, worker_id, outcomes)
 
     finish_async = async_face(finish)
-
-
-def _check_size(max_jobs: object) -> None:
-    if not isinstance(max_jobs, int) or not 1 <= max_jobs <= LARGEST_CLAIM:
-        raise InvalidOption(
-            f"max_jobs={shown(max_jobs)} is none: it goes from 1 to {LARGEST_CLAIM:,}"
-        )
