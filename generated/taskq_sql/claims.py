@@ -10,6 +10,51 @@ import sqlalchemy
 from taskq_sql import models
 
 
+CLAIM_FREE_JOBS = sqlalchemy.text(r"""WITH claimed AS (
+    UPDATE taskq_jobs
+    SET
+        status = 'doing',
+        worker_id = :p1\:\:bigint,
+        attempt = taskq_jobs.attempt + 1,
+        started_at = now()
+    -- The arrays and limits are for the planner, as in ClaimJobs.
+    WHERE
+        taskq_jobs.id = ANY(ARRAY(
+            SELECT job.id
+            FROM (
+                SELECT todo.id
+                FROM taskq_jobs AS todo
+                WHERE
+                    todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                    AND todo.queue_name = :p2\:\:text
+                ORDER BY todo.priority DESC, todo.id
+                LIMIT 1000
+                FOR UPDATE SKIP LOCKED
+            ) AS job
+            WHERE
+                NOT EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT locked.id
+                        FROM taskq_jobs AS locked
+                        WHERE
+                            locked.status = 'todo' AND locked.due AND locked.lock IS NOT NULL
+                            AND locked.queue_name = :p2\:\:text
+                        ORDER BY locked.queue_name, locked.priority DESC, locked.id
+                        LIMIT 1
+                    ) AS first
+                )
+            LIMIT :p3\:\:integer
+        ))
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+)
+
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+FROM claimed
+ORDER BY claimed.priority DESC, claimed.id
+""")
+
+
 CLAIM_JOBS = sqlalchemy.text(r"""WITH RECURSIVE mark AS (
     SELECT
         unnest(:p1\:\:text []) AS queue_name,
@@ -503,6 +548,48 @@ class Querier:
 
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
+
+    def claim_free_jobs(
+        self,
+        *,
+        worker_id: int,
+        queue_name: str,
+        max_jobs: int,
+    ) -> Iterator[models.TaskqJob]:
+        """Takes the next jobs of one queue, unless one there has a lock: then it takes nothing, and ClaimJobs has to
+        decide. What an idle worker tries first when it hears of a queue. It goes by the same order, and takes what
+        ClaimJobs would if nothing but this queue has a job.
+
+        Most of what ClaimJobs costs for a single job is its size: a processor that has just slept runs a plan of
+        150 nodes for the first time again, whatever they find. Microseconds for one job, round trip and commit,
+        medians of 200, PostgreSQL 15:
+
+                                                  ClaimJobs    this
+          one after another                             789     467
+          each 20 ms after the one before              1260     634
+        """
+        for row in self._conn.execute(CLAIM_FREE_JOBS, {"p1": worker_id, "p2": queue_name, "p3": max_jobs}):
+            yield models.TaskqJob(
+                id=row[0],
+                deferred_at=row[1],
+                scheduled_at=row[2],
+                started_at=row[3],
+                finished_at=row[4],
+                worker_id=row[5],
+                priority=row[6],
+                attempt=row[7],
+                uncounted=row[8],
+                crashes=row[9],
+                abort_requested=row[10],
+                status=row[11],
+                due=row[12],
+                queue_name=row[13],
+                task_name=row[14],
+                lock=row[15],
+                queueing_lock=row[16],
+                args=row[17],
+                result=row[18],
+            )
 
     def claim_jobs(
         self,

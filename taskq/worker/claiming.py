@@ -66,6 +66,8 @@ class Claiming(Part):
         self._deliver = deliver
         self._alarm = Alarm()
         self._promising = True
+        self._heard: str | None = None
+        self._locks = False
         self._peeking: asyncio.TimerHandle | None = None
         self._peek_by = 0.0
         self._turn = 0
@@ -88,18 +90,24 @@ class Claiming(Part):
     def wake(self) -> None:
         """There may be jobs: claim, now or as soon as there is room."""
         self._promising = True
+        self._heard = None
         self._alarm.ring()
 
-    def hear(self, turn: int) -> None:
+    def hear(self, turn: int, queue: str | None = None) -> None:
         """There are jobs, as a notification says; others were perhaps deferred at the same time.
 
         Args:
             turn: How many workers come before this one.
+            queue: Where; None: anywhere.
         """
         self._settle_after, self._settled_at = _SETTLE_AFTER, None
         if turn:
             self.peek_soon(turn)
-        else:
+        elif not self._promising and not self._locks:
+            self._promising = True
+            self._heard = queue
+            self._alarm.ring()
+        elif queue is None or queue != self._heard:
             self.wake()
 
     def make_room(self) -> None:
@@ -182,23 +190,33 @@ class Claiming(Part):
             self._peeking = loop.call_later(self._settle_after, self._peek)
 
     async def _claim(self, room: int) -> None:
+        heard = None if self._peek_due else self._heard
         self._promising = False
         self._peek_due = False
+        self._heard = None
         self.in_flight = True
         began = self._identity.now()
         marks = self._marks.at(began)
-        self._poll_at = began + self._polling_interval
+        if heard is None:
+            self._poll_at = began + self._polling_interval
         try:
             jobs = await self._link.insist(
-                operations.claim_jobs, self._identity.id, self._identity.queues, room, marks
+                operations.claim_jobs,
+                self._identity.id,
+                self._identity.queues,
+                room,
+                marks=marks,
+                heard=heard,
             )
         finally:
             self.in_flight = False
+        if jobs:
+            self._locks = any(job.lock is not None for job in jobs)
         now = self._identity.now()
         self._claim_time += (now - began - self._claim_time) / 4
         if marks and len(jobs) < room:
             # There may be more before the marks.
-            self._promising = True
+            self._promising, self._heard = True, None
         self._marks.see(jobs, asked=room, began=began, now=now)
         flowed, self._flows = self._flows, len(jobs) == room
         if self._flows:

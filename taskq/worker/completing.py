@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from taskq.job import JobStatus
 from taskq.manager import operations
@@ -142,14 +141,13 @@ def _is_refusal(error: Exception) -> bool:
     Only that makes a job fail whose task did not: a deadlock, a standby that is read-only, a table that
     is being migrated pass by.
     """
-    cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
-    if not isinstance(cause, DBAPIError):
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    if not isinstance(cause, psycopg.Error):
         return cause is None  # it could not even be sent
-    if isinstance(cause.orig, psycopg.DataError | psycopg.IntegrityError):
+    if isinstance(cause, psycopg.DataError | psycopg.IntegrityError):
         return True
     # Too long for the server, or a trigger's own objection.
-    state = getattr(cause.orig, "sqlstate", None) or ""
-    return state.startswith(("54", "P0"))
+    return (cause.sqlstate or "").startswith(("54", "P0"))
 
 
 def _unwritable(outcome: Outcome, error: Exception) -> Outcome:

@@ -5,7 +5,7 @@ the polls. What notifications say is written in the first migration.
 """
 
 from taskq.exceptions import DatabaseUnavailable
-from taskq.manager import operations
+from taskq.manager import connections, operations
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
@@ -63,13 +63,13 @@ class Listening(Part):
     async def _hear(self) -> None:
         self._heard_since = None
         async with self._link.connected() as connection:
-            await connection.run_sync(operations.listen)
+            await connections.run_adopted(connection, operations.listen)
             self._heard_since = self._identity.now()
             # What was said while nobody heard, also for others that commit only later.
             self._claiming.hear(0)
             self._aborting.wake()
             self._scheduling.expect(0)
-            async for notification in self._link.driver.notifies():
+            async for notification in connection.notifies():
                 self._tell(notification.payload)
         raise DatabaseUnavailable("the connection that hears notifications was closed")
 
@@ -81,7 +81,7 @@ class Listening(Part):
         key, _, queue = rest.partition(" ")
         match kind:
             case "ready" if self._identity.serves(queue):
-                self._claiming.hear(self._identity.turn(key, queue))
+                self._claiming.hear(self._identity.turn(key, queue), queue)
             case "later" if self._identity.serves(queue):
                 self._scheduling.expect(float(key))
             case "abort" if key == str(self._identity.id):

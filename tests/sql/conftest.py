@@ -92,6 +92,17 @@ def claim(run: Run) -> Ids:
 
 
 @pytest.fixture
+def claim_free(run: Run) -> Ids:
+    """Claims jobs of one queue for worker 1, if none there has a lock; returns their ids."""
+
+    def claim_free_jobs(max_jobs: int = 10, *, queue_name: str = "default") -> list[int]:
+        rows = run("ClaimFreeJobs", max_jobs=max_jobs, worker_id=1, queue_name=queue_name)
+        return [row["id"] for row in rows]
+
+    return claim_free_jobs
+
+
+@pytest.fixture
 def finish(run: Run) -> Ids:
     """Ends the first attempt of jobs of worker 1 as succeeded, unless told otherwise.
 

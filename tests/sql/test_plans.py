@@ -99,6 +99,63 @@ def test_a_claim_of_ten_reads_no_more_rows_than_it_must(
 
 
 @pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(
+    ("shape", "jobs"),
+    [
+        (plain, MANY),
+        (finished_beside, 1),
+        (later_ahead, 1),
+        (another_queue_ahead, 1),
+        (another_queue_ahead, MANY),
+    ],
+)
+def test_a_quick_claim_reads_the_jobs_it_takes(
+    connection: psycopg.Connection,
+    queries: dict[str, Query],
+    shape: Callable[[psycopg.Connection], None],
+    jobs: int,
+    plans: str,
+) -> None:
+    shape(connection)
+    insert(connection, jobs)
+    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
+    claim = run_explained(
+        connection,
+        queries["ClaimFreeJobs"],
+        plans,
+        queue_name="'default'",
+        max_jobs="10",
+        worker_id="1",
+    )
+    assert claim.kinds <= INDEXED
+    taken = min(jobs, 10)
+    assert 2 * taken <= claim.read <= 3 * taken, json.dumps(claim.plan, indent=1)
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("shape", [busy_locks_ahead, one_deep_lock_ahead, own_locks_ahead])
+def test_a_quick_claim_beside_jobs_with_a_lock_reads_one_of_them(
+    connection: psycopg.Connection,
+    queries: dict[str, Query],
+    shape: Callable[[psycopg.Connection], None],
+    plans: str,
+) -> None:
+    shape(connection)
+    insert(connection, MANY)
+    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
+    claim = run_explained(
+        connection,
+        queries["ClaimFreeJobs"],
+        plans,
+        queue_name="'default'",
+        max_jobs="10",
+        worker_id="1",
+    )
+    assert claim.kinds <= INDEXED
+    assert claim.read == 1, json.dumps(claim.plan, indent=1)
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize("queue_names", ["NULL", "ARRAY['default']"], ids=["all", "named"])
 def test_a_claim_behind_a_mark_does_not_walk_what_somebody_still_sees(
     connection: psycopg.Connection,

@@ -13,13 +13,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
 from taskq import App
 from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.worker import Worker
+from taskq_sql import claims
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("program.py")
@@ -155,21 +156,30 @@ class Disturbed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
         self.calls: Counter[str] = Counter()
+        self.claims: Counter[str] = Counter()
 
     def count(self, *names: str) -> None:
         """Count the calls of operations."""
         for name in names:
-            self._patch(name, lambda original, *args: original(*args))
+            self._patch(name, lambda original, *args, **kwargs: original(*args, **kwargs))
+
+    def count_claims(self) -> None:
+        """Count the statements that claim, of which an operation may take two."""
+        for name in ("claim_jobs", "claim_free_jobs"):
+            counted = self._counted(name, getattr(claims.Querier, name))
+            self._monkeypatch.setattr(claims.Querier, name, counted)
 
     def before(self, name: str, disturb: Callable[[Connection], object], times: int = 1) -> None:
         """Do something first, so many times."""
         left = [times]
 
-        def around(original: Callable[..., Any], connection: Connection, *args: Any) -> Any:
+        def around(
+            original: Callable[..., Any], connection: Connection, *args: Any, **kwargs: Any
+        ) -> Any:
             if left[0]:
                 left[0] -= 1
                 disturb(connection)
-            return original(connection, *args)
+            return original(connection, *args, **kwargs)
 
         self._patch(name, around)
 
@@ -184,8 +194,10 @@ class Disturbed:
         """Do something afterwards, before the answer is known, so many times."""
         left = [times]
 
-        def around(original: Callable[..., Any], connection: Connection, *args: Any) -> Any:
-            answer = original(connection, *args)
+        def around(
+            original: Callable[..., Any], connection: Connection, *args: Any, **kwargs: Any
+        ) -> Any:
+            answer = original(connection, *args, **kwargs)
             if left[0] and only_if(answer):
                 left[0] -= 1
                 disturb(connection)
@@ -193,24 +205,31 @@ class Disturbed:
 
         self._patch(name, around)
 
+    def _counted(self, name: str, statement: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.claims[name] += 1
+            return statement(*args, **kwargs)
+
+        return counted
+
     def _patch(self, name: str, around: Callable[..., Any]) -> None:
         original = getattr(operations, name)
 
-        def patched(*args: Any) -> Any:
+        def patched(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
-            return around(original, *args)
+            return around(original, *args, **kwargs)
 
         self._monkeypatch.setattr(operations, name, patched)
 
 
 def refused(connection: Connection) -> None:
     """An error that the server answers a statement with."""
-    connection.exec_driver_sql("SELECT 1 / 0")
+    connection.execute(text("SELECT 1 / 0"))
 
 
 def cut_off(connection: Connection) -> None:
     """The server ends the connection."""
-    connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+    connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
 
 def delayed(seconds: float) -> Callable[[Connection], object]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from taskq import App
@@ -205,7 +205,7 @@ async def test_notifications_may_come_by_a_database_url_of_their_own(
         ran.set()
 
     def look(session: Connection) -> None:
-        seen.append(session.exec_driver_sql("SHOW plan_cache_mode").scalar_one())
+        seen.extend(session.execute(text("SHOW plan_cache_mode")).first() or ())
 
     disturbed.before("claim_jobs", look, times=100)
     await start(
@@ -236,7 +236,7 @@ async def test_a_session_of_the_worker_is_set_up_for_claims(
     async def noop() -> None: ...
 
     def look(session: Connection) -> None:
-        seen.append(session.exec_driver_sql("SHOW plan_cache_mode").scalar_one())
+        seen.extend(session.execute(text("SHOW plan_cache_mode")).first() or ())
 
     disturbed.before("claim_jobs", look, times=100)
     await start(app)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -75,10 +76,10 @@ async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
     marked = 0
     claim = operations.claim_jobs
 
-    def counted(*args: object) -> list[Job]:
+    def counted(*args: Any, **kwargs: Any) -> list[Job]:
         nonlocal marked
-        marked += bool(args[-1])
-        return claim(*args)  # type: ignore[arg-type]
+        marked += bool(kwargs["marks"])
+        return claim(*args, **kwargs)
 
     monkeypatch.setattr(operations, "claim_jobs", counted)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -191,6 +192,62 @@ async def test_a_job_deferred_during_an_empty_claim_starts_at_once(
     assert disturbed.calls["claim_jobs"] >= 2
 
 
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [{"queue": "a"}, {"queue": "b", "priority": 1}],
+        [{"queue": "a"}, {"queue": "a", "priority": 1, "lock": "one"}],
+    ],
+    ids=["in two queues", "one with a lock"],
+)
+async def test_of_jobs_that_an_idle_worker_hears_of_at_once_the_first_in_order_runs_first(
+    app: App, start: Start, jobs: list[dict[str, Any]]
+) -> None:
+    ran: list[int] = []
+    done = asyncio.Event()
+
+    @app.task(name="note")
+    async def note(priority: int) -> None:
+        ran.append(priority)
+        if len(ran) % 2 == 0:
+            done.set()
+
+    worker = await start(app, prefetch=0, fetch_job_polling_interval=60)
+    new_jobs = [
+        app.configure_task("note", **options).prepare(priority=options.get("priority", 0))
+        for options in jobs
+    ]
+    # The first time it looks for all there may be, and later where it heard of something.
+    for _ in range(3):
+        await idle(worker)
+        done.clear()
+        await app.job_manager.defer_jobs_async(new_jobs)
+        async with asyncio.timeout(15):
+            await done.wait()
+    assert ran == [1, 0] * 3
+
+
+async def test_an_idle_worker_goes_straight_for_what_it_hears_of(
+    app: App, start: Start, bell: Bell, disturbed: Disturbed
+) -> None:
+    """By the small statement, and no more once it is in vain, as the jobs there have locks."""
+
+    async def ring(lock: str | None, times: int) -> None:
+        for _ in range(times):
+            await idle(worker)
+            bell.reset()
+            await app.tasks["ring"].configure(lock=lock).defer_async()
+            await bell.heard()
+
+    worker = await start(app, fetch_job_polling_interval=60)
+    await ring(None, times=1)
+    disturbed.count_claims()
+    await ring(None, times=5)
+    assert disturbed.claims == {"claim_free_jobs": 5}
+    await ring("one", times=5)
+    assert disturbed.claims["claim_free_jobs"] == 6
+
+
 async def test_without_notifications_the_poll_finds_jobs_for_later(
     app: App, start: Start, bell: Bell
 ) -> None:
@@ -248,14 +305,14 @@ async def test_idle_workers_do_not_all_claim_the_same_job(
     # Each has to have seen the others, which it looks for with its heartbeat.
     disturbed.count("list_colleagues")
     await until(lambda: disturbed.calls["list_colleagues"] >= 16, "two looks of each at the others")
-    disturbed.count("claim_jobs")
+    disturbed.count_claims()
     for number in range(50):
         await apps[number % 8].tasks["count"].defer_async(number=number)
         await until(lambda number=number: len(ran) > number, f"job {number}")  # type: ignore[misc]
     # Peeks that are still planned.
     await asyncio.sleep(0.1)
     assert ran == list(range(50))
-    assert disturbed.calls["claim_jobs"] <= 100
+    assert disturbed.claims.total() <= 100
 
 
 @pytest.mark.case(12)
@@ -274,12 +331,12 @@ async def test_fifty_defers_in_a_row_cost_no_more_claims(
         await start(app, fetch_job_polling_interval=60, update_heartbeat_interval=0.2)
     disturbed.count("list_colleagues")
     await until(lambda: disturbed.calls["list_colleagues"] >= 16, "two looks of each at the others")
-    disturbed.count("claim_jobs")
+    disturbed.count_claims()
     for number in range(50):
         await apps[0].tasks["count"].defer_async(number=number)
     await until(lambda: len(ran) == 50, "fifty jobs")
     await asyncio.sleep(0.1)
-    assert disturbed.calls["claim_jobs"] <= 100
+    assert disturbed.claims.total() <= 100
 
 
 @pytest.mark.parametrize("listens", ["before", "after"])
