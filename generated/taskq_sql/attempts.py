@@ -184,8 +184,8 @@ announced AS (
 )
 
 SELECT
-    ended.job_id AS id,
-    coalesce(finished.status, ended.status)\:\:taskq_job_status AS status,
+    coalesce(array_agg(ended.job_id), '{}')\:\:bigint [] AS ids,
+    coalesce(array_agg(coalesce(finished.status, ended.status)\:\:text), '{}')\:\:text [] AS statuses,
     (SELECT count(*) FROM announced)\:\:bigint AS announced
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
@@ -195,8 +195,8 @@ WHERE finished.id IS NOT NULL OR deleted.id IS NOT NULL
 
 
 class FinishJobsRow(pydantic.BaseModel):
-    id: int
-    status: models.TaskqJobStatus
+    ids: list[int]
+    statuses: list[str]
     announced: int
 
 
@@ -384,22 +384,25 @@ class Querier:
         *,
         outcomes: Any,
         worker_id: int,
-    ) -> Iterator[FinishJobsRow]:
+    ) -> FinishJobsRow | None:
         """Writes how attempts ended, many at once, all or none: the status, the result or the error, and the
-        lock goes free. Returns the jobs that were still this worker's; the others have moved on (rescued,
-        claimed again) and are left as they are.
+        lock goes free. Returns the jobs that were still this worker's and what they are now, side by side: a row
+        for each of a thousand would cost a worker twice as much to read. The others have moved on (rescued, claimed
+        again) and are left as they are.
 
         An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
         the same queueing lock stands in its way: then it ends as failed, and says so. One that was to be
         aborted does not run again, also if its worker never heard of it: it ends as aborted.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
         """
-        for row in self._conn.execute(FINISH_JOBS, {"p1": outcomes, "p2": worker_id}):
-            yield FinishJobsRow(
-                id=row[0],
-                status=row[1],
-                announced=row[2],
-            )
+        row = self._conn.execute(FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
+        if row is None:
+            return None
+        return FinishJobsRow(
+            ids=row[0],
+            statuses=row[1],
+            announced=row[2],
+        )
 
     def list_doing_jobs(
         self,

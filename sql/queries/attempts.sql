@@ -1,7 +1,8 @@
--- name: FinishJobs :many
+-- name: FinishJobs :one
 -- Writes how attempts ended, many at once, all or none: the status, the result or the error, and the
--- lock goes free. Returns the jobs that were still this worker's; the others have moved on (rescued,
--- claimed again) and are left as they are.
+-- lock goes free. Returns the jobs that were still this worker's and what they are now, side by side: a row
+-- for each of a thousand would cost a worker twice as much to read. The others have moved on (rescued, claimed
+-- again) and are left as they are.
 --
 -- An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
 -- the same queueing lock stands in its way: then it ends as failed, and says so. One that was to be
@@ -179,8 +180,8 @@ announced AS (
 )
 
 SELECT
-    ended.job_id AS id,
-    coalesce(finished.status, ended.status)::taskq_job_status AS status,
+    coalesce(array_agg(ended.job_id), '{}')::bigint [] AS ids,
+    coalesce(array_agg(coalesce(finished.status, ended.status)::text), '{}')::text [] AS statuses,
     (SELECT count(*) FROM announced)::bigint AS announced
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id

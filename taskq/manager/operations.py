@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import Connection
 
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
-from taskq.manager.operations_listing import job_of
+from taskq.manager.operations_listing import STATUSES, job_of
 from taskq.manager.outcome import Colleague, Doing, Look, Outcome, Rescued, outcomes_to_json
 from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, workers
 
@@ -128,10 +128,12 @@ def finish_jobs(
     connection: Connection, worker_id: int, outcomes: Sequence[Outcome]
 ) -> dict[int, JobStatus]:
     """Write how attempts ended, all or none; returns what is now of those still this worker's."""
-    rows = attempts.Querier(connection).finish_jobs(
-        worker_id=worker_id, outcomes=outcomes_to_json(outcomes)
+    ours = _only(
+        attempts.Querier(connection).finish_jobs(
+            worker_id=worker_id, outcomes=outcomes_to_json(outcomes)
+        )
     )
-    return {row.id: JobStatus(row.status) for row in rows}
+    return dict(zip(ours.ids, map(STATUSES.__getitem__, ours.statuses), strict=True))
 
 
 def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], Doing]:

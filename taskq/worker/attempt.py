@@ -98,18 +98,25 @@ class Attempt:
             self._running.cancel()
 
     async def _run_and_tell(self) -> None:
-        # From within, so that the next job need not wait for another round of the event loop.
-        self._tell(await self._run())
-
-    def _make_sure(self, running: asyncio.Task[None]) -> None:
-        if running.cancelled():
-            # From outside, as asyncio.run does at its end; perhaps before the first step.
+        # From here on it is told from within: the next job need not wait for another round of the event
+        # loop, and the loop need not make one for each job.
+        if self._running is not None:
+            self._running.remove_done_callback(self._make_sure)
+        try:
+            outcome = await self._run()
+        except asyncio.CancelledError:
+            # From outside, as asyncio.run does at its end.
             self._tell(self.release(started=True))
-        elif (error := running.exception()) is not None:
-            if self._done is None:
-                raise error  # of whom it told: for the event loop to report
+            raise
+        except BaseException as error:
             # Nothing that a task does gets here; if something of ours does, the job must not hang.
             self._tell(self.fail(error))
+            raise
+        self._tell(outcome)
+
+    def _make_sure(self, _: asyncio.Task[None]) -> None:
+        # Cancelled before its first step.
+        self._tell(self.release(started=True))
 
     def _tell(self, outcome: Outcome | None) -> None:
         done, self._done = self._done, None

@@ -116,8 +116,8 @@ def finish(run: Run) -> Ids:
             for id_ in ids
             for job in run("GetJob", id=id_)
         ]
-        rows = run("FinishJobs", worker_id=worker_id, outcomes=json.dumps(outcomes))
-        return [row["id"] for row in rows]
+        [ours] = run("FinishJobs", worker_id=worker_id, outcomes=json.dumps(outcomes))
+        return list(ours["ids"])
 
     return finish_jobs
 

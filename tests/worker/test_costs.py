@@ -70,6 +70,10 @@ class Measured:
         wal, transactions = (now - then for now, then in zip(self._counters(), before, strict=True))
         return Cost(wal=wal / jobs, transactions=transactions / jobs, statements=statements / jobs)
 
+    async def close(self) -> None:
+        await self.app.close_async()
+        await self._engine.dispose()
+
     def _counters(self) -> tuple[float, float]:
         with psycopg.connect(self._server.replace("+psycopg", ""), autocommit=True) as connection:
             # So that none has to be made in the middle, which writes whole pages again.
@@ -89,7 +93,7 @@ async def measured(server: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield measured
     with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("TRUNCATE taskq_jobs, taskq_locks, taskq_failed_attempts")
-    await measured.app.close_async()
+    await measured.close()
 
 
 async def drain(measured: Measured) -> Cost:
