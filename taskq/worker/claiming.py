@@ -40,7 +40,9 @@ class Claiming(Part):
 
     It claims again only when something has happened that a claim could find: a notification, a lock
     that went free, the poll's time, or claims that got all they asked for. A wake-up during a claim
-    leads to another one. Where a claim would probably be in vain it looks first, without writing.
+    leads to another one. Where a claim would probably be in vain it looks first, without writing. Where all
+    it knows of is a notification for one queue, it claims there alone, which is quicker, unless the last jobs
+    it claimed had locks: then that would be in vain.
 
     Args:
         link: A connection of its own.
