@@ -33,7 +33,10 @@ def hold(connection: psycopg.Connection) -> None:
 
 def waiting(connection: psycopg.Connection) -> list[int]:
     """The sessions that wait for the lock."""
-    query = "SELECT pid FROM pg_locks WHERE NOT granted"
+    query = (
+        "SELECT pid FROM pg_locks "
+        "WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    )
     return [pid for [pid] in connection.execute(query).fetchall()]
 
 

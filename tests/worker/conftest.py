@@ -83,29 +83,31 @@ def app(make_app: MakeApp) -> App:
 
 
 @pytest.fixture
-async def start(connection: psycopg.Connection) -> AsyncIterator[Start]:
+async def start(
+    connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Start]:
     """Starts a worker and waits until it is idle or at work; all are stopped at the end.
 
     ``worker.run`` must end without an error, and leave no row behind.
     """
     running: dict[Worker, asyncio.Task[None]] = {}
+    # Counted here: on the server, a session that has only prepared the statement looks the same.
+    listeners: list[Connection] = []
 
-    def listeners() -> int:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND state = 'idle' AND query LIKE '%taskq_listen()%' AND pid <> pg_backend_pid()"
-        ).fetchone()
-        assert row
-        return int(row[0])
+    def listen(connection: Connection, listen: Callable[..., None] = operations.listen) -> None:
+        listen(connection)
+        listeners.append(connection)
+
+    monkeypatch.setattr(operations, "listen", listen)
 
     async def start_worker(app: App, **options: Any) -> Worker:
-        heard = listeners()
+        heard = len(listeners)
         worker = app.worker(**{"install_signal_handlers": False} | options)
         task = asyncio.create_task(worker.run())
         running[worker] = task
         await until(lambda: worker.id or task.done(), "a registered worker")
         if worker.options.listen_notify and worker.options.wait:
-            await until(lambda: listeners() > heard or task.done(), "a worker that listens")
+            await until(lambda: len(listeners) > heard or task.done(), "a worker that listens")
         return worker
 
     yield start_worker

@@ -256,7 +256,8 @@ async def test_the_listening_connection_may_be_lost_again_and_again(
     await start(app, fetch_job_polling_interval=60)
     find = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-        "AND query LIKE '%taskq_listen()%' AND state = 'idle' AND pid <> pg_backend_pid()"
+        "AND query LIKE '%taskq_listen()%' AND pid <> pg_backend_pid() "
+        "ORDER BY backend_start DESC"
     )
     for losses in range(1, 8):
         row = connection.execute(find).fetchone()

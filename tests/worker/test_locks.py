@@ -163,8 +163,11 @@ async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
         await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"})
 
         def waits() -> bool:
-            row = watcher.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
-            return row is not None and row[0] > 0
+            found = watcher.execute(
+                "SELECT FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return found.fetchone() is not None
 
         await until(waits, "a claim that waits")
         await witness.locked.configure(priority=5).defer_async(name="urgent")
