@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from statistics import median
 from time import perf_counter, sleep
 
@@ -18,8 +19,9 @@ from taskq.manager import operations
 app = App(os.environ.get(URL_VARIABLE, "postgresql://"))
 
 DRAINED = 60_000
-ROUNDS = 3
+ROUNDS = 5
 FEW = 10_000
+CLAIMS = 60
 
 
 @app.task(name="noop")
@@ -42,7 +44,7 @@ def scale(server: str, many: int) -> Medians:
                 seen.append(_drain(url, workers))
         return {
             SCALE: {str(workers): median(seen) for workers, seen in rates.items()},
-            WAITING: {f"{waiting:,}": _claim(url, waiting) for waiting in (FEW, many)},
+            WAITING: _claims(server, (FEW, many)),
         }
 
 
@@ -90,19 +92,30 @@ def _fill(connection: psycopg.Connection, jobs: int) -> None:
     connection.execute("VACUUM ANALYZE taskq_jobs")
 
 
-def _claim(url: str, waiting: int) -> float:
-    """Milliseconds for a claim of 100, median."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("TRUNCATE taskq_jobs, taskq_failed_attempts")
-        _fill(connection, waiting)
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:", 1))
-    took = []
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as opened:
-        operations.tune_session(opened)
-        for _ in range(30):
-            began = perf_counter()
-            jobs = operations.claim_jobs(opened, 1, None, 100)
-            took.append((perf_counter() - began) * 1000)
-            assert len(jobs) == 100
-    engine.dispose()
-    return median(took)
+def _claims(server: str, waiting: tuple[int, ...]) -> dict[str, float]:
+    """Milliseconds for a claim of 100 with so many waiting: medians, interleaved."""
+    took: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        sessions = {}
+        for jobs in waiting:
+            url = stack.enter_context(fresh_database(server, f"benchmark_waiting_{jobs}"))
+            with App(url) as own:
+                own.schema_manager.apply_schema()
+            with psycopg.connect(url, autocommit=True) as connection:
+                _fill(connection, jobs)
+            engine = create_engine(
+                url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
+            )
+            stack.callback(engine.dispose)
+            sessions[f"{jobs:,}"] = opened = stack.enter_context(engine.connect())
+            operations.tune_session(opened)
+        with psycopg.connect(server, autocommit=True) as connection:
+            # What filling them left to write shall not be written now.
+            connection.execute("CHECKPOINT")
+        for _ in range(CLAIMS):
+            for name, opened in sessions.items():
+                began = perf_counter()
+                claimed = operations.claim_jobs(opened, 1, None, 100)
+                took.setdefault(name, []).append((perf_counter() - began) * 1000)
+                assert len(claimed) == 100
+    return {name: median(seen) for name, seen in took.items()}
