@@ -1,0 +1,101 @@
+"""Where the time goes from the call of defer to the start of the job, on an idle worker.
+
+    python -m benchmarks.timeline [URL]
+
+on the server that URL names, as a user who may create databases, or on one of its own; for the floor and
+taskq, at the default durability, and with ``synchronous_commit`` off, which tells what the disk takes.
+"""
+
+import asyncio
+import logging
+import sys
+from collections import defaultdict
+from contextlib import ExitStack
+from itertools import pairwise
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import psycopg
+
+from benchmarks.contenders import Contender
+from benchmarks.contenders.floor import Floor
+from benchmarks.contenders.taskq import Taskq
+from benchmarks.server import fresh_database, own_server
+
+WARM, TIMED, ROUNDS = 20, 150, 3
+
+# What happens between one mark and the next.
+PHASES = (
+    "the client, until the job is sent",
+    "the server, until the job is in",
+    "until the worker has heard, and sends its claim",
+    "the server, until the job is claimed",
+    "the client, until the job starts",
+)
+
+# The moments at which a statement is sent, and answered.
+_marks: list[float] = []
+
+
+def _mark_statements() -> None:
+    execute = psycopg.AsyncCursor.execute
+
+    async def marked(self: psycopg.AsyncCursor[Any], *args: Any, **kwargs: Any) -> Any:
+        _marks.append(perf_counter())
+        try:
+            return await execute(self, *args, **kwargs)
+        finally:
+            _marks.append(perf_counter())
+
+    psycopg.AsyncCursor.execute = marked  # type: ignore[method-assign]
+
+
+async def timeline(contender: Contender) -> list[list[float]]:
+    """Milliseconds of each phase, for each of the jobs."""
+    found = []
+    await contender.install()
+    async with contender.opened(), contender.working(10):
+        for number in range(1, WARM + TIMED + 1):
+            await asyncio.sleep(0.02)
+            _marks.clear()
+            began = perf_counter()
+            await contender.defer_heard()
+            await contender.started(number)
+            # A worker that polls or beats meanwhile adds statements of its own: then they are not told apart.
+            if number > WARM and sum(mark < contender.starts[-1] for mark in _marks) == 4:
+                moments = [began, *_marks[:4], contender.starts[-1]]
+                found.append([(end - start) * 1000 for start, end in pairwise(moments)])
+    return found
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    _mark_statements()
+    seen: dict[str, list[list[float]]] = defaultdict(list)
+    with ExitStack() as stack:
+        server = sys.argv[1] if len(sys.argv) > 1 else stack.enter_context(own_server())
+        for _ in range(ROUNDS):
+            for commit in ("on", "off"):
+                for kind in (Floor, Taskq):
+                    with fresh_database(server, "benchmark_timeline") as url:
+                        with psycopg.connect(url, autocommit=True) as connection:
+                            connection.execute(
+                                f"ALTER DATABASE benchmark_timeline SET synchronous_commit = {commit}"
+                            )
+                        name = kind.__name__.lower() + ("" if commit == "on" else ", no disk")
+                        seen[name] += asyncio.run(_run(kind, url))
+    print(f"{'median ms':50}" + "".join(f"{name:>16}" for name in seen))
+    for number, phase in enumerate(PHASES):
+        row = [median(job[number] for job in jobs) for jobs in seen.values()]
+        print(f"{phase:50}" + "".join(f"{value:16.2f}" for value in row))
+    row = [median(map(sum, jobs)) for jobs in seen.values()]
+    print(f"{'all of it':50}" + "".join(f"{value:16.2f}" for value in row))
+
+
+async def _run(kind: type[Contender], url: str) -> list[list[float]]:
+    return await timeline(kind(url))
+
+
+if __name__ == "__main__":
+    main()
