@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -123,18 +123,22 @@ async def latency_busy(contender: Contender, name: str) -> Figures:
         return {f"defer to start, busy worker, {name} ms": value for name, value in found}
 
 
-async def _latency(contender: Contender) -> Sequence[tuple[str, float]]:
-    seconds: list[float] = []
+async def one_by_one(contender: Contender) -> AsyncIterator[tuple[float, float]]:
+    """The moments of a call of defer and of the job's start, for one job after the other."""
     for number in range(1, _WARM + _TIMED + 1):
         await asyncio.sleep(0.02)
         began = perf_counter()
         await contender.defer_heard()
         await contender.started(number)
-        seconds.append(contender.starts[-1] - began)
-    warm = seconds[_WARM:]
-    cuts = quantiles(warm, n=100)
+        if number > _WARM:
+            yield began, contender.starts[-1]
+
+
+async def _latency(contender: Contender) -> Sequence[tuple[str, float]]:
+    seconds = [started - began async for began, started in one_by_one(contender)]
+    cuts = quantiles(seconds, n=100)
     return [
-        ("p50", median(warm) * 1000),
+        ("p50", median(seconds) * 1000),
         ("p95", cuts[94] * 1000),
         ("p99", cuts[98] * 1000),
     ]

@@ -8,7 +8,6 @@ from statistics import median
 from time import perf_counter, sleep
 
 import psycopg
-from sqlalchemy import create_engine
 
 from benchmarks.figures import SCALE, WAITING, Medians
 from benchmarks.server import fresh_database
@@ -99,15 +98,11 @@ def _claims(server: str, waiting: tuple[int, ...]) -> dict[str, float]:
         sessions = {}
         for jobs in waiting:
             url = stack.enter_context(fresh_database(server, f"benchmark_waiting_{jobs}"))
-            with App(url) as own:
-                own.schema_manager.apply_schema()
+            own = stack.enter_context(App(url))
+            own.schema_manager.apply_schema()
             with psycopg.connect(url, autocommit=True) as connection:
                 _fill(connection, jobs)
-            engine = create_engine(
-                url.replace("postgresql:", "postgresql+psycopg:", 1), isolation_level="AUTOCOMMIT"
-            )
-            stack.callback(engine.dispose)
-            sessions[f"{jobs:,}"] = opened = stack.enter_context(engine.connect())
+            sessions[f"{jobs:,}"] = opened = stack.enter_context(own.database.engine.connect())
             operations.tune_session(opened)
         with psycopg.connect(server, autocommit=True) as connection:
             # What filling them left to write shall not be written now.

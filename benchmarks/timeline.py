@@ -21,9 +21,10 @@ import psycopg
 from benchmarks.contenders import Contender
 from benchmarks.contenders.floor import Floor
 from benchmarks.contenders.taskq import Taskq
+from benchmarks.measure import one_by_one
 from benchmarks.server import fresh_database, own_server
 
-WARM, TIMED, ROUNDS = 20, 150, 3
+ROUNDS = 3
 
 # What happens between one mark and the next.
 PHASES = (
@@ -51,20 +52,18 @@ def _mark_statements() -> None:
     psycopg.AsyncCursor.execute = marked  # type: ignore[method-assign]
 
 
-async def timeline(contender: Contender) -> list[list[float]]:
+async def timeline(kind: type[Contender], url: str) -> list[list[float]]:
     """Milliseconds of each phase, for each of the jobs."""
     found = []
+    contender = kind(url)
     await contender.install()
     async with contender.opened(), contender.working(10):
-        for number in range(1, WARM + TIMED + 1):
-            await asyncio.sleep(0.02)
+        async for began, started in one_by_one(contender):
+            between = [mark for mark in _marks if began < mark < started]
             _marks.clear()
-            began = perf_counter()
-            await contender.defer_heard()
-            await contender.started(number)
             # A worker that polls or beats meanwhile adds statements of its own: then they are not told apart.
-            if number > WARM and sum(mark < contender.starts[-1] for mark in _marks) == 4:
-                moments = [began, *_marks[:4], contender.starts[-1]]
+            if len(between) == 4:
+                moments = [began, *between, started]
                 found.append([(end - start) * 1000 for start, end in pairwise(moments)])
     return found
 
@@ -84,17 +83,13 @@ def main() -> None:
                                 f"ALTER DATABASE benchmark_timeline SET synchronous_commit = {commit}"
                             )
                         name = kind.__name__.lower() + ("" if commit == "on" else ", no disk")
-                        seen[name] += asyncio.run(_run(kind, url))
+                        seen[name] += asyncio.run(timeline(kind, url))
     print(f"{'median ms':50}" + "".join(f"{name:>16}" for name in seen))
     for number, phase in enumerate(PHASES):
         row = [median(job[number] for job in jobs) for jobs in seen.values()]
         print(f"{phase:50}" + "".join(f"{value:16.2f}" for value in row))
     row = [median(map(sum, jobs)) for jobs in seen.values()]
     print(f"{'all of it':50}" + "".join(f"{value:16.2f}" for value in row))
-
-
-async def _run(kind: type[Contender], url: str) -> list[list[float]]:
-    return await timeline(kind(url))
 
 
 if __name__ == "__main__":

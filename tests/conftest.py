@@ -7,6 +7,7 @@ The server is an embedded one whose data are thrown away at the end, or the one 
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -88,6 +89,16 @@ def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
     """An autocommit connection to the test's own database, which has the schema."""
     postgresql.autocommit = True
     return postgresql
+
+
+@pytest.fixture
+def somebody_waits(connection: psycopg.Connection) -> Callable[[], bool]:
+    """Whether a session waits for a lock, in the test's own database: other tests share the server."""
+    waiting = (
+        "SELECT FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return lambda: connection.execute(waiting).fetchone() is not None
 
 
 @pytest.fixture

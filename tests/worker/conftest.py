@@ -83,9 +83,7 @@ def app(make_app: MakeApp) -> App:
 
 
 @pytest.fixture
-async def start(
-    connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Start]:
+async def start(connection: psycopg.Connection, disturbed: "Disturbed") -> AsyncIterator[Start]:
     """Starts a worker and waits until it is idle or at work; all are stopped at the end.
 
     ``worker.run`` must end without an error, and leave no row behind.
@@ -93,12 +91,7 @@ async def start(
     running: dict[Worker, asyncio.Task[None]] = {}
     # Counted here: on the server, a session that has only prepared the statement looks the same.
     listeners: list[Connection] = []
-
-    def listen(connection: Connection, listen: Callable[..., None] = operations.listen) -> None:
-        listen(connection)
-        listeners.append(connection)
-
-    monkeypatch.setattr(operations, "listen", listen)
+    disturbed.after("listen", listeners.append, times=sys.maxsize)
 
     async def start_worker(app: App, **options: Any) -> Worker:
         heard = len(listeners)

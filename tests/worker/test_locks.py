@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -147,7 +148,9 @@ async def test_another_worker_hears_of_a_lock_that_this_one_frees(
 async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
     app: App,
     start: Start,
+    connection: psycopg.Connection,
     database_url: str,
+    somebody_waits: Callable[[], bool],
     disturbed: Disturbed,
     actions: Any,
     other_claim: str,
@@ -155,21 +158,12 @@ async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
 ) -> None:
     """Case 9: no error, and the order is kept."""
     witness = Witness(app, seconds=0.05)
-    uri = database_url.replace("+psycopg", "")
-    with psycopg.connect(uri) as other, psycopg.connect(uri, autocommit=True) as watcher:
+    with psycopg.connect(database_url.replace("+psycopg", "")) as other:
         # Whoever wants the lock waits for this transaction, in the middle of its claim.
         other.execute("INSERT INTO taskq_locks VALUES ('a lock', 0)")
         await start(app, concurrency=3, fetch_job_polling_interval=0.3)
         await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"})
-
-        def waits() -> bool:
-            found = watcher.execute(
-                "SELECT FROM pg_stat_activity "
-                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            return found.fetchone() is not None
-
-        await until(waits, "a claim that waits")
+        await until(somebody_waits, "a claim that waits")
         await witness.locked.configure(priority=5).defer_async(name="urgent")
         disturbed.count("claim_jobs")
         if other_claim == "is given up":
@@ -178,7 +172,7 @@ async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
             other.commit()
             await until(lambda: disturbed.calls["claim_jobs"] >= 2, "two polls")
             assert witness.order == []
-            watcher.execute("DELETE FROM taskq_locks")
+            connection.execute("DELETE FROM taskq_locks")
         await until(lambda: len(witness.order) == 3 and not witness.running, "three jobs")
     assert witness.order == order
     assert witness.most == 1
