@@ -166,6 +166,8 @@ class Claiming(Part):
         if not look.ready:
             self._looks = 0
             self._settle(look)
+            # As a claim would have: a worker that does not wait may end by it.
+            self._deliver(())
             return
         # All who look find the same job: the second in turn claims it, then the next two, then any.
         self._looks += 1

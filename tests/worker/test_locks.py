@@ -123,6 +123,29 @@ async def test_a_worker_that_does_not_wait_does_not_leave_jobs_of_a_lock(
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.case(1)
+async def test_a_worker_that_does_not_wait_ends_also_if_a_look_is_its_last_act(
+    app: App, drain: Drain, disturbed: Disturbed, database_url: str
+) -> None:
+    """Case 1: it looks again, ever more rarely, while another transaction is open that might defer."""
+
+    @app.task
+    async def until_it_looks() -> None:
+        looks = disturbed.calls["has_ready_jobs"]
+        await until(lambda: disturbed.calls["has_ready_jobs"] >= looks + 2, "two looks")
+
+    await until_it_looks.defer_async()
+    disturbed.count("has_ready_jobs")
+    # The next one falls due while the claim is under way that finds nothing any more.
+    disturbed.after("claim_jobs", delayed(0.5), times=10, only_if=lambda jobs: not jobs)
+    with psycopg.connect(database_url.replace("+psycopg", "")) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        began = time.monotonic()
+        await drain(app, concurrency=2, fetch_job_polling_interval=10)
+        assert time.monotonic() - began < 5
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 1}
+
+
 async def test_another_worker_hears_of_a_lock_that_this_one_frees(
     make_app: MakeApp, start: Start
 ) -> None:
