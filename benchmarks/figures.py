@@ -29,7 +29,7 @@ SHAPES_OF_GOALS = (FINISHED, LATER, OTHER_QUEUE, BUSY_LOCKS, DEEP_LOCK, OWN_LOCK
 class Goal:
     """A goal, and what it came to."""
 
-    text: str
+    goal: str
     found: str
     met: bool
 

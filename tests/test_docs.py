@@ -1,11 +1,13 @@
 """The code in the documentation runs as printed."""
 
+import json
 import re
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from benchmarks.tables import FOUND, PAGE, splice
 from taskq import App
 from taskq.database import URL_VARIABLE
 
@@ -46,3 +48,8 @@ def test_sql_runs_as_printed(page: Path, connection: psycopg.Connection) -> None
     row = connection.execute("SELECT count(*) FROM taskq_jobs").fetchone()
     assert row
     assert row[0] > 0
+
+
+def test_the_figures_of_the_page_on_performance_are_those_that_were_measured() -> None:
+    page = PAGE.read_text()
+    assert page == splice(page, json.loads(FOUND.read_text()))
