@@ -35,7 +35,7 @@ def tables(found: Mapping[str, Any]) -> str:
     In brackets is taskq's figure as a multiple of a contender's; behind a case, its own of the first's.
     """
     about = ", ".join(f"{name} {value}" for name, value in found["about"].items())
-    return "\n\n".join([about, *map(_table, _all_rows(found))])
+    return "\n\n".join([about, *map(table, _all_rows(found))])
 
 
 def _all_rows(found: Mapping[str, Any]) -> Iterator[list[Sequence[str]]]:
@@ -73,7 +73,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _table(rows: list[Sequence[str]]) -> str:
+def table(rows: list[Sequence[str]]) -> str:
     """The lines of a table: the first column to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [f"{{:{'>' if column else '<'}{width}}}" for column, width in enumerate(widths)]

@@ -23,6 +23,7 @@ from benchmarks.contenders.floor import Floor
 from benchmarks.contenders.taskq import Taskq
 from benchmarks.measure import one_by_one
 from benchmarks.server import fresh_database, own_server
+from benchmarks.tables import table
 
 ROUNDS = 3
 
@@ -30,9 +31,9 @@ ROUNDS = 3
 PHASES = (
     "the client, until the job is sent",
     "the server, until the job is in",
-    "until the worker has heard, and sends its claim",
+    "the worker, until it has heard and sends its claim",
     "the server, until the job is claimed",
-    "the client, until the job starts",
+    "the worker, until the job starts",
 )
 
 # The moments at which a statement is sent, and answered.
@@ -84,12 +85,14 @@ def main() -> None:
                             )
                         name = kind.__name__.lower() + ("" if commit == "on" else ", no disk")
                         seen[name] += asyncio.run(timeline(kind, url))
-    print(f"{'median ms':50}" + "".join(f"{name:>16}" for name in seen))
-    for number, phase in enumerate(PHASES):
-        row = [median(job[number] for job in jobs) for jobs in seen.values()]
-        print(f"{phase:50}" + "".join(f"{value:16.2f}" for value in row))
-    row = [median(map(sum, jobs)) for jobs in seen.values()]
-    print(f"{'all of it':50}" + "".join(f"{value:16.2f}" for value in row))
+    medians = [
+        (*map(median, zip(*jobs, strict=True)), median(map(sum, jobs))) for jobs in seen.values()
+    ]
+    rows = [
+        (phase, *(f"{value:.2f}" for value in row))
+        for phase, *row in zip((*PHASES, "all of it"), *medians, strict=True)
+    ]
+    print(table([("median ms", *seen), *rows]))
 
 
 if __name__ == "__main__":
