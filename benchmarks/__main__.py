@@ -27,7 +27,7 @@ from benchmarks.scale import scale
 from benchmarks.server import own_server
 from benchmarks.shapes import shapes
 from benchmarks.storm import storm
-from benchmarks.tables import CHART, FOUND, PAGE, splice, tables
+from benchmarks.tables import CHART, FOUND, put_on_page, tables
 
 PEERS = list(dict.fromkeys(figure.part for figure in FIGURES.values()))
 PARTS = [*PEERS, "shapes", "held", "scale", "storm"]
@@ -65,7 +65,7 @@ def main() -> None:
     if options.chart or whole:
         draw(medians, options.chart or CHART)
     if whole:
-        PAGE.write_text(splice(PAGE.read_text(), found))
+        put_on_page()
 
 
 def measure(server: str, parts: list[str], rounds: int, waiting: int) -> Medians:

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import CONTENDERS
+
 DOCS = Path(__file__).parents[1] / "docs"
 FOUND, CHART, PAGE = (DOCS / f"performance.{kind}" for kind in ("json", "svg", "md"))
 
 BEGIN, END = "<!-- from here as python -m benchmarks wrote it -->\n", "<!-- to here -->\n"
 
-SHOWN = {
-    "floor": "floor",
-    "taskq": "taskq",
-    "pgqueuer": "PgQueuer",
-    "chancy": "Chancy",
-    "procrastinate": "Procrastinate",
-}
+
+def put_on_page() -> None:
+    """Put the figures of docs/performance.json on its page, in place of those that are there."""
+    PAGE.write_text(splice(PAGE.read_text(), json.loads(FOUND.read_text())))
 
 
 def splice(page: str, found: Mapping[str, Any]) -> str:
@@ -40,10 +39,10 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def _all_rows(found: Mapping[str, Any]) -> Iterator[list[Sequence[str]]]:
     medians: Mapping[str, Mapping[str, float]] = found["medians"]
-    compared = {figure: row for figure, row in medians.items() if row.keys() <= SHOWN.keys()}
+    compared = {figure: row for figure, row in medians.items() if row.keys() <= CONTENDERS.keys()}
     if compared:
         rows = [(figure, *_beside_taskq(row)) for figure, row in compared.items()]
-        yield [("", *SHOWN.values()), *rows]
+        yield [("", *CONTENDERS), *rows]
     for figure, row in medians.items():
         if figure not in compared:
             first = next(iter(row.values()))
@@ -59,7 +58,7 @@ def _all_rows(found: Mapping[str, Any]) -> Iterator[list[Sequence[str]]]:
 
 def _beside_taskq(row: Mapping[str, float]) -> Iterator[str]:
     ours = row.get("taskq")
-    for contender in SHOWN:
+    for contender in CONTENDERS:
         value = row.get(contender)
         if value is None:
             yield ""
@@ -84,4 +83,4 @@ def table(rows: list[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(splice(PAGE.read_text(), json.loads(FOUND.read_text())))
+    put_on_page()
