@@ -22,8 +22,8 @@ def examine(examination: Examination) -> Iterator[Finding]:
             severity=Severity.CRITICAL,
             concern=CONCERN,
             what="autovacuum is off for the whole server: dead rows stay, and claims grow slower",
-            remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and "
-            "SELECT pg_reload_conf()",
+            remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and have the server read "
+            "its settings again with pg_reload_conf()",
             facts={"setting": "autovacuum"},
         )
     for table in tables:
