@@ -176,7 +176,7 @@ def shown(value: object) -> str:
     """A value as an error message can show it: escaped, short, and whatever its repr does."""
     try:
         text = repr(value)
-    except Exception as error:  # somebody else's __repr__ must not hide what was wrong
+    except BaseException as error:  # somebody else's __repr__ must not hide what was wrong
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
 from taskq.exceptions import (
-    InvalidArguments,
-    InvalidResult,
     InvalidRetryStrategy,
     JobAborted,
     JobTimeout,
@@ -109,9 +107,11 @@ class Attempt:
             self._tell(self.release(started=True))
             raise
         except BaseException as error:
-            # Nothing that a task does gets here; if something of ours does, the job must not hang.
-            self._tell(self.fail(error))
-            raise
+            if _is_torn_down(error):
+                raise
+            # Nothing that a task does gets here; if something of ours does, the job must not hang. Nor
+            # is it raised: KeyboardInterrupt and SystemExit would end the event loop.
+            outcome = self.fail(error)
         self._tell(outcome)
 
     def _make_sure(self, _: asyncio.Task[None]) -> None:
@@ -128,7 +128,7 @@ class Attempt:
             return self.fail(self._worker.app.not_found(self.job.task_name))
         try:
             arguments = self._task.arguments.load(self.job.task_kwargs)
-        except InvalidArguments as error:
+        except BaseException as error:  # a validator may raise anything
             return self.fail(error)
         timer = None
         if self._task.timeout is not None:
@@ -147,8 +147,9 @@ class Attempt:
         except JobAborted as error:
             return self._aborted(error)
         except BaseException as error:
-            if self._task.is_async and isinstance(error, KeyboardInterrupt | GeneratorExit):
-                raise  # of the event loop's own making
+            # KeyboardInterrupt as well: who presses Ctrl-C is heard by the worker's signal handler.
+            if _is_torn_down(error):
+                raise
             return self._raised(error)
         finally:
             if timer is not None:
@@ -208,7 +209,7 @@ class Attempt:
             return self._outcome(JobStatus.SUCCEEDED)
         try:
             return self._outcome(JobStatus.SUCCEEDED, result=task.returns.dump(result))
-        except InvalidResult as error:
+        except BaseException as error:  # a serializer may raise anything
             # It would not fit the next time either, and the work is done.
             return self.fail(error)
 
@@ -256,7 +257,7 @@ class Attempt:
                     "RetryDecision or None"
                 )
             return error, decision
-        except Exception as own:
+        except BaseException as own:
             # Somebody's strategy fails: that is what has to be mended first.
             own.__context__ = error
             return own, None
@@ -322,7 +323,7 @@ class Attempt:
             values |= {
                 "error_type": error_type(error),
                 "error_message": error_message(error),
-                "error_traceback": _text("".join(traceback.format_exception(error))),
+                "error_traceback": error_traceback(error),
             }
         return Outcome(
             job_id=self.job.id,
@@ -360,8 +361,21 @@ def error_message(error: BaseException) -> str:
     """What an exception says, whatever its ``__str__`` does, as PostgreSQL can hold it."""
     try:
         return _text(str(error))
-    except Exception as own:
+    except BaseException as own:
         return f"<its message cannot be shown: {type(own).__name__}>"
+
+
+def error_traceback(error: BaseException) -> str:
+    """An exception's traceback as Python prints it, whatever its attributes do."""
+    try:
+        return _text("".join(traceback.format_exception(error)))
+    except BaseException as own:
+        return f"<its traceback cannot be shown: {type(own).__name__}>"
+
+
+def _is_torn_down(error: BaseException) -> bool:
+    # What a coroutine gets that is closed when its event loop is gone: it may only end.
+    return isinstance(error, GeneratorExit) and asyncio._get_running_loop() is None
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -7,10 +7,11 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import psycopg
 import pytest
+from pydantic import AfterValidator, PlainSerializer
 
 from taskq import (
     App,
@@ -24,6 +25,7 @@ from taskq import (
     RetryStrategy,
     Snooze,
 )
+from taskq.job import NewJob
 from taskq.manager import operations
 from tests.worker.conftest import Drain, errors_of
 
@@ -33,6 +35,17 @@ UNPRINTABLE = "a NUL \0 and half a \ud800 pair"
 class Mute(Exception):  # noqa: N818
     def __str__(self) -> str:
         raise ValueError("no")
+
+
+class Rude(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+class Base(BaseException):
+    pass
 
 
 @pytest.mark.parametrize(
@@ -45,6 +58,13 @@ class Mute(Exception):  # noqa: N818
             Mute(),
             ("tests.worker.test_outcomes.Mute", "<its message cannot be shown: ValueError>"),
         ),
+        (
+            Rude(),
+            ("tests.worker.test_outcomes.Rude", "<its message cannot be shown: KeyboardInterrupt>"),
+        ),
+        (KeyboardInterrupt("stop"), ("KeyboardInterrupt", "stop")),
+        (GeneratorExit("close"), ("GeneratorExit", "close")),
+        (Base("any"), ("tests.worker.test_outcomes.Base", "any")),
         (asyncio.CancelledError(), ("asyncio.exceptions.CancelledError", "")),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
@@ -79,6 +99,68 @@ async def test_whatever_a_task_raises_fails_its_job_alone(
     [attempt] = await app.job_manager.list_failed_attempts_async(failed)
     assert "Traceback" in attempt.error_traceback or isinstance(raised, Mute)
     assert await app.job_manager.get_job_status_async(succeeded) is JobStatus.SUCCEEDED
+
+
+def interrupt(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+async def interrupt_async(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+class Interrupting(BaseRetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("where", ["validator", "serializer", "strategy", "middleware", "worker's"])
+async def test_what_stands_around_a_task_ends_neither_the_worker_nor_another_job(
+    app: App, drain: Drain, where: str, is_async: bool
+) -> None:
+    checked = Annotated[int, AfterValidator(lambda _: interrupt())]
+    written = Annotated[int, PlainSerializer(lambda _: interrupt())]
+
+    def work(number: int = 0) -> int:
+        if where == "strategy":
+            raise ValueError("no")
+        return 1
+
+    async def work_async(number: int = 0) -> int:
+        return work()
+
+    function = work_async if is_async else work
+    function.__annotations__ = {
+        "number": checked if where == "validator" else int,
+        "return": written if where == "serializer" else int,
+    }
+    inner = interrupt_async if is_async else interrupt
+    task = app.task(
+        name="work",
+        store_result=True,
+        retry=Interrupting() if where == "strategy" else False,
+        task_middleware=inner if where == "middleware" else None,
+    )(function)
+
+    @app.task(name="fine")
+    async def fine() -> None: ...
+
+    [failed] = await app.job_manager.defer_jobs_async(
+        [NewJob(task_name="work", args={"number": 1})]
+    )
+    assert failed is not None
+    succeeded = None if where == "worker's" else await fine.defer_async()
+    outer = {"worker_middleware": interrupt_async} if where == "worker's" else {}
+    await drain(app, **outer)
+    assert task.name == "work"
+    [(kind, _)] = await errors_of(app, failed)
+    # pydantic makes an error of its own of what a serializer raises.
+    assert kind == (
+        "taskq.exceptions.InvalidResult" if where == "serializer" else "KeyboardInterrupt"
+    )
+    if succeeded is not None:
+        assert await app.job_manager.get_job_status_async(succeeded) is JobStatus.SUCCEEDED
 
 
 async def test_a_sync_task_may_raise_stop_iteration(app: App, drain: Drain) -> None:
