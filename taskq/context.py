@@ -13,12 +13,22 @@ if TYPE_CHECKING:
 
 
 class AbortReason(StrEnum):
-    """Why a task is asked to abort."""
+    """Why a task is asked to abort.
+
+    Attributes:
+        USER_REQUEST: Somebody asked for it.
+        SHUTDOWN: Its worker stops, and the graceful time is over.
+        TIMEOUT: It ran longer than its task may take.
+        LOST: The job is another worker's by now, or was deleted.
+        OVERDUE: The heartbeat of its worker is overdue: another worker is about to take the job, or else
+            it goes back into the queue.
+    """
 
     USER_REQUEST = "user_request"
     SHUTDOWN = "shutdown"
     TIMEOUT = "timeout"
     LOST = "lost"
+    OVERDUE = "overdue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -214,7 +214,11 @@ class Attempt:
             return self.fail(error)
 
     def _raised(self, error: BaseException) -> Outcome | None:
-        if self._abort_reason in {AbortReason.USER_REQUEST, AbortReason.LOST}:
+        if self._abort_reason in {
+            AbortReason.USER_REQUEST,
+            AbortReason.LOST,
+            AbortReason.OVERDUE,
+        }:
             # However a task takes its cancellation: it was not to be run again.
             return self._aborted(error)
         match error:
@@ -284,6 +288,14 @@ class Attempt:
         match self._abort_reason:
             case AbortReason.LOST:
                 return None
+            case AbortReason.OVERDUE:
+                logger.warning(
+                    "job %s (%s) goes back into the queue: the heartbeat of its worker is overdue",
+                    self.job.id,
+                    self.job.task_name,
+                    extra=self._extra("job_given_back"),
+                )
+                return self._outcome(JobStatus.TODO, uncounted=True)
             case AbortReason.TIMEOUT:
                 limit = self._task.timeout if self._task is not None else None
                 timeout = JobTimeout(

@@ -1,38 +1,37 @@
-"""Heartbeat and rescue: this worker is alive, and the jobs of those that are not go back.
+"""Heartbeat: this worker is alive.
 
-doing → todo or failed, for jobs of dead workers. It beats to the very last write of the worker. When its
-own beat is overdue it has the worker begin nothing: others take it for dead then, and give its jobs to
-somebody else. No statement may keep it from beating: each has its time.
+It beats from a thread of its own, with an event loop and a connection of its own: a task that blocks the
+worker's event loop keeps no beat from the database. It beats to the very last write of the worker, and
+unregisters it then. When a beat is overdue, others are about to take this worker for dead and its jobs for
+themselves: the worker begins nothing, and aborts what runs, before they may.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
-from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
-from taskq.worker.part import Part
+from taskq.worker.part import ThreadedPart
 
 logger = logging.getLogger("taskq.worker.heartbeat")
 
-# A look for the dead this long after one has died finds it.
-_AFTERWARDS = 0.02  # seconds
+# How long a worker that stops tries to unregister.
+_UNREGISTER_WITHIN = 3.0  # seconds
 
 
-class Heartbeat(Part):
-    """Beats, learns who else is alive, and rescues.
+class Heartbeat(ThreadedPart):
+    """Says that the worker is alive, and knows when it has not for too long.
 
     Args:
-        link: A connection of its own: a beat waits for nobody.
+        link: A connection that nothing else uses, from its thread.
         identity: Whose heart.
         interval: Seconds between two beats.
-        stalled_after: Seconds without a beat after which a worker is dead.
-        max_crashes: The how-manieth death of its worker ends a job.
-        overdue: Told True when this worker's own beat is overdue, and False when it is not any more.
+        stalled_after: Seconds without a beat after which others take the worker for dead.
+        overdue: Called in the worker's event loop with True when a beat is overdue, and with False when
+            the worker is alive again. What was taken from it meanwhile is not its own any more.
     """
 
     def __init__(
@@ -42,47 +41,62 @@ class Heartbeat(Part):
         *,
         interval: float,
         stalled_after: float,
-        max_crashes: int,
         overdue: Callable[[bool], None],
     ) -> None:
         self._link = link
         self._identity = identity
         self._interval = interval
         self._stalled_after = stalled_after
-        self._max_crashes = max_crashes
-        self._overdue = overdue
-        self._last = identity.now()
-        # A statement that takes this long leaves time for another beat before this worker is dead.
-        self._patience = (stalled_after - interval) / 2
+        self._on_overdue = overdue
+        # What is left of the time after that is for tasks to take note of their cancellation.
+        self._overdue_after = stalled_after - (stalled_after - interval) / 4
+        # A statement that takes this long leaves time for another one before the beat is overdue.
+        self._patience = (self._overdue_after - interval) / 2
+        # Written by the thread.
+        self._good_until = time.monotonic() + self._overdue_after
+        self._lapses = 0
+        self._timer: asyncio.TimerHandle | None = None
+        # Written by the worker's event loop, when it has taken note.
+        self._lapses_over = 0
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether others may take this worker for dead, or did and it has not put that right yet.
+
+        Also true before the event loop has been told, as when a task blocked it.
+        """
+        return self._lapses != self._lapses_over or time.monotonic() > self._good_until
 
     async def loop(self) -> None:
-        """Beat, rescue, and wait."""
-        cannot_rescue = False
+        """Beat, and wait."""
+        self._arm()
         while True:
             await self._beat()
-            wait = self._interval
-            try:
-                async with asyncio.timeout(self._patience):
-                    wait = min(wait, await self._link.run(self._rescue_and_look_round))
-                cannot_rescue = False
-            except Exception as error:
-                if not cannot_rescue:
-                    self._link.report(error)
-                cannot_rescue = True
-            await asyncio.sleep(wait)
+            await asyncio.sleep(self._interval)
+
+    async def finish(self) -> None:
+        """Unregister the worker, whatever ended the loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            async with asyncio.timeout(_UNREGISTER_WITHIN):
+                await self._link.insist(operations.unregister_worker, self._identity.id)
+        except TimeoutError:
+            logger.warning(
+                "worker %s could not unregister, and will be taken for dead",
+                self._identity.id,
+                extra={"action": "worker_unregister_failed", "worker_id": self._identity.id},
+            )
+        await self._link.close()
 
     async def _beat(self) -> None:
         backoff = Backoff(longest=min(1.0, self._interval))
         identity = self._identity
         failed = False
-        is_overdue = False
         while True:
-            began = identity.now()
-            left = self._last + self._stalled_after - began
+            began = time.monotonic()
             try:
-                async with asyncio.timeout(
-                    min(self._patience, left) if left > 0 else self._patience
-                ):
+                async with asyncio.timeout(self._patience):
                     registered, clock = await self._link.run(
                         operations.beat, identity.id, identity.name, identity.queues
                     )
@@ -90,44 +104,42 @@ class Heartbeat(Part):
                 if not failed:
                     self._link.report(error)
                 failed = True
-                if not is_overdue and identity.now() - self._last >= self._stalled_after:
-                    is_overdue = True
-                    logger.warning(
-                        "no heartbeat for %s s: other workers take this one for dead, so it begins "
-                        "nothing until a heartbeat succeeds",
-                        self._stalled_after,
-                        extra={"action": "heartbeat_overdue", "worker_id": identity.id},
-                    )
-                    self._overdue(True)
                 await backoff.wait()
                 continue
-            # Also overdue if nobody noticed: the machine slept, or a task blocked the event loop.
-            was_overdue = is_overdue or began - self._last > self._stalled_after
-            self._last = began
-            identity.see_clock(clock)
+            self._good_until = began + self._overdue_after
+            self._arm()
+            self.tell(identity.see_clock, clock, time.monotonic())
             if not registered:
                 logger.warning(
                     "worker %s was taken for dead and has registered again",
                     identity.id,
                     extra={"action": "worker_registered_again", "worker_id": identity.id},
                 )
-            if was_overdue or not registered:
-                self._overdue(False)
+            if not registered or self._lapses != self._lapses_over:
+                self.tell(self._alive_again, self._lapses)
             return
 
-    def _rescue_and_look_round(self, connection: Connection) -> float:
-        """Returns in how many seconds the first of the others is dead, if it says nothing more."""
-        rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
-        for job in rescued:
-            logger.log(
-                logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
-                "job %s is %s: its worker died while it ran, for the %s. time",
-                job.job_id,
-                job.status,
-                job.crashes,
-                extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
-            )
-        colleagues = operations.list_colleagues(connection, self._stalled_after)
-        self._identity.see_colleagues(colleagues)
-        silent_for = max((other.silent_for for other in colleagues.values()), default=0.0)
-        return self._stalled_after - silent_for + _AFTERWARDS
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(
+            self._good_until - time.monotonic(), self._lapse
+        )
+
+    def _lapse(self) -> None:
+        self._lapses += 1
+        logger.warning(
+            "no heartbeat for %.1f s: other workers take this one for dead after %s s, so it begins "
+            "nothing, and aborts what runs, until a heartbeat succeeds",
+            self._overdue_after,
+            self._stalled_after,
+            extra={"action": "heartbeat_overdue", "worker_id": self._identity.id},
+        )
+        self.tell(self._on_overdue, True)
+
+    # In the worker's event loop
+
+    def _alive_again(self, lapses: int) -> None:
+        self._lapses_over = lapses
+        if lapses == self._lapses:
+            self._on_overdue(False)

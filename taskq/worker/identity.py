@@ -1,6 +1,6 @@
 """Who a worker is in the database, and which other workers it knows."""
 
-import asyncio
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -26,15 +26,20 @@ class Identity:
         self._served = None if queues is None else frozenset(queues)
         self._colleagues: dict[int, frozenset[str] | None] = {}
         self._offset = 0.0
-        self.see_clock(server_time)
+        self.see_clock(server_time, self.now())
 
-    def see_clock(self, server_time: float) -> None:
-        """Take in the server's clock: times of jobs go by it, and no two machines agree."""
-        self._offset = server_time - self.now()
+    def see_clock(self, server_time: float, seen_at: float) -> None:
+        """Take in the server's clock: times of jobs go by it, and no two machines agree.
+
+        Args:
+            server_time: In seconds since 1970.
+            seen_at: What ``now`` said at that moment.
+        """
+        self._offset = server_time - seen_at
 
     def now(self) -> float:
-        """This machine's clock, in seconds, for how long something took."""
-        return asyncio.get_running_loop().time()
+        """This machine's clock, in seconds, for how long something took; that of event loops."""
+        return time.monotonic()
 
     def server_now(self) -> float:
         """The server's clock, in seconds since 1970."""

@@ -1,8 +1,19 @@
 """What the parts of a worker have in common: a small life of start, one loop, and stop."""
 
 import asyncio
+import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+logger = logging.getLogger("taskq.worker.part")
+
+# How long the thread of a part may take to end.
+_END_WITHIN = 5.0  # seconds
 
 
 class Part(ABC):
@@ -34,6 +45,80 @@ class Part(ABC):
     @abstractmethod
     async def loop(self) -> None:
         """Run until cancelled."""
+
+
+class ThreadedPart(Part):
+    """A part whose loop runs in a thread of its own, with an event loop of its own.
+
+    Nothing that happens in the worker's event loop keeps it waiting. The thread does not keep a process
+    from ending.
+    """
+
+    _stopped = False
+
+    def start(self, broken: Callable[[BaseException], None]) -> None:
+        """Start the loop; called in the worker's event loop, as ``stop`` is."""
+        self._worker_loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._own_loop = asyncio.new_event_loop()
+        self._task = self._own_loop.create_task(self._loop_and_finish())
+        threading.Thread(
+            target=self._run,
+            args=[self._own_loop, self._task, broken],
+            name=f"taskq {type(self).__name__}",
+            daemon=True,
+        ).start()
+
+    async def stop(self) -> None:
+        """Stop the loop, and wait for what it does at its end, within a bound. Does nothing twice."""
+        if self._task is None or self._stopped:
+            return
+        self._stopped = True
+        # It may have ended by itself.
+        with suppress(RuntimeError):
+            self._own_loop.call_soon_threadsafe(self._task.cancel)
+        try:
+            async with asyncio.timeout(_END_WITHIN):
+                await self._ended.wait()
+        except TimeoutError:
+            logger.warning(
+                "the thread of %s does not end, and is left behind",
+                type(self).__name__,
+                extra={"action": "thread_left_behind"},
+            )
+
+    def tell(self, callback: Callable[P, object], *args: P.args, **_: P.kwargs) -> None:
+        """Call something in the worker's event loop, as soon as it turns; called in the thread."""
+        # The event loop may be closed: then nobody needs to know.
+        with suppress(RuntimeError):
+            self._worker_loop.call_soon_threadsafe(callback, *args)
+
+    async def finish(self) -> None:
+        """What is to be done after the loop has ended, for whatever reason, in the thread."""
+
+    async def _loop_and_finish(self) -> None:
+        try:
+            await self.loop()
+        finally:
+            await self.finish()
+
+    def _run(
+        self,
+        own_loop: asyncio.AbstractEventLoop,
+        task: "asyncio.Task[None]",
+        broken: Callable[[BaseException], None],
+    ) -> None:
+        try:
+            own_loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:
+            self.tell(broken, error)
+        finally:
+            self.tell(self._ended.set)
+            # Where names of hosts were looked up.
+            own_loop.run_until_complete(own_loop.shutdown_default_executor())
+            own_loop.close()
 
 
 class Alarm:

@@ -60,10 +60,16 @@ class Running:
         worker: The worker.
         ended: Told of each outcome.
         room: Told that there is more room for jobs.
+        overdue: Says whether the heartbeat is overdue.
     """
 
     def __init__(
-        self, worker: "Worker", *, ended: Callable[[Outcome], None], room: Callable[[], None]
+        self,
+        worker: "Worker",
+        *,
+        ended: Callable[[Outcome], None],
+        room: Callable[[], None],
+        overdue: Callable[[], bool],
     ) -> None:
         options = worker.options
         self._worker = worker
@@ -71,6 +77,7 @@ class Running:
         self._worker_middlewares = options.worker_middlewares
         self._ended = ended
         self._on_room = room
+        self._is_overdue = overdue
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._executor = Threads(options.concurrency)
         self._idle = [SubWorker(self) for _ in range(options.concurrency)]
@@ -80,7 +87,6 @@ class Running:
         self._started = 0
         self._empty_since = 0.0
         self._stopping = False
-        self._paused = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -95,7 +101,7 @@ class Running:
         With sub-workers busy and more than two thirds of the prefetch still there it is none, so that
         claims bring batches and not single jobs, and yet the next one is back before the rest has run.
         """
-        if self._stopping or self._paused:
+        if self._stopping or self._is_overdue():
             return 0
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > 2 * prefetch // 3:
@@ -168,11 +174,10 @@ class Running:
         else:
             attempt.abort(AbortReason.LOST)
 
-    def pause(self, paused: bool) -> None:
-        """Start nothing for a while, and give back what has not begun; or go on."""
-        self._paused = paused
-        if paused:
-            self._give_back()
+    def let_go(self) -> None:
+        """The heartbeat is overdue: give back what has not begun, and abort what runs."""
+        self._give_back()
+        self.abort(AbortReason.OVERDUE)
 
     # Stopping
 
@@ -219,7 +224,7 @@ class Running:
         )
 
     def _hand_out(self) -> None:
-        if self._stopping or self._paused:
+        if self._stopping or self._is_overdue():
             self._give_back()
             return
         while self._idle and self._ready:

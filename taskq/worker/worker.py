@@ -26,6 +26,7 @@ from taskq.worker.listening import Listening
 from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
 from taskq.worker.pruning import Pruning
+from taskq.worker.rescuer import Rescuer
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
 from taskq.worker.ticking import Ticking
@@ -59,7 +60,10 @@ class Worker:
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
-        self._running = Running(self, ended=self._on_ended, room=self._on_room)
+        self._heartbeat: Heartbeat | None = None
+        self._running = Running(
+            self, ended=self._on_ended, room=self._on_room, overdue=self._is_overdue
+        )
 
     @property
     def has_left(self) -> bool:
@@ -126,12 +130,11 @@ class Worker:
         direct = Database.resolve(options.listen_database) if options.listen_database else None
         # Behind a pooler what is set on a session would be another client's a moment later.
         prepare = None if direct else operations.tune_session
-        heart = Link(engine, "heartbeat")
-        self._shared = shared = Link(engine, "scheduling and aborting")
+        self._shared = shared = Link(engine, "scheduling, aborting and rescuing")
         claims = Link(engine, "claiming", prepare=prepare)
         completions = Link(engine, "completing", prepare=prepare)
-        links = [heart, shared, claims, completions]
-        identity = await self._register(heart)
+        links = [shared, claims, completions]
+        identity = await self._register(shared)
 
         # The parts that take from one another.
         self._completing = Completing(completions, identity, written=self._on_written)
@@ -158,18 +161,26 @@ class Worker:
         )
 
         def on_overdue(overdue: bool) -> None:
-            self._running.pause(overdue)
-            if not overdue:
+            if overdue:
+                self._running.let_go()
+            else:
                 aborting.wake()
                 self._claiming.wake()
 
-        heartbeat = Heartbeat(
-            heart,
+        self._heartbeat = heartbeat = Heartbeat(
+            Link(engine, "heartbeat"),
+            identity,
+            interval=options.update_heartbeat_interval,
+            stalled_after=options.stalled_worker_timeout,
+            overdue=on_overdue,
+        )
+        rescuer = Rescuer(
+            shared,
             identity,
             interval=options.update_heartbeat_interval,
             stalled_after=options.stalled_worker_timeout,
             max_crashes=options.max_crashes,
-            overdue=on_overdue,
+            overdue=self._is_overdue,
         )
         listening = None
         if options.listen_notify:
@@ -192,7 +203,7 @@ class Worker:
             *([listening] if listening else []),
         ]
         try:
-            for part in (heartbeat, self._completing, aborting, *wakers):
+            for part in (heartbeat, rescuer, self._completing, aborting, *wakers):
                 part.start(self._on_broken)
             if not options.wait:
                 await self._scheduling.look()
@@ -207,11 +218,10 @@ class Worker:
                 await part.stop()
             await self._finish()
         finally:
-            parts = (self._claiming, *wakers, aborting, self._completing)
+            parts = (self._claiming, *wakers, aborting, rescuer, self._completing)
             await asyncio.gather(*(part.stop() for part in parts))
             self._running.close()
             await heartbeat.stop()
-            await self._unregister(heart)
             for link in links:
                 await link.close()
             if direct is not None:
@@ -222,18 +232,18 @@ class Worker:
             extra={"action": "worker_stopped", "worker_id": self.id},
         )
 
-    async def _register(self, heart: Link) -> Identity:
+    async def _register(self, link: Link) -> Identity:
         options = self.options
         try:
-            self.id, clock = await heart.run(
+            self.id, clock = await link.run(
                 operations.register_worker, options.name, options.queues
             )
             identity = Identity(options.name, options.queues, self.id, clock)
             identity.see_colleagues(
-                await heart.run(operations.list_colleagues, options.stalled_worker_timeout)
+                await link.run(operations.list_colleagues, options.stalled_worker_timeout)
             )
         except BaseException:
-            await heart.close()
+            await link.close()
             raise
         logger.info(
             "worker %s (%s) has started, for %s",
@@ -286,17 +296,6 @@ class Worker:
             return False
         return True
 
-    async def _unregister(self, heart: Link) -> None:
-        try:
-            async with asyncio.timeout(_LAST_WORDS):
-                await heart.insist(operations.unregister_worker, self.id)
-        except TimeoutError:
-            logger.warning(
-                "worker %s could not unregister, and will be taken for dead",
-                self.id,
-                extra={"action": "worker_unregister_failed", "worker_id": self.id},
-            )
-
     def _stop(self) -> None:
         if self._stopping.is_set():
             self._leaving.set()
@@ -324,6 +323,9 @@ class Worker:
                     signal.signal(number, handler)
 
     # What the parts tell one another
+
+    def _is_overdue(self) -> bool:
+        return self._heartbeat is not None and self._heartbeat.is_overdue
 
     def _on_claimed(self, jobs: Sequence[Job]) -> None:
         self._running.deliver(jobs)

@@ -283,6 +283,8 @@ async def test_a_job_outlives_a_restart_of_its_server(
         await until(lambda: actions().count(("INFO", "job_succeeded")) == 2, "both jobs")
         worker.stop()
         await running
+    # What its pool has is of before the restart.
+    await app.database.dispose_async()
     assert await statuses(app) == {JobStatus.SUCCEEDED: 2}
     assert runs == 2
     assert not [logged for logged in actions() if logged[0] == "ERROR"]

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App
+from taskq import App, JobContext, JobStatus
+from taskq.context import AbortReason
 from taskq.manager import operations
 from tests.worker.conftest import Disturbed, Drain, Finished, Start, refused, until
 
@@ -26,6 +27,17 @@ def ran(app: App) -> list[float]:
     return ran
 
 
+def age(connection: psycopg.Connection, worker_id: int | None) -> float:
+    """How many seconds ago a worker said that it is alive."""
+    row = connection.execute(
+        "SELECT extract(epoch FROM clock_timestamp() - last_heartbeat)::float "
+        "FROM taskq_workers WHERE id = %s",
+        [worker_id],
+    ).fetchone()
+    assert row
+    return float(row[0])
+
+
 @pytest.mark.case(8)
 async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
     app: App, start: Start, disturbed: Disturbed, actions: Any, ran: list[float]
@@ -42,27 +54,67 @@ async def test_a_worker_whose_heartbeat_fails_claims_nothing_until_it_succeeds(
 
 
 @pytest.mark.case(8)
-async def test_a_worker_whose_heartbeat_is_overdue_does_not_begin_what_it_had_claimed(
-    app: App, start: Start, disturbed: Disturbed, actions: Any
+async def test_a_worker_whose_heartbeat_is_overdue_aborts_its_jobs_before_others_may_take_them(
+    app: App,
+    start: Start,
+    connection: psycopg.Connection,
+    disturbed: Disturbed,
+    finished: Finished,
+    actions: Any,
 ) -> None:
-    """Case 8: others run it by now, or will."""
+    """Case 8: what runs is cancelled, what it had claimed does not begin, and both run again later."""
+    begun: list[int] = []
+    ages: list[float] = []
     gate = asyncio.Event()
-    begun: list[float] = []
 
-    @app.task
-    async def wait() -> None:
-        begun.append(time.monotonic())
-        await gate.wait()
+    @app.task(pass_context=True)
+    async def wait(context: JobContext, number: int) -> None:
+        begun.append(number)
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            assert context.abort_reason() is AbortReason.OVERDUE
+            ages.append(age(connection, context.job.worker_id))
+            raise
 
-    await wait.batch_defer_async({}, {})
-    await start(app, prefetch=1, **SHORT)
+    first, second = await wait.batch_defer_async({"number": 1}, {"number": 2})
+    stalled = 1.5
+    await start(app, prefetch=1, update_heartbeat_interval=0.1, stalled_worker_timeout=stalled)
     await until(lambda: begun, "the first job")
-    disturbed.before("beat", refused, times=15)
-    await until(lambda: ("WARNING", "heartbeat_overdue") in actions(), "an overdue heartbeat")
+    disturbed.before("beat", refused, times=20)
+    await until(lambda: ages, "its cancellation")
+    assert max(ages) < stalled
+    await until(lambda: disturbed.calls["beat"] >= 20, "the last failure")
+    assert begun == [1]
     gate.set()
-    await until(lambda: disturbed.calls["beat"] >= 15, "the last failure")
-    assert len(begun) == 1
-    await until(lambda: len(begun) == 2, "the second job")
+    for job_id in (first, second):
+        job = await finished(job_id)
+        assert job.status is JobStatus.SUCCEEDED
+        assert (job.attempt, job.crashes) == (1, 0), "it was not the task's fault"
+    assert begun == [1, 1, 2]
+    assert await app.job_manager.list_failed_attempts_async(first) == []
+    assert ("WARNING", "job_given_back") in actions()
+
+
+@pytest.mark.case(8)
+async def test_a_sync_task_can_see_that_the_heartbeat_of_its_worker_is_overdue(
+    app: App, start: Start, disturbed: Disturbed, finished: Finished
+) -> None:
+    """And one that takes no notice, and that nobody took from its worker, ends as it would have."""
+    seen: list[AbortReason | None] = []
+
+    @app.task(pass_context=True, store_result=True)
+    def look(context: JobContext) -> str:
+        disturbed.before("beat", refused, times=10)
+        while context.abort_reason() is None:
+            time.sleep(0.01)
+        seen.append(context.abort_reason())
+        return "done"
+
+    job_id = await look.defer_async()
+    await start(app, **SHORT)
+    assert (await finished(job_id)).result == "done"
+    assert seen == [AbortReason.OVERDUE]
 
 
 @pytest.mark.case(8)
@@ -92,19 +144,9 @@ async def test_a_worker_beats_on_if_it_cannot_rescue_others(
     worker = await start(app, **SHORT)
     disturbed.before("rescue_jobs", refused, times=1000)
     await until(lambda: disturbed.calls["rescue_jobs"], "a failure")
-
-    def age() -> float:
-        row = connection.execute(
-            "SELECT extract(epoch FROM clock_timestamp() - last_heartbeat)::float "
-            "FROM taskq_workers WHERE id = %s",
-            [worker.id],
-        ).fetchone()
-        assert row
-        return float(row[0])
-
     deadline = time.monotonic() + 1.2
     while time.monotonic() < deadline:
-        assert age() < 0.6
+        assert age(connection, worker.id) < 0.6
         await asyncio.sleep(0.02)
     assert actions().count(("WARNING", "database_failed")) == 1
 

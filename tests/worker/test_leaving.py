@@ -19,6 +19,7 @@ from taskq.worker.completing import Completing
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.listening import Listening
 from taskq.worker.part import Part
+from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduling import Scheduling
 from tests.worker.conftest import Disturbed, Finished, Program, Start, delayed, statuses, until
 
@@ -166,17 +167,20 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
     assert await statuses(app) == {JobStatus.TODO: 2}
 
 
-@pytest.mark.parametrize("part", [Aborting, Claiming, Completing, Heartbeat, Listening, Scheduling])
+@pytest.mark.parametrize(
+    "part", [Aborting, Claiming, Completing, Heartbeat, Listening, Rescuer, Scheduling]
+)
 async def test_a_worker_leaves_when_a_part_of_it_breaks(
     app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Part]
 ) -> None:
     """Above all without its heartbeat it must not run on, and not wait for what nobody writes."""
-    begun, broken = asyncio.Event(), asyncio.Event()
+    begun, broken = asyncio.Event(), threading.Event()
     loop = part.loop
 
     async def until_broken(self: Part) -> None:
         working = asyncio.create_task(loop(self))
-        await broken.wait()
+        # The loop of some runs in a thread of its own.
+        await asyncio.to_thread(broken.wait)
         working.cancel()
         await asyncio.wait([working])
         raise ZeroDivisionError("a bug")

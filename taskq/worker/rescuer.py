@@ -1,0 +1,84 @@
+"""Rescuer: the jobs of dead workers go back, and who else is alive is known.
+
+doing → todo or failed, for jobs of dead workers. It does nothing while this worker's own heartbeat is
+overdue: by its clock it is dead itself then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from taskq.job import JobStatus
+from taskq.manager import operations
+from taskq.worker.identity import Identity
+from taskq.worker.link import Link
+from taskq.worker.part import Part
+
+logger = logging.getLogger("taskq.worker.rescuer")
+
+# A look for the dead this long after one has died finds it.
+_AFTERWARDS = 0.02  # seconds
+
+
+class Rescuer(Part):
+    """Takes the jobs of dead workers back, and lists the workers that are alive.
+
+    Args:
+        link: A connection, which may be shared.
+        identity: Who is told of the other workers.
+        interval: Seconds between two looks, unless another worker dies before.
+        stalled_after: Seconds without a heartbeat after which a worker is dead.
+        max_crashes: The how-manieth death of its worker ends a job.
+        overdue: Says whether this worker's own heartbeat is overdue.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        identity: Identity,
+        *,
+        interval: float,
+        stalled_after: float,
+        max_crashes: int,
+        overdue: Callable[[], bool],
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._interval = interval
+        self._stalled_after = stalled_after
+        self._max_crashes = max_crashes
+        self._overdue = overdue
+
+    async def loop(self) -> None:
+        """Rescue, and wait."""
+        failed = False
+        while True:
+            wait = self._interval
+            if not self._overdue():
+                try:
+                    wait = min(wait, await self._link.run(self._rescue_and_list_workers))
+                    failed = False
+                except Exception as error:
+                    if not failed:
+                        self._link.report(error)
+                    failed = True
+            await asyncio.sleep(wait)
+
+    def _rescue_and_list_workers(self, connection: Connection) -> float:
+        """Returns in how many seconds the first of the others is dead, if it says nothing more."""
+        rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
+        for job in rescued:
+            logger.log(
+                logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
+                "job %s is %s: its worker died while it ran, for the %s. time",
+                job.job_id,
+                job.status,
+                job.crashes,
+                extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
+            )
+        colleagues = operations.list_colleagues(connection, self._stalled_after)
+        self._identity.see_colleagues(colleagues)
+        silent_for = max((other.silent_for for other in colleagues.values()), default=0.0)
+        return self._stalled_after - silent_for + _AFTERWARDS
