@@ -82,6 +82,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="After how long without a heartbeat another worker is dead; else 30.",
 )
 @_option(
+    "--blocked-loop-timeout",
+    metavar="SECONDS",
+    help="How long a task may block the event loop before others take over the jobs; else 300.",
+)
+@_option(
     "--max-crashes",
     metavar="N",
     help="How many workers a job may take down before it has failed; else 3.",

@@ -95,6 +95,10 @@ class Attempt:
         if self._began and self._running is not None and self._task and self._task.is_async:
             self._running.cancel()
 
+    def is_in(self, task: "asyncio.Task[object] | None") -> bool:
+        """Whether it is made in a task of the event loop."""
+        return task is not None and task is self._running
+
     async def _run_and_tell(self) -> None:
         # From here on it is told from within: the next job need not wait for another round of the event
         # loop, and the loop need not make one for each job.

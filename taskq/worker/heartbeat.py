@@ -4,6 +4,9 @@ It beats from a thread of its own, with an event loop and a connection of its ow
 worker's event loop keeps no beat from the database. It beats to the very last write of the worker, and
 unregisters it then. When a beat is overdue, others are about to take this worker for dead and its jobs for
 themselves: the worker begins nothing, and aborts what runs, before they may.
+
+Alive is not the same as working: a worker that cannot do its work withholds its beats, so that others take
+it over.
 """
 
 import asyncio
@@ -14,9 +17,13 @@ from collections.abc import Callable
 from taskq.manager import operations
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
+from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.part import ThreadedPart
 
 logger = logging.getLogger("taskq.worker.heartbeat")
+
+# How often a worker that withholds its beats looks whether it can do its work again, at least.
+_RETRY = 1.0  # seconds
 
 # How long a worker that stops tries to unregister.
 _UNREGISTER_WITHIN = 3.0  # seconds
@@ -30,6 +37,9 @@ class Heartbeat(ThreadedPart):
         identity: Whose heart.
         interval: Seconds between two beats.
         stalled_after: Seconds without a beat after which others take the worker for dead.
+        monitor: Runs in the heartbeat's thread.
+        obstacle: Says why the worker cannot do its work, and has to let others have it; None: it can.
+            Called in the thread.
         overdue: Called in the worker's event loop with True when a beat is overdue, and with False when
             the worker is alive again. What was taken from it meanwhile is not its own any more.
     """
@@ -41,12 +51,16 @@ class Heartbeat(ThreadedPart):
         *,
         interval: float,
         stalled_after: float,
+        monitor: LoopMonitor,
+        obstacle: Callable[[], str | None],
         overdue: Callable[[bool], None],
     ) -> None:
         self._link = link
         self._identity = identity
         self._interval = interval
         self._stalled_after = stalled_after
+        self._monitor = monitor
+        self._obstacle = obstacle
         self._on_overdue = overdue
         # What is left of the time after that is for tasks to take note of their cancellation.
         self._overdue_after = stalled_after - (stalled_after - interval) / 4
@@ -55,6 +69,7 @@ class Heartbeat(ThreadedPart):
         # Written by the thread.
         self._good_until = time.monotonic() + self._overdue_after
         self._lapses = 0
+        self._withheld = False
         self._timer: asyncio.TimerHandle | None = None
         # Written by the worker's event loop, when it has taken note.
         self._lapses_over = 0
@@ -68,11 +83,11 @@ class Heartbeat(ThreadedPart):
         return self._lapses != self._lapses_over or time.monotonic() > self._good_until
 
     async def loop(self) -> None:
-        """Beat, and wait."""
+        """Beat, and wait; and have the event loop monitored."""
         self._arm()
-        while True:
-            await self._beat()
-            await asyncio.sleep(self._interval)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._monitor.loop())
+            group.create_task(self._beat_on())
 
     async def finish(self) -> None:
         """Unregister the worker, whatever ended the loop."""
@@ -88,6 +103,23 @@ class Heartbeat(ThreadedPart):
                 extra={"action": "worker_unregister_failed", "worker_id": self._identity.id},
             )
         await self._link.close()
+
+    async def _beat_on(self) -> None:
+        while True:
+            obstacle = self._obstacle()
+            if obstacle is None:
+                await self._beat()
+            elif not self._withheld:
+                self._withheld = True
+                # It begins nothing from now on. What runs has until the heartbeat is overdue.
+                self._good_until = 0
+                logger.error(
+                    "worker %s says no more that it is alive, so that others take over its jobs: %s",
+                    self._identity.id,
+                    obstacle,
+                    extra={"action": "heartbeat_withheld", "worker_id": self._identity.id},
+                )
+            await asyncio.sleep(min(self._interval, _RETRY) if obstacle else self._interval)
 
     async def _beat(self) -> None:
         backoff = Backoff(longest=min(1.0, self._interval))
@@ -115,8 +147,9 @@ class Heartbeat(ThreadedPart):
                     identity.id,
                     extra={"action": "worker_registered_again", "worker_id": identity.id},
                 )
-            if not registered or self._lapses != self._lapses_over:
+            if not registered or self._withheld or self._lapses != self._lapses_over:
                 self.tell(self._alive_again, self._lapses)
+            self._withheld = False
             return
 
     def _arm(self) -> None:

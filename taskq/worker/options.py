@@ -54,6 +54,7 @@ class WorkerArguments(TypedDict, total=False):
     install_signal_handlers: bool
     update_heartbeat_interval: float
     stalled_worker_timeout: float
+    blocked_loop_timeout: float
     max_crashes: int
     prefetch: Literal["auto"] | int
     retention: Retention | None
@@ -82,6 +83,8 @@ class WorkerOptions(BaseModel):
         install_signal_handlers: Whether SIGINT and SIGTERM stop it.
         update_heartbeat_interval: Seconds between two heartbeats, and between two looks for dead workers.
         stalled_worker_timeout: Seconds without a heartbeat after which a worker is dead.
+        blocked_loop_timeout: Seconds for which a task may block the event loop; after that the worker sends
+            no more heartbeats, and ``stalled_worker_timeout`` later others take over its jobs.
         max_crashes: The how-manieth death of its worker ends a job as failed.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
             within some tens of milliseconds, by the recent pace of jobs.
@@ -113,6 +116,7 @@ class WorkerOptions(BaseModel):
     install_signal_handlers: bool = True
     update_heartbeat_interval: Seconds = 10.0
     stalled_worker_timeout: Seconds = 30.0
+    blocked_loop_timeout: Seconds = 300.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[

@@ -23,6 +23,7 @@ from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.listening import Listening
+from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
 from taskq.worker.pruning import Pruning
@@ -167,11 +168,23 @@ class Worker:
                 aborting.wake()
                 self._claiming.wake()
 
+        monitor = LoopMonitor(identity, jobs_of=self._running.jobs_of)
+
+        def obstacle() -> str | None:
+            if monitor.blocked_for > options.blocked_loop_timeout:
+                return (
+                    "its event loop has not turned for longer than "
+                    f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
+                )
+            return None
+
         self._heartbeat = heartbeat = Heartbeat(
             Link(engine, "heartbeat"),
             identity,
             interval=options.update_heartbeat_interval,
             stalled_after=options.stalled_worker_timeout,
+            monitor=monitor,
+            obstacle=obstacle,
             overdue=on_overdue,
         )
         rescuer = Rescuer(

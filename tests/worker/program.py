@@ -19,13 +19,24 @@ def note(text: str) -> None:
 @app.task(name="nap")
 async def nap(seconds: float) -> None:
     note("nap")
-    await asyncio.sleep(seconds)
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        note("nap cancelled")
+        raise
 
 
 @app.task(name="doze")
 def doze(seconds: float) -> None:
     note("doze")
     time.sleep(seconds)
+
+
+@app.task(name="hog")
+async def hog(seconds: float) -> None:
+    note("hog")
+    time.sleep(seconds)  # noqa: ASYNC251
+    note("hog ended")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,129 @@
+"""Loop monitor: what keeps the worker's event loop from turning is named.
+
+A task that computes, or waits without ``await``, blocks all other async tasks, claims and completions. The
+monitor runs in another thread's event loop, asks the worker's one twice a second to call it back, and logs
+where that one is if it does not.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from taskq.codec import shown
+from taskq.job import Job
+from taskq.worker.identity import Identity
+
+logger = logging.getLogger("taskq.worker.loop_monitor")
+
+_ASK_EVERY = 0.5  # seconds
+_BLOCKED_AFTER = 1.0  # seconds
+
+# The innermost calls of the blocked thread that are shown, and how many jobs.
+_CALLS_SHOWN = 20
+_JOBS_SHOWN = 5
+
+
+class LoopMonitor:
+    """Notices that the event loop it is made in does not turn.
+
+    Args:
+        identity: Whose event loop.
+        jobs_of: Says which jobs a task of the event loop may belong to; called in the other thread.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        jobs_of: Callable[["asyncio.Task[object] | None"], Sequence[Job]],
+    ) -> None:
+        self._identity = identity
+        self._jobs_of = jobs_of
+        self._monitored = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._asked_at = self._answered_at = time.monotonic()
+        self._answered: Callable[[], object] | None = None
+
+    @property
+    def blocked_for(self) -> float:
+        """For how many seconds the event loop has not turned, as far as is known."""
+        return 0 if self._is_answered else time.monotonic() - self._asked_at
+
+    async def loop(self) -> None:
+        """Ask, and see whether it answers."""
+        while True:
+            self._ask()
+            await asyncio.sleep(_ASK_EVERY)
+            if not self._is_answered:
+                await asyncio.sleep(self._asked_at + _BLOCKED_AFTER - time.monotonic())
+            if not self._is_answered:
+                await self._report_block()
+            elif self._answered_at - self._asked_at > _BLOCKED_AFTER:
+                # This thread could not run either: something kept the interpreter's lock.
+                self._report_end(())
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._answered_at >= self._asked_at
+
+    def _ask(self) -> None:
+        self._asked_at = time.monotonic()
+        # A closed event loop blocks nobody.
+        with suppress(RuntimeError):
+            self._monitored.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        self._answered_at = time.monotonic()
+        if self._answered is not None:
+            self._answered()
+
+    async def _report_block(self) -> None:
+        jobs = self._jobs_of(asyncio.current_task(self._monitored))
+        frame = sys._current_frames().get(self._thread_id)
+        stack = "".join(traceback.format_stack(frame, limit=_CALLS_SHOWN)) if frame else ""
+        logger.warning(
+            "the event loop of worker %s has not turned for %.1f s, as %s blocks it:\n%s",
+            self._identity.id,
+            self.blocked_for,
+            _named(jobs),
+            stack.rstrip(),
+            extra=self._facts("loop_blocked", self.blocked_for, jobs),
+        )
+        own, turned = asyncio.get_running_loop(), asyncio.Event()
+        self._answered = lambda: own.call_soon_threadsafe(turned.set)
+        if not self._is_answered:
+            await turned.wait()
+        self._answered = None
+        self._report_end(jobs)
+
+    def _report_end(self, jobs: Sequence[Job]) -> None:
+        took = self._answered_at - self._asked_at
+        logger.warning(
+            "the event loop of worker %s turns again: %s blocked it for %.1f s",
+            self._identity.id,
+            _named(jobs),
+            took,
+            extra=self._facts("loop_unblocked", took, jobs),
+        )
+
+    def _facts(self, action: str, duration: float, jobs: Sequence[Job]) -> dict[str, object]:
+        return {
+            "action": action,
+            "worker_id": self._identity.id,
+            "worker_name": self._identity.name,
+            "duration": duration,
+            "job_ids": [job.id for job in jobs],
+            "task_names": [job.task_name for job in jobs],
+        }
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    names = [f"job {job.id} ({shown(job.task_name)})" for job in jobs[:_JOBS_SHOWN]]
+    if len(jobs) > _JOBS_SHOWN:
+        names.append(f"one of {len(jobs) - _JOBS_SHOWN} more")
+    return " or ".join(names) or "something"
