@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, Generic, ParamSpec, get_type_hints
+from typing import Any, Generic, NoReturn, ParamSpec, get_type_hints
 
 from pydantic import JsonValue
 
 from taskq.codec import Codec, Unfit, json_schemas, shown
 from taskq.exceptions import InvalidArguments, InvalidSignature
+from taskq.unreadable import UnreadableJson
 
 P = ParamSpec("P")
 
@@ -111,7 +112,18 @@ class Arguments(Generic[P]):
         Raises:
             InvalidArguments: With the task and every argument that is wrong, missing or unknown.
         """
+        if not isinstance(stored, dict):
+            self._refuse(stored)
         return self._each(stored, Codec.load)
+
+    def _refuse(self, stored: object) -> NoReturn:
+        # What somebody wrote past taskq_defer_jobs.
+        what = (
+            f"its arguments cannot be read: {stored.reason}: {shown(stored.text)}"
+            if isinstance(stored, UnreadableJson)
+            else f"its arguments are no JSON object, but {shown(stored)}"
+        )
+        raise InvalidArguments(f"task {self.task_name!r}: {what} ({self._expected()})")
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema of a job's ``args``: an object with a property per argument.

@@ -103,7 +103,11 @@ class Codec(Generic[T]):
         """
         if self._is_plain(stored):
             return cast("T", stored)
-        return self._validate(stored, self._adapter.validate_json, _encode([stored]))[0]
+        try:
+            text = _encode([stored])
+        except ValueError as error:  # a number with a fraction that is too large for a float
+            raise Unfit(f"{shown(stored)}: is no JSON: {error}") from error
+        return self._validate(stored, self._adapter.validate_json, text)[0]
 
     def _is_plain(self, value: object) -> bool:
         # Most arguments are, and pydantic's two ways take ten times as long to say the same of them.

@@ -21,6 +21,7 @@
     ├── UnboundTaskError           the task belongs to a blueprint that no app has added
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
+    ├── UnreadableValue            a row of the database holds what Python cannot read
     ├── InvalidJob                 an option that no job can have, such as a priority
     │   ├── InvalidName            a queue, a lock or a name that is empty, too long or no text
     │   └── InvalidSchedule        a time without a time zone, two schedules at once, or one of no use
@@ -130,6 +131,10 @@ class InvalidArguments(TaskqException):
 
 class InvalidResult(TaskqException):
     """A task's return value does not fit its annotation, or JSON cannot carry it."""
+
+
+class UnreadableValue(TaskqException):
+    """A row of the database holds JSON that Python cannot read, as a number of 5,000 digits."""
 
 
 class InvalidJob(TaskqException):

@@ -20,10 +20,20 @@ from pydantic import (
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
 from taskq.moment import moment_of
+from taskq.unreadable import Unreadable
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
 NAME_LENGTH = 500
 _INT4 = 2**31
+
+_MAY_BE_UNREADABLE = (
+    "task_kwargs",
+    "result",
+    "scheduled_at",
+    "deferred_at",
+    "started_at",
+    "finished_at",
+)
 
 
 class JobStatus(StrEnum):
@@ -80,6 +90,12 @@ class Job:
     abort_requested: bool
     result: JsonValue
     claim: int
+
+    @property
+    def unreadable(self) -> dict[str, Unreadable]:
+        """What of its row Python cannot read, by attribute; nearly always empty."""
+        values = {name: getattr(self, name) for name in _MAY_BE_UNREADABLE}
+        return {name: value for name, value in values.items() if isinstance(value, Unreadable)}
 
     @property
     def attempts(self) -> int:

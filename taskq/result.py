@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import JsonValue
 
 from taskq.arguments import annotations
-from taskq.codec import Codec, Unfit
+from taskq.codec import Codec, Unfit, shown
 from taskq.exceptions import InvalidResult, InvalidSignature
+from taskq.unreadable import UnreadableJson
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -51,6 +52,11 @@ class Result(Generic[R]):
         Raises:
             InvalidResult: It does not fit the annotation, any more or at all.
         """
+        if isinstance(stored, UnreadableJson):
+            raise InvalidResult(
+                f"task {self.task_name!r}: the result cannot be read: {stored.reason}: "
+                f"{shown(stored.text)}"
+            )
         return self._carry(self._codec.load, stored)
 
     def _carry(self, carry: Callable[[A], B], value: A) -> B:

@@ -37,6 +37,8 @@ def apply_schema(
 postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
 postgresql = factories.postgresql("postgresql_noproc")
 
+Spoil = Callable[..., None]
+
 options = pytest.StashKey[dict[str, Any]]()
 
 
@@ -89,6 +91,30 @@ def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
     """An autocommit connection to the test's own database, which has the schema."""
     postgresql.autocommit = True
     return postgresql
+
+
+@pytest.fixture
+def unchecked(connection: psycopg.Connection) -> None:
+    """The tables without their constraints, as from an older dump, or by somebody's hand."""
+    for (statement,) in connection.execute(
+        "SELECT format('ALTER TABLE %I DROP CONSTRAINT %I', relname, conname) "
+        "FROM pg_constraint INNER JOIN pg_class ON conrelid = pg_class.oid "
+        "WHERE contype = 'c' AND relname LIKE 'taskq_%'"
+    ).fetchall():
+        connection.execute(statement)
+
+
+@pytest.fixture
+def spoil(connection: psycopg.Connection, unchecked: None) -> Spoil:
+    """Writes values into the row of a job."""
+
+    def write(job_id: int, **values: Any) -> None:
+        columns = ", ".join(f"{column} = %s" for column in values)
+        connection.execute(
+            f"UPDATE taskq_jobs SET {columns} WHERE id = %s".encode(), [*values.values(), job_id]
+        )
+
+    return write
 
 
 @pytest.fixture

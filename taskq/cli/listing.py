@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from taskq.cli.escaping import escaped
 from taskq.duration import brief
+from taskq.unreadable import Unreadable
 
 T = TypeVar("T")
 
@@ -82,12 +84,22 @@ def print_json(records: Iterable[Any]) -> None:
 
 def json_of(value: Any) -> str:
     """A value as JSON in one line of ASCII."""
-    return json.dumps(to_jsonable_python(value))
+    return json.dumps(value, default=_jsonable)
 
 
 def json_text(value: Any) -> str:
     """A value as JSON in one line for people, who read more than ASCII; ``shown`` escapes the rest."""
-    return json.dumps(to_jsonable_python(value), ensure_ascii=False)
+    if isinstance(value, Unreadable):
+        return str(value)
+    return json.dumps(value, default=_jsonable, ensure_ascii=False)
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Unreadable):
+        return {"unreadable": value.text, "reason": value.reason}
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return to_jsonable_python(value)
 
 
 def table_of(rows: Iterable[T], columns: Sequence[Column[T]]) -> Table:
@@ -114,8 +126,12 @@ def shown(cell: Cell) -> str:
             return ""
         case int():
             return f"{cell:,}"
+        case Unreadable():
+            return escaped(str(cell))
         case datetime():
-            return cell.astimezone().isoformat(sep=" ", timespec="seconds")
+            with suppress(OverflowError):  # at the end of Python's years
+                cell = cell.astimezone()
+            return cell.isoformat(sep=" ", timespec="seconds")
         case timedelta():
             return brief(cell.total_seconds())
         case str():

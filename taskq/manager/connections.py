@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader, Transformer
+from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
-from psycopg.types.json import JsonbLoader, set_json_loads
-from pydantic_core import from_json
+from psycopg.types.datetime import TimestamptzLoader
+from psycopg.types.json import set_json_loads
 from sqlalchemy import Connection, Engine, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -17,6 +20,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.exceptions import InvalidDatabase
+from taskq.unreadable import UnreadableTime, read_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,12 +32,16 @@ AnyAsyncConnection = (
 )
 AnyConnection = SyncConnection | AnyAsyncConnection
 
+# The types whose values Python may not be able to read.
+_READ = ("jsonb", "timestamptz")
+
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 def run(
     connection: AnyConnection,
     operation: Callable[Concatenate[Connection, P], T],
+    /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
@@ -46,9 +54,11 @@ def run(
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
         cursor = partial(psycopg.Cursor, connection, row_factory=tuple_row)
-        connection = cast("Connection", _Psycopg(lambda: _neutral(cursor())))
-    if isinstance(connection, Connection | _Psycopg):
-        return operation(connection, *args, **kwargs)
+        bridged = cast("Connection", _Psycopg(lambda: _neutral(cursor())))
+        return operation(bridged, *args, **kwargs)
+    if isinstance(connection, Connection):
+        with reading(connection):
+            return operation(connection, *args, **kwargs)
     raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
 
 
@@ -66,7 +76,7 @@ async def run_async(
     if isinstance(connection, AsyncSession | async_scoped_session):
         connection = await connection.connection()
     if isinstance(connection, AsyncConnection):
-        return await connection.run_sync(operation, *args, **kwargs)
+        return await connection.run_sync(run, operation, *args, **kwargs)
     if isinstance(connection, psycopg.AsyncConnection):
         cursor = partial(psycopg.AsyncCursor, connection, row_factory=tuple_row)
         bridged = cast("Connection", _AsyncPsycopg(lambda: _neutral(cursor())))
@@ -80,7 +90,7 @@ async def adopt(connection: psycopg.AsyncConnection) -> None:
     """Make a connection, whoever's engine it comes from, read rows and JSON as taskq does, in autocommit."""
     await connection.set_autocommit(True)
     connection.cursor_factory, connection.row_factory = psycopg.AsyncCursor, tuple_row
-    set_json_loads(from_json, connection)
+    set_json_loads(read_json, connection)
     if connection.prepare_threshold:
         # From the first time on, and not from the sixth: planning a claim takes longer than a claim.
         connection.prepare_threshold = 0
@@ -150,7 +160,12 @@ class _Psycopg:
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
         with self._cursor() as cursor:
             cursor.execute(_compiled(statement), values)
-            return _Rows(cursor.fetchall() if cursor.description else ())
+            if not cursor.description:
+                return _Rows(())
+            try:
+                return _Rows(cursor.fetchall())
+            except (psycopg.DataError, ValueError):
+                return _Rows(_read_one_by_one(cursor))
 
 
 class _AsyncPsycopg:
@@ -165,7 +180,12 @@ class _AsyncPsycopg:
     async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
         async with self._cursor() as cursor:
             await cursor.execute(_compiled(statement), values)
-            return _Rows(await cursor.fetchall() if cursor.description else ())
+            if not cursor.description:
+                return _Rows(())
+            try:
+                return _Rows(await cursor.fetchall())
+            except (psycopg.DataError, ValueError):
+                return _Rows(_read_one_by_one(cursor))
 
 
 def _neutral(cursor: C) -> C:
@@ -174,8 +194,62 @@ def _neutral(cursor: C) -> C:
     A caller's connection may have a class of cursor that takes parameters of another style, and read JSON
     in a way of its own, as Django's does.
     """
-    cursor.adapters.register_loader("jsonb", JsonbLoader)
+    cursor.adapters.register_loader("jsonb", _JsonLoader)
     return cursor
+
+
+class _JsonLoader(Loader):
+    """Makes an ``UnreadableJson`` of JSON that Python cannot read."""
+
+    def load(self, data: Buffer) -> Any:
+        return read_json(bytes(data))
+
+
+class _TimeLoader(TimestamptzLoader):
+    """Makes an ``UnreadableTime`` of a time that Python cannot hold."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except (psycopg.DataError, ValueError, OverflowError) as error:
+            # What it says after the reason is the time itself.
+            reason, _, _ = str(error).partition(": ")
+            return UnreadableTime.of(bytes(data).decode(errors="replace"), reason)
+
+
+def _read_one_by_one(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> list[Any]:
+    """What a cursor has fetched, where one of the values cannot be read.
+
+    Read once more, rather than to let Python read every time of every row: it takes five times as long.
+    """
+    cursor.adapters.register_loader("timestamptz", _TimeLoader)
+    values = Transformer(cursor)
+    result = cursor.pgresult
+    assert result is not None  # noqa: S101 - there is a description
+    values.set_pgresult(result)
+    return values.load_rows(0, result.ntuples, tuple)
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[Connection]:
+    """Have a SQLAlchemy connection of a caller's read rows as taskq does, until the end of the block.
+
+    Only one on psycopg; what other drivers cannot read, they refuse.
+    """
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.Connection | psycopg.AsyncConnection):
+        yield connection
+        return
+    adapters = driver.adapters
+    before = [adapters.get_loader(adapters.types[name].oid, Format.TEXT) for name in _READ]
+    adapters.register_loader("jsonb", _JsonLoader)
+    adapters.register_loader("timestamptz", _TimeLoader)
+    try:
+        yield connection
+    finally:
+        for name, loader in zip(_READ, before, strict=True):
+            if loader is not None:
+                adapters.register_loader(name, loader)
 
 
 @cache

@@ -1,11 +1,12 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async face."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, Engine
 
 from taskq.manager.changing import Changing
-from taskq.manager.connections import pooled
+from taskq.manager.connections import pooled, reading
 from taskq.manager.reading import Reading
 from taskq.manager.working import Working
 
@@ -26,4 +27,10 @@ class JobManager(Reading, Changing, Working):
 
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
         # A caller's engine may have listeners for what it executes.
-        return pooled(engine) if self.database.made(engine) else super()._connect(engine)
+        return pooled(engine) if self.database.made(engine) else _connected(engine)
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection, reading(connection):
+        yield connection

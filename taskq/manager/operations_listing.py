@@ -11,6 +11,7 @@ from taskq.exceptions import JobNotFound
 from taskq.job import Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
+from taskq.unreadable import UnreadableTime
 from taskq_sql import alive, attempts, counting, jobs, listing, models, periodic, workers
 
 LONGEST_PAGE = 1000
@@ -53,9 +54,16 @@ def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
 def list_ticks(connection: Connection) -> dict[tuple[str, str], datetime]:
     """The last tick of each period that was deferred, by task and period."""
     return {
-        (row.task_name, row.periodic_id): datetime.fromtimestamp(row.last_tick, UTC)
+        (row.task_name, row.periodic_id): _tick(row.last_tick)
         for row in periodic.Querier(connection).list_ticks()
     }
+
+
+def _tick(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        return UnreadableTime.of(str(seconds), str(error))
 
 
 def list_jobs(

@@ -1,0 +1,47 @@
+"""Commands that list show every row, and say of one that somebody spoilt what cannot be read of it."""
+
+import json
+
+import pytest
+
+from taskq import JobManager
+from taskq.job import NewJob
+from tests.cli.conftest import Taskq
+from tests.conftest import Spoil
+
+SPOILT = [
+    ("args", '{"n": 1e5000}', "task_kwargs"),
+    ("result", "[" * 250 + "]" * 250, "result"),
+    ("deferred_at", "infinity", "deferred_at"),
+    ("started_at", "0044-03-15 12:00:00 BC", "started_at"),
+    ("finished_at", "-infinity", "finished_at"),
+    ("scheduled_at", "20000-01-01", "scheduled_at"),
+]
+
+
+@pytest.mark.parametrize("status", ["todo", "doing", "failed"])
+@pytest.mark.parametrize(("column", "value", "attribute"), SPOILT)
+def test_a_job_is_listed_and_shown_beside_others(
+    taskq: Taskq,
+    manager: JobManager,
+    spoil: Spoil,
+    status: str,
+    column: str,
+    value: str,
+    attribute: str,
+) -> None:
+    jobs = [NewJob(task_name="add", args={"a": 1}) for _ in range(2)]
+    spoilt, fine = (id_ or 0 for id_ in manager.defer_jobs(jobs))
+    spoil(spoilt, status=status, **{column: value})
+    for command in (["jobs", "list"], ["jobs", "show", str(spoilt)], ["watch", "--once"]):
+        said = taskq(*command)
+        assert (said.exit_code, said.stderr) == (0, ""), command
+    shown = " ".join(taskq("jobs", "show", str(spoilt)).stdout.split())
+    assert "unreadable: " in shown
+    assert value[:15] in shown or column == "args"
+    said = json.loads(taskq("jobs", "list", "--json").stdout)
+    assert [job["id"] for job in said] == [spoilt, fine]
+    assert said[1]["task_kwargs"] == {"a": 1}
+    alone = json.loads(taskq("jobs", "show", str(spoilt), "--json").stdout)
+    for record in (said[0], alone):
+        assert record[attribute].keys() == {"unreadable", "reason"}

@@ -1,0 +1,178 @@
+"""Rows that somebody wrote by hand: what cannot be read of one decides about it alone."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import JsonValue
+from sqlalchemy import create_engine
+
+from taskq import App, InvalidArguments, Job
+from taskq.exceptions import InvalidResult, UnreadableValue
+from taskq.unreadable import Unreadable
+from tests.conftest import Spoil
+from tests.manager.test_connections import (
+    async_connection,
+    async_psycopg_connection,
+    async_session,
+    psycopg_connection,
+    session,
+)
+from tests.manager.test_connections import (
+    connection as sync_connection,
+)
+
+NESTED = "[" * 250 + "]" * 250
+HUGE = '{"n": 1e5000}'
+
+# A value of a column that Python cannot read, and the attribute that has its place.
+UNREADABLE = [
+    ("args", HUGE, "task_kwargs"),
+    ("args", f'{{"n": {NESTED}}}', "task_kwargs"),
+    ("result", "1e5000", "result"),
+    ("result", NESTED, "result"),
+    *(
+        (column, value, column)
+        for column in ("deferred_at", "scheduled_at", "started_at", "finished_at")
+        for value in ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "20000-01-01")
+    ),
+]
+
+
+@pytest.fixture
+async def app(database_url: str) -> AsyncIterator[App]:
+    async with App(database_url) as app:
+
+        @app.task(name="work", store_result=True)
+        def work(n: JsonValue = None) -> None: ...
+
+        yield app
+
+
+def is_spoilt(job: Job, attribute: str) -> bool:
+    return list(job.unreadable) == [attribute] and isinstance(getattr(job, attribute), Unreadable)
+
+
+@pytest.mark.parametrize(("column", "value", "attribute"), UNREADABLE)
+async def test_a_row_is_read_and_says_what_cannot_be_read_of_it(
+    app: App, spoil: Spoil, database_url: str, column: str, value: str, attribute: str
+) -> None:
+    manager = app.job_manager
+    before, spoilt, after = (app.tasks["work"].defer(n=n) for n in range(3))
+    spoil(spoilt, **{column: value})
+    assert is_spoilt(manager.get_job(spoilt), attribute)
+    assert is_spoilt(await manager.get_job_async(spoilt), attribute)
+    listed = manager.list_jobs()
+    assert [job.id for job in listed] == [before, spoilt, after]
+    assert [bool(job.unreadable) for job in listed] == [False, True, False]
+    assert [job.task_kwargs for job in listed if job.id != spoilt] == [{"n": 0}, {"n": 2}]
+    # An engine of the caller's, which SQLAlchemy reads.
+    engine = create_engine(database_url)
+    with App(engine) as other:
+        assert is_spoilt(other.job_manager.get_job(spoilt), attribute)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        sync_connection,
+        session,
+        psycopg_connection,
+        async_connection,
+        async_session,
+        async_psycopg_connection,
+    ],
+    ids=lambda connect: connect.__name__,
+)
+@pytest.mark.parametrize(
+    ("column", "value", "attribute"),
+    [("args", HUGE, "task_kwargs"), ("deferred_at", "infinity", "deferred_at")],
+)
+async def test_so_it_is_on_a_connection_of_the_callers_which_keeps_its_own_ways(
+    app: App,
+    spoil: Spoil,
+    database_url: str,
+    connect: Callable[[str], AbstractAsyncContextManager[Any]],
+    column: str,
+    value: str,
+    attribute: str,
+) -> None:
+    spoilt, fine = (app.tasks["work"].defer(n=n) for n in range(2))
+    spoil(spoilt, **{column: value})
+    async with connect(database_url) as opened:
+        if "async" in connect.__name__:
+            jobs = await app.job_manager.list_jobs_async(connection=opened)
+            driver = opened
+            if not isinstance(opened, psycopg.AsyncConnection):
+                bound = await opened.connection() if connect is async_session else opened
+                driver = (await bound.get_raw_connection()).driver_connection
+        else:
+            jobs = app.job_manager.list_jobs(connection=opened)
+            driver = opened
+            if not isinstance(opened, psycopg.Connection):
+                bound = opened.connection() if connect is session else opened
+                driver = bound.connection.driver_connection
+        assert [job.id for job in jobs] == [spoilt, fine]
+        assert is_spoilt(jobs[0], attribute)
+        cursor = driver.cursor()
+        read = cursor.execute("SELECT '[1.5]'::jsonb, 'infinity'::timestamptz")
+        with pytest.raises(psycopg.DataError):
+            assert (
+                (await (await read).fetchone()) if "async" in connect.__name__ else read.fetchone()
+            )
+
+
+def test_what_cannot_be_read_is_told_by_whoever_looks_into_it(app: App, spoil: Spoil) -> None:
+    work = app.tasks["work"]
+    job_id = work.defer()
+    spoil(job_id, args=HUGE, result=NESTED, deferred_at="-infinity", finished_at="infinity")
+    job = app.job_manager.get_job(job_id)
+    assert list(job.unreadable) == ["task_kwargs", "result", "deferred_at", "finished_at"]
+    with pytest.raises(
+        UnreadableValue, match=r'the JSON \'{"n": 1000*…\' cannot be read: number out of'
+    ):
+        job.task_kwargs["n"]
+    with pytest.raises(UnreadableValue):
+        dict(job.task_kwargs)
+    with pytest.raises(
+        InvalidArguments, match="task 'work': its arguments cannot be read: number out"
+    ):
+        work.arguments.load(job.task_kwargs)
+    with pytest.raises(InvalidResult, match="the result cannot be read: recursion limit exceeded"):
+        work.result(job)
+    assert str(job.finished_at).startswith("unreadable: infinity (")
+    # It takes its place among the times that can be read, in whatever zone.
+    assert job.finished_at is not None
+    assert job.deferred_at.astimezone() < datetime.now(UTC) < job.finished_at.astimezone()
+
+
+def test_a_tick_beyond_pythons_years_is_shown(
+    app: App, connection: psycopg.Connection, unchecked: None
+) -> None:
+    connection.execute(
+        "INSERT INTO taskq_periodic (task_name, periodic_id, last_tick) "
+        "VALUES ('far', '', 9223372036854775807), ('long', '', -9223372036854775808), ('near', '', 0)"
+    )
+    ticks = app.job_manager.list_ticks()
+    assert ticks["near", ""] == datetime(1970, 1, 1, tzinfo=UTC)
+    assert ticks["long", ""] < ticks["near", ""] < ticks["far", ""]
+
+
+def test_why_an_attempt_failed_is_shown_whenever_that_was(
+    app: App, connection: psycopg.Connection, unchecked: None
+) -> None:
+    job_id = app.tasks["work"].defer()
+    connection.execute(
+        "INSERT INTO taskq_failed_attempts "
+        "(job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback) VALUES "
+        "(%s, -2147483648, 1, 'infinity', '', '', ''), (%s, 2147483647, 1, now(), 'E', '', '')",
+        [job_id, job_id],
+    )
+    far, near = app.job_manager.list_failed_attempts(job_id)
+    assert isinstance(far.failed_at, Unreadable)
+    assert not isinstance(near.failed_at, Unreadable)
+    assert near.error_type == "E"
