@@ -2,13 +2,14 @@
 """A plugin of sqlc that writes typed Python: ``models.py``, and a module per file of queries.
 
 ``sqlc generate`` runs it by sqlc.yaml: sqlc's reading of the schema and the queries comes in as JSON, the
-files go out as JSON. It stands in for sqlc-gen-python, which cannot be had everywhere (docs/sql.md), and
-its modules are used alike: pydantic models, a ``StrEnum`` per enum, and a ``Querier`` on a SQLAlchemy
-connection with keyword parameters. Beyond that it
+files go out as JSON. It stands in for sqlc-gen-python, which cannot be had everywhere (docs/sql.md). That
+one is a drop-in replacement: the constants, methods, parameters, models and rows are those that it writes.
+Beyond that this plugin
 
-- refuses a query of which sqlc does not know a type, where Python would get ``Any``;
+- refuses what the other one cannot write (a backslash), or writes without a type (``Any``, ``dollar_1``);
 - carries the comments above a query into its method's docstring;
-- prepares the statements once, when the module is imported, rather than at each call.
+- makes a value that is an enum in PostgreSQL one in Python;
+- parses the statements once, when the module is imported, rather than at each call.
 
 It needs nothing but the standard library, so that whichever Python is first on the path can run it.
 """
@@ -32,6 +33,7 @@ class _Column(TypedDict):
     not_null: bool
     is_array: bool
     comment: str
+    table: _Name | None
     type: _Name
 
 
@@ -82,33 +84,31 @@ class Request(TypedDict):
     plugin_options: str
 
 
-# What psycopg makes of PostgreSQL's types; sqlc writes some of them in several ways.
+# What psycopg makes of PostgreSQL's types, as sqlc names them. sqlc-gen-python knows more, and not all that
+# psycopg does: a "name" or an "oid" is Any there.
 PYTHON_TYPES = {
-    "bool": "bool",
     "boolean": "bool",
-    "int2": "int",
+    "pg_catalog.bool": "bool",
     "smallint": "int",
-    "int4": "int",
+    "pg_catalog.int2": "int",
     "integer": "int",
-    "int8": "int",
+    "pg_catalog.int4": "int",
     "bigint": "int",
-    "oid": "int",
-    "float4": "float",
+    "pg_catalog.int8": "int",
     "real": "float",
-    "float8": "float",
+    "pg_catalog.float4": "float",
     "double precision": "float",
-    "numeric": "decimal.Decimal",
+    "pg_catalog.float8": "float",
+    "pg_catalog.numeric": "decimal.Decimal",
     "text": "str",
-    "varchar": "str",
-    "bpchar": "str",
-    "name": "str",
-    "bytea": "bytes",
+    "pg_catalog.varchar": "str",
     "uuid": "uuid.UUID",
     "date": "datetime.date",
-    "time": "datetime.time",
-    "timestamp": "datetime.datetime",
     "timestamptz": "datetime.datetime",
+    "pg_catalog.timestamp": "datetime.datetime",
+    "pg_catalog.timestamptz": "datetime.datetime",
     "interval": "datetime.timedelta",
+    "pg_catalog.interval": "datetime.timedelta",
     "json": "Any",
     "jsonb": "Any",
 }
@@ -129,12 +129,15 @@ class Model(NamedTuple):
     """A table in Python."""
 
     name: str
+    table: str
     fields: list[Field]
 
 
 def field(column: _Column, enums: Iterable[str], place: str, package: str = "models.") -> Field:
     """A column or a parameter in Python; ``place`` says where it stands, for a refusal."""
-    name = column["type"]["name"]
+    name = ".".join(filter(None, (column["type"]["schema"], column["type"]["name"])))
+    if not column["name"]:
+        raise SystemExit(f"{place}: a column or parameter has no name: give it one with AS or @")
     if name in enums:
         python = package + camel(name)
     elif name in PYTHON_TYPES:
@@ -156,19 +159,21 @@ def models(schema: _Schema, version: str) -> tuple[list[Model], str]:
     enums = {enum["name"] for enum in schema["enums"]}
     tables: list[Model] = []
     body: list[str] = []
-    for enum in schema["enums"]:
+    for enum in sorted(schema["enums"], key=lambda enum: camel(enum["name"])):
+        place = f"type {enum['name']}"
         body += ["", "", f"class {camel(enum['name'])}(enum.StrEnum):"]
-        body += [*docstring([enum["comment"]], "    "), ""]
+        body += [*docstring([writable(enum["comment"], place)], "    "), ""]
         body += [f'    {value.upper()} = "{value}"' for value in enum["vals"]]
-    for table in schema["tables"]:
-        name = camel(table["rel"]["name"].removesuffix("s"))
+    for table in sorted(schema["tables"], key=lambda table: camel(table["rel"]["name"])):
         place = f"table {table['rel']['name']}"
+        name = camel(singular(table["rel"]["name"]))
         fields = [field(column, enums, place, package="") for column in table["columns"]]
-        tables.append(Model(name, [field(column, enums, place) for column in table["columns"]]))
+        typed = [field(column, enums, place) for column in table["columns"]]
+        tables.append(Model(name, table["rel"]["name"], typed))
         body += ["", "", f"class {name}(pydantic.BaseModel):"]
-        body += [*docstring([table["comment"]], "    "), ""]
+        body += [*docstring([writable(table["comment"], place)], "    "), ""]
         for (attribute, type_), column in zip(fields, table["columns"], strict=True):
-            body += remark(column["comment"], "    ")
+            body += remark(writable(column["comment"], place), "    ")
             body += [f"    {attribute}: {type_}"]
     return tables, module(version, "The tables and enums of sql/migrations.", body)
 
@@ -179,22 +184,24 @@ def queries(
     """The module for one file of queries."""
     body: list[str] = []
     methods: list[str] = []
-    for query in sorted(of_file, key=lambda query: query["name"]):
+    for query in sorted(of_file, key=lambda query: snake(query["name"])):
         if query["cmd"] not in RESULTS:
             raise SystemExit(
                 f"{query['name']}: {query['cmd']} is not known here: write {', '.join(sorted(RESULTS))}"
             )
         constant = snake(query["name"]).upper()
-        body += ["", "", f'{constant} = sqlalchemy.text(r"""{statement(query)}""")']
         place = f"query {query['name']}"
+        body += ["", "", f'{constant} = """{statement(query)}"""']
+        body += ["", f"_{constant} = sqlalchemy.text({constant})"]
         # What an :exec answers is thrown away, of whatever type it is.
         answered = [] if query["cmd"] == ":exec" else query["columns"]
         columns = [field(column, enums, place) for column in answered]
-        parameters = [
-            field(parameter["column"], enums, place)
-            for parameter in sorted(query["params"], key=lambda parameter: parameter["number"])
-        ]
-        row = row_type(query["name"], columns, tables)
+        # $1 comes first in the text, and here.
+        parameters = [field(parameter["column"], enums, place) for parameter in query["params"]]
+        for names in (columns, parameters):
+            if len({name for name, _ in names}) < len(names):
+                raise SystemExit(f"{place}: two columns or parameters have one name: rename one")
+        row = row_type(query, columns, tables)
         if len(columns) > 1 and not row.startswith("models."):
             body += ["", "", f"class {row}(pydantic.BaseModel):"]
             body += [f"    {name}: {type_}" for name, type_ in columns]
@@ -214,12 +221,21 @@ def queries(
     )
 
 
-def row_type(query: str, columns: list[Field], tables: list[Model]) -> str:
-    """The type of a row: a table's model if it has just its columns, a value if it is only one."""
+def row_type(query: _Query, columns: list[Field], tables: list[Model]) -> str:
+    """The type of a row: a value if it is only one, a table's model if each column is the table's own.
+
+    What passes through a WITH clause is no table's: its row is a class of the query's, whatever its shape.
+    """
     if len(columns) == 1:
         return columns[0].type
+    read = {column["table"] and column["table"]["name"] for column in query["columns"]}
     return next(
-        (f"models.{table.name}" for table in tables if table.fields == columns), f"{query}Row"
+        (
+            f"models.{table.name}"
+            for table in tables
+            if read == {table.table} and table.fields == columns
+        ),
+        f"{query['name']}Row",
     )
 
 
@@ -241,7 +257,7 @@ def method(
     yield f"    ) -> {returned}:"
     yield from docstring([line.removeprefix(" ") for line in query["comments"]], "        ")
     values = ", ".join(f'"p{number}": {name}' for number, (name, _) in enumerate(parameters, 1))
-    executed = f"self._conn.execute({constant}" + (f", {{{values}}})" if values else ")")
+    executed = f"self._conn.execute(_{constant}" + (f", {{{values}}})" if values else ")")
     if query["cmd"] == ":exec":
         yield f"        {executed}"
     elif query["cmd"] == ":one":
@@ -271,10 +287,24 @@ def made(row: str, columns: list[Field], before: str) -> Iterator[str]:
 
 def statement(query: _Query) -> str:
     """A query's text as SQLAlchemy takes it, where a colon is the mark of a parameter."""
-    if '"""' in query["text"]:
-        raise SystemExit(f'query {query["name"]} contains """, which ends the string it is put in')
-    escaped = query["text"].replace(":", r"\:")
-    return re.sub(r"\$(\d+)", r":p\1", escaped) + "\n"
+    text = writable(query["text"], f"query {query['name']}").replace(":", r"\\:")
+    text = re.sub(r"\B\$(\d+)\b", r":p\1", text)
+    return rf"-- name: {snake(query['name'])} \\{query['cmd']}" + f"\n{text}\n"
+
+
+def writable(text: str, place: str) -> str:
+    """A text that sqlc-gen-python can put between quotes as it is.
+
+    Raises:
+        SystemExit: It would end the quotes, or mean something else between them.
+    """
+    for mark in ("\\", '"""'):
+        if mark in text:
+            raise SystemExit(
+                f"{place} contains {mark}, which sqlc-gen-python cannot write: write it otherwise, "
+                "such as chr(92) or [0-9]"
+            )
+    return text
 
 
 def module(version: str, says: str, body: list[str], package: str | None = None) -> str:
@@ -317,6 +347,17 @@ def remark(comment: str, indent: str) -> list[str]:
 def camel(name: str) -> str:
     """taskq_job_status → TaskqJobStatus."""
     return "".join(part.capitalize() for part in name.split("_"))
+
+
+def singular(table: str) -> str:
+    """taskq_jobs → taskq_job.
+
+    Raises:
+        SystemExit: sqlc-gen-python makes another word of it, by rules that are not here.
+    """
+    if re.search(r"(ss|us|is|ies|ses|ves|oes|xes|hes|ices|news|[ti]a|people|men|children)$", table):
+        raise SystemExit(f"table {table}: its singular is not known here: choose a plainer name")
+    return table.removesuffix("s")
 
 
 def snake(name: str) -> str:

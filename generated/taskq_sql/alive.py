@@ -13,7 +13,8 @@ import sqlalchemy
 from taskq_sql import models
 
 
-PAGE_ALIVE_JOBS = sqlalchemy.text(r"""WITH RECURSIVE free_line AS (
+PAGE_ALIVE_JOBS = """-- name: page_alive_jobs \\:many
+WITH RECURSIVE free_line AS (
     (
         SELECT
             job.queue_name,
@@ -21,8 +22,8 @@ PAGE_ALIVE_JOBS = sqlalchemy.text(r"""WITH RECURSIVE free_line AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NULL
-            AND job.queue_name >= coalesce(:p2\:\:text, '')
-            AND :p3\:\:boolean
+            AND job.queue_name >= coalesce(:p2\\:\\:text, '')
+            AND :p3\\:\\:boolean
         ORDER BY job.queue_name, job.priority DESC, job.id
         LIMIT 1
     )
@@ -53,7 +54,7 @@ PAGE_ALIVE_JOBS = sqlalchemy.text(r"""WITH RECURSIVE free_line AS (
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
                 AND job.queue_name > free_line.queue_name
-                AND :p2\:\:text IS NULL
+                AND :p2\\:\\:text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
@@ -69,8 +70,8 @@ locked_line AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-            AND job.queue_name >= coalesce(:p2\:\:text, '')
-            AND :p3\:\:boolean
+            AND job.queue_name >= coalesce(:p2\\:\\:text, '')
+            AND :p3\\:\\:boolean
         ORDER BY job.queue_name, job.priority DESC, job.id
         LIMIT 1
     )
@@ -101,7 +102,7 @@ locked_line AS (
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NOT NULL
                 AND job.queue_name > locked_line.queue_name
-                AND :p2\:\:text IS NULL
+                AND :p2\\:\\:text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
@@ -116,7 +117,7 @@ line AS (
         found.is_free,
         row_number() OVER () AS number,
         -- All lines together are not to be much more than a few.
-        least(:p4\:\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+        least(:p4\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
     FROM (
         (
             SELECT
@@ -145,56 +146,56 @@ looked AS (
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN :p5\:\:bigint IS NULL THEN -candidate.id ELSE candidate.id
+            WHEN :p5\\:\\:bigint IS NULL THEN -candidate.id ELSE candidate.id
         END AS place,
-        candidate.status = ANY(:p6\:\:taskq_job_status [])
+        candidate.status = ANY(:p6\\:\\:taskq_job_status [])
         AND (
-            :p2\:\:text IS NULL
-            OR candidate.queue_name = :p2\:\:text
+            :p2\\:\\:text IS NULL
+            OR candidate.queue_name = :p2\\:\\:text
         )
         AND (
-            :p7\:\:text IS NULL
-            OR candidate.task_name = :p7\:\:text
+            :p7\\:\\:text IS NULL
+            OR candidate.task_name = :p7\\:\\:text
         )
-        AND (:p8\:\:text IS NULL OR candidate.lock = :p8\:\:text)
+        AND (:p8\\:\\:text IS NULL OR candidate.lock = :p8\\:\\:text)
         AND (
-            :p9\:\:text IS NULL
-            OR candidate.queueing_lock = :p9\:\:text
-        )
-        AND (
-            :p10\:\:bigint IS NULL
-            OR candidate.worker_id = :p10\:\:bigint
+            :p9\\:\\:text IS NULL
+            OR candidate.queueing_lock = :p9\\:\\:text
         )
         AND (
-            :p11\:\:timestamptz IS NULL
-            OR candidate.deferred_at >= :p11\:\:timestamptz
+            :p10\\:\\:bigint IS NULL
+            OR candidate.worker_id = :p10\\:\\:bigint
         )
         AND (
-            :p12\:\:timestamptz IS NULL
-            OR candidate.deferred_at < :p12\:\:timestamptz
+            :p11\\:\\:timestamptz IS NULL
+            OR candidate.deferred_at >= :p11\\:\\:timestamptz
         )
         AND (
-            :p13\:\:timestamptz IS NULL
-            OR candidate.finished_at >= :p13\:\:timestamptz
+            :p12\\:\\:timestamptz IS NULL
+            OR candidate.deferred_at < :p12\\:\\:timestamptz
         )
         AND (
-            :p14\:\:timestamptz IS NULL
-            OR candidate.finished_at < :p14\:\:timestamptz
+            :p13\\:\\:timestamptz IS NULL
+            OR candidate.finished_at >= :p13\\:\\:timestamptz
         )
         AND (
-            :p15\:\:jsonb IS NULL
-            OR candidate.args @> :p15\:\:jsonb
+            :p14\\:\\:timestamptz IS NULL
+            OR candidate.finished_at < :p14\\:\\:timestamptz
+        )
+        AND (
+            :p15\\:\\:jsonb IS NULL
+            OR candidate.args @> :p15\\:\\:jsonb
         ) AS matches
     FROM (
         SELECT
             0 AS source,
-            null\:\:bigint AS most,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND 'doing' = ANY(:p6\:\:taskq_job_status [])
-            AND (job.id > :p5\:\:bigint OR job.id < :p16\:\:bigint)
+            AND 'doing' = ANY(:p6\\:\\:taskq_job_status [])
+            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
         UNION ALL
         SELECT
             line.number AS source,
@@ -211,7 +212,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND line.is_free
-                        AND job.id > :p5\:\:bigint
+                        AND job.id > :p5\\:\\:bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
                 ) AS near
@@ -227,7 +228,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND line.is_free
-                        AND job.id < :p16\:\:bigint
+                        AND job.id < :p16\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 ) AS near
@@ -243,7 +244,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND NOT line.is_free
-                        AND job.id > :p5\:\:bigint
+                        AND job.id > :p5\\:\\:bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1000
                 ) AS near
@@ -259,7 +260,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND NOT line.is_free
-                        AND job.id < :p16\:\:bigint
+                        AND job.id < :p16\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 ) AS near
@@ -275,7 +276,7 @@ looked AS (
         UNION ALL
         SELECT
             -1 AS source,
-            :p4\:\:bigint AS most,
+            :p4\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
@@ -285,12 +286,12 @@ looked AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND :p3\:\:boolean
-                        AND job.id > :p5\:\:bigint
+                        AND :p3\\:\\:boolean
+                        AND job.id > :p5\\:\\:bigint
                     ORDER BY job.id
                     LIMIT 1000
                 ) AS near
-                LIMIT :p4\:\:bigint
+                LIMIT :p4\\:\\:bigint
             )
             UNION ALL
             (
@@ -300,12 +301,12 @@ looked AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND NOT job.due
-                        AND :p3\:\:boolean
-                        AND job.id < :p16\:\:bigint
+                        AND :p3\\:\\:boolean
+                        AND job.id < :p16\\:\\:bigint
                     ORDER BY job.id DESC
                     LIMIT 1000
                 ) AS near
-                LIMIT :p4\:\:bigint
+                LIMIT :p4\\:\\:bigint
             )
         ) AS near
         CROSS JOIN LATERAL (
@@ -317,35 +318,35 @@ looked AS (
         UNION ALL
         SELECT
             0 AS source,
-            null\:\:bigint AS most,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
-            job.status = 'todo' AND job.due AND job.lock = :p8\:\:text
-            AND :p9\:\:text IS NULL
-            AND 'todo' = ANY(:p6\:\:taskq_job_status [])
-            AND (job.id > :p5\:\:bigint OR job.id < :p16\:\:bigint)
+            job.status = 'todo' AND job.due AND job.lock = :p8\\:\\:text
+            AND :p9\\:\\:text IS NULL
+            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
+            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            null\:\:bigint AS most,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
-            job.status = 'todo' AND NOT job.due AND job.lock = :p8\:\:text
-            AND :p9\:\:text IS NULL
-            AND 'todo' = ANY(:p6\:\:taskq_job_status [])
-            AND (job.id > :p5\:\:bigint OR job.id < :p16\:\:bigint)
+            job.status = 'todo' AND NOT job.due AND job.lock = :p8\\:\\:text
+            AND :p9\\:\\:text IS NULL
+            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
+            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            null\:\:bigint AS most,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
-            job.status = 'todo' AND job.queueing_lock = :p9\:\:text
-            AND 'todo' = ANY(:p6\:\:taskq_job_status [])
-            AND (job.id > :p5\:\:bigint OR job.id < :p16\:\:bigint)
+            job.status = 'todo' AND job.queueing_lock = :p9\\:\\:text
+            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
+            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
     ) AS candidate
 ),
 
@@ -367,13 +368,13 @@ page AS (
     FROM looked
     WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
     ORDER BY looked.place
-    LIMIT :p1\:\:integer
+    LIMIT :p1\\:\\:integer
 )
 
 SELECT
     job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
-    shown.matches\:\:boolean AS matches,
-    coalesce(shown.place = (SELECT edge.place FROM edge), false)\:\:boolean AS is_edge
+    shown.matches\\:\\:boolean AS matches,
+    coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
     SELECT
         page.id,
@@ -389,11 +390,13 @@ FROM (
     WHERE
         looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
-        AND (SELECT count(*) FROM page) < :p1\:\:integer
+        AND (SELECT count(*) FROM page) < :p1\\:\\:integer
 ) AS shown
 INNER JOIN taskq_jobs AS job ON shown.id = job.id
 ORDER BY shown.place
-""")
+"""
+
+_PAGE_ALIVE_JOBS = sqlalchemy.text(PAGE_ALIVE_JOBS)
 
 
 class PageAliveJobsRow(pydantic.BaseModel):
@@ -453,7 +456,7 @@ class Querier:
         read whole. With a lock or a queueing lock (by_line is false then) its jobs are read whole.
         As far as every source was looked through.
         """
-        for row in self._conn.execute(PAGE_ALIVE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": max_looked, "p5": after, "p6": statuses, "p7": task_name, "p8": lock, "p9": queueing_lock, "p10": worker_id, "p11": deferred_after, "p12": deferred_before, "p13": finished_after, "p14": finished_before, "p15": args, "p16": before}):
+        for row in self._conn.execute(_PAGE_ALIVE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": max_looked, "p5": after, "p6": statuses, "p7": task_name, "p8": lock, "p9": queueing_lock, "p10": worker_id, "p11": deferred_after, "p12": deferred_before, "p13": finished_after, "p14": finished_before, "p15": args, "p16": before}):
             yield PageAliveJobsRow(
                 id=row[0],
                 deferred_at=row[1],

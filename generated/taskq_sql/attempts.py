@@ -12,25 +12,26 @@ import sqlalchemy
 from taskq_sql import models
 
 
-FINISH_JOBS = sqlalchemy.text(r"""WITH ended AS (
+FINISH_JOBS = """-- name: finish_jobs \\:one
+WITH ended AS (
     SELECT
-        outcome.job_id\:\:bigint AS job_id,
-        outcome.attempt\:\:integer AS attempt,
-        outcome.status\:\:taskq_job_status AS status,
-        outcome.held_lock\:\:text AS held_lock,
-        outcome.result\:\:jsonb AS result,
-        outcome.error_type\:\:text AS error_type,
-        outcome.error_message\:\:text AS error_message,
-        outcome.error_traceback\:\:text AS error_traceback,
+        outcome.job_id\\:\\:bigint AS job_id,
+        outcome.attempt\\:\\:integer AS attempt,
+        outcome.status\\:\\:taskq_job_status AS status,
+        outcome.held_lock\\:\\:text AS held_lock,
+        outcome.result\\:\\:jsonb AS result,
+        outcome.error_type\\:\\:text AS error_type,
+        outcome.error_message\\:\\:text AS error_message,
+        outcome.error_traceback\\:\\:text AS error_traceback,
         coalesce(
             outcome.retry_at, now() + make_interval(secs => outcome.retry_in)
-        )\:\:timestamptz AS scheduled_at,
-        outcome.queue_name\:\:text AS queue_name,
-        outcome.priority\:\:integer AS priority,
-        outcome.lock\:\:text AS lock,
-        coalesce(outcome.uncounted, false)\:\:boolean AS uncounted,
-        coalesce(outcome.deleted, false)\:\:boolean AS deleted
-    FROM jsonb_to_recordset(:p1\:\:jsonb) AS outcome (
+        )\\:\\:timestamptz AS scheduled_at,
+        outcome.queue_name\\:\\:text AS queue_name,
+        outcome.priority\\:\\:integer AS priority,
+        outcome.lock\\:\\:text AS lock,
+        coalesce(outcome.uncounted, false)\\:\\:boolean AS uncounted,
+        coalesce(outcome.deleted, false)\\:\\:boolean AS deleted
+    FROM jsonb_to_recordset(:p1\\:\\:jsonb) AS outcome (
         job_id bigint,
         attempt integer,
         status taskq_job_status,
@@ -63,10 +64,10 @@ barred AS (
         WHERE
             ended.status = 'todo' AND job.queueing_lock IS NOT NULL
             -- A job that has moved on stands in nobody's way. IS NOT DISTINCT FROM, as no index can be searched
-            -- by it\: one plan in two hundred (by chance of what ANALYZE samples, in a session that does not
+            -- by it\\: one plan in two hundred (by chance of what ANALYZE samples, in a session that does not
             -- force generic plans) read all that the worker runs once for each job that ended.
             AND job.attempt = ended.attempt
-            AND job.worker_id IS NOT DISTINCT FROM :p2\:\:bigint
+            AND job.worker_id IS NOT DISTINCT FROM :p2\\:\\:bigint
             AND job.status = 'doing'
             AND NOT job.abort_requested
             AND NOT ended.deleted
@@ -100,13 +101,13 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = taskq_jobs.uncounted + ended.uncounted\:\:integer
+        uncounted = taskq_jobs.uncounted + ended.uncounted\\:\\:integer
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE
         taskq_jobs.id = ended.job_id
         AND taskq_jobs.attempt = ended.attempt
-        AND taskq_jobs.worker_id = :p2\:\:bigint
+        AND taskq_jobs.worker_id = :p2\\:\\:bigint
         AND taskq_jobs.status = 'doing'
         AND NOT ended.deleted
     RETURNING
@@ -123,7 +124,7 @@ deleted AS (
     WHERE
         taskq_jobs.id = ended.job_id
         AND taskq_jobs.attempt = ended.attempt
-        AND taskq_jobs.worker_id = :p2\:\:bigint
+        AND taskq_jobs.worker_id = :p2\\:\\:bigint
         AND taskq_jobs.status = 'doing'
         AND ended.deleted
     RETURNING taskq_jobs.id
@@ -149,12 +150,12 @@ explained AS (
     SELECT
         ended.job_id,
         ended.attempt,
-        :p2\:\:bigint,
+        :p2\\:\\:bigint,
         coalesce(ended.error_type, 'taskq.exceptions.AlreadyEnqueued'),
         concat_ws(
             '; ',
             ended.error_message,
-            'not queued again\: another job with the queueing lock '
+            'not queued again\\: another job with the queueing lock '
             || quote_literal(barred.queueing_lock) || ' waits already'
         ),
         coalesce(ended.error_traceback, '')
@@ -186,14 +187,16 @@ announced AS (
 )
 
 SELECT
-    coalesce(array_agg(ended.job_id), '{}')\:\:bigint [] AS ids,
-    coalesce(array_agg(coalesce(finished.status, ended.status)\:\:text), '{}')\:\:text [] AS statuses,
-    (SELECT count(*) FROM announced)\:\:bigint AS announced
+    coalesce(array_agg(ended.job_id), '{}')\\:\\:bigint [] AS ids,
+    coalesce(array_agg(coalesce(finished.status, ended.status)\\:\\:text), '{}')\\:\\:text [] AS statuses,
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id
 WHERE finished.id IS NOT NULL OR deleted.id IS NOT NULL
-""")
+"""
+
+_FINISH_JOBS = sqlalchemy.text(FINISH_JOBS)
 
 
 class FinishJobsRow(pydantic.BaseModel):
@@ -202,14 +205,17 @@ class FinishJobsRow(pydantic.BaseModel):
     announced: int
 
 
-LIST_DOING_JOBS = sqlalchemy.text(r"""SELECT
+LIST_DOING_JOBS = """-- name: list_doing_jobs \\:many
+SELECT
     id,
     attempt,
     lock,
     abort_requested
 FROM taskq_jobs
-WHERE status = 'doing' AND worker_id = :p1\:\:bigint
-""")
+WHERE status = 'doing' AND worker_id = :p1\\:\\:bigint
+"""
+
+_LIST_DOING_JOBS = sqlalchemy.text(LIST_DOING_JOBS)
 
 
 class ListDoingJobsRow(pydantic.BaseModel):
@@ -219,28 +225,35 @@ class ListDoingJobsRow(pydantic.BaseModel):
     abort_requested: bool
 
 
-LIST_FAILED_ATTEMPTS = sqlalchemy.text(r"""SELECT job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback FROM taskq_failed_attempts
-WHERE job_id = :p1\:\:bigint
+LIST_FAILED_ATTEMPTS = """-- name: list_failed_attempts \\:many
+SELECT job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback FROM taskq_failed_attempts
+WHERE job_id = :p1\\:\\:bigint
 ORDER BY attempt
-""")
+"""
+
+_LIST_FAILED_ATTEMPTS = sqlalchemy.text(LIST_FAILED_ATTEMPTS)
 
 
-LIST_STALLED_JOBS = sqlalchemy.text(r"""SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
     job.status = 'doing'
     AND coalesce(worker.last_heartbeat, job.started_at)
-    < now() - make_interval(secs => :p1\:\:double precision)
-    AND (:p2\:\:text IS NULL OR job.queue_name = :p2\:\:text)
-    AND (:p3\:\:text IS NULL OR job.task_name = :p3\:\:text)
+    < now() - make_interval(secs => :p1\\:\\:double precision)
+    AND (:p2\\:\\:text IS NULL OR job.queue_name = :p2\\:\\:text)
+    AND (:p3\\:\\:text IS NULL OR job.task_name = :p3\\:\\:text)
 ORDER BY job.id
-""")
+"""
+
+_LIST_STALLED_JOBS = sqlalchemy.text(LIST_STALLED_JOBS)
 
 
-RESCUE_JOBS = sqlalchemy.text(r"""WITH dead AS (
+RESCUE_JOBS = """-- name: rescue_jobs \\:many
+WITH dead AS (
     DELETE FROM taskq_workers
-    WHERE last_heartbeat < now() - make_interval(secs => :p1\:\:double precision)
+    WHERE last_heartbeat < now() - make_interval(secs => :p1\\:\\:double precision)
     RETURNING id
 ),
 
@@ -260,7 +273,7 @@ lost AS (
             job.worker_id IN (SELECT dead.id FROM dead)
             OR (
                 job.worker_id NOT IN (SELECT taskq_workers.id FROM taskq_workers)
-                AND job.started_at < now() - make_interval(secs => :p1\:\:double precision)
+                AND job.started_at < now() - make_interval(secs => :p1\\:\\:double precision)
             )
         )
     FOR UPDATE OF job SKIP LOCKED
@@ -277,13 +290,13 @@ judged AS (
         CASE
             WHEN lost.abort_requested
                 THEN 'its worker died while the job ran, and was to abort it'
-            WHEN lost.crashes >= :p2\:\:integer
+            WHEN lost.crashes >= :p2\\:\\:integer
                 THEN format(
-                    'its worker died while the job ran, crash number %s\: it is not tried again',
+                    'its worker died while the job ran, crash number %s\\: it is not tried again',
                     lost.crashes
                 )
             WHEN
-                -- Not EXISTS\: for many lost jobs, the planner would rather read the whole table.
+                -- Not EXISTS\\: for many lost jobs, the planner would rather read the whole table.
                 (
                     SELECT other.id
                     FROM taskq_jobs AS other
@@ -295,12 +308,12 @@ judged AS (
                     AND row_number() OVER (
                         PARTITION BY
                             lost.queueing_lock,
-                            lost.abort_requested OR lost.crashes >= :p2\:\:integer
+                            lost.abort_requested OR lost.crashes >= :p2\\:\\:integer
                         ORDER BY lost.id
                     ) > 1
                 )
                 THEN
-                    'its worker died while the job ran; not queued again\: another job with the '
+                    'its worker died while the job ran; not queued again\\: another job with the '
                     || 'queueing lock ' || quote_literal(lost.queueing_lock) || ' waits already'
         END AS ending
     FROM lost
@@ -313,7 +326,7 @@ rescued AS (
             WHEN judged.ending IS NULL THEN 'todo'
             WHEN judged.abort_requested THEN 'aborted'
             ELSE 'failed'
-        END\:\:taskq_job_status,
+        END\\:\\:taskq_job_status,
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes
@@ -363,9 +376,11 @@ SELECT
     rescued.id,
     rescued.status,
     rescued.crashes,
-    (SELECT count(*) FROM announced)\:\:bigint AS announced
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
 FROM rescued
-""")
+"""
+
+_RESCUE_JOBS = sqlalchemy.text(RESCUE_JOBS)
 
 
 class RescueJobsRow(pydantic.BaseModel):
@@ -397,7 +412,7 @@ class Querier:
         aborted does not run again, also if its worker never heard of it: it ends as aborted.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
         """
-        row = self._conn.execute(FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
+        row = self._conn.execute(_FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
         if row is None:
             return None
         return FinishJobsRow(
@@ -414,7 +429,7 @@ class Querier:
         """What a worker has in hand as the database sees it: which of it is to be aborted, and by what is
         missing, which of it was given to somebody else.
         """
-        for row in self._conn.execute(LIST_DOING_JOBS, {"p1": worker_id}):
+        for row in self._conn.execute(_LIST_DOING_JOBS, {"p1": worker_id}):
             yield ListDoingJobsRow(
                 id=row[0],
                 attempt=row[1],
@@ -427,7 +442,7 @@ class Querier:
         *,
         job_id: int,
     ) -> Iterator[models.TaskqFailedAttempt]:
-        for row in self._conn.execute(LIST_FAILED_ATTEMPTS, {"p1": job_id}):
+        for row in self._conn.execute(_LIST_FAILED_ATTEMPTS, {"p1": job_id}):
             yield models.TaskqFailedAttempt(
                 job_id=row[0],
                 attempt=row[1],
@@ -446,7 +461,7 @@ class Querier:
         task_name: str | None,
     ) -> Iterator[models.TaskqJob]:
         """The jobs of dead workers: those that RescueJobs would take back into the queue."""
-        for row in self._conn.execute(LIST_STALLED_JOBS, {"p1": stalled_after, "p2": queue_name, "p3": task_name}):
+        for row in self._conn.execute(_LIST_STALLED_JOBS, {"p1": stalled_after, "p2": queue_name, "p3": task_name}):
             yield models.TaskqJob(
                 id=row[0],
                 deferred_at=row[1],
@@ -484,7 +499,7 @@ class Querier:
         A job that failed may have been the head of a lock: its own queue is told as well, which is right
         more often than not; the poll does the rest.
         """
-        for row in self._conn.execute(RESCUE_JOBS, {"p1": stalled_after, "p2": max_crashes}):
+        for row in self._conn.execute(_RESCUE_JOBS, {"p1": stalled_after, "p2": max_crashes}):
             yield RescueJobsRow(
                 id=row[0],
                 status=row[1],

@@ -12,12 +12,13 @@ import sqlalchemy
 from taskq_sql import models
 
 
-CANCEL_JOBS = sqlalchemy.text(r"""WITH found AS (
+CANCEL_JOBS = """-- name: cancel_jobs \\:many
+WITH found AS (
     SELECT
         id,
         status
     FROM taskq_jobs
-    WHERE id = ANY(:p1\:\:bigint []) AND status = ANY(:p2\:\:taskq_job_status [])
+    WHERE id = ANY(:p1\\:\\:bigint []) AND status = ANY(:p2\\:\\:taskq_job_status [])
     ORDER BY id
     FOR UPDATE
 ),
@@ -30,7 +31,7 @@ cancelled AS (
     FROM found
     WHERE
         taskq_jobs.id = found.id AND found.status = 'todo'
-        AND NOT :p3\:\:boolean
+        AND NOT :p3\\:\\:boolean
     RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
@@ -39,7 +40,7 @@ deleted AS (
     USING found
     WHERE
         taskq_jobs.id = found.id AND found.status = 'todo'
-        AND :p3\:\:boolean
+        AND :p3\\:\\:boolean
     RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
@@ -49,7 +50,7 @@ flagged AS (
     FROM found
     WHERE
         taskq_jobs.id = found.id AND found.status = 'doing'
-        AND :p4\:\:boolean
+        AND :p4\\:\\:boolean
     RETURNING taskq_jobs.id, taskq_jobs.worker_id
 ),
 
@@ -87,14 +88,16 @@ followed AS (
 SELECT
     found.id,
     found.status,
-    (gone.id IS NOT NULL OR flagged.id IS NOT NULL)\:\:boolean AS done,
-    (SELECT count(*) FROM told)\:\:bigint AS told,
-    (SELECT count(*) FROM followed)\:\:bigint AS followers
+    (gone.id IS NOT NULL OR flagged.id IS NOT NULL)\\:\\:boolean AS done,
+    (SELECT count(*) FROM told)\\:\\:bigint AS told,
+    (SELECT count(*) FROM followed)\\:\\:bigint AS followers
 FROM found
 LEFT JOIN gone ON found.id = gone.id
 LEFT JOIN flagged ON found.id = flagged.id
 ORDER BY found.id
-""")
+"""
+
+_CANCEL_JOBS = sqlalchemy.text(CANCEL_JOBS)
 
 
 class CancelJobsRow(pydantic.BaseModel):
@@ -105,13 +108,14 @@ class CancelJobsRow(pydantic.BaseModel):
     followers: int
 
 
-DELETE_JOBS = sqlalchemy.text(r"""WITH found AS (
+DELETE_JOBS = """-- name: delete_jobs \\:many
+WITH found AS (
     SELECT
         id,
         status
     FROM taskq_jobs
     WHERE
-        id = ANY(:p1\:\:bigint []) AND status = ANY(:p2\:\:taskq_job_status [])
+        id = ANY(:p1\\:\\:bigint []) AND status = ANY(:p2\\:\\:taskq_job_status [])
         AND status <> 'doing'
     ORDER BY id
     FOR UPDATE
@@ -145,10 +149,12 @@ followed AS (
 
 SELECT
     deleted.id,
-    (SELECT count(*) FROM followed)\:\:bigint AS followers
+    (SELECT count(*) FROM followed)\\:\\:bigint AS followers
 FROM deleted
 ORDER BY deleted.id
-""")
+"""
+
+_DELETE_JOBS = sqlalchemy.text(DELETE_JOBS)
 
 
 class DeleteJobsRow(pydantic.BaseModel):
@@ -156,20 +162,21 @@ class DeleteJobsRow(pydantic.BaseModel):
     followers: int
 
 
-RESCHEDULE_JOB = sqlalchemy.text(r"""WITH found AS (
+RESCHEDULE_JOB = """-- name: reschedule_job \\:one
+WITH found AS (
     SELECT
         id,
         status
     FROM taskq_jobs
-    WHERE id = :p1\:\:bigint
+    WHERE id = :p1\\:\\:bigint
     FOR UPDATE
 ),
 
 moment AS (
     SELECT
         coalesce(
-            :p2\:\:timestamptz,
-            now() + make_interval(secs => :p3\:\:double precision)
+            :p2\\:\\:timestamptz,
+            now() + make_interval(secs => :p3\\:\\:double precision)
         ) AS scheduled_at
 ),
 
@@ -178,8 +185,8 @@ rescheduled AS (
     SET
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
         due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
-        priority = coalesce(:p4\:\:integer, taskq_jobs.priority),
-        queue_name = coalesce(:p5\:\:text, taskq_jobs.queue_name)
+        priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
+        queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name)
     FROM found
     CROSS JOIN moment
     WHERE taskq_jobs.id = found.id AND found.status = 'todo'
@@ -219,10 +226,12 @@ followed AS (
 
 SELECT
     found.status,
-    EXISTS (SELECT FROM rescheduled)\:\:boolean AS done,
-    ((SELECT count(*) FROM announced) + (SELECT count(*) FROM followed))\:\:bigint AS announced
+    EXISTS (SELECT FROM rescheduled)\\:\\:boolean AS done,
+    ((SELECT count(*) FROM announced) + (SELECT count(*) FROM followed))\\:\\:bigint AS announced
 FROM found
-""")
+"""
+
+_RESCHEDULE_JOB = sqlalchemy.text(RESCHEDULE_JOB)
 
 
 class RescheduleJobRow(pydantic.BaseModel):
@@ -231,13 +240,14 @@ class RescheduleJobRow(pydantic.BaseModel):
     announced: int
 
 
-RETRY_JOBS = sqlalchemy.text(r"""WITH found AS (
+RETRY_JOBS = """-- name: retry_jobs \\:many
+WITH found AS (
     SELECT
         id,
         status,
         queueing_lock
     FROM taskq_jobs
-    WHERE id = ANY(:p1\:\:bigint []) AND status = ANY(:p2\:\:taskq_job_status [])
+    WHERE id = ANY(:p1\\:\\:bigint []) AND status = ANY(:p2\\:\\:taskq_job_status [])
     ORDER BY id
     FOR UPDATE
 ),
@@ -265,14 +275,14 @@ retried AS (
     UPDATE taskq_jobs
     SET
         status = 'todo',
-        scheduled_at = coalesce(:p3\:\:timestamptz, now()),
-        due = coalesce(:p3\:\:timestamptz <= now(), true),
+        scheduled_at = coalesce(:p3\\:\\:timestamptz, now()),
+        due = coalesce(:p3\\:\\:timestamptz <= now(), true),
         finished_at = null,
         abort_requested = false,
         result = null,
-        priority = coalesce(:p4\:\:integer, taskq_jobs.priority),
-        queue_name = coalesce(:p5\:\:text, taskq_jobs.queue_name),
-        lock = coalesce(:p6\:\:text, taskq_jobs.lock)
+        priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
+        queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name),
+        lock = coalesce(:p6\\:\\:text, taskq_jobs.lock)
     FROM judged
     WHERE taskq_jobs.id = judged.id AND judged.barred_by IS NULL
     RETURNING
@@ -304,15 +314,17 @@ announced AS (
 SELECT
     found.id,
     found.status,
-    (retried.id IS NOT NULL)\:\:boolean AS done,
+    (retried.id IS NOT NULL)\\:\\:boolean AS done,
     found.queueing_lock,
-    coalesce(judged.barred_by, 0)\:\:bigint AS barred_by,
-    (SELECT count(*) FROM announced)\:\:bigint AS announced
+    coalesce(judged.barred_by, 0)\\:\\:bigint AS barred_by,
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
 FROM found
 LEFT JOIN judged ON found.id = judged.id
 LEFT JOIN retried ON found.id = retried.id
 ORDER BY found.id
-""")
+"""
+
+_RETRY_JOBS = sqlalchemy.text(RETRY_JOBS)
 
 
 class RetryJobsRow(pydantic.BaseModel):
@@ -346,7 +358,7 @@ class Querier:
         abort, where a condition on the table itself would still see it wait, and do nothing.
         They may have been the heads of their locks: whoever is next hears of it, if it is due.
         """
-        for row in self._conn.execute(CANCEL_JOBS, {"p1": ids, "p2": statuses, "p3": delete_job, "p4": abort}):
+        for row in self._conn.execute(_CANCEL_JOBS, {"p1": ids, "p2": statuses, "p3": delete_job, "p4": abort}):
             yield CancelJobsRow(
                 id=row[0],
                 status=row[1],
@@ -364,7 +376,7 @@ class Querier:
         """Deletes jobs that do not run, if they still have one of the statuses, and their failed attempts with
         them. Answers which it deleted.
         """
-        for row in self._conn.execute(DELETE_JOBS, {"p1": ids, "p2": statuses}):
+        for row in self._conn.execute(_DELETE_JOBS, {"p1": ids, "p2": statuses}):
             yield DeleteJobsRow(
                 id=row[0],
                 followers=row[1],
@@ -383,7 +395,7 @@ class Querier:
         No row: no such job.
         It may have been the head of its lock, and not be any more.
         """
-        row = self._conn.execute(RESCHEDULE_JOB, {"p1": id, "p2": schedule_at, "p3": schedule_in, "p4": priority, "p5": queue_name}).first()
+        row = self._conn.execute(_RESCHEDULE_JOB, {"p1": id, "p2": schedule_at, "p3": schedule_in, "p4": priority, "p5": queue_name}).first()
         if row is None:
             return None
         return RescheduleJobRow(
@@ -406,7 +418,7 @@ class Querier:
         statuses. Answers for each that there is what it found, whether it was put back, and if that was not for
         its queueing lock: which job waits with it already (0: one of the same call).
         """
-        for row in self._conn.execute(RETRY_JOBS, {"p1": ids, "p2": statuses, "p3": retry_at, "p4": priority, "p5": queue_name, "p6": lock}):
+        for row in self._conn.execute(_RETRY_JOBS, {"p1": ids, "p2": statuses, "p3": retry_at, "p4": priority, "p5": queue_name, "p6": lock}):
             yield RetryJobsRow(
                 id=row[0],
                 status=row[1],

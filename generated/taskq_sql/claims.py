@@ -3,18 +3,22 @@
 #   sqlc v1.31.1
 """The queries of sql/queries/claims.sql."""
 
+import datetime
 from collections.abc import Iterator
+from typing import Any
 
+import pydantic
 import sqlalchemy
 
 from taskq_sql import models
 
 
-CLAIM_FREE_JOBS = sqlalchemy.text(r"""WITH claimed AS (
+CLAIM_FREE_JOBS = """-- name: claim_free_jobs \\:many
+WITH claimed AS (
     UPDATE taskq_jobs
     SET
         status = 'doing',
-        worker_id = :p1\:\:bigint,
+        worker_id = :p1\\:\\:bigint,
         attempt = taskq_jobs.attempt + 1,
         started_at = now()
     -- The arrays and limits are for the planner, as in ClaimJobs.
@@ -26,7 +30,7 @@ CLAIM_FREE_JOBS = sqlalchemy.text(r"""WITH claimed AS (
                 FROM taskq_jobs AS todo
                 WHERE
                     todo.status = 'todo' AND todo.due AND todo.lock IS NULL
-                    AND todo.queue_name = :p2\:\:text
+                    AND todo.queue_name = :p2\\:\\:text
                 ORDER BY todo.priority DESC, todo.id
                 LIMIT 1000
                 FOR UPDATE SKIP LOCKED
@@ -39,12 +43,12 @@ CLAIM_FREE_JOBS = sqlalchemy.text(r"""WITH claimed AS (
                         FROM taskq_jobs AS locked
                         WHERE
                             locked.status = 'todo' AND locked.due AND locked.lock IS NOT NULL
-                            AND locked.queue_name = :p2\:\:text
+                            AND locked.queue_name = :p2\\:\\:text
                         ORDER BY locked.queue_name, locked.priority DESC, locked.id
                         LIMIT 1
                     ) AS first
                 )
-            LIMIT :p3\:\:integer
+            LIMIT :p3\\:\\:integer
         ))
     RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
 )
@@ -52,14 +56,39 @@ CLAIM_FREE_JOBS = sqlalchemy.text(r"""WITH claimed AS (
 SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
-""")
+"""
+
+_CLAIM_FREE_JOBS = sqlalchemy.text(CLAIM_FREE_JOBS)
 
 
-CLAIM_JOBS = sqlalchemy.text(r"""WITH RECURSIVE mark AS (
+class ClaimFreeJobsRow(pydantic.BaseModel):
+    id: int
+    deferred_at: datetime.datetime
+    scheduled_at: datetime.datetime | None
+    started_at: datetime.datetime | None
+    finished_at: datetime.datetime | None
+    worker_id: int | None
+    priority: int
+    attempt: int
+    uncounted: int
+    crashes: int
+    abort_requested: bool
+    status: models.TaskqJobStatus
+    due: bool
+    queue_name: str
+    task_name: str
+    lock: str | None
+    queueing_lock: str | None
+    args: Any
+    result: Any
+
+
+CLAIM_JOBS = """-- name: claim_jobs \\:many
+WITH RECURSIVE mark AS (
     SELECT
-        unnest(:p1\:\:text []) AS queue_name,
-        unnest(:p2\:\:integer []) AS priority,
-        unnest(:p3\:\:bigint []) AS id
+        unnest(:p1\\:\\:text []) AS queue_name,
+        unnest(:p2\\:\\:integer []) AS priority,
+        unnest(:p3\\:\\:bigint []) AS id
 ),
 
 gap AS (
@@ -70,7 +99,7 @@ gap AS (
     UNION ALL
     SELECT
         coalesce(max(mark.queue_name), '') AS above,
-        null\:\:text AS below
+        null\\:\\:text AS below
     FROM mark
 ),
 
@@ -109,7 +138,7 @@ free_queue AS (
             LIMIT 1
         )
     ) AS first
-    WHERE :p4\:\:text [] IS NULL
+    WHERE :p4\\:\\:text [] IS NULL
     UNION ALL
     SELECT
         following.name,
@@ -156,7 +185,7 @@ locked_queue AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-            AND :p4\:\:text [] IS NULL
+            AND :p4\\:\\:text [] IS NULL
         ORDER BY job.queue_name, job.priority DESC, job.id
         LIMIT 1
     )
@@ -181,22 +210,22 @@ locked_queue AS (
 ),
 
 named_queue AS (
-    SELECT DISTINCT named.name\:\:text AS name
-    FROM unnest(:p4\:\:text []) AS named (name)
+    SELECT DISTINCT named.name\\:\\:text AS name
+    FROM unnest(:p4\\:\\:text []) AS named (name)
 ),
 
 stretch AS (
     SELECT
         queue.name AS queue_name,
-        2147483647\:\:bigint AS highest,
-        -2147483648\:\:bigint AS lowest,
-        null\:\:bigint AS after_id
+        2147483647\\:\\:bigint AS highest,
+        -2147483648\\:\\:bigint AS lowest,
+        null\\:\\:bigint AS after_id
     FROM (
         (
             SELECT free_queue.name
             FROM free_queue
             ORDER BY free_queue.priority DESC, free_queue.id
-            LIMIT :p5\:\:integer
+            LIMIT :p5\\:\\:integer
         )
         UNION ALL
         SELECT named_queue.name
@@ -206,8 +235,8 @@ stretch AS (
     UNION ALL
     SELECT
         mark.queue_name,
-        mark.priority\:\:bigint AS highest,
-        mark.priority\:\:bigint AS lowest,
+        mark.priority\\:\\:bigint AS highest,
+        mark.priority\\:\\:bigint AS lowest,
         mark.id AS after_id
     FROM mark
     UNION ALL
@@ -216,16 +245,16 @@ stretch AS (
         coalesce(
             lag(mark.priority) OVER (PARTITION BY mark.queue_name ORDER BY mark.priority DESC),
             2147483648
-        )\:\:bigint - 1 AS highest,
-        mark.priority\:\:bigint + 1 AS lowest,
-        null\:\:bigint AS after_id
+        )\\:\\:bigint - 1 AS highest,
+        mark.priority\\:\\:bigint + 1 AS lowest,
+        null\\:\\:bigint AS after_id
     FROM mark
     UNION ALL
     SELECT
         mark.queue_name,
-        min(mark.priority)\:\:bigint - 1 AS highest,
-        -2147483648\:\:bigint AS lowest,
-        null\:\:bigint AS after_id
+        min(mark.priority)\\:\\:bigint - 1 AS highest,
+        -2147483648\\:\\:bigint AS lowest,
+        null\\:\\:bigint AS after_id
     FROM mark
     GROUP BY mark.queue_name
 ),
@@ -272,7 +301,7 @@ free AS (
             ORDER BY todo.id
             LIMIT 1000
         ) AS job
-        LIMIT :p5\:\:integer
+        LIMIT :p5\\:\\:integer
     ) AS best
 ),
 
@@ -287,7 +316,7 @@ front AS (
             SELECT locked_queue.name
             FROM locked_queue
             ORDER BY locked_queue.priority DESC, locked_queue.id
-            LIMIT :p5\:\:integer
+            LIMIT :p5\\:\\:integer
         )
         UNION ALL
         SELECT named_queue.name
@@ -351,9 +380,9 @@ sweep AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-            AND (SELECT count(*) FROM near) < :p5\:\:integer
+            AND (SELECT count(*) FROM near) < :p5\\:\\:integer
             AND (
-                (SELECT count(*) FROM locked_queue) > :p5\:\:integer
+                (SELECT count(*) FROM locked_queue) > :p5\\:\\:integer
                 OR EXISTS (SELECT FROM front GROUP BY front.queue_name HAVING count(*) = 200)
             )
         ORDER BY job.lock, job.priority DESC, job.id
@@ -389,8 +418,8 @@ far AS (
     FROM sweep
     WHERE
         (
-            :p4\:\:text [] IS NULL
-            OR sweep.queue_name = ANY(:p4\:\:text [])
+            :p4\\:\\:text [] IS NULL
+            OR sweep.queue_name = ANY(:p4\\:\\:text [])
         )
         AND sweep.lock NOT IN (SELECT taskq_locks.lock FROM taskq_locks)
         AND coalesce((
@@ -435,21 +464,21 @@ wanted AS (
             free.after_id,
             free.priority,
             free.id,
-            null\:\:text AS lock
+            null\\:\\:text AS lock
         FROM free
         UNION ALL
         SELECT
-            null\:\:text AS queue_name,
-            null\:\:bigint AS highest,
-            null\:\:bigint AS lowest,
-            null\:\:bigint AS after_id,
+            null\\:\\:text AS queue_name,
+            null\\:\\:bigint AS highest,
+            null\\:\\:bigint AS lowest,
+            null\\:\\:bigint AS after_id,
             head.priority,
             head.id,
             head.lock
         FROM head
     ) AS candidate
     ORDER BY candidate.priority DESC, candidate.id
-    LIMIT :p5\:\:integer
+    LIMIT :p5\\:\\:integer
 ),
 
 taken AS (
@@ -523,10 +552,10 @@ claimed AS (
     UPDATE taskq_jobs
     SET
         status = 'doing',
-        worker_id = :p6\:\:bigint,
+        worker_id = :p6\\:\\:bigint,
         attempt = taskq_jobs.attempt + 1,
         started_at = now()
-    -- An array, and not a join\: the planner takes a LIMIT that it does not know for a tenth of the
+    -- An array, and not a join\\: the planner takes a LIMIT that it does not know for a tenth of the
     -- table, and would read all of it.
     WHERE
         taskq_jobs.id = ANY(ARRAY(
@@ -540,7 +569,31 @@ claimed AS (
 SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
-""")
+"""
+
+_CLAIM_JOBS = sqlalchemy.text(CLAIM_JOBS)
+
+
+class ClaimJobsRow(pydantic.BaseModel):
+    id: int
+    deferred_at: datetime.datetime
+    scheduled_at: datetime.datetime | None
+    started_at: datetime.datetime | None
+    finished_at: datetime.datetime | None
+    worker_id: int | None
+    priority: int
+    attempt: int
+    uncounted: int
+    crashes: int
+    abort_requested: bool
+    status: models.TaskqJobStatus
+    due: bool
+    queue_name: str
+    task_name: str
+    lock: str | None
+    queueing_lock: str | None
+    args: Any
+    result: Any
 
 
 class Querier:
@@ -555,7 +608,7 @@ class Querier:
         worker_id: int,
         queue_name: str,
         max_jobs: int,
-    ) -> Iterator[models.TaskqJob]:
+    ) -> Iterator[ClaimFreeJobsRow]:
         """Takes the next jobs of one queue, unless one there has a lock: then it takes nothing, and ClaimJobs has to
         decide. What an idle worker tries first when it hears of a queue. It goes by the same order, and takes what
         ClaimJobs would if nothing but this queue has a job.
@@ -568,8 +621,8 @@ class Querier:
           one after another                             789     467
           each 20 ms after the one before              1260     634
         """
-        for row in self._conn.execute(CLAIM_FREE_JOBS, {"p1": worker_id, "p2": queue_name, "p3": max_jobs}):
-            yield models.TaskqJob(
+        for row in self._conn.execute(_CLAIM_FREE_JOBS, {"p1": worker_id, "p2": queue_name, "p3": max_jobs}):
+            yield ClaimFreeJobsRow(
                 id=row[0],
                 deferred_at=row[1],
                 scheduled_at=row[2],
@@ -600,7 +653,7 @@ class Querier:
         queue_names: list[str] | None,
         max_jobs: int,
         worker_id: int,
-    ) -> Iterator[models.TaskqJob]:
+    ) -> Iterator[ClaimJobsRow]:
         """Takes the next jobs for a worker: those without a lock, and the heads of locks that nobody holds.
         The head of a lock is its first todo job even if that is not due yet, so that a job that waits for
         its retry holds its followers.
@@ -645,8 +698,8 @@ class Querier:
         view. Then from lock to lock, past all that wait behind one another.
         In the order of the locks: two claims that meet here wait for one another at most once.
         """
-        for row in self._conn.execute(CLAIM_JOBS, {"p1": mark_queues, "p2": mark_priorities, "p3": mark_ids, "p4": queue_names, "p5": max_jobs, "p6": worker_id}):
-            yield models.TaskqJob(
+        for row in self._conn.execute(_CLAIM_JOBS, {"p1": mark_queues, "p2": mark_priorities, "p3": mark_ids, "p4": queue_names, "p5": max_jobs, "p6": worker_id}):
+            yield ClaimJobsRow(
                 id=row[0],
                 deferred_at=row[1],
                 scheduled_at=row[2],

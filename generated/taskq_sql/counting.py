@@ -13,9 +13,10 @@ import sqlalchemy
 from taskq_sql import models
 
 
-COUNT_JOBS = sqlalchemy.text(r"""WITH few AS (
+COUNT_JOBS = """-- name: count_jobs \\:many
+WITH few AS (
     SELECT every.status
-    FROM unnest(:p1\:\:taskq_job_status []) AS every (status)
+    FROM unnest(:p1\\:\\:taskq_job_status []) AS every (status)
     WHERE
         every.status IN ('failed', 'cancelled', 'aborted')
         AND (
@@ -33,20 +34,20 @@ COUNT_JOBS = sqlalchemy.text(r"""WITH few AS (
 ),
 
 size AS (
-    SELECT pg_relation_size('taskq_jobs') / current_setting('block_size')\:\:bigint AS pages
+    SELECT pg_relation_size('taskq_jobs') / current_setting('block_size')\\:\\:bigint AS pages
 ),
 
 sample AS (
     SELECT
-        (size.pages / 300.0)\:\:real AS weight,
-        (number.n * size.pages / 300)\:\:bigint AS first,
-        (number.n * size.pages / 300)\:\:bigint + 1 AS beyond
+        (size.pages / 300.0)\\:\\:real AS weight,
+        (number.n * size.pages / 300)\\:\\:bigint AS first,
+        (number.n * size.pages / 300)\\:\\:bigint + 1 AS beyond
     FROM size
     CROSS JOIN generate_series(0, 299) AS number (n)
     WHERE size.pages > 1000
     UNION ALL
     SELECT
-        1.0\:\:real AS weight,
+        1.0\\:\\:real AS weight,
         0 AS first,
         size.pages AS beyond
     FROM size
@@ -65,65 +66,65 @@ counted AS (
         END AS waiting_since
     FROM (
         SELECT
-            1.0\:\:real AS weight,
+            1.0\\:\\:real AS weight,
             named.id, named.deferred_at, named.scheduled_at, named.started_at, named.finished_at, named.worker_id, named.priority, named.attempt, named.uncounted, named.crashes, named.abort_requested, named.status, named.due, named.queue_name, named.task_name, named.lock, named.queueing_lock, named.args, named.result
         FROM taskq_jobs AS named
-        WHERE named.id = ANY(:p2\:\:bigint [])
+        WHERE named.id = ANY(:p2\\:\\:bigint [])
         UNION ALL
         (
             SELECT
-                1.0\:\:real AS weight,
+                1.0\\:\\:real AS weight,
                 todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.attempt, todo.uncounted, todo.crashes, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.args, todo.result
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo' AND todo.due AND todo.lock IS NULL
-                AND 'todo' = ANY(:p1\:\:taskq_job_status [])
-                AND :p2\:\:bigint [] IS NULL
+                AND 'todo' = ANY(:p1\\:\\:taskq_job_status [])
+                AND :p2\\:\\:bigint [] IS NULL
             ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
         (
             SELECT
-                1.0\:\:real AS weight,
+                1.0\\:\\:real AS weight,
                 todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.attempt, todo.uncounted, todo.crashes, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.args, todo.result
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
-                AND 'todo' = ANY(:p1\:\:taskq_job_status [])
-                AND :p2\:\:bigint [] IS NULL
+                AND 'todo' = ANY(:p1\\:\\:taskq_job_status [])
+                AND :p2\\:\\:bigint [] IS NULL
             ORDER BY todo.queue_name, todo.priority DESC, todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
         (
             SELECT
-                1.0\:\:real AS weight,
+                1.0\\:\\:real AS weight,
                 todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.attempt, todo.uncounted, todo.crashes, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.args, todo.result
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo' AND NOT todo.due
-                AND 'todo' = ANY(:p1\:\:taskq_job_status [])
-                AND :p2\:\:bigint [] IS NULL
+                AND 'todo' = ANY(:p1\\:\\:taskq_job_status [])
+                AND :p2\\:\\:bigint [] IS NULL
             ORDER BY todo.id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
         (
             SELECT
-                1.0\:\:real AS weight,
+                1.0\\:\\:real AS weight,
                 doing.id, doing.deferred_at, doing.scheduled_at, doing.started_at, doing.finished_at, doing.worker_id, doing.priority, doing.attempt, doing.uncounted, doing.crashes, doing.abort_requested, doing.status, doing.due, doing.queue_name, doing.task_name, doing.lock, doing.queueing_lock, doing.args, doing.result
             FROM taskq_jobs AS doing
             WHERE
                 doing.status = 'doing'
-                AND 'doing' = ANY(:p1\:\:taskq_job_status [])
-                AND :p2\:\:bigint [] IS NULL
+                AND 'doing' = ANY(:p1\\:\\:taskq_job_status [])
+                AND :p2\\:\\:bigint [] IS NULL
             ORDER BY doing.worker_id
             LIMIT (SELECT 1000000000)
         )
         UNION ALL
         SELECT
-            1.0\:\:real AS weight,
+            1.0\\:\\:real AS weight,
             unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.attempt, unsuccessful.uncounted, unsuccessful.crashes, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.args, unsuccessful.result
         FROM few
         CROSS JOIN LATERAL (
@@ -135,7 +136,7 @@ counted AS (
             ORDER BY final.status, final.id
             LIMIT 2500
         ) AS unsuccessful
-        WHERE :p2\:\:bigint [] IS NULL
+        WHERE :p2\\:\\:bigint [] IS NULL
         UNION ALL
         SELECT
             page.weight,
@@ -144,10 +145,10 @@ counted AS (
             SELECT weight, first, beyond
             FROM sample
             WHERE
-                :p2\:\:bigint [] IS NULL
+                :p2\\:\\:bigint [] IS NULL
                 AND EXISTS (
                     SELECT
-                    FROM unnest(:p1\:\:taskq_job_status []) AS every (status)
+                    FROM unnest(:p1\\:\\:taskq_job_status []) AS every (status)
                     WHERE
                         every.status NOT IN ('todo', 'doing')
                         AND every.status NOT IN (SELECT few.status FROM few)
@@ -158,55 +159,57 @@ counted AS (
             SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs AS final
             WHERE
-                final.ctid >= format('(%s,0)', page.first)\:\:tid
-                AND final.ctid < format('(%s,0)', page.beyond)\:\:tid
+                final.ctid >= format('(%s,0)', page.first)\\:\\:tid
+                AND final.ctid < format('(%s,0)', page.beyond)\\:\\:tid
                 AND final.status IN ('succeeded', 'failed', 'cancelled', 'aborted')
                 AND final.status NOT IN (SELECT few.status FROM few)
             LIMIT (SELECT 1000000000)
         ) AS seen
     ) AS job
     WHERE
-        job.status = ANY(:p1\:\:taskq_job_status [])
-        AND (:p3\:\:text IS NULL OR job.queue_name = :p3\:\:text)
-        AND (:p4\:\:text IS NULL OR job.task_name = :p4\:\:text)
-        AND (:p5\:\:text IS NULL OR job.lock = :p5\:\:text)
+        job.status = ANY(:p1\\:\\:taskq_job_status [])
+        AND (:p3\\:\\:text IS NULL OR job.queue_name = :p3\\:\\:text)
+        AND (:p4\\:\\:text IS NULL OR job.task_name = :p4\\:\\:text)
+        AND (:p5\\:\\:text IS NULL OR job.lock = :p5\\:\\:text)
         AND (
-            :p6\:\:text IS NULL
-            OR job.queueing_lock = :p6\:\:text
+            :p6\\:\\:text IS NULL
+            OR job.queueing_lock = :p6\\:\\:text
         )
-        AND (:p7\:\:bigint IS NULL OR job.worker_id = :p7\:\:bigint)
+        AND (:p7\\:\\:bigint IS NULL OR job.worker_id = :p7\\:\\:bigint)
         AND (
-            :p8\:\:timestamptz IS NULL
-            OR job.deferred_at >= :p8\:\:timestamptz
-        )
-        AND (
-            :p9\:\:timestamptz IS NULL
-            OR job.deferred_at < :p9\:\:timestamptz
+            :p8\\:\\:timestamptz IS NULL
+            OR job.deferred_at >= :p8\\:\\:timestamptz
         )
         AND (
-            :p10\:\:timestamptz IS NULL
-            OR job.finished_at >= :p10\:\:timestamptz
+            :p9\\:\\:timestamptz IS NULL
+            OR job.deferred_at < :p9\\:\\:timestamptz
         )
         AND (
-            :p11\:\:timestamptz IS NULL
-            OR job.finished_at < :p11\:\:timestamptz
+            :p10\\:\\:timestamptz IS NULL
+            OR job.finished_at >= :p10\\:\\:timestamptz
         )
-        AND (:p12\:\:jsonb IS NULL OR job.args @> :p12\:\:jsonb)
+        AND (
+            :p11\\:\\:timestamptz IS NULL
+            OR job.finished_at < :p11\\:\\:timestamptz
+        )
+        AND (:p12\\:\\:jsonb IS NULL OR job.args @> :p12\\:\\:jsonb)
 )
 
 SELECT
     counted.queue_name,
     counted.task_name,
     counted.status,
-    round(sum(counted.weight))\:\:bigint AS jobs,
-    bool_or(counted.weight > 1)\:\:boolean AS is_estimate,
+    round(sum(counted.weight))\\:\\:bigint AS jobs,
+    bool_or(counted.weight > 1)\\:\\:boolean AS is_estimate,
     -- In seconds; negative if none waits.
-    coalesce(extract(EPOCH FROM now() - min(counted.waiting_since)), -1)\:\:double precision
+    coalesce(extract(EPOCH FROM now() - min(counted.waiting_since)), -1)\\:\\:double precision
         AS longest_wait
 FROM counted
 GROUP BY counted.queue_name, counted.task_name, counted.status
 ORDER BY counted.queue_name, counted.task_name, counted.status
-""")
+"""
+
+_COUNT_JOBS = sqlalchemy.text(COUNT_JOBS)
 
 
 class CountJobsRow(pydantic.BaseModel):
@@ -218,10 +221,11 @@ class CountJobsRow(pydantic.BaseModel):
     longest_wait: float
 
 
-LIST_LOCKS = sqlalchemy.text(r"""SELECT
-    coalesce(waiting.lock, held.lock)\:\:text AS lock,
+LIST_LOCKS = """-- name: list_locks \\:many
+SELECT
+    coalesce(waiting.lock, held.lock)\\:\\:text AS lock,
     held.job_id AS held_by,
-    coalesce(waiting.jobs, 0)\:\:bigint AS waiting
+    coalesce(waiting.jobs, 0)\\:\\:bigint AS waiting
 FROM (
     SELECT
         todo.lock,
@@ -239,8 +243,10 @@ FROM (
 ) AS waiting
 FULL JOIN taskq_locks AS held ON waiting.lock = held.lock
 ORDER BY coalesce(waiting.jobs, 0) DESC, coalesce(waiting.lock, held.lock)
-LIMIT :p1\:\:integer
-""")
+LIMIT :p1\\:\\:integer
+"""
+
+_LIST_LOCKS = sqlalchemy.text(LIST_LOCKS)
 
 
 class ListLocksRow(pydantic.BaseModel):
@@ -285,7 +291,7 @@ class Querier:
         PostgreSQL 15, two busy cores, medians; `python -m benchmarks.managing` measures it.
         From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
         """
-        for row in self._conn.execute(COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args}):
+        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args}):
             yield CountJobsRow(
                 queue_name=row[0],
                 task_name=row[1],
@@ -301,7 +307,7 @@ class Querier:
         max_locks: int,
     ) -> Iterator[ListLocksRow]:
         """The locks that jobs hold or wait for, those with the most that wait first."""
-        for row in self._conn.execute(LIST_LOCKS, {"p1": max_locks}):
+        for row in self._conn.execute(_LIST_LOCKS, {"p1": max_locks}):
             yield ListLocksRow(
                 lock=row[0],
                 held_by=row[1],

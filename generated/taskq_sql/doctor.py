@@ -9,18 +9,22 @@ import pydantic
 import sqlalchemy
 
 
-CAN_SEE_SESSIONS = sqlalchemy.text(r"""SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')\:\:boolean AS allowed
-""")
+CAN_SEE_SESSIONS = """-- name: can_see_sessions \\:many
+SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')\\:\\:boolean AS allowed
+"""
+
+_CAN_SEE_SESSIONS = sqlalchemy.text(CAN_SEE_SESSIONS)
 
 
-GET_NOTIFICATION_QUEUE = sqlalchemy.text(r"""SELECT
-    pg_notification_queue_usage()\:\:double precision AS usage,
-    coalesce(oldest.pid, 0)\:\:integer AS pid,
-    coalesce(oldest.datname\:\:text, '')\:\:text AS database_name,
+GET_NOTIFICATION_QUEUE = """-- name: get_notification_queue \\:many
+SELECT
+    pg_notification_queue_usage()\\:\\:double precision AS usage,
+    coalesce(oldest.pid, 0)\\:\\:integer AS pid,
+    coalesce(oldest.datname\\:\\:text, '')\\:\\:text AS database_name,
     coalesce(
         extract(EPOCH FROM clock_timestamp() - oldest.xact_start), 0
-    )\:\:double precision AS seconds,
-    coalesce(oldest.query, '')\:\:text AS statement
+    )\\:\\:double precision AS seconds,
+    coalesce(oldest.query, '')\\:\\:text AS statement
 FROM (SELECT) AS always
 LEFT JOIN (
     SELECT
@@ -33,7 +37,9 @@ LEFT JOIN (
     ORDER BY activity.xact_start
     LIMIT 1
 ) AS oldest ON true
-""")
+"""
+
+_GET_NOTIFICATION_QUEUE = sqlalchemy.text(GET_NOTIFICATION_QUEUE)
 
 
 class GetNotificationQueueRow(pydantic.BaseModel):
@@ -44,12 +50,13 @@ class GetNotificationQueueRow(pydantic.BaseModel):
     statement: str
 
 
-LIST_INDEXES = sqlalchemy.text(r"""SELECT
-    quote_ident(index_class.relname)\:\:text AS index_name,
-    quote_ident(table_class.relname)\:\:text AS table_name,
-    (pg_index.indisvalid AND pg_index.indisready)\:\:boolean AS valid,
-    index_class.reltuples\:\:bigint AS entries,
-    pg_relation_size(index_class.oid)\:\:bigint AS bytes,
+LIST_INDEXES = """-- name: list_indexes \\:many
+SELECT
+    quote_ident(index_class.relname)\\:\\:text AS index_name,
+    quote_ident(table_class.relname)\\:\\:text AS table_name,
+    (pg_index.indisvalid AND pg_index.indisready)\\:\\:boolean AS valid,
+    index_class.reltuples\\:\\:bigint AS entries,
+    pg_relation_size(index_class.oid)\\:\\:bigint AS bytes,
     coalesce(
         (
             SELECT sum((1 - width.null_frac) * width.avg_width)
@@ -61,19 +68,21 @@ LIST_INDEXES = sqlalchemy.text(r"""SELECT
                 AND width.tablename = table_class.relname
         ),
         0
-    )\:\:double precision AS key_bytes
+    )\\:\\:double precision AS key_bytes
 FROM pg_catalog.pg_index
 INNER JOIN pg_catalog.pg_class AS index_class ON pg_index.indexrelid = index_class.oid
 INNER JOIN pg_catalog.pg_class AS table_class ON pg_index.indrelid = table_class.oid
 INNER JOIN pg_catalog.pg_namespace AS namespace ON table_class.relnamespace = namespace.oid
 WHERE
     table_class.relkind = 'r'
-    AND table_class.relname LIKE 'taskq\_%'
+    AND table_class.relname LIKE 'taskq!_%' ESCAPE '!'
     AND table_class.relnamespace = (
-        SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'\:\:regclass
+        SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'\\:\\:regclass
     )
 ORDER BY index_class.relname
-""")
+"""
+
+_LIST_INDEXES = sqlalchemy.text(LIST_INDEXES)
 
 
 class ListIndexesRow(pydantic.BaseModel):
@@ -85,7 +94,8 @@ class ListIndexesRow(pydantic.BaseModel):
     key_bytes: float
 
 
-LIST_LONG_CHAINS = sqlalchemy.text(r"""WITH links AS (
+LIST_LONG_CHAINS = """-- name: list_long_chains \\:many
+WITH links AS (
     SELECT job.lock FROM taskq_jobs AS job
     WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
     UNION ALL
@@ -99,23 +109,23 @@ chains AS (
         count(*) AS jobs
     FROM links
     GROUP BY links.lock
-    HAVING count(*) >= :p1\:\:bigint
+    HAVING count(*) >= :p1\\:\\:bigint
     ORDER BY count(*) DESC
     LIMIT 20
 )
 
 SELECT
-    chains.lock\:\:text AS lock,
-    chains.jobs\:\:bigint AS jobs,
+    chains.lock\\:\\:text AS lock,
+    chains.jobs\\:\\:bigint AS jobs,
     holder.id AS holder_id,
     holder.task_name AS holder_task,
     coalesce(
         extract(EPOCH FROM clock_timestamp() - holder.started_at), 0
-    )\:\:double precision AS holder_seconds,
+    )\\:\\:double precision AS holder_seconds,
     head.id AS head_id,
     coalesce(
         greatest(extract(EPOCH FROM head.scheduled_at - clock_timestamp()), 0), 0
-    )\:\:double precision AS head_in_seconds
+    )\\:\\:double precision AS head_in_seconds
 FROM chains
 LEFT JOIN taskq_locks AS held ON chains.lock = held.lock
 LEFT JOIN taskq_jobs AS holder ON held.job_id = holder.id
@@ -151,7 +161,9 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS head
 ORDER BY chains.jobs DESC, chains.lock
-""")
+"""
+
+_LIST_LONG_CHAINS = sqlalchemy.text(LIST_LONG_CHAINS)
 
 
 class ListLongChainsRow(pydantic.BaseModel):
@@ -164,18 +176,21 @@ class ListLongChainsRow(pydantic.BaseModel):
     head_in_seconds: float
 
 
-LIST_PREPARED_TRANSACTIONS = sqlalchemy.text(r"""SELECT
-    prepared.gid\:\:text AS gid,
-    prepared.owner\:\:text AS owner,
-    age(prepared.transaction)\:\:bigint AS transactions,
-    extract(EPOCH FROM clock_timestamp() - prepared.prepared)\:\:double precision AS seconds
+LIST_PREPARED_TRANSACTIONS = """-- name: list_prepared_transactions \\:many
+SELECT
+    prepared.gid\\:\\:text AS gid,
+    prepared.owner\\:\\:text AS owner,
+    age(prepared.transaction)\\:\\:bigint AS transactions,
+    extract(EPOCH FROM clock_timestamp() - prepared.prepared)\\:\\:double precision AS seconds
 FROM pg_catalog.pg_prepared_xacts AS prepared
 WHERE
     prepared.database = current_database()
     AND prepared.prepared
-    <= clock_timestamp() - make_interval(secs => :p1\:\:double precision)
+    <= clock_timestamp() - make_interval(secs => :p1\\:\\:double precision)
 ORDER BY transactions DESC
-""")
+"""
+
+_LIST_PREPARED_TRANSACTIONS = sqlalchemy.text(LIST_PREPARED_TRANSACTIONS)
 
 
 class ListPreparedTransactionsRow(pydantic.BaseModel):
@@ -185,14 +200,17 @@ class ListPreparedTransactionsRow(pydantic.BaseModel):
     seconds: float
 
 
-LIST_REPLICATION_SLOTS = sqlalchemy.text(r"""SELECT
-    slot.slot_name\:\:text AS slot_name,
-    slot.active\:\:boolean AS active,
-    age(slot.xmin)\:\:bigint AS transactions
+LIST_REPLICATION_SLOTS = """-- name: list_replication_slots \\:many
+SELECT
+    slot.slot_name\\:\\:text AS slot_name,
+    slot.active\\:\\:boolean AS active,
+    age(slot.xmin)\\:\\:bigint AS transactions
 FROM pg_catalog.pg_replication_slots AS slot
 WHERE slot.xmin IS NOT NULL
 ORDER BY transactions DESC
-""")
+"""
+
+_LIST_REPLICATION_SLOTS = sqlalchemy.text(LIST_REPLICATION_SLOTS)
 
 
 class ListReplicationSlotsRow(pydantic.BaseModel):
@@ -201,17 +219,18 @@ class ListReplicationSlotsRow(pydantic.BaseModel):
     transactions: int
 
 
-LIST_SNAPSHOTS = sqlalchemy.text(r"""SELECT
-    activity.pid\:\:integer AS pid,
-    coalesce(activity.usename\:\:text, '')\:\:text AS user_name,
-    coalesce(activity.application_name, '')\:\:text AS application_name,
-    coalesce(activity.state, '')\:\:text AS state,
-    activity.backend_type\:\:text AS backend_type,
-    greatest(age(activity.backend_xmin), age(activity.backend_xid))\:\:bigint AS transactions,
+LIST_SNAPSHOTS = """-- name: list_snapshots \\:many
+SELECT
+    activity.pid\\:\\:integer AS pid,
+    coalesce(activity.usename\\:\\:text, '')\\:\\:text AS user_name,
+    coalesce(activity.application_name, '')\\:\\:text AS application_name,
+    coalesce(activity.state, '')\\:\\:text AS state,
+    activity.backend_type\\:\\:text AS backend_type,
+    greatest(age(activity.backend_xmin), age(activity.backend_xid))\\:\\:bigint AS transactions,
     extract(
         EPOCH FROM clock_timestamp() - coalesce(activity.xact_start, activity.backend_start)
-    )\:\:double precision AS seconds,
-    coalesce(activity.query, '')\:\:text AS statement
+    )\\:\\:double precision AS seconds,
+    coalesce(activity.query, '')\\:\\:text AS statement
 FROM pg_catalog.pg_stat_activity AS activity
 WHERE
     (activity.backend_xmin IS NOT NULL OR activity.backend_xid IS NOT NULL)
@@ -221,9 +240,11 @@ WHERE
         OR activity.backend_type = 'walsender'
     )
     AND coalesce(activity.xact_start, activity.backend_start)
-    <= clock_timestamp() - make_interval(secs => :p1\:\:double precision)
+    <= clock_timestamp() - make_interval(secs => :p1\\:\\:double precision)
 ORDER BY transactions DESC
-""")
+"""
+
+_LIST_SNAPSHOTS = sqlalchemy.text(LIST_SNAPSHOTS)
 
 
 class ListSnapshotsRow(pydantic.BaseModel):
@@ -237,32 +258,35 @@ class ListSnapshotsRow(pydantic.BaseModel):
     statement: str
 
 
-LIST_STALLED_WORKERS = sqlalchemy.text(r"""SELECT
-    worker.id\:\:bigint AS id,
-    worker.name\:\:text AS name,
+LIST_STALLED_WORKERS = """-- name: list_stalled_workers \\:many
+SELECT
+    worker.id\\:\\:bigint AS id,
+    worker.name\\:\\:text AS name,
     extract(
         EPOCH FROM clock_timestamp() - worker.last_heartbeat
-    )\:\:double precision AS silent_seconds,
+    )\\:\\:double precision AS silent_seconds,
     (
         SELECT count(*) FROM taskq_jobs AS job
         WHERE job.status = 'doing' AND job.worker_id = worker.id
-    )\:\:bigint AS jobs
+    )\\:\\:bigint AS jobs
 FROM taskq_workers AS worker
-WHERE worker.last_heartbeat < now() - make_interval(secs => :p1\:\:double precision)
+WHERE worker.last_heartbeat < now() - make_interval(secs => :p1\\:\\:double precision)
 UNION ALL
 SELECT
-    job.worker_id\:\:bigint AS id,
-    ''\:\:text AS name,
-    extract(EPOCH FROM clock_timestamp() - max(job.started_at))\:\:double precision AS silent_seconds,
-    count(*)\:\:bigint AS jobs
+    job.worker_id\\:\\:bigint AS id,
+    ''\\:\\:text AS name,
+    extract(EPOCH FROM clock_timestamp() - max(job.started_at))\\:\\:double precision AS silent_seconds,
+    count(*)\\:\\:bigint AS jobs
 FROM taskq_jobs AS job
 WHERE
     job.status = 'doing'
-    AND job.started_at < now() - make_interval(secs => :p1\:\:double precision)
+    AND job.started_at < now() - make_interval(secs => :p1\\:\\:double precision)
     AND NOT EXISTS (SELECT FROM taskq_workers AS worker WHERE worker.id = job.worker_id)
 GROUP BY job.worker_id
 ORDER BY jobs DESC, id
-""")
+"""
+
+_LIST_STALLED_WORKERS = sqlalchemy.text(LIST_STALLED_WORKERS)
 
 
 class ListStalledWorkersRow(pydantic.BaseModel):
@@ -272,7 +296,8 @@ class ListStalledWorkersRow(pydantic.BaseModel):
     jobs: int
 
 
-LIST_TABLES = sqlalchemy.text(r"""WITH tables AS (
+LIST_TABLES = """-- name: list_tables \\:many
+WITH tables AS (
     SELECT
         class.oid,
         namespace.nspname,
@@ -283,39 +308,39 @@ LIST_TABLES = sqlalchemy.text(r"""WITH tables AS (
     INNER JOIN pg_catalog.pg_namespace AS namespace ON class.relnamespace = namespace.oid
     WHERE
         class.relkind = 'r'
-        AND class.relname LIKE 'taskq\_%'
+        AND class.relname LIKE 'taskq!_%' ESCAPE '!'
         AND class.relnamespace = (
-            SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'\:\:regclass
+            SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'\\:\\:regclass
         )
 )
 
 SELECT
-    quote_ident(tables.relname)\:\:text AS table_name,
-    coalesce(stat.n_live_tup, 0)\:\:bigint AS live_rows,
-    coalesce(stat.n_dead_tup, 0)\:\:bigint AS dead_rows,
+    quote_ident(tables.relname)\\:\\:text AS table_name,
+    coalesce(stat.n_live_tup, 0)\\:\\:bigint AS live_rows,
+    coalesce(stat.n_dead_tup, 0)\\:\\:bigint AS dead_rows,
     (
         coalesce(
-            substring(tables.options FROM 'autovacuum_vacuum_threshold=(\d+)'),
+            substring(tables.options FROM 'autovacuum_vacuum_threshold=([0-9]+)'),
             current_setting('autovacuum_vacuum_threshold')
-        )\:\:double precision
+        )\\:\\:double precision
         + coalesce(
-            substring(tables.options FROM 'autovacuum_vacuum_scale_factor=([\d.eE-]+)'),
+            substring(tables.options FROM 'autovacuum_vacuum_scale_factor=([0-9.eE-]+)'),
             current_setting('autovacuum_vacuum_scale_factor')
-        )\:\:double precision * tables.reltuples
-    )\:\:double precision AS vacuumed_from,
+        )\\:\\:double precision * tables.reltuples
+    )\\:\\:double precision AS vacuumed_from,
     (
-        current_setting('autovacuum')\:\:boolean AND current_setting('track_counts')\:\:boolean
-    )\:\:boolean AS server_vacuums,
+        current_setting('autovacuum')\\:\\:boolean AND current_setting('track_counts')\\:\\:boolean
+    )\\:\\:boolean AS server_vacuums,
     coalesce(
-        substring(tables.options FROM 'autovacuum_enabled=(\w+)')\:\:boolean, true
-    )\:\:boolean AS table_vacuums,
+        substring(tables.options FROM 'autovacuum_enabled=([a-zA-Z0-9]+)')\\:\\:boolean, true
+    )\\:\\:boolean AS table_vacuums,
     coalesce(
         extract(EPOCH FROM clock_timestamp() - greatest(stat.last_autovacuum, stat.last_vacuum)), -1
-    )\:\:double precision AS vacuumed_seconds_ago,
-    pg_relation_size(tables.oid)\:\:bigint AS bytes,
+    )\\:\\:double precision AS vacuumed_seconds_ago,
+    pg_relation_size(tables.oid)\\:\\:bigint AS bytes,
     coalesce(
-        substring(tables.options FROM 'fillfactor=(\d+)')\:\:integer, 100
-    )\:\:integer AS fillfactor,
+        substring(tables.options FROM 'fillfactor=([0-9]+)')\\:\\:integer, 100
+    )\\:\\:integer AS fillfactor,
     coalesce(
         (
             SELECT sum((1 - width.null_frac) * width.avg_width)
@@ -323,11 +348,13 @@ SELECT
             WHERE width.schemaname = tables.nspname AND width.tablename = tables.relname
         ),
         0
-    )\:\:double precision AS row_bytes
+    )\\:\\:double precision AS row_bytes
 FROM tables
 LEFT JOIN pg_catalog.pg_stat_all_tables AS stat ON tables.oid = stat.relid
 ORDER BY tables.relname
-""")
+"""
+
+_LIST_TABLES = sqlalchemy.text(LIST_TABLES)
 
 
 class ListTablesRow(pydantic.BaseModel):
@@ -343,19 +370,22 @@ class ListTablesRow(pydantic.BaseModel):
     row_bytes: float
 
 
-LIST_TASKS_NOT_FOUND = sqlalchemy.text(r"""SELECT
+LIST_TASKS_NOT_FOUND = """-- name: list_tasks_not_found \\:many
+SELECT
     job.task_name,
-    count(*)\:\:bigint AS jobs,
-    max(failed.worker_id)\:\:bigint AS worker_id,
-    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))\:\:double precision AS seconds
+    count(*)\\:\\:bigint AS jobs,
+    max(failed.worker_id)\\:\\:bigint AS worker_id,
+    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))\\:\\:double precision AS seconds
 FROM taskq_failed_attempts AS failed
 INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE
     failed.error_type = 'taskq.exceptions.TaskNotFound'
-    AND failed.failed_at > now() - make_interval(secs => :p1\:\:double precision)
+    AND failed.failed_at > now() - make_interval(secs => :p1\\:\\:double precision)
 GROUP BY job.task_name
 ORDER BY job.task_name
-""")
+"""
+
+_LIST_TASKS_NOT_FOUND = sqlalchemy.text(LIST_TASKS_NOT_FOUND)
 
 
 class ListTasksNotFoundRow(pydantic.BaseModel):
@@ -365,8 +395,9 @@ class ListTasksNotFoundRow(pydantic.BaseModel):
     seconds: float
 
 
-LIST_WAITING_QUEUES = sqlalchemy.text(r"""WITH waiting AS (
-    -- One branch for each of the indexes\: with finished jobs beside them, the whole table is far larger.
+LIST_WAITING_QUEUES = """-- name: list_waiting_queues \\:many
+WITH waiting AS (
+    -- One branch for each of the indexes\\: with finished jobs beside them, the whole table is far larger.
     SELECT
         job.queue_name,
         greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
@@ -387,20 +418,22 @@ LIST_WAITING_QUEUES = sqlalchemy.text(r"""WITH waiting AS (
 )
 
 SELECT
-    waiting.queue_name\:\:text AS queue_name,
-    count(*)\:\:bigint AS jobs,
-    extract(EPOCH FROM clock_timestamp() - min(waiting.since))\:\:double precision AS seconds,
+    waiting.queue_name\\:\\:text AS queue_name,
+    count(*)\\:\\:bigint AS jobs,
+    extract(EPOCH FROM clock_timestamp() - min(waiting.since))\\:\\:double precision AS seconds,
     (
         SELECT count(*) FROM taskq_workers AS worker
         WHERE
             worker.last_heartbeat
-            >= now() - make_interval(secs => :p1\:\:double precision)
+            >= now() - make_interval(secs => :p1\\:\\:double precision)
             AND (worker.queue_names IS NULL OR waiting.queue_name = ANY(worker.queue_names))
-    )\:\:bigint AS workers
+    )\\:\\:bigint AS workers
 FROM waiting
 GROUP BY waiting.queue_name
 ORDER BY waiting.queue_name
-""")
+"""
+
+_LIST_WAITING_QUEUES = sqlalchemy.text(LIST_WAITING_QUEUES)
 
 
 class ListWaitingQueuesRow(pydantic.BaseModel):
@@ -410,7 +443,8 @@ class ListWaitingQueuesRow(pydantic.BaseModel):
     workers: int
 
 
-LIST_WAITING_TASKS = sqlalchemy.text(r"""WITH waiting AS (
+LIST_WAITING_TASKS = """-- name: list_waiting_tasks \\:many
+WITH waiting AS (
     SELECT job.task_name FROM taskq_jobs AS job
     WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
     UNION ALL
@@ -422,12 +456,14 @@ LIST_WAITING_TASKS = sqlalchemy.text(r"""WITH waiting AS (
 )
 
 SELECT
-    waiting.task_name\:\:text AS task_name,
-    count(*)\:\:bigint AS jobs
+    waiting.task_name\\:\\:text AS task_name,
+    count(*)\\:\\:bigint AS jobs
 FROM waiting
 GROUP BY waiting.task_name
 ORDER BY waiting.task_name
-""")
+"""
+
+_LIST_WAITING_TASKS = sqlalchemy.text(LIST_WAITING_TASKS)
 
 
 class ListWaitingTasksRow(pydantic.BaseModel):
@@ -444,7 +480,7 @@ class Querier:
     def can_see_sessions(
         self,
     ) -> Iterator[bool]:
-        for row in self._conn.execute(CAN_SEE_SESSIONS):
+        for row in self._conn.execute(_CAN_SEE_SESSIONS):
             value: bool = row[0]
             yield value
 
@@ -455,7 +491,7 @@ class Querier:
         transaction for longest: one that listens and does not end its transaction keeps everybody's
         notifications, of whatever database.
         """
-        for row in self._conn.execute(GET_NOTIFICATION_QUEUE):
+        for row in self._conn.execute(_GET_NOTIFICATION_QUEUE):
             yield GetNotificationQueueRow(
                 usage=row[0],
                 pid=row[1],
@@ -470,7 +506,7 @@ class Querier:
         """The indexes of taskq's tables, with what they hold and how large they are. Their entries are counted
         when somebody vacuums or analyzes; below 0: nobody has.
         """
-        for row in self._conn.execute(LIST_INDEXES):
+        for row in self._conn.execute(_LIST_INDEXES):
             yield ListIndexesRow(
                 index_name=row[0],
                 table_name=row[1],
@@ -488,7 +524,7 @@ class Querier:
         """The locks behind which most jobs wait, with the job that holds the lock, or else with the one that is
         first in line: if that one is scheduled for later, all of them wait for it.
         """
-        for row in self._conn.execute(LIST_LONG_CHAINS, {"p1": min_jobs}):
+        for row in self._conn.execute(_LIST_LONG_CHAINS, {"p1": min_jobs}):
             yield ListLongChainsRow(
                 lock=row[0],
                 jobs=row[1],
@@ -505,7 +541,7 @@ class Querier:
         held_for: float,
     ) -> Iterator[ListPreparedTransactionsRow]:
         """Transactions of this database that were prepared and that nobody has ended."""
-        for row in self._conn.execute(LIST_PREPARED_TRANSACTIONS, {"p1": held_for}):
+        for row in self._conn.execute(_LIST_PREPARED_TRANSACTIONS, {"p1": held_for}):
             yield ListPreparedTransactionsRow(
                 gid=row[0],
                 owner=row[1],
@@ -519,7 +555,7 @@ class Querier:
         """The slots that keep dead rows from being removed, for a standby that may still need them. The
         catalog_xmin of logical slots is none of them: it holds the system's own tables and no other.
         """
-        for row in self._conn.execute(LIST_REPLICATION_SLOTS):
+        for row in self._conn.execute(_LIST_REPLICATION_SLOTS):
             yield ListReplicationSlotsRow(
                 slot_name=row[0],
                 active=row[1],
@@ -535,7 +571,7 @@ class Querier:
         those of its own sessions, and of standbys that are fed through no slot. What another user's session
         says is hidden from whoever is not a member of pg_read_all_stats: CanSeeSessions.
         """
-        for row in self._conn.execute(LIST_SNAPSHOTS, {"p1": held_for}):
+        for row in self._conn.execute(_LIST_SNAPSHOTS, {"p1": held_for}):
             yield ListSnapshotsRow(
                 pid=row[0],
                 user_name=row[1],
@@ -555,7 +591,7 @@ class Querier:
         """The workers that have not said for too long that they are alive, with the jobs that they have in hand;
         and those that are gone altogether, and have some.
         """
-        for row in self._conn.execute(LIST_STALLED_WORKERS, {"p1": stalled_after}):
+        for row in self._conn.execute(_LIST_STALLED_WORKERS, {"p1": stalled_after}):
             yield ListStalledWorkersRow(
                 id=row[0],
                 name=row[1],
@@ -570,7 +606,7 @@ class Querier:
         how large they are, and how wide a row is. 0 for row_bytes: nobody has analyzed the table; below 0 for
         vacuumed_seconds_ago: nobody has vacuumed it.
         """
-        for row in self._conn.execute(LIST_TABLES):
+        for row in self._conn.execute(_LIST_TABLES):
             yield ListTablesRow(
                 table_name=row[0],
                 live_rows=row[1],
@@ -592,7 +628,7 @@ class Querier:
         """The tasks whose jobs failed of late since the worker that claimed them did not know
         their task.
         """
-        for row in self._conn.execute(LIST_TASKS_NOT_FOUND, {"p1": since}):
+        for row in self._conn.execute(_LIST_TASKS_NOT_FOUND, {"p1": since}):
             yield ListTasksNotFoundRow(
                 task_name=row[0],
                 jobs=row[1],
@@ -608,7 +644,7 @@ class Querier:
         """The queues with jobs that wait and could run: how many, for how long the first of them has waited
         since it was deferred, scheduled for, or last tried, and how many workers that are alive serve it.
         """
-        for row in self._conn.execute(LIST_WAITING_QUEUES, {"p1": stalled_after}):
+        for row in self._conn.execute(_LIST_WAITING_QUEUES, {"p1": stalled_after}):
             yield ListWaitingQueuesRow(
                 queue_name=row[0],
                 jobs=row[1],
@@ -620,7 +656,7 @@ class Querier:
         self,
     ) -> Iterator[ListWaitingTasksRow]:
         """The tasks whose jobs wait, now or for later."""
-        for row in self._conn.execute(LIST_WAITING_TASKS):
+        for row in self._conn.execute(_LIST_WAITING_TASKS):
             yield ListWaitingTasksRow(
                 task_name=row[0],
                 jobs=row[1],

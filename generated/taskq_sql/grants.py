@@ -6,7 +6,8 @@
 import sqlalchemy
 
 
-WRITE_DEFERRER_GRANTS = sqlalchemy.text(r"""
+WRITE_DEFERRER_GRANTS = """-- name: write_deferrer_grants \\:one
+
 SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
@@ -17,23 +18,29 @@ GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later
     TO %2$I;
 ',
-        current_schema(), :p1\:\:text
-    )\:\:text AS script
-""")
+        current_schema(), :p1\\:\\:text
+    )\\:\\:text AS script
+"""
+
+_WRITE_DEFERRER_GRANTS = sqlalchemy.text(WRITE_DEFERRER_GRANTS)
 
 
-WRITE_OBSERVER_GRANTS = sqlalchemy.text(r"""SELECT
+WRITE_OBSERVER_GRANTS = """-- name: write_observer_grants \\:one
+SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_locks, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
     %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
 ',
-        current_schema(), :p1\:\:text
-    )\:\:text AS script
-""")
+        current_schema(), :p1\\:\\:text
+    )\\:\\:text AS script
+"""
+
+_WRITE_OBSERVER_GRANTS = sqlalchemy.text(WRITE_OBSERVER_GRANTS)
 
 
-WRITE_WORKER_GRANTS = sqlalchemy.text(r"""SELECT
+WRITE_WORKER_GRANTS = """-- name: write_worker_grants \\:one
+SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
@@ -44,9 +51,11 @@ GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later,
     %1$I.taskq_abort, %1$I.taskq_listen TO %2$I;
 ',
-        current_schema(), :p1\:\:text
-    )\:\:text AS script
-""")
+        current_schema(), :p1\\:\\:text
+    )\\:\\:text AS script
+"""
+
+_WRITE_WORKER_GRANTS = sqlalchemy.text(WRITE_WORKER_GRANTS)
 
 
 class Querier:
@@ -65,7 +74,7 @@ class Querier:
         they returned. It has what taskq_defer_jobs touches, which runs with the rights of its caller: a
         function with the rights of its owner would be one more thing to guard.
         """
-        row = self._conn.execute(WRITE_DEFERRER_GRANTS, {"p1": role}).first()
+        row = self._conn.execute(_WRITE_DEFERRER_GRANTS, {"p1": role}).first()
         if row is None:
             return None
         value: str = row[0]
@@ -77,7 +86,7 @@ class Querier:
         role: str,
     ) -> str | None:
         """An observer reads everything, arguments and results too, and writes nothing."""
-        row = self._conn.execute(WRITE_OBSERVER_GRANTS, {"p1": role}).first()
+        row = self._conn.execute(_WRITE_OBSERVER_GRANTS, {"p1": role}).first()
         if row is None:
             return None
         value: str = row[0]
@@ -89,7 +98,7 @@ class Querier:
         role: str,
     ) -> str | None:
         """A worker does all that may be done to jobs, but changes nothing of the schema."""
-        row = self._conn.execute(WRITE_WORKER_GRANTS, {"p1": role}).first()
+        row = self._conn.execute(_WRITE_WORKER_GRANTS, {"p1": role}).first()
         if row is None:
             return None
         value: str = row[0]

@@ -11,28 +11,40 @@ import sqlalchemy
 from taskq_sql import models
 
 
-DEFER_JOBS = sqlalchemy.text(r"""SELECT coalesce(deferred.id, 0)\:\:bigint AS id
+DEFER_JOBS = """-- name: defer_jobs \\:many
+SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
 FROM taskq_defer_jobs(
-    :p1\:\:jsonb, :p2\:\:text, :p3\:\:boolean
+    :p1\\:\\:jsonb, :p2\\:\\:text, :p3\\:\\:boolean
 ) AS deferred (id)
-""")
+"""
+
+_DEFER_JOBS = sqlalchemy.text(DEFER_JOBS)
 
 
-GET_JOB = sqlalchemy.text(r"""SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
-WHERE id = :p1\:\:bigint
-""")
+GET_JOB = """-- name: get_job \\:one
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
+WHERE id = :p1\\:\\:bigint
+"""
+
+_GET_JOB = sqlalchemy.text(GET_JOB)
 
 
-GET_JOB_STATUS = sqlalchemy.text(r"""SELECT status FROM taskq_jobs
-WHERE id = :p1\:\:bigint
-""")
+GET_JOB_STATUS = """-- name: get_job_status \\:one
+SELECT status FROM taskq_jobs
+WHERE id = :p1\\:\\:bigint
+"""
+
+_GET_JOB_STATUS = sqlalchemy.text(GET_JOB_STATUS)
 
 
-LIST_ALIVE_JOBS = sqlalchemy.text(r"""SELECT id
+LIST_ALIVE_JOBS = """-- name: list_alive_jobs \\:many
+SELECT id
 FROM taskq_jobs
-WHERE id = ANY(:p1\:\:bigint []) AND status IN ('todo', 'doing')
+WHERE id = ANY(:p1\\:\\:bigint []) AND status IN ('todo', 'doing')
 ORDER BY id
-""")
+"""
+
+_LIST_ALIVE_JOBS = sqlalchemy.text(LIST_ALIVE_JOBS)
 
 
 class Querier:
@@ -51,7 +63,7 @@ class Querier:
         """The one way in; whatever is checked is checked there, for every caller alike. 0 is in the place of a
         job that was skipped, as sqlc takes the column for not null.
         """
-        for row in self._conn.execute(DEFER_JOBS, {"p1": jobs, "p2": on_conflict, "p3": share_notification}):
+        for row in self._conn.execute(_DEFER_JOBS, {"p1": jobs, "p2": on_conflict, "p3": share_notification}):
             value: int = row[0]
             yield value
 
@@ -60,7 +72,7 @@ class Querier:
         *,
         id: int,
     ) -> models.TaskqJob | None:
-        row = self._conn.execute(GET_JOB, {"p1": id}).first()
+        row = self._conn.execute(_GET_JOB, {"p1": id}).first()
         if row is None:
             return None
         return models.TaskqJob(
@@ -90,7 +102,7 @@ class Querier:
         *,
         id: int,
     ) -> models.TaskqJobStatus | None:
-        row = self._conn.execute(GET_JOB_STATUS, {"p1": id}).first()
+        row = self._conn.execute(_GET_JOB_STATUS, {"p1": id}).first()
         if row is None:
             return None
         value: models.TaskqJobStatus = models.TaskqJobStatus(row[0])
@@ -104,6 +116,6 @@ class Querier:
         """Which of some jobs have not ended: for whoever waits for them, asks again and again, and would pay
         dear for their rows.
         """
-        for row in self._conn.execute(LIST_ALIVE_JOBS, {"p1": ids}):
+        for row in self._conn.execute(_LIST_ALIVE_JOBS, {"p1": ids}):
             value: int = row[0]
             yield value

@@ -13,66 +13,67 @@ import sqlalchemy
 from taskq_sql import models
 
 
-PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
+PAGE_JOBS = """-- name: page_jobs \\:many
+WITH looked AS (
     SELECT
         candidate.source,
         candidate.most,
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN :p2\:\:bigint IS NULL THEN -candidate.id ELSE candidate.id
+            WHEN :p2\\:\\:bigint IS NULL THEN -candidate.id ELSE candidate.id
         END AS place,
-        candidate.status = ANY(:p3\:\:taskq_job_status [])
+        candidate.status = ANY(:p3\\:\\:taskq_job_status [])
         AND (
-            :p4\:\:text IS NULL
-            OR candidate.queue_name = :p4\:\:text
+            :p4\\:\\:text IS NULL
+            OR candidate.queue_name = :p4\\:\\:text
         )
         AND (
-            :p5\:\:text IS NULL
-            OR candidate.task_name = :p5\:\:text
+            :p5\\:\\:text IS NULL
+            OR candidate.task_name = :p5\\:\\:text
         )
-        AND (:p6\:\:text IS NULL OR candidate.lock = :p6\:\:text)
+        AND (:p6\\:\\:text IS NULL OR candidate.lock = :p6\\:\\:text)
         AND (
-            :p7\:\:text IS NULL
-            OR candidate.queueing_lock = :p7\:\:text
-        )
-        AND (
-            :p8\:\:bigint IS NULL
-            OR candidate.worker_id = :p8\:\:bigint
+            :p7\\:\\:text IS NULL
+            OR candidate.queueing_lock = :p7\\:\\:text
         )
         AND (
-            :p9\:\:timestamptz IS NULL
-            OR candidate.deferred_at >= :p9\:\:timestamptz
+            :p8\\:\\:bigint IS NULL
+            OR candidate.worker_id = :p8\\:\\:bigint
         )
         AND (
-            :p10\:\:timestamptz IS NULL
-            OR candidate.deferred_at < :p10\:\:timestamptz
+            :p9\\:\\:timestamptz IS NULL
+            OR candidate.deferred_at >= :p9\\:\\:timestamptz
         )
         AND (
-            :p11\:\:timestamptz IS NULL
-            OR candidate.finished_at >= :p11\:\:timestamptz
+            :p10\\:\\:timestamptz IS NULL
+            OR candidate.deferred_at < :p10\\:\\:timestamptz
         )
         AND (
-            :p12\:\:timestamptz IS NULL
-            OR candidate.finished_at < :p12\:\:timestamptz
+            :p11\\:\\:timestamptz IS NULL
+            OR candidate.finished_at >= :p11\\:\\:timestamptz
         )
         AND (
-            :p13\:\:jsonb IS NULL
-            OR candidate.args @> :p13\:\:jsonb
+            :p12\\:\\:timestamptz IS NULL
+            OR candidate.finished_at < :p12\\:\\:timestamptz
+        )
+        AND (
+            :p13\\:\\:jsonb IS NULL
+            OR candidate.args @> :p13\\:\\:jsonb
         ) AS matches
     FROM (
         SELECT
             0 AS source,
-            null\:\:bigint AS most,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
-            job.id = ANY(:p14\:\:bigint [])
-            AND (job.id > :p2\:\:bigint OR job.id < :p15\:\:bigint)
+            job.id = ANY(:p14\\:\\:bigint [])
+            AND (job.id > :p2\\:\\:bigint OR job.id < :p15\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            :p16\:\:bigint AS most,
+            :p16\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
@@ -81,12 +82,12 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                     SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
-                        job.id > :p2\:\:bigint
-                        AND :p17\:\:boolean
+                        job.id > :p2\\:\\:bigint
+                        AND :p17\\:\\:boolean
                     ORDER BY job.id
                     LIMIT 10000
                 ) AS next
-                LIMIT :p16\:\:bigint
+                LIMIT :p16\\:\\:bigint
             )
             UNION ALL
             (
@@ -95,20 +96,20 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                     SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
-                        job.id < :p15\:\:bigint
-                        AND :p17\:\:boolean
+                        job.id < :p15\\:\\:bigint
+                        AND :p17\\:\\:boolean
                     ORDER BY job.id DESC
                     LIMIT 10000
                 ) AS next
-                LIMIT :p16\:\:bigint
+                LIMIT :p16\\:\\:bigint
             )
         ) AS job
         UNION ALL
         SELECT
             final.number AS source,
-            :p16\:\:bigint AS most,
+            :p16\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM unnest(:p18\:\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
+        FROM unnest(:p18\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
         CROSS JOIN LATERAL (
             (
                 SELECT near.id
@@ -118,11 +119,11 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id > :p2\:\:bigint
+                        AND job.id > :p2\\:\\:bigint
                     ORDER BY job.status, job.id
                     LIMIT 10000
                 ) AS near
-                LIMIT :p16\:\:bigint
+                LIMIT :p16\\:\\:bigint
             )
             UNION ALL
             (
@@ -133,11 +134,11 @@ PAGE_JOBS = sqlalchemy.text(r"""WITH looked AS (
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id < :p15\:\:bigint
+                        AND job.id < :p15\\:\\:bigint
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
                 ) AS near
-                LIMIT :p16\:\:bigint
+                LIMIT :p16\\:\\:bigint
             )
         ) AS near
         CROSS JOIN LATERAL (
@@ -167,13 +168,13 @@ page AS (
     FROM looked
     WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
     ORDER BY looked.place
-    LIMIT :p1\:\:integer
+    LIMIT :p1\\:\\:integer
 )
 
 SELECT
     job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
-    shown.matches\:\:boolean AS matches,
-    coalesce(shown.place = (SELECT edge.place FROM edge), false)\:\:boolean AS is_edge
+    shown.matches\\:\\:boolean AS matches,
+    coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
     SELECT
         page.id,
@@ -189,11 +190,13 @@ FROM (
     WHERE
         looked.matches IS NOT TRUE
         AND looked.place = (SELECT edge.place FROM edge)
-        AND (SELECT count(*) FROM page) < :p1\:\:integer
+        AND (SELECT count(*) FROM page) < :p1\\:\\:integer
 ) AS shown
 INNER JOIN taskq_jobs AS job ON shown.id = job.id
 ORDER BY shown.place
-""")
+"""
+
+_PAGE_JOBS = sqlalchemy.text(PAGE_JOBS)
 
 
 class PageJobsRow(pydantic.BaseModel):
@@ -275,7 +278,7 @@ class Querier:
           that wait, of one lock                                   6
         As far as every source was looked through.
         """
-        for row in self._conn.execute(PAGE_JOBS, {"p1": max_jobs, "p2": after, "p3": statuses, "p4": queue_name, "p5": task_name, "p6": lock, "p7": queueing_lock, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": ids, "p15": before, "p16": max_looked, "p17": walks, "p18": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": after, "p3": statuses, "p4": queue_name, "p5": task_name, "p6": lock, "p7": queueing_lock, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": ids, "p15": before, "p16": max_looked, "p17": walks, "p18": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],

@@ -11,10 +11,13 @@ import sqlalchemy
 from taskq_sql import models
 
 
-COUNT_USERS = sqlalchemy.text(r"""SELECT
-    (SELECT count(*) FROM taskq_jobs WHERE status IN ('todo', 'doing'))\:\:bigint AS jobs,
-    (SELECT count(*) FROM taskq_workers)\:\:bigint AS workers
-""")
+COUNT_USERS = """-- name: count_users \\:one
+SELECT
+    (SELECT count(*) FROM taskq_jobs WHERE status IN ('todo', 'doing'))\\:\\:bigint AS jobs,
+    (SELECT count(*) FROM taskq_workers)\\:\\:bigint AS workers
+"""
+
+_COUNT_USERS = sqlalchemy.text(COUNT_USERS)
 
 
 class CountUsersRow(pydantic.BaseModel):
@@ -22,10 +25,13 @@ class CountUsersRow(pydantic.BaseModel):
     workers: int
 
 
-FIND_NAMESPACE = sqlalchemy.text(r"""SELECT
-    coalesce(current_schema(), '')\:\:text AS namespace,
-    current_setting('search_path')\:\:text AS search_path
-""")
+FIND_NAMESPACE = """-- name: find_namespace \\:one
+SELECT
+    coalesce(current_schema(), '')\\:\\:text AS namespace,
+    current_setting('search_path')\\:\\:text AS search_path
+"""
+
+_FIND_NAMESPACE = sqlalchemy.text(FIND_NAMESPACE)
 
 
 class FindNamespaceRow(pydantic.BaseModel):
@@ -33,20 +39,24 @@ class FindNamespaceRow(pydantic.BaseModel):
     search_path: str
 
 
-HAS_MIGRATIONS = sqlalchemy.text(r"""SELECT
+HAS_MIGRATIONS = """-- name: has_migrations \\:one
+SELECT
     coalesce(
         to_regclass(quote_ident(current_schema()) || '.taskq_migrations') IS NOT NULL, false
-    )\:\:boolean AS present
-""")
+    )\\:\\:boolean AS present
+"""
+
+_HAS_MIGRATIONS = sqlalchemy.text(HAS_MIGRATIONS)
 
 
-LIST_BLOCKERS = sqlalchemy.text(r"""SELECT
-    activity.pid\:\:integer AS pid,
-    coalesce(activity.usename\:\:text, '')\:\:text AS role,
-    coalesce(activity.application_name, '')\:\:text AS application,
+LIST_BLOCKERS = """-- name: list_blockers \\:many
+SELECT
+    activity.pid\\:\\:integer AS pid,
+    coalesce(activity.usename\\:\\:text, '')\\:\\:text AS role,
+    coalesce(activity.application_name, '')\\:\\:text AS application,
     coalesce(
         extract(EPOCH FROM clock_timestamp() - activity.xact_start), -1
-    )\:\:double precision AS seconds
+    )\\:\\:double precision AS seconds
 FROM pg_catalog.pg_stat_activity AS activity
 WHERE
     activity.pid <> pg_backend_pid()
@@ -58,11 +68,13 @@ WHERE
         WHERE
             held.pid = activity.pid AND held.granted
             AND relation.relnamespace = to_regnamespace(quote_ident(current_schema()))
-            AND starts_with(relation.relname\:\:text, 'taskq_')
+            AND starts_with(relation.relname\\:\\:text, 'taskq_')
     )
 ORDER BY activity.xact_start
 LIMIT 3
-""")
+"""
+
+_LIST_BLOCKERS = sqlalchemy.text(LIST_BLOCKERS)
 
 
 class ListBlockersRow(pydantic.BaseModel):
@@ -72,26 +84,36 @@ class ListBlockersRow(pydantic.BaseModel):
     seconds: float
 
 
-LIST_MIGRATIONS = sqlalchemy.text(r"""SELECT version, name, checksum, applied_at FROM taskq_migrations
+LIST_MIGRATIONS = """-- name: list_migrations \\:many
+SELECT version, name, checksum, applied_at FROM taskq_migrations
 ORDER BY version
-""")
+"""
+
+_LIST_MIGRATIONS = sqlalchemy.text(LIST_MIGRATIONS)
 
 
-PREPARE_MIGRATIONS = sqlalchemy.text(r"""SELECT
+PREPARE_MIGRATIONS = """-- name: prepare_migrations \\:exec
+SELECT
     set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false),
-    set_config('lock_timeout', :p1\:\:text, false),
+    set_config('lock_timeout', :p1\\:\\:text, false),
     set_config('statement_timeout', '0', false)
-""")
+"""
+
+_PREPARE_MIGRATIONS = sqlalchemy.text(PREPARE_MIGRATIONS)
 
 
-TRY_LOCK_MIGRATIONS = sqlalchemy.text(r"""SELECT
+TRY_LOCK_MIGRATIONS = """-- name: try_lock_migrations \\:one
+SELECT
     pg_try_advisory_lock(
         hashtextextended('taskq_migrations of ' || current_schema(), 0)
-    )\:\:boolean AS locked
-""")
+    )\\:\\:boolean AS locked
+"""
+
+_TRY_LOCK_MIGRATIONS = sqlalchemy.text(TRY_LOCK_MIGRATIONS)
 
 
-WRITE_CLOSING = sqlalchemy.text(r"""SELECT
+WRITE_CLOSING = """-- name: write_closing \\:one
+SELECT
     format(
         'SELECT pg_advisory_unlock(%s);
 RESET search_path;
@@ -99,11 +121,14 @@ RESET lock_timeout;
 RESET statement_timeout;
 ',
         hashtextextended('taskq_migrations of ' || current_schema(), 0)
-    )\:\:text AS script
-""")
+    )\\:\\:text AS script
+"""
+
+_WRITE_CLOSING = sqlalchemy.text(WRITE_CLOSING)
 
 
-WRITE_CONCURRENT_MIGRATION = sqlalchemy.text(r"""SELECT
+WRITE_CONCURRENT_MIGRATION = """-- name: write_concurrent_migration \\:one
+SELECT
     format(
         'SET lock_timeout = 0;
 
@@ -113,12 +138,15 @@ SET lock_timeout = %L;
 INSERT INTO taskq_migrations (version, name, checksum)
 VALUES (%s, %L, %L);
 ',
-        :p1\:\:text, :p2\:\:text, :p3\:\:integer, :p4\:\:text, :p5\:\:text
-    )\:\:text AS script
-""")
+        :p1\\:\\:text, :p2\\:\\:text, :p3\\:\\:integer, :p4\\:\\:text, :p5\\:\\:text
+    )\\:\\:text AS script
+"""
+
+_WRITE_CONCURRENT_MIGRATION = sqlalchemy.text(WRITE_CONCURRENT_MIGRATION)
 
 
-WRITE_MIGRATION = sqlalchemy.text(r"""SELECT
+WRITE_MIGRATION = """-- name: write_migration \\:one
+SELECT
     format(
         'BEGIN;
 
@@ -128,14 +156,17 @@ VALUES (%s, %L, %L);
 
 COMMIT;
 ',
-        :p1\:\:text, :p2\:\:integer, :p3\:\:text, :p4\:\:text
-    )\:\:text AS script
-""")
+        :p1\\:\\:text, :p2\\:\\:integer, :p3\\:\\:text, :p4\\:\\:text
+    )\\:\\:text AS script
+"""
+
+_WRITE_MIGRATION = sqlalchemy.text(WRITE_MIGRATION)
 
 
-WRITE_OPENING = sqlalchemy.text(r"""SELECT
+WRITE_OPENING = """-- name: write_opening \\:one
+SELECT
     format(
-        '\set ON_ERROR_STOP on
+        '%4$sset ON_ERROR_STOP on
 SET search_path = %1$I, pg_temp;
 SET lock_timeout = %2$L;
 SET statement_timeout = 0;
@@ -148,13 +179,17 @@ END;
 $taskq$;
 ',
         current_schema(),
-        :p1\:\:text,
-        hashtextextended('taskq_migrations of ' || current_schema(), 0)
-    )\:\:text AS script
-""")
+        :p1\\:\\:text,
+        hashtextextended('taskq_migrations of ' || current_schema(), 0),
+        chr(92)
+    )\\:\\:text AS script
+"""
+
+_WRITE_OPENING = sqlalchemy.text(WRITE_OPENING)
 
 
-WRITE_REMOVAL = sqlalchemy.text(r"""SELECT
+WRITE_REMOVAL = """-- name: write_removal \\:one
+SELECT
     'BEGIN;
 
 DROP FUNCTION IF EXISTS
@@ -165,8 +200,10 @@ DROP TABLE IF EXISTS
 DROP TYPE IF EXISTS taskq_job_status;
 
 COMMIT;
-'\:\:text AS script
-""")
+'\\:\\:text AS script
+"""
+
+_WRITE_REMOVAL = sqlalchemy.text(WRITE_REMOVAL)
 
 
 class Querier:
@@ -179,7 +216,7 @@ class Querier:
         self,
     ) -> CountUsersRow | None:
         """Whom the end of the schema would meet."""
-        row = self._conn.execute(COUNT_USERS).first()
+        row = self._conn.execute(_COUNT_USERS).first()
         if row is None:
             return None
         return CountUsersRow(
@@ -193,7 +230,7 @@ class Querier:
         """The namespace that the schema is in, or is to be: the first of search_path that is there and that the
         role may use. Empty: none is.
         """
-        row = self._conn.execute(FIND_NAMESPACE).first()
+        row = self._conn.execute(_FIND_NAMESPACE).first()
         if row is None:
             return None
         return FindNamespaceRow(
@@ -207,7 +244,7 @@ class Querier:
         """False in a namespace that has never seen taskq, where the table cannot be asked. Of the namespaces of
         search_path only the first counts: there the schema would be made.
         """
-        row = self._conn.execute(HAS_MIGRATIONS).first()
+        row = self._conn.execute(_HAS_MIGRATIONS).first()
         if row is None:
             return None
         value: bool = row[0]
@@ -219,7 +256,7 @@ class Querier:
         """Who has had a lock on taskq's tables for longest, for whoever could not get one. Below 0 seconds: since
         when is hidden, as from anybody who is no member of pg_read_all_stats.
         """
-        for row in self._conn.execute(LIST_BLOCKERS):
+        for row in self._conn.execute(_LIST_BLOCKERS):
             yield ListBlockersRow(
                 pid=row[0],
                 role=row[1],
@@ -230,7 +267,7 @@ class Querier:
     def list_migrations(
         self,
     ) -> Iterator[models.TaskqMigration]:
-        for row in self._conn.execute(LIST_MIGRATIONS):
+        for row in self._conn.execute(_LIST_MIGRATIONS):
             yield models.TaskqMigration(
                 version=row[0],
                 name=row[1],
@@ -247,7 +284,7 @@ class Querier:
         not "$user", which is another one for another role, and temporary tables come last. A wait for a lock is
         short, as all that come after it wait behind it. Work that waits for nobody may take its time.
         """
-        self._conn.execute(PREPARE_MIGRATIONS, {"p1": lock_timeout})
+        self._conn.execute(_PREPARE_MIGRATIONS, {"p1": lock_timeout})
 
     def try_lock_migrations(
         self,
@@ -256,7 +293,7 @@ class Querier:
         session's, and is tried again and again: whoever waited for it inside of a statement would hold a
         snapshot, for whose end CREATE INDEX CONCURRENTLY waits in the session that has the lock.
         """
-        row = self._conn.execute(TRY_LOCK_MIGRATIONS).first()
+        row = self._conn.execute(_TRY_LOCK_MIGRATIONS).first()
         if row is None:
             return None
         value: bool = row[0]
@@ -266,7 +303,7 @@ class Querier:
         self,
     ) -> str | None:
         """The session as it was, for psql."""
-        row = self._conn.execute(WRITE_CLOSING).first()
+        row = self._conn.execute(_WRITE_CLOSING).first()
         if row is None:
             return None
         value: str = row[0]
@@ -284,7 +321,7 @@ class Querier:
         """The same for one whose statements refuse to be in a transaction. They may wait for as long as it takes:
         nobody waits behind them.
         """
-        row = self._conn.execute(WRITE_CONCURRENT_MIGRATION, {"p1": migration, "p2": lock_timeout, "p3": version, "p4": name, "p5": checksum}).first()
+        row = self._conn.execute(_WRITE_CONCURRENT_MIGRATION, {"p1": migration, "p2": lock_timeout, "p3": version, "p4": name, "p5": checksum}).first()
         if row is None:
             return None
         value: str = row[0]
@@ -299,7 +336,7 @@ class Querier:
         checksum: str,
     ) -> str | None:
         """What applies a migration and records it, all or none; run by apply, and by people."""
-        row = self._conn.execute(WRITE_MIGRATION, {"p1": migration, "p2": version, "p3": name, "p4": checksum}).first()
+        row = self._conn.execute(_WRITE_MIGRATION, {"p1": migration, "p2": version, "p3": name, "p4": checksum}).first()
         if row is None:
             return None
         value: str = row[0]
@@ -311,7 +348,7 @@ class Querier:
         lock_timeout: str,
     ) -> str | None:
         """What PrepareMigrations and TryLockMigrations do, for psql."""
-        row = self._conn.execute(WRITE_OPENING, {"p1": lock_timeout}).first()
+        row = self._conn.execute(_WRITE_OPENING, {"p1": lock_timeout}).first()
         if row is None:
             return None
         value: str = row[0]
@@ -323,7 +360,7 @@ class Querier:
         """By name, and not by the beginning of a name: somebody may have a taskq_jobs_archive. Without CASCADE:
         what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
         """
-        row = self._conn.execute(WRITE_REMOVAL).first()
+        row = self._conn.execute(_WRITE_REMOVAL).first()
         if row is None:
             return None
         value: str = row[0]

@@ -21,31 +21,23 @@ class TaskqJobStatus(enum.StrEnum):
     ABORTED = "aborted"
 
 
-class TaskqMigration(pydantic.BaseModel):
-    """The migrations that this database has."""
+class TaskqFailedAttempt(pydantic.BaseModel):
+    """Why, when and where an attempt failed; one row per attempt that did."""
 
-    # The number that the name of the migration's file starts with.
-    version: int
-    # The name of the migration's file.
-    name: str
-    # SHA-256 of the file as it was applied, in hexadecimal.
-    checksum: str
-    # When it was applied.
-    applied_at: datetime.datetime
-
-
-class TaskqWorker(pydantic.BaseModel):
-    """The workers that are alive, or were when they last said so."""
-
-    id: int
-    # The name it was given; several workers may share one.
-    name: str
-    # The queues it serves; null: all of them.
-    queue_names: list[str] | None
-    # When it registered.
-    started_at: datetime.datetime
-    # When it last said that it is alive.
-    last_heartbeat: datetime.datetime
+    # The job.
+    job_id: int
+    # Which of its attempts, from 1.
+    attempt: int
+    # The worker that ran it.
+    worker_id: int
+    # When the failure was written.
+    failed_at: datetime.datetime
+    # The exception's class, with its module.
+    error_type: str
+    # The exception's message.
+    error_message: str
+    # The traceback, as Python prints it.
+    error_traceback: str
 
 
 class TaskqJob(pydantic.BaseModel):
@@ -105,23 +97,17 @@ class TaskqLock(pydantic.BaseModel):
     job_id: int
 
 
-class TaskqFailedAttempt(pydantic.BaseModel):
-    """Why, when and where an attempt failed; one row per attempt that did."""
+class TaskqMigration(pydantic.BaseModel):
+    """The migrations that this database has."""
 
-    # The job.
-    job_id: int
-    # Which of its attempts, from 1.
-    attempt: int
-    # The worker that ran it.
-    worker_id: int
-    # When the failure was written.
-    failed_at: datetime.datetime
-    # The exception's class, with its module.
-    error_type: str
-    # The exception's message.
-    error_message: str
-    # The traceback, as Python prints it.
-    error_traceback: str
+    # The number that the name of the migration's file starts with.
+    version: int
+    # The name of the migration's file.
+    name: str
+    # SHA-256 of the file as it was applied, in hexadecimal.
+    checksum: str
+    # When it was applied.
+    applied_at: datetime.datetime
 
 
 class TaskqPeriodic(pydantic.BaseModel):
@@ -146,3 +132,17 @@ class TaskqRetention(pydantic.BaseModel):
     worker_id: int
     # Then another may take its turn.
     leased_until: datetime.datetime
+
+
+class TaskqWorker(pydantic.BaseModel):
+    """The workers that are alive, or were when they last said so."""
+
+    id: int
+    # The name it was given; several workers may share one.
+    name: str
+    # The queues it serves; null: all of them.
+    queue_names: list[str] | None
+    # When it registered.
+    started_at: datetime.datetime
+    # When it last said that it is alive.
+    last_heartbeat: datetime.datetime

@@ -11,28 +11,34 @@ import sqlalchemy
 from taskq_sql import models
 
 
-DEFER_PERIODIC = sqlalchemy.text(r"""WITH tick AS (
+DEFER_PERIODIC = """-- name: defer_periodic \\:many
+WITH tick AS (
     INSERT INTO taskq_periodic (task_name, periodic_id, last_tick)
-    VALUES (:p2\:\:text, :p3\:\:text, :p4\:\:bigint)
+    VALUES (:p2\\:\\:text, :p3\\:\\:text, :p4\\:\\:bigint)
     ON CONFLICT (task_name, periodic_id) DO UPDATE
     SET last_tick = excluded.last_tick
     WHERE taskq_periodic.last_tick < excluded.last_tick
     RETURNING last_tick
 )
 
-SELECT coalesce(deferred.id, 0)\:\:bigint AS id
+SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
 FROM tick
-CROSS JOIN LATERAL taskq_defer_jobs(:p1\:\:jsonb, 'skip') AS deferred (id)
-""")
+CROSS JOIN LATERAL taskq_defer_jobs(:p1\\:\\:jsonb, 'skip') AS deferred (id)
+"""
+
+_DEFER_PERIODIC = sqlalchemy.text(DEFER_PERIODIC)
 
 
-LIST_TICKS = sqlalchemy.text(r"""SELECT
+LIST_TICKS = """-- name: list_ticks \\:many
+SELECT
     task_name,
     periodic_id,
     last_tick
 FROM taskq_periodic
 ORDER BY task_name, periodic_id
-""")
+"""
+
+_LIST_TICKS = sqlalchemy.text(LIST_TICKS)
 
 
 class Querier:
@@ -52,14 +58,14 @@ class Querier:
         """Every worker tries, and the row decides: the tick and its job are written together or not at all.
         No row: somebody else had it. 0: a job with the same queueing lock waits, and the tick is skipped.
         """
-        for row in self._conn.execute(DEFER_PERIODIC, {"p1": jobs, "p2": task_name, "p3": periodic_id, "p4": tick}):
+        for row in self._conn.execute(_DEFER_PERIODIC, {"p1": jobs, "p2": task_name, "p3": periodic_id, "p4": tick}):
             value: int = row[0]
             yield value
 
     def list_ticks(
         self,
     ) -> Iterator[models.TaskqPeriodic]:
-        for row in self._conn.execute(LIST_TICKS):
+        for row in self._conn.execute(_LIST_TICKS):
             yield models.TaskqPeriodic(
                 task_name=row[0],
                 periodic_id=row[1],

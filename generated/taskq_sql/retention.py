@@ -9,8 +9,9 @@ import sqlalchemy
 from taskq_sql import models
 
 
-DELETE_OLD_JOBS = sqlalchemy.text(r"""WITH moment AS (
-    SELECT now() - make_interval(secs => :p1\:\:double precision) AS finished_before
+DELETE_OLD_JOBS = """-- name: delete_old_jobs \\:one
+WITH moment AS (
+    SELECT now() - make_interval(secs => :p1\\:\\:double precision) AS finished_before
 ),
 
 looked AS (
@@ -18,18 +19,18 @@ looked AS (
         job.id,
         job.deferred_at,
         (
-            job.status = :p2\:\:taskq_job_status
+            job.status = :p2\\:\\:taskq_job_status
             AND job.finished_at < (SELECT moment.finished_before FROM moment)
             AND (
-                :p3\:\:text IS NULL
-                OR job.queue_name = :p3\:\:text
+                :p3\\:\\:text IS NULL
+                OR job.queue_name = :p3\\:\\:text
             )
         ) AS is_old
     FROM (
         (
             SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs AS every
-            WHERE every.id > :p5\:\:bigint AND :p2\:\:taskq_job_status = 'succeeded'
+            WHERE every.id > :p5\\:\\:bigint AND :p2\\:\\:taskq_job_status = 'succeeded'
             ORDER BY every.id
             LIMIT 10000
         )
@@ -42,8 +43,8 @@ looked AS (
                 FROM taskq_jobs AS final
                 WHERE
                     final.status IN ('failed', 'cancelled', 'aborted')
-                    AND final.status = :p2\:\:taskq_job_status
-                    AND final.id > :p5\:\:bigint
+                    AND final.status = :p2\\:\\:taskq_job_status
+                    AND final.id > :p5\\:\\:bigint
                 ORDER BY final.status, final.id
                 LIMIT 10000
             ) AS near
@@ -54,7 +55,7 @@ looked AS (
                 LIMIT 1
             ) AS unsuccessful
         )
-        LIMIT :p4\:\:integer
+        LIMIT :p4\\:\\:integer
     ) AS job
 ),
 
@@ -63,7 +64,7 @@ doomed AS (
     FROM looked
     WHERE looked.is_old
     ORDER BY looked.id
-    LIMIT :p6\:\:integer
+    LIMIT :p6\\:\\:integer
 ),
 
 locked AS (
@@ -71,7 +72,7 @@ locked AS (
     FROM taskq_jobs AS job
     WHERE
         job.id = ANY(ARRAY(SELECT doomed.id FROM doomed))
-        AND job.status = :p2\:\:taskq_job_status
+        AND job.status = :p2\\:\\:taskq_job_status
         AND job.finished_at < (SELECT moment.finished_before FROM moment)
     FOR UPDATE SKIP LOCKED
 ),
@@ -106,23 +107,25 @@ chosen AS (
 reached AS (
     SELECT
         CASE
-            WHEN chosen.jobs = :p6\:\:integer THEN chosen.last_id
-            ELSE coalesce(seen.last_id, :p5\:\:bigint)
+            WHEN chosen.jobs = :p6\\:\\:integer THEN chosen.last_id
+            ELSE coalesce(seen.last_id, :p5\\:\\:bigint)
         END AS id,
-        chosen.jobs < :p6\:\:integer
-        AND (seen.jobs < :p4\:\:integer OR seen.is_beyond) AS is_end,
+        chosen.jobs < :p6\\:\\:integer
+        AND (seen.jobs < :p4\\:\\:integer OR seen.is_beyond) AS is_end,
         seen.first_recent_id
     FROM seen
     CROSS JOIN chosen
 )
 
 SELECT
-    (SELECT count(*) FROM deleted)\:\:bigint AS jobs,
-    reached.id\:\:bigint AS reached,
-    reached.is_end\:\:boolean AS is_end,
-    least(reached.first_recent_id - 1, reached.id)\:\:bigint AS resume_after
+    (SELECT count(*) FROM deleted)\\:\\:bigint AS jobs,
+    reached.id\\:\\:bigint AS reached,
+    reached.is_end\\:\\:boolean AS is_end,
+    least(reached.first_recent_id - 1, reached.id)\\:\\:bigint AS resume_after
 FROM reached
-""")
+"""
+
+_DELETE_OLD_JOBS = sqlalchemy.text(DELETE_OLD_JOBS)
 
 
 class DeleteOldJobsRow(pydantic.BaseModel):
@@ -132,9 +135,10 @@ class DeleteOldJobsRow(pydantic.BaseModel):
     resume_after: int
 
 
-LEASE_RETENTION = sqlalchemy.text(r"""INSERT INTO taskq_retention (worker_id, leased_until)
+LEASE_RETENTION = """-- name: lease_retention \\:one
+INSERT INTO taskq_retention (worker_id, leased_until)
 VALUES (
-    :p1\:\:bigint, now() + make_interval(secs => :p2\:\:double precision)
+    :p1\\:\\:bigint, now() + make_interval(secs => :p2\\:\\:double precision)
 )
 ON CONFLICT (single) DO UPDATE
 SET
@@ -144,7 +148,9 @@ WHERE
     taskq_retention.worker_id = excluded.worker_id
     OR taskq_retention.leased_until <= now()
 RETURNING worker_id
-""")
+"""
+
+_LEASE_RETENTION = sqlalchemy.text(LEASE_RETENTION)
 
 
 class Querier:
@@ -175,7 +181,7 @@ class Querier:
         unless it finished more than an hour after it was deferred.
         What somebody retries in this moment is theirs.
         """
-        row = self._conn.execute(DELETE_OLD_JOBS, {"p1": older_than, "p2": status, "p3": queue_name, "p4": max_looked, "p5": after, "p6": max_jobs}).first()
+        row = self._conn.execute(_DELETE_OLD_JOBS, {"p1": older_than, "p2": status, "p3": queue_name, "p4": max_looked, "p5": after, "p6": max_jobs}).first()
         if row is None:
             return None
         return DeleteOldJobsRow(
@@ -194,7 +200,7 @@ class Querier:
         """Takes the turn to delete old jobs, or keeps it: of all workers one has it at a time. No row: another
         one has it. A worker that dies loses it when the time is over.
         """
-        row = self._conn.execute(LEASE_RETENTION, {"p1": worker_id, "p2": lease}).first()
+        row = self._conn.execute(_LEASE_RETENTION, {"p1": worker_id, "p2": lease}).first()
         if row is None:
             return None
         value: int = row[0]

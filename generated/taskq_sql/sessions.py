@@ -6,14 +6,20 @@
 import sqlalchemy
 
 
-LISTEN_SESSION = sqlalchemy.text(r"""SELECT taskq_listen()
-""")
+LISTEN_SESSION = """-- name: listen_session \\:exec
+SELECT taskq_listen()
+"""
+
+_LISTEN_SESSION = sqlalchemy.text(LISTEN_SESSION)
 
 
-TUNE_SESSION = sqlalchemy.text(r"""SELECT
+TUNE_SESSION = """-- name: tune_session \\:exec
+SELECT
     set_config('jit', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false)
-""")
+"""
+
+_TUNE_SESSION = sqlalchemy.text(TUNE_SESSION)
 
 
 class Querier:
@@ -26,7 +32,7 @@ class Querier:
         self,
     ) -> None:
         """Makes the session hear the notifications for workers."""
-        self._conn.execute(LISTEN_SESSION)
+        self._conn.execute(_LISTEN_SESSION)
 
     def tune_session(
         self,
@@ -34,4 +40,4 @@ class Querier:
         """For a connection that claims: the planner's guesses about the claim's hops are far too high, and
         just-in-time compilation and planning for each call cost more than the claim.
         """
-        self._conn.execute(TUNE_SESSION)
+        self._conn.execute(_TUNE_SESSION)

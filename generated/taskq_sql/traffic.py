@@ -10,8 +10,9 @@ import pydantic
 import sqlalchemy
 
 
-GET_TRAFFIC = sqlalchemy.text(r"""SELECT
-    clock_timestamp()\:\:timestamptz AS looked_at,
+GET_TRAFFIC = """-- name: get_traffic \\:many
+SELECT
+    clock_timestamp()\\:\\:timestamptz AS looked_at,
     coalesce(
         (
             -- Null for whoever may not read the sequence.
@@ -23,16 +24,18 @@ GET_TRAFFIC = sqlalchemy.text(r"""SELECT
         ),
         (SELECT max(job.id) FROM taskq_jobs AS job),
         0
-    )\:\:bigint AS ids_drawn,
+    )\\:\\:bigint AS ids_drawn,
     coalesce(
         (
             SELECT stat.n_tup_ins
             FROM pg_catalog.pg_stat_all_tables AS stat
-            WHERE stat.relid = 'taskq_failed_attempts'\:\:regclass
+            WHERE stat.relid = 'taskq_failed_attempts'\\:\\:regclass
         ),
         0
-    )\:\:bigint AS failed_attempts
-""")
+    )\\:\\:bigint AS failed_attempts
+"""
+
+_GET_TRAFFIC = sqlalchemy.text(GET_TRAFFIC)
 
 
 class GetTrafficRow(pydantic.BaseModel):
@@ -54,7 +57,7 @@ class Querier:
         have failed. Nothing is counted for them. A transaction that is open, or that was rolled back, has drawn
         ids too; the server's statistics, which count the attempts, come some seconds late.
         """
-        for row in self._conn.execute(GET_TRAFFIC):
+        for row in self._conn.execute(_GET_TRAFFIC):
             yield GetTrafficRow(
                 looked_at=row[0],
                 ids_drawn=row[1],

@@ -9,11 +9,12 @@ import pydantic
 import sqlalchemy
 
 
-ANNOUNCE_LOCKS = sqlalchemy.text(r"""WITH announced AS (
+ANNOUNCE_LOCKS = """-- name: announce_locks \\:one
+WITH announced AS (
     SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
     FROM (
         SELECT DISTINCT head.queue_name AS name
-        FROM unnest(:p1\:\:text []) AS freed (lock)
+        FROM unnest(:p1\\:\\:text []) AS freed (lock)
         CROSS JOIN LATERAL (
             SELECT job.queue_name
             FROM taskq_jobs AS job
@@ -24,14 +25,17 @@ ANNOUNCE_LOCKS = sqlalchemy.text(r"""WITH announced AS (
     ) AS queue
 )
 
-SELECT count(*)\:\:bigint AS queues FROM announced
-""")
+SELECT count(*)\\:\\:bigint AS queues FROM announced
+"""
+
+_ANNOUNCE_LOCKS = sqlalchemy.text(ANNOUNCE_LOCKS)
 
 
-HAS_READY_JOBS = sqlalchemy.text(r"""SELECT
+HAS_READY_JOBS = """-- name: has_ready_jobs \\:one
+SELECT
     (
         (
-            :p1\:\:text [] IS NULL
+            :p1\\:\\:text [] IS NULL
             AND (
                 EXISTS (
                     SELECT
@@ -58,7 +62,7 @@ HAS_READY_JOBS = sqlalchemy.text(r"""SELECT
         )
         OR EXISTS (
             SELECT
-            FROM unnest(:p1\:\:text []) AS named (name)
+            FROM unnest(:p1\\:\\:text []) AS named (name)
             WHERE
                 EXISTS (
                     SELECT
@@ -86,12 +90,14 @@ HAS_READY_JOBS = sqlalchemy.text(r"""SELECT
                     WHERE NOT EXISTS (SELECT FROM taskq_locks WHERE taskq_locks.lock = front.lock)
                 )
         )
-    )\:\:boolean AS ready,
+    )\\:\\:boolean AS ready,
     -- Transactions from oldest on may still be under way, and bring jobs that nobody is notified of;
     -- next and later ones notify by themselves.
-    pg_snapshot_xmin(pg_current_snapshot())\:\:text\:\:bigint AS oldest_transaction,
-    pg_snapshot_xmax(pg_current_snapshot())\:\:text\:\:bigint AS next_transaction
-""")
+    pg_snapshot_xmin(pg_current_snapshot())\\:\\:text\\:\\:bigint AS oldest_transaction,
+    pg_snapshot_xmax(pg_current_snapshot())\\:\\:text\\:\\:bigint AS next_transaction
+"""
+
+_HAS_READY_JOBS = sqlalchemy.text(HAS_READY_JOBS)
 
 
 class HasReadyJobsRow(pydantic.BaseModel):
@@ -100,7 +106,8 @@ class HasReadyJobsRow(pydantic.BaseModel):
     next_transaction: int
 
 
-PROMOTE_JOBS = sqlalchemy.text(r"""WITH promoted AS (
+PROMOTE_JOBS = """-- name: promote_jobs \\:one
+WITH promoted AS (
     UPDATE taskq_jobs
     SET due = true
     WHERE
@@ -110,7 +117,7 @@ PROMOTE_JOBS = sqlalchemy.text(r"""WITH promoted AS (
             FROM taskq_jobs AS job
             WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
             ORDER BY job.scheduled_at
-            LIMIT :p1\:\:integer
+            LIMIT :p1\\:\\:integer
             FOR UPDATE SKIP LOCKED
         )
     RETURNING taskq_jobs.queue_name
@@ -122,8 +129,8 @@ notified AS (
 )
 
 SELECT
-    (SELECT count(*) FROM promoted)\:\:bigint AS jobs,
-    (SELECT count(*) FROM notified)\:\:bigint AS queues,
+    (SELECT count(*) FROM promoted)\\:\\:bigint AS jobs,
+    (SELECT count(*) FROM notified)\\:\\:bigint AS queues,
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
 LEFT JOIN (
@@ -133,7 +140,9 @@ LEFT JOIN (
     ORDER BY job.scheduled_at
     LIMIT 1
 ) AS later ON true
-""")
+"""
+
+_PROMOTE_JOBS = sqlalchemy.text(PROMOTE_JOBS)
 
 
 class PromoteJobsRow(pydantic.BaseModel):
@@ -157,7 +166,7 @@ class Querier:
         has no room, or does not serve every queue. A statement of its own, after the one that freed them,
         so that it sees what came in meanwhile.
         """
-        row = self._conn.execute(ANNOUNCE_LOCKS, {"p1": locks}).first()
+        row = self._conn.execute(_ANNOUNCE_LOCKS, {"p1": locks}).first()
         if row is None:
             return None
         value: int = row[0]
@@ -174,7 +183,7 @@ class Querier:
         Each part asks for its first job in the order of an index: for any job at all, the planner would read
         the table from its start, past all that is finished.
         """
-        row = self._conn.execute(HAS_READY_JOBS, {"p1": queue_names}).first()
+        row = self._conn.execute(_HAS_READY_JOBS, {"p1": queue_names}).first()
         if row is None:
             return None
         return HasReadyJobsRow(
@@ -191,7 +200,7 @@ class Querier:
         """Makes jobs due whose time has come, the earliest first, and says how many they were and when the
         next one is. The idle workers hear of them: whoever promotes need not have room for all of them.
         """
-        row = self._conn.execute(PROMOTE_JOBS, {"p1": max_jobs}).first()
+        row = self._conn.execute(_PROMOTE_JOBS, {"p1": max_jobs}).first()
         if row is None:
             return None
         return PromoteJobsRow(

@@ -10,19 +10,22 @@ import pydantic
 import sqlalchemy
 
 
-BEAT_WORKER = sqlalchemy.text(r"""WITH beat AS (
+BEAT_WORKER = """-- name: beat_worker \\:one
+WITH beat AS (
     INSERT INTO taskq_workers (id, name, queue_names)
     OVERRIDING SYSTEM VALUE
-    VALUES (:p1\:\:bigint, :p2\:\:text, :p3\:\:text [])
+    VALUES (:p1\\:\\:bigint, :p2\\:\\:text, :p3\\:\\:text [])
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
     RETURNING xmax <> 0 AS registered
 )
 
 SELECT
-    beat.registered\:\:boolean AS registered,
-    extract(EPOCH FROM clock_timestamp())\:\:double precision AS server_time
+    beat.registered\\:\\:boolean AS registered,
+    extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
 FROM beat
-""")
+"""
+
+_BEAT_WORKER = sqlalchemy.text(BEAT_WORKER)
 
 
 class BeatWorkerRow(pydantic.BaseModel):
@@ -30,13 +33,16 @@ class BeatWorkerRow(pydantic.BaseModel):
     server_time: float
 
 
-LIST_COLLEAGUES = sqlalchemy.text(r"""SELECT
+LIST_COLLEAGUES = """-- name: list_colleagues \\:many
+SELECT
     id,
     queue_names,
-    extract(EPOCH FROM now() - last_heartbeat)\:\:double precision AS silent_for
+    extract(EPOCH FROM now() - last_heartbeat)\\:\\:double precision AS silent_for
 FROM taskq_workers
-WHERE last_heartbeat > now() - make_interval(secs => :p1\:\:double precision)
-""")
+WHERE last_heartbeat > now() - make_interval(secs => :p1\\:\\:double precision)
+"""
+
+_LIST_COLLEAGUES = sqlalchemy.text(LIST_COLLEAGUES)
 
 
 class ListColleaguesRow(pydantic.BaseModel):
@@ -45,15 +51,16 @@ class ListColleaguesRow(pydantic.BaseModel):
     silent_for: float
 
 
-LIST_WORKERS = sqlalchemy.text(r"""SELECT
+LIST_WORKERS = """-- name: list_workers \\:many
+SELECT
     worker.id,
     worker.name,
     worker.queue_names,
     worker.started_at,
     worker.last_heartbeat,
-    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)\:\:double precision
+    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)\\:\\:double precision
         AS seconds_since_heartbeat,
-    coalesce(hand.jobs, 0)\:\:bigint AS doing
+    coalesce(hand.jobs, 0)\\:\\:bigint AS doing
 FROM taskq_workers AS worker
 LEFT JOIN (
     SELECT
@@ -64,7 +71,9 @@ LEFT JOIN (
     GROUP BY job.worker_id
 ) AS hand ON worker.id = hand.worker_id
 ORDER BY worker.id
-""")
+"""
+
+_LIST_WORKERS = sqlalchemy.text(LIST_WORKERS)
 
 
 class ListWorkersRow(pydantic.BaseModel):
@@ -77,10 +86,13 @@ class ListWorkersRow(pydantic.BaseModel):
     doing: int
 
 
-REGISTER_WORKER = sqlalchemy.text(r"""INSERT INTO taskq_workers (name, queue_names)
-VALUES (:p1\:\:text, :p2\:\:text [])
-RETURNING id, extract(EPOCH FROM clock_timestamp())\:\:double precision AS server_time
-""")
+REGISTER_WORKER = """-- name: register_worker \\:one
+INSERT INTO taskq_workers (name, queue_names)
+VALUES (:p1\\:\\:text, :p2\\:\\:text [])
+RETURNING id, extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
+"""
+
+_REGISTER_WORKER = sqlalchemy.text(REGISTER_WORKER)
 
 
 class RegisterWorkerRow(pydantic.BaseModel):
@@ -88,9 +100,12 @@ class RegisterWorkerRow(pydantic.BaseModel):
     server_time: float
 
 
-UNREGISTER_WORKER = sqlalchemy.text(r"""DELETE FROM taskq_workers
-WHERE id = :p1\:\:bigint
-""")
+UNREGISTER_WORKER = """-- name: unregister_worker \\:exec
+DELETE FROM taskq_workers
+WHERE id = :p1\\:\\:bigint
+"""
+
+_UNREGISTER_WORKER = sqlalchemy.text(UNREGISTER_WORKER)
 
 
 class Querier:
@@ -109,7 +124,7 @@ class Querier:
         """Puts the row back if it is gone, as it was taken for dead: the id, and with it the worker's hold on
         the jobs that nobody rescued, stays. registered is false then.
         """
-        row = self._conn.execute(BEAT_WORKER, {"p1": id, "p2": name, "p3": queue_names}).first()
+        row = self._conn.execute(_BEAT_WORKER, {"p1": id, "p2": name, "p3": queue_names}).first()
         if row is None:
             return None
         return BeatWorkerRow(
@@ -125,7 +140,7 @@ class Querier:
         """The workers that are alive, so that those who hear the same notification know who goes first; and
         for how long each has said nothing, in seconds, to be there when it is too long.
         """
-        for row in self._conn.execute(LIST_COLLEAGUES, {"p1": stalled_after}):
+        for row in self._conn.execute(_LIST_COLLEAGUES, {"p1": stalled_after}):
             yield ListColleaguesRow(
                 id=row[0],
                 queue_names=row[1],
@@ -138,7 +153,7 @@ class Querier:
         """The workers that are registered, and what they have in hand; how long ago they said that they are alive
         by the server's clock, as no two machines agree.
         """
-        for row in self._conn.execute(LIST_WORKERS):
+        for row in self._conn.execute(_LIST_WORKERS):
             yield ListWorkersRow(
                 id=row[0],
                 name=row[1],
@@ -158,7 +173,7 @@ class Querier:
         """Also tells the server's clock, in seconds since 1970: notifications of jobs for later
         go by it.
         """
-        row = self._conn.execute(REGISTER_WORKER, {"p1": name, "p2": queue_names}).first()
+        row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names}).first()
         if row is None:
             return None
         return RegisterWorkerRow(
@@ -171,4 +186,4 @@ class Querier:
         *,
         id: int,
     ) -> None:
-        self._conn.execute(UNREGISTER_WORKER, {"p1": id})
+        self._conn.execute(_UNREGISTER_WORKER, {"p1": id})

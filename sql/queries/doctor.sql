@@ -68,7 +68,7 @@ WITH tables AS (
     INNER JOIN pg_catalog.pg_namespace AS namespace ON class.relnamespace = namespace.oid
     WHERE
         class.relkind = 'r'
-        AND class.relname LIKE 'taskq\_%'
+        AND class.relname LIKE 'taskq!_%' ESCAPE '!'
         AND class.relnamespace = (
             SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'::regclass
         )
@@ -80,11 +80,11 @@ SELECT
     coalesce(stat.n_dead_tup, 0)::bigint AS dead_rows,
     (
         coalesce(
-            substring(tables.options FROM 'autovacuum_vacuum_threshold=(\d+)'),
+            substring(tables.options FROM 'autovacuum_vacuum_threshold=([0-9]+)'),
             current_setting('autovacuum_vacuum_threshold')
         )::double precision
         + coalesce(
-            substring(tables.options FROM 'autovacuum_vacuum_scale_factor=([\d.eE-]+)'),
+            substring(tables.options FROM 'autovacuum_vacuum_scale_factor=([0-9.eE-]+)'),
             current_setting('autovacuum_vacuum_scale_factor')
         )::double precision * tables.reltuples
     )::double precision AS vacuumed_from,
@@ -92,14 +92,14 @@ SELECT
         current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
     )::boolean AS server_vacuums,
     coalesce(
-        substring(tables.options FROM 'autovacuum_enabled=(\w+)')::boolean, true
+        substring(tables.options FROM 'autovacuum_enabled=([a-zA-Z0-9]+)')::boolean, true
     )::boolean AS table_vacuums,
     coalesce(
         extract(EPOCH FROM clock_timestamp() - greatest(stat.last_autovacuum, stat.last_vacuum)), -1
     )::double precision AS vacuumed_seconds_ago,
     pg_relation_size(tables.oid)::bigint AS bytes,
     coalesce(
-        substring(tables.options FROM 'fillfactor=(\d+)')::integer, 100
+        substring(tables.options FROM 'fillfactor=([0-9]+)')::integer, 100
     )::integer AS fillfactor,
     coalesce(
         (
@@ -140,7 +140,7 @@ INNER JOIN pg_catalog.pg_class AS table_class ON pg_index.indrelid = table_class
 INNER JOIN pg_catalog.pg_namespace AS namespace ON table_class.relnamespace = namespace.oid
 WHERE
     table_class.relkind = 'r'
-    AND table_class.relname LIKE 'taskq\_%'
+    AND table_class.relname LIKE 'taskq!_%' ESCAPE '!'
     AND table_class.relnamespace = (
         SELECT jobs.relnamespace FROM pg_catalog.pg_class AS jobs WHERE jobs.oid = 'taskq_jobs'::regclass
     )

@@ -70,7 +70,7 @@ VALUES (%s, %L, %L);
 -- What PrepareMigrations and TryLockMigrations do, for psql.
 SELECT
     format(
-        '\set ON_ERROR_STOP on
+        '%4$sset ON_ERROR_STOP on
 SET search_path = %1$I, pg_temp;
 SET lock_timeout = %2$L;
 SET statement_timeout = 0;
@@ -84,7 +84,8 @@ $taskq$;
 ',
         current_schema(),
         @lock_timeout::text,
-        hashtextextended('taskq_migrations of ' || current_schema(), 0)
+        hashtextextended('taskq_migrations of ' || current_schema(), 0),
+        chr(92)
     )::text AS script;
 
 -- name: WriteClosing :one

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
@@ -13,7 +13,7 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Connection, Engine, TextClause
+from sqlalchemy import Connection, Engine, TextClause, text
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
@@ -159,7 +159,7 @@ class _Psycopg:
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
         with self._cursor() as cursor:
-            cursor.execute(_compiled(statement), values)
+            cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
                 return _Rows(())
             try:
@@ -179,7 +179,7 @@ class _AsyncPsycopg:
 
     async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
         async with self._cursor() as cursor:
-            await cursor.execute(_compiled(statement), values)
+            await cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
                 return _Rows(())
             try:
@@ -252,9 +252,10 @@ def reading(connection: Connection) -> Iterator[Connection]:
                 adapters.register_loader(name, loader)
 
 
-@cache
-def _compiled(statement: TextClause) -> bytes:
-    return str(statement.compile(dialect=_dialect)).encode()
+# By the text, as sqlc-gen-python makes a new object of it for each call.
+@lru_cache(maxsize=256)
+def _compiled(statement: str) -> bytes:
+    return str(text(statement).compile(dialect=_dialect)).encode()
 
 
 def _unusable(connection: object, wanted: str, other: str) -> InvalidDatabase:

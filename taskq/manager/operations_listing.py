@@ -12,7 +12,7 @@ from taskq.job import Job, JobStatus
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.manager.reports import JobCount, JobPage, LockState, WorkerState
 from taskq.unreadable import UnreadableTime
-from taskq_sql import alive, attempts, counting, jobs, listing, models, periodic, workers
+from taskq_sql import alive, attempts, claims, counting, jobs, listing, models, periodic, workers
 
 LONGEST_PAGE = 1000
 
@@ -24,6 +24,16 @@ _MAX_LOOKED_IN_LINE = 1000
 
 # Calling JobStatus takes ten times as long, and two are looked up for each job that a worker runs.
 STATUSES = {status.value: status for status in JobStatus}
+
+# A job's row is the table's where a query reads the table, and the query's own where it passes through a
+# WITH clause.
+JobRow = (
+    models.TaskqJob
+    | claims.ClaimJobsRow
+    | claims.ClaimFreeJobsRow
+    | listing.PageJobsRow
+    | alive.PageAliveJobsRow
+)
 
 # Before the first id, and beyond any.
 _FIRST = 0
@@ -166,7 +176,7 @@ def not_found(job_id: int) -> JobNotFound:
     return JobNotFound(f"no job has the id {job_id}: it may have been deleted")
 
 
-def job_of(row: models.TaskqJob | listing.PageJobsRow | alive.PageAliveJobsRow) -> Job:
+def job_of(row: JobRow) -> Job:
     """A row as the job that it is."""
     return Job(
         id=row.id,

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -24,7 +24,7 @@ from taskq.exceptions import (
     JobNotFound,
     SchemaNotApplied,
 )
-from taskq.manager import Outcome
+from taskq.manager import Outcome, connections
 from taskq.task import Task
 
 
@@ -380,3 +380,16 @@ async def test_a_closed_connection_is_said_to_be_closed(
     closed.close()
     with pytest.raises(DatabaseUnavailable, match="the connection is closed"):
         send.configure(connection=closed).defer(to="ada")
+
+
+def test_a_statement_is_compiled_once_by_whatever_object_it_comes(database_url: str) -> None:
+    # sqlc-gen-python calls text() at each execution.
+    def answer(on: Connection) -> object:
+        return on.execute(text("SELECT 'compiled once'")).first()
+
+    with psycopg.connect(libpq(database_url)) as opened:
+        assert connections.run(opened, answer) == ("compiled once",)
+        before = connections._compiled.cache_info()
+        assert connections.run(opened, answer) == ("compiled once",)
+        assert connections._compiled.cache_info().currsize == before.currsize
+    assert before.maxsize is not None

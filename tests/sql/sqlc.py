@@ -1,8 +1,10 @@
 """The queries of sql/queries as sqlc has generated them, ready to run and to explain on psycopg."""
 
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +13,6 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import TextClause
 
 import taskq_sql
 
@@ -41,6 +42,19 @@ class Query:
             return cursor.fetchall() if cursor.description else []
 
 
+def run_sqlc(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int, str]:
+    """Run sqlc; returns its exit code and what it says."""
+    run = subprocess.run(
+        ["sqlc", *arguments],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.returncode, run.stdout + run.stderr
+
+
 def read_queries() -> dict[str, Query]:
     """Every query by its name in sql/queries."""
     return {query.name: query for query in _queries()}
@@ -50,8 +64,8 @@ def _queries() -> Iterator[Query]:
     for found in pkgutil.iter_modules(taskq_sql.__path__):
         module = import_module(f"taskq_sql.{found.name}")
         for constant, statement in vars(module).items():
-            if isinstance(statement, TextClause):
+            if constant.isupper() and isinstance(statement, str) and constant[0] != "_":
                 method = getattr(module.Querier, constant.lower())
                 _, *parameters = inspect.signature(method).parameters
-                text = re.sub(r"(?<![\\:]):p(\d+)", r"$\1", statement.text).replace(r"\:", ":")
+                text = re.sub(r"(?<![\\:]):p(\d+)", r"$\1", statement).replace(r"\:", ":")
                 yield Query(constant.title().replace("_", ""), text, parameters)
