@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from taskq.database_url import DRIVER, database_url
 from taskq.embedded import EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
 from taskq.unreadable import read_json
@@ -18,9 +18,6 @@ URL_VARIABLE = "TASKQ_DATABASE_URL"
 
 # Those of libpq's variables that say which server or database; the others say who, or how.
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE")
-
-_DRIVER = "postgresql+psycopg"
-_SCHEMES = {"postgres", "postgresql", _DRIVER, f"{_DRIVER}_async"}
 
 # What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
 _SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
@@ -81,9 +78,10 @@ class Database:
 
         Args:
             database: A URL that begins with ``postgresql://``, ``postgres://`` or
-                ``postgresql+psycopg://``, or an engine on psycopg. A given engine stays its
-                owner's: it is used in autocommit here, not changed, and never disposed. If the
-                engine of the other colour is asked for, it is made from the given one's URL alone.
+                ``postgresql+psycopg://``, which may name several hosts as libpq's do; libpq's
+                ``key=value`` pairs; or an engine on psycopg. A given engine stays its
+                owner's: it is used in autocommit here, not changed, and never disposed. If the engine of
+                the other colour is asked for, it is made from the given one's URL alone.
             environ: The environment to look in.
 
         Raises:
@@ -98,11 +96,11 @@ class Database:
             url = _url_of(database.sync_engine)
             return cls(url, async_engine=database.execution_options(isolation_level=_AUTOCOMMIT))
         if database is not None:
-            return cls(_checked("the database", database))
+            return cls(database_url("the database", database))
         if named := environ.get(URL_VARIABLE):
-            return cls(_checked(URL_VARIABLE, named))
+            return cls(database_url(URL_VARIABLE, named))
         if any(environ.get(name) for name in LIBPQ_VARIABLES):
-            return cls(URL.create(_DRIVER))
+            return cls(URL.create(DRIVER))
         if is_installed():
             return cls(EmbeddedServer(default_folder(environ)))
         raise DatabaseNotConfigured(
@@ -209,38 +207,9 @@ class Database:
 
 def _url_of(engine: Engine) -> URL:
     driver = f"{engine.dialect.name}+{engine.dialect.driver}"
-    if driver != _DRIVER:
+    if driver != DRIVER:
         raise InvalidDatabase(
-            f"the engine is for {driver}, and taskq needs {_DRIVER}: make it with "
-            f"create_engine('{_DRIVER}://user@host/name')"
+            f"the engine is for {driver}, and taskq needs {DRIVER}: make it with "
+            f"create_engine('{DRIVER}://user@host/name')"
         )
-    return engine.url.set(drivername=_DRIVER)
-
-
-def _checked(name: str, database: str | URL) -> URL:
-    url = _parsed(database)
-    if url is None:
-        raise InvalidDatabase(
-            f"{name} is not a URL such as postgresql://user@host/name (in a password, write "
-            "@ as %40, : as %3A, / as %2F and % as %25)"
-        )
-    if url.drivername not in _SCHEMES:
-        raise InvalidDatabase(
-            f"{name} is a URL for {url.drivername}, and taskq needs {_DRIVER}: "
-            "begin it with postgresql://"
-        )
-    # SQLAlchemy hides a password only where it expects one.
-    for password in url.normalized_query.get("password", ()):
-        url = url.set(password=password)
-    return url.set(drivername=_DRIVER).difference_update_query(["password"])
-
-
-def _parsed(database: str | URL) -> URL | None:
-    # Returns what its caller raises: an error raised in an except block would carry SQLAlchemy's
-    # along, which may quote the password.
-    try:
-        url = make_url(database)
-    except (ArgumentError, ValueError):
-        return None
-    # The rest of a password, after an @ in it.
-    return None if "@" in (url.host or "") else url
+    return engine.url.set(drivername=DRIVER)
