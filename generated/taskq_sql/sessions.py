@@ -6,11 +6,25 @@
 import sqlalchemy
 
 
+BOUND_STATEMENTS = """-- name: bound_statements \\:exec
+SELECT set_config('statement_timeout', :p1\\:\\:text, false)
+"""
+
+_BOUND_STATEMENTS = sqlalchemy.text(BOUND_STATEMENTS)
+
+
 LISTEN_SESSION = """-- name: listen_session \\:exec
 SELECT taskq_listen()
 """
 
 _LISTEN_SESSION = sqlalchemy.text(LISTEN_SESSION)
+
+
+PING_SESSION = """-- name: ping_session \\:exec
+SELECT 1
+"""
+
+_PING_SESSION = sqlalchemy.text(PING_SESSION)
 
 
 TUNE_SESSION = """-- name: tune_session \\:exec
@@ -28,11 +42,29 @@ class Querier:
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
 
+    def bound_statements(
+        self,
+        *,
+        milliseconds: str,
+    ) -> None:
+        """For every connection of a worker: a statement that its worker has given up, on a connection that went
+        silent, would otherwise go on, and keep its locks, for as long as it likes.
+        """
+        self._conn.execute(_BOUND_STATEMENTS, {"p1": milliseconds})
+
     def listen_session(
         self,
     ) -> None:
         """Makes the session hear the notifications for workers."""
         self._conn.execute(_LISTEN_SESSION)
+
+    def ping_session(
+        self,
+    ) -> None:
+        """A sign of life: a session that only listens would not notice that nothing reaches it
+        any more.
+        """
+        self._conn.execute(_PING_SESSION)
 
     def tune_session(
         self,

@@ -8,3 +8,12 @@ SELECT
 -- name: ListenSession :exec
 -- Makes the session hear the notifications for workers.
 SELECT taskq_listen();
+
+-- name: BoundStatements :exec
+-- For every connection of a worker: a statement that its worker has given up, on a connection that went
+-- silent, would otherwise go on, and keep its locks, for as long as it likes.
+SELECT set_config('statement_timeout', @milliseconds::text, false);
+
+-- name: PingSession :exec
+-- A sign of life: a session that only listens would not notice that nothing reaches it any more.
+SELECT 1;

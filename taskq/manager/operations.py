@@ -187,6 +187,16 @@ def tune_session(connection: Connection) -> None:
     sessions.Querier(connection).tune_session()
 
 
+def bound_statements(connection: Connection, seconds: float) -> None:
+    """Have the server give up statements of a connection that take longer."""
+    sessions.Querier(connection).bound_statements(milliseconds=str(round(1000 * seconds)))
+
+
+def ping(connection: Connection) -> None:
+    """Ask for a sign of life."""
+    sessions.Querier(connection).ping_session()
+
+
 def listen(connection: Connection) -> None:
     """Make a connection hear the notifications for workers."""
     sessions.Querier(connection).listen_session()

@@ -52,7 +52,8 @@ class Aborting(Part):
         self._running = running
         self._completing = completing
         self._alarm = Alarm()
-        self._strays: set[tuple[int, int]] = set()
+        # How many claims there had been when each was first seen.
+        self._strays: dict[tuple[int, int], int] = {}
         self._too_early = False
 
     def wake(self) -> None:
@@ -71,8 +72,9 @@ class Aborting(Part):
 
     async def _look(self) -> None:
         before = self._running.held()
-        claiming = self._claiming.in_flight
+        claiming, claims = self._claiming.in_flight, self._claiming.runs
         doing = await self._link.insist(operations.list_doing_jobs, self._identity.id)
+        claims_by_now = self._claiming.runs
         held = self._running.held()
         for key, attempt in held.items():
             if key in doing and doing[key].abort_requested:
@@ -86,17 +88,19 @@ class Aborting(Part):
                 )
                 self._running.lose(attempt)
         strays = {key for key in doing if key not in held and not self._completing.holds(*key)}
-        if not claiming and not self._claiming.in_flight:
-            # Seen twice, with no claim under way: the answer of a claim was lost with its connection.
-            for job_id, claim in strays & self._strays:
+        quiet = not claiming and not self._claiming.in_flight
+        for key in strays & self._strays.keys():
+            # Seen twice, and no claim can bring it any more: the answer of one was lost with its connection.
+            if quiet or claims > self._strays[key]:
+                job_id, claim = key
                 self._completing.add(
                     Outcome(
                         job_id=job_id,
                         attempt=claim,
                         status=JobStatus.TODO,
-                        held_lock=doing[job_id, claim].lock,
+                        held_lock=doing[key].lock,
                         uncounted=True,
                     )
                 )
-        self._strays = strays
+        self._strays = {key: self._strays.get(key, claims_by_now) for key in strays}
         self._too_early = any(doing[key].abort_requested for key in strays)

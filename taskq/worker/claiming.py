@@ -34,6 +34,9 @@ _SETTLE_EVERY = 1.0  # seconds at most
 # After so many looks in a row that found something, any worker claims, and not only the next in turn.
 _LOOKS = 3
 
+# How long a worker that stops waits for the answer of a claim.
+_LAST_ANSWER_WITHIN = 3.0  # seconds
+
 
 class Claiming(Part):
     """Claims jobs whenever there may be some and there is room for them.
@@ -89,6 +92,11 @@ class Claiming(Part):
         """Whether something has happened since the last claim began that a claim could find."""
         return self._promising or self._peek_due
 
+    @property
+    def runs(self) -> int:
+        """How many claims and looks there were; one has ended when there is another."""
+        return self._link.runs
+
     def wake(self) -> None:
         """There may be jobs: claim, now or as soon as there is room."""
         self._promising = True
@@ -136,11 +144,11 @@ class Claiming(Part):
         self._peeking = loop.call_at(min(loop.time() + after, self._peek_by), self._peek)
 
     async def end(self) -> None:
-        """Claim no more. What a claim under way brings is still delivered."""
+        """Claim no more. What a claim under way brings is still delivered, if it comes soon."""
         self._ending = True
         self._alarm.ring()
         if self._task is not None and self.in_flight:
-            await asyncio.wait([self._task], timeout=10)
+            await asyncio.wait([self._task], timeout=_LAST_ANSWER_WITHIN)
         await self.stop()
 
     async def stop(self) -> None:

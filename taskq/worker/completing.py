@@ -75,6 +75,10 @@ class Completing(Part):
         """Wait until all outcomes are written."""
         await self._empty.wait()
 
+    def hurry(self, seconds: float) -> None:
+        """Give the write under way no more than so many seconds; it is tried again on a new connection."""
+        self._link.hurry(seconds)
+
     async def loop(self) -> None:
         """Write what there is, and wait for more."""
         while True:

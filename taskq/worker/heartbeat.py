@@ -36,7 +36,7 @@ class Heartbeat(ThreadedPart):
         link: A connection that nothing else uses, from its thread.
         identity: Whose heart.
         interval: Seconds between two beats.
-        stalled_after: Seconds without a beat after which others take the worker for dead.
+        overdue_after: Seconds without a beat after which the next one is overdue.
         monitor: Runs in the heartbeat's thread.
         obstacle: Says why the worker cannot do its work, and has to let others have it; None: it can.
             Called in the thread.
@@ -50,7 +50,7 @@ class Heartbeat(ThreadedPart):
         identity: Identity,
         *,
         interval: float,
-        stalled_after: float,
+        overdue_after: float,
         monitor: LoopMonitor,
         obstacle: Callable[[], str | None],
         overdue: Callable[[bool], None],
@@ -58,14 +58,10 @@ class Heartbeat(ThreadedPart):
         self._link = link
         self._identity = identity
         self._interval = interval
-        self._stalled_after = stalled_after
+        self._overdue_after = overdue_after
         self._monitor = monitor
         self._obstacle = obstacle
         self._on_overdue = overdue
-        # What is left of the time after that is for tasks to take note of their cancellation.
-        self._overdue_after = stalled_after - (stalled_after - interval) / 4
-        # A statement that takes this long leaves time for another one before the beat is overdue.
-        self._patience = (self._overdue_after - interval) / 2
         # Written by the thread.
         self._good_until = time.monotonic() + self._overdue_after
         self._lapses = 0
@@ -94,6 +90,8 @@ class Heartbeat(ThreadedPart):
         if self._timer is not None:
             self._timer.cancel()
         try:
+            # On a new connection: who knows whether the old one still leads anywhere.
+            await self._link.close()
             async with asyncio.timeout(_UNREGISTER_WITHIN):
                 await self._link.insist(operations.unregister_worker, self._identity.id)
         except TimeoutError:
@@ -128,10 +126,9 @@ class Heartbeat(ThreadedPart):
         while True:
             began = time.monotonic()
             try:
-                async with asyncio.timeout(self._patience):
-                    registered, clock = await self._link.run(
-                        operations.beat, identity.id, identity.name, identity.queues
-                    )
+                registered, clock = await self._link.run(
+                    operations.beat, identity.id, identity.name, identity.queues
+                )
             except Exception as error:
                 if not failed:
                     self._link.report(error)
@@ -162,10 +159,9 @@ class Heartbeat(ThreadedPart):
     def _lapse(self) -> None:
         self._lapses += 1
         logger.warning(
-            "no heartbeat for %.1f s: other workers take this one for dead after %s s, so it begins "
+            "no heartbeat for %.1f s: other workers are about to take this one for dead, so it begins "
             "nothing, and aborts what runs, until a heartbeat succeeds",
             self._overdue_after,
-            self._stalled_after,
             extra={"action": "heartbeat_overdue", "worker_id": self._identity.id},
         )
         self.tell(self._on_overdue, True)

@@ -1,10 +1,15 @@
-"""A part's connection to the database, which comes back by itself."""
+"""A part's connection to the database, which comes back by itself.
+
+A connection can go silent for ever without being closed, behind a firewall that forgets it or a proxy that
+hangs. So each statement has a bound, after which its connection is given up for a new one.
+"""
 
 import asyncio
 import logging
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -14,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import connections
 from taskq.manager.errors import translated
 
@@ -22,7 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("taskq.worker.link")
 
-# How long a server may take to let go of a statement that is given up.
+# How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
+_CANCEL_SHARE = 0.2
 _CANCEL_WITHIN = 1.0  # seconds
 
 
@@ -60,6 +67,8 @@ class Link:
     Args:
         engine: Makes the connection.
         purpose: What it is for, in logs.
+        bound: Seconds after which a statement has been given up, and its connection if need be.
+        alarm_after: Seconds of failures after which that is an error, and not a bad moment.
         prepare: Run on each new connection.
     """
 
@@ -68,14 +77,36 @@ class Link:
         engine: AsyncEngine,
         purpose: str,
         *,
+        bound: float = 15.0,
+        alarm_after: float = 30.0,
         prepare: Callable[[Connection], None] | None = None,
     ) -> None:
         # Connects as the engine's own does, with its listeners.
         self._pool = engine.sync_engine.pool.recreate()
         self._purpose = purpose
+        self._cancel_within = min(_CANCEL_WITHIN, _CANCEL_SHARE * bound)
+        self._bound = bound - self._cancel_within
+        self._alarm_after = alarm_after
         self._prepare = prepare
         self._connection: psycopg.AsyncConnection | None = None
         self._busy = asyncio.Lock()
+        self._limit: asyncio.Timeout | None = None
+        self._failing_since: float | None = None
+        self._alarmed = False
+        self.runs = 0
+
+    @property
+    def failing_for(self) -> float:
+        """For how many seconds no operation has succeeded; may be asked in any thread."""
+        since = self._failing_since
+        return 0 if since is None else time.monotonic() - since
+
+    def hurry(self, seconds: float) -> None:
+        """Give the operation under way, if there is one, no more than so many seconds."""
+        limit = self._limit
+        if limit is not None and not limit.expired():
+            soon = asyncio.get_running_loop().time() + seconds
+            limit.reschedule(min(soon, limit.when() or soon))
 
     async def run(
         self,
@@ -90,8 +121,18 @@ class Link:
             DatabaseUnavailable: The database does not answer.
             Exception: Whatever else the operation raises.
         """
-        async with self.connected() as connection:
-            return await self._complete(connection, operation, *args, **kwargs)
+        async with self._busy:
+            self.runs += 1
+            began = time.monotonic()
+            try:
+                async with self._dropped_on_error(), self._bounded():
+                    connection = self._connection or await self._connect()
+                    done = await self._complete(connection, operation, *args, **kwargs)
+            except Exception as error:
+                self._fails(began, error)
+                raise
+            self._failing_since, self._alarmed = None, False
+            return done
 
     async def insist(
         self,
@@ -131,24 +172,65 @@ class Link:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[psycopg.AsyncConnection]:
         """The connection, open and for one caller; dropped if the caller fails with it."""
-        async with self._busy:
-            try:
-                with translated():
-                    if self._connection is None:
-                        self._connection = await self._connect()
-                    yield self._connection
-            except BaseException as error:
-                # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
-                # error that the server answered with leaves the connection as it was.
-                cause = error.__cause__ if error.__cause__ is not None else error
-                if not isinstance(cause, psycopg.Error) or self._is_lost():
-                    await self._drop()
-                raise
+        async with self._busy, self._dropped_on_error():
+            if self._connection is None:
+                async with self._bounded():
+                    await self._connect()
+            yield cast("psycopg.AsyncConnection", self._connection)
+
+    async def ask(
+        self,
+        connection: psycopg.AsyncConnection,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation on the connection that ``connected`` gave."""
+        async with self._bounded():
+            return await self._complete(connection, operation, *args, **kwargs)
 
     async def close(self) -> None:
         """Close the connection, if it is open."""
         async with self._busy:
             await self._drop()
+
+    @asynccontextmanager
+    async def _dropped_on_error(self) -> AsyncIterator[None]:
+        try:
+            with translated():
+                yield
+        except BaseException as error:
+            # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
+            # error that the server answered with leaves the connection as it was.
+            cause = error.__cause__ if error.__cause__ is not None else error
+            if not isinstance(cause, psycopg.Error) or self._is_lost():
+                await self._drop()
+            raise
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._bound) as self._limit:
+                yield
+        except TimeoutError as error:
+            raise DatabaseUnavailable(
+                f"no answer within {self._bound:.2g} s, so the connection is given up"
+            ) from error
+        finally:
+            self._limit = None
+
+    def _fails(self, began: float, error: Exception) -> None:
+        if self._failing_since is None:
+            self._failing_since = began
+        elif not self._alarmed and self.failing_for > self._alarm_after:
+            self._alarmed = True
+            logger.error(
+                "%s: the database has failed for %.0f s: %s",
+                self._purpose,
+                self.failing_for,
+                said(error),
+                extra={"action": "database_failing", "purpose": self._purpose},
+            )
 
     async def _connect(self) -> psycopg.AsyncConnection:
         pooled = await greenlet_spawn(self._pool.connect)
@@ -161,6 +243,7 @@ class Link:
         except BaseException:
             await self._close(connection)
             raise
+        self._connection = connection
         return connection
 
     def _is_lost(self) -> bool:
@@ -173,7 +256,7 @@ class Link:
 
     async def _close(self, connection: psycopg.AsyncConnection) -> None:
         try:
-            async with asyncio.timeout(_CANCEL_WITHIN):
+            async with asyncio.timeout(self._cancel_within):
                 await connection.close()
         except Exception:
             logger.debug(
@@ -200,10 +283,12 @@ class Link:
             await asyncio.wait([statement])
         except asyncio.CancelledError:
             try:
-                with suppress(Exception):
-                    async with asyncio.timeout(_CANCEL_WITHIN):
-                        await connection.cancel_safe(timeout=_CANCEL_WITHIN)
-                        await asyncio.wait([statement])
+                # What older versions of libpq have for it blocks a thread.
+                if psycopg.capabilities.has_cancel_safe():
+                    with suppress(Exception):
+                        async with asyncio.timeout(self._cancel_within):
+                            await connection.cancel_safe(timeout=self._cancel_within)
+                            await asyncio.wait([statement])
             finally:
                 if not statement.done():
                     _cut(connection)

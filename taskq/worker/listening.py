@@ -4,8 +4,7 @@ It moves nothing. It may be deaf for a while: what it missed is made up for when
 the polls. What notifications say is written in the first migration.
 """
 
-from taskq.exceptions import DatabaseUnavailable
-from taskq.manager import connections, operations
+from taskq.manager import operations
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
@@ -23,6 +22,7 @@ class Listening(Part):
     Args:
         link: A connection of its own, straight to the server or through a pooler that keeps sessions.
         identity: For whom.
+        ping_interval: Seconds between two signs of life that it asks the server for.
         claiming: Told of jobs.
         scheduling: Told of jobs for later.
         aborting: Told of requests to abort.
@@ -33,12 +33,14 @@ class Listening(Part):
         link: Link,
         identity: Identity,
         *,
+        ping_interval: float,
         claiming: Claiming,
         scheduling: Scheduling,
         aborting: Aborting,
     ) -> None:
         self._link = link
         self._identity = identity
+        self._ping_interval = ping_interval
         self._claiming = claiming
         self._scheduling = scheduling
         self._aborting = aborting
@@ -63,15 +65,16 @@ class Listening(Part):
     async def _hear(self) -> None:
         self._heard_since = None
         async with self._link.connected() as connection:
-            await connections.run_adopted(connection, operations.listen)
+            await self._link.ask(connection, operations.listen)
             self._heard_since = self._identity.now()
             # What was said while nobody heard, also for others that commit only later.
             self._claiming.hear(0)
             self._aborting.wake()
             self._scheduling.expect(0)
-            async for notification in connection.notifies():
-                self._tell(notification.payload)
-        raise DatabaseUnavailable("the connection that hears notifications was closed")
+            while True:
+                async for notification in connection.notifies(timeout=self._ping_interval):
+                    self._tell(notification.payload)
+                await self._link.ask(connection, operations.ping)
 
     def _heard_for(self) -> float:
         return 0 if self._heard_since is None else self._identity.now() - self._heard_since

@@ -92,7 +92,7 @@ class LoopMonitor:
             self.blocked_for,
             _named(jobs),
             stack.rstrip(),
-            extra=self._facts("loop_blocked", self.blocked_for, jobs),
+            extra={"action": "loop_blocked", **self._facts(self.blocked_for, jobs)},
         )
         own, turned = asyncio.get_running_loop(), asyncio.Event()
         self._answered = lambda: own.call_soon_threadsafe(turned.set)
@@ -108,12 +108,11 @@ class LoopMonitor:
             self._identity.id,
             _named(jobs),
             took,
-            extra=self._facts("loop_unblocked", took, jobs),
+            extra={"action": "loop_unblocked", **self._facts(took, jobs)},
         )
 
-    def _facts(self, action: str, duration: float, jobs: Sequence[Job]) -> dict[str, object]:
+    def _facts(self, duration: float, jobs: Sequence[Job]) -> dict[str, object]:
         return {
-            "action": action,
             "worker_id": self._identity.id,
             "worker_name": self._identity.name,
             "duration": duration,

@@ -168,6 +168,30 @@ class WorkerOptions(BaseModel):
         return options
 
     @property
+    def overdue_after(self) -> float:
+        """Seconds after a heartbeat after which the next one is overdue.
+
+        What is left until others may take the worker for dead is for tasks to take note of being aborted.
+        """
+        left = self.stalled_worker_timeout - self.update_heartbeat_interval
+        return self.stalled_worker_timeout - left / 4
+
+    @property
+    def heartbeat_bound(self) -> float:
+        """Seconds that a heartbeat may take: then there is time for another one before it is overdue."""
+        return (self.overdue_after - self.update_heartbeat_interval) / 2
+
+    @property
+    def server_bound(self) -> float:
+        """Seconds after which the server gives up a statement of the worker."""
+        return max(self.stalled_worker_timeout / 3, 1.0)
+
+    @property
+    def statement_bound(self) -> float:
+        """Seconds after which the worker gives up a connection whose server has not answered."""
+        return self.server_bound * 1.5
+
+    @property
     def task_middlewares(self) -> Sequence[TaskMiddleware]:
         """The task middleware as a sequence, the outermost first."""
         return several(self.task_middleware)

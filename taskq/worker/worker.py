@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.context import AbortReason
-from taskq.database import Database
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
@@ -21,7 +20,7 @@ from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.identity import Identity
-from taskq.worker.link import Link
+from taskq.worker.links import Links
 from taskq.worker.listening import Listening
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.options import WorkerOptions
@@ -39,8 +38,14 @@ logger = logging.getLogger("taskq.worker")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# How long a worker that is told twice to stop tries to write what became of its jobs.
-_LAST_WORDS = 3.0  # seconds
+# How long a worker that stops tries to write what became of its jobs, and one that is told twice. Of that,
+# for how long it goes on with a statement under way: a new connection may have more luck.
+_LAST_WORDS = 10.0  # seconds
+_LAST_WORDS_IN_A_HURRY = 3.0  # seconds
+_LAST_STATEMENT = 3.0  # seconds
+
+# At most so often a server is asked whether what it would tell still comes through.
+_PING_EVERY = 1.0  # seconds
 
 
 class Worker:
@@ -86,7 +91,7 @@ class Worker:
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
-        return await self._shared.insist(operations.list_failed_attempts, job.id)
+        return await self._links.shared.insist(operations.list_failed_attempts, job.id)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
@@ -128,32 +133,26 @@ class Worker:
 
     async def _work(self, engine: AsyncEngine) -> None:
         options = self.options
-        direct = Database.resolve(options.listen_database) if options.listen_database else None
-        # Behind a pooler what is set on a session would be another client's a moment later.
-        prepare = None if direct else operations.tune_session
-        self._shared = shared = Link(engine, "scheduling, aborting and rescuing")
-        claims = Link(engine, "claiming", prepare=prepare)
-        completions = Link(engine, "completing", prepare=prepare)
-        links = [shared, claims, completions]
-        identity = await self._register(shared)
+        self._links = links = Links(engine, options)
+        identity = await self._register()
 
         # The parts that take from one another.
-        self._completing = Completing(completions, identity, written=self._on_written)
+        self._completing = Completing(links.completions, identity, written=self._on_written)
         self._claiming = Claiming(
-            claims,
+            links.claims,
             identity,
             polling_interval=options.fetch_job_polling_interval,
             room=self._running.room,
             deliver=self._on_claimed,
         )
         self._scheduling = Scheduling(
-            shared,
+            links.shared,
             identity,
             polling_interval=options.fetch_job_polling_interval,
             due=self._claiming.wake,
         )
         aborting = Aborting(
-            shared,
+            links.shared,
             identity,
             polling_interval=options.abort_job_polling_interval,
             claiming=self._claiming,
@@ -176,19 +175,24 @@ class Worker:
                     "its event loop has not turned for longer than "
                     f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
                 )
+            if links.completions.failing_for > options.stalled_worker_timeout:
+                return (
+                    "it has not been able to write how jobs ended for longer than "
+                    f"stalled_worker_timeout={options.stalled_worker_timeout:g} s"
+                )
             return None
 
         self._heartbeat = heartbeat = Heartbeat(
-            Link(engine, "heartbeat"),
+            links.heartbeat,
             identity,
             interval=options.update_heartbeat_interval,
-            stalled_after=options.stalled_worker_timeout,
+            overdue_after=options.overdue_after,
             monitor=monitor,
             obstacle=obstacle,
             overdue=on_overdue,
         )
         rescuer = Rescuer(
-            shared,
+            links.shared,
             identity,
             interval=options.update_heartbeat_interval,
             stalled_after=options.stalled_worker_timeout,
@@ -197,21 +201,23 @@ class Worker:
         )
         listening = None
         if options.listen_notify:
-            links.append(Link(direct.async_engine if direct else engine, "listening"))
             listening = Listening(
-                links[-1],
+                links.listening,
                 identity,
+                ping_interval=max(
+                    min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
+                ),
                 claiming=self._claiming,
                 scheduling=self._scheduling,
                 aborting=aborting,
             )
 
         ticking = Ticking(
-            shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
+            links.shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
         )
         wakers: list[Part] = [
             ticking,
-            Pruning(Link(engine, "pruning"), identity, kept=kept_for(options.retention)),
+            Pruning(links.pruning, identity, kept=kept_for(options.retention)),
             self._scheduling,
             *([listening] if listening else []),
         ]
@@ -227,26 +233,22 @@ class Worker:
                 self.id,
                 extra={"action": "worker_stopping", "worker_id": self.id},
             )
-            for part in wakers:
-                await part.stop()
+            await asyncio.gather(*(part.stop() for part in wakers))
             await self._finish()
         finally:
             parts = (self._claiming, *wakers, aborting, rescuer, self._completing)
             await asyncio.gather(*(part.stop() for part in parts))
             self._running.close()
             await heartbeat.stop()
-            for link in links:
-                await link.close()
-            if direct is not None:
-                await direct.close_async()
+            await links.close()
         logger.info(
             "worker %s has stopped",
             self.id,
             extra={"action": "worker_stopped", "worker_id": self.id},
         )
 
-    async def _register(self, link: Link) -> Identity:
-        options = self.options
+    async def _register(self) -> Identity:
+        options, link = self.options, self._links.shared
         try:
             self.id, clock = await link.run(
                 operations.register_worker, options.name, options.queues
@@ -256,7 +258,7 @@ class Worker:
                 await link.run(operations.list_colleagues, options.stalled_worker_timeout)
             )
         except BaseException:
-            await link.close()
+            await self._links.close()
             raise
         logger.info(
             "worker %s (%s) has started, for %s",
@@ -271,30 +273,35 @@ class Worker:
 
     async def _finish(self) -> None:
         self._running.stop()
-        await self._unless_leaving(self._claiming.end())
+        claimed = asyncio.create_task(self._claiming.end())
         drained = await self._unless_leaving(
             self._running.drain(), self.options.shutdown_graceful_timeout
         )
         if not drained and not self._leaving.is_set():
             self._running.abort(AbortReason.SHUTDOWN)
             await self._unless_leaving(self._running.drain())
-        if self._leaving.is_set() or not await self._unless_leaving(self._completing.flush()):
-            await self._leave()
-
-    async def _leave(self) -> None:
-        self._running.give_up()
-        try:
-            async with asyncio.timeout(_LAST_WORDS):
-                # What a claim under way brings goes back as well.
-                await self._claiming.end()
-                await self._completing.flush()
-        except TimeoutError:
+        written = not self._leaving.is_set() and await self._unless_leaving(
+            self._write_the_rest(claimed), _LAST_WORDS
+        )
+        if not written and self._leaving.is_set():
+            self._running.give_up()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_IN_A_HURRY):
+                    await self._write_the_rest(claimed)
+                    written = True
+        if not written:
             logger.warning(
                 "worker %s leaves, and the ends of some jobs could not be written: another worker "
                 "will run them again",
                 self.id,
                 extra={"action": "worker_left_early", "worker_id": self.id},
             )
+
+    async def _write_the_rest(self, claimed: asyncio.Task[None]) -> None:
+        # What a claim under way brings goes back as well.
+        await asyncio.wait([claimed])
+        self._completing.hurry(_LAST_STATEMENT)
+        await self._completing.flush()
 
     async def _unless_leaving(
         self, awaited: Coroutine[Any, Any, None], seconds: float | None = None

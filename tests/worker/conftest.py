@@ -1,19 +1,20 @@
 """Apps and workers on the test's own database, and ways to disturb what a worker says to it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
 from taskq import App
@@ -29,6 +30,7 @@ MakeApp = Callable[[], App]
 Start = Callable[..., Coroutine[Any, Any, Worker]]
 Drain = Callable[..., Coroutine[Any, Any, None]]
 Finished = Callable[[int], Coroutine[Any, Any, Job]]
+Way = Literal["to server", "back"]
 Program = Callable[..., subprocess.Popen[str]]
 
 
@@ -282,6 +284,86 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+class Line:
+    """A TCP line to the server that can go dead: nothing is closed, and nothing comes through."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = make_url(database_url)
+        self._server: asyncio.Server | None = None
+        self._gates = self._open_gates()
+        self._carriers: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        """Begin to carry; returns the URL to use it by."""
+        self._server = await asyncio.start_server(self._carry_both_ways, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return self._url.set(host="127.0.0.1", port=port, query={}).render_as_string(False)
+
+    def die(self, *, also_new: bool = False, ways: Sequence[Way] = ("to server", "back")) -> None:
+        """Let nothing through any more, on the connections there are or also on new ones."""
+        for way in ways:
+            self._gates[way].clear()
+        if not also_new:
+            self._gates = self._open_gates()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for carrier in self._carriers:
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
+
+    @staticmethod
+    def _open_gates() -> dict[Way, asyncio.Event]:
+        gates: dict[Way, asyncio.Event] = {"to server": asyncio.Event(), "back": asyncio.Event()}
+        for gate in gates.values():
+            gate.set()
+        return gates
+
+    async def _carry_both_ways(
+        self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter
+    ) -> None:
+        gates = self._gates
+        host, port = (str(self._url.query[name]) for name in ("host", "port"))
+        far, to_far = await (
+            asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+            if host.startswith("/")
+            else asyncio.open_connection(host, port)
+        )
+        for reader, writer, gate in (
+            (near, to_far, gates["to server"]),
+            (far, to_near, gates["back"]),
+        ):
+            carrier = asyncio.create_task(self._carry(reader, writer, gate))
+            self._carriers.add(carrier)
+            carrier.add_done_callback(self._carriers.discard)
+
+    @staticmethod
+    async def _carry(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event
+    ) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(writer):
+            while data := await reader.read(65536):
+                await gate.wait()
+                writer.write(data)
+
+
+@pytest.fixture
+async def line(database_url: str) -> AsyncIterator[Line]:
+    """A line to the test's database."""
+    line = Line(database_url)
+    yield line
+    await line.close()
+
+
+@pytest.fixture
+async def far_app(line: Line) -> AsyncIterator[App]:
+    """An app at the other end of the line."""
+    app = App(await line.open())
+    yield app
+    await app.close_async()
 
 
 async def errors_of(app: App, job_id: int) -> list[tuple[str, str]]:

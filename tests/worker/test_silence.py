@@ -1,0 +1,218 @@
+"""Connections that go silent for ever, and statements that never succeed: a worker that is alive works."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskq import App, JobContext
+from taskq.context import AbortReason
+from taskq.job import JobStatus
+from tests.worker.conftest import (
+    Disturbed,
+    Finished,
+    Line,
+    MakeApp,
+    Start,
+    Way,
+    cut_off,
+    idle,
+    statuses,
+    until,
+)
+
+# A statement has a second and a half.
+SHORT: dict[str, Any] = {"update_heartbeat_interval": 0.5, "stalled_worker_timeout": 3}
+RECOVERED_WITHIN = 3.0  # seconds
+
+WAYS = pytest.mark.parametrize("ways", [["to server", "back"], ["to server"], ["back"]])
+
+
+class Gated:
+    """A task that waits for its gate."""
+
+    def __init__(self, app: App) -> None:
+        self.begun: list[int] = []
+        self.gate = asyncio.Event()
+        self.reasons: list[AbortReason | None] = []
+
+        @app.task(name="gated", pass_context=True)
+        async def gated(context: JobContext) -> None:
+            self.begun.append(context.job.id)
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.reasons.append(context.abort_reason())
+                raise
+
+        self.task = gated
+
+
+@WAYS
+async def test_what_ends_on_silent_connections_is_written_and_the_next_job_runs(
+    app: App,
+    far_app: App,
+    line: Line,
+    start: Start,
+    finished: Finished,
+    actions: Any,
+    ways: Sequence[Way],
+) -> None:
+    """Where only answers are lost, ends are written twice and claims are found again."""
+    far, near = Gated(far_app), Gated(app)
+    first = await near.task.defer_async()
+    worker = await start(far_app, abort_job_polling_interval=0.3, **SHORT)
+    await until(lambda: far.begun == [first], "the first job")
+    line.die(ways=ways)
+    began = time.monotonic()
+    far.gate.set()
+    second = await near.task.defer_async()
+    for job_id in (first, second):
+        job = await finished(job_id)
+        assert (job.status, job.attempt, job.worker_id) == (JobStatus.SUCCEEDED, 1, worker.id)
+    # The end and the claim, one after the other; or a claim, twice not in hand.
+    assert time.monotonic() - began < 2 * RECOVERED_WITHIN
+    assert far.begun == [first, second]
+    assert not {"heartbeat_overdue", "heartbeat_withheld"} & {action for _, action in actions()}
+
+
+@WAYS
+async def test_a_listening_connection_that_went_silent_is_replaced(
+    app: App, far_app: App, line: Line, start: Start, disturbed: Disturbed, ways: Sequence[Way]
+) -> None:
+    far, near = Gated(far_app), Gated(app)
+    far.gate.set()
+    worker = await start(far_app, fetch_job_polling_interval=60, **SHORT)
+    await idle(worker)
+    heard = disturbed.calls["listen"]
+    line.die(ways=ways)
+    # A second until it asks for a sign of life.
+    await until(lambda: disturbed.calls["listen"] > heard, "another one", 1 + RECOVERED_WITHIN)
+    # What was said meanwhile is made up for, and every part has a new connection.
+    await idle(worker)
+    began = time.monotonic()
+    job_id = await near.task.defer_async()
+    await until(lambda: far.begun == [job_id], "the job")
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize(("also_new", "seconds"), [(False, 7), (True, 17)])
+async def test_a_worker_stops_though_its_connections_are_silent(
+    far_app: App, line: Line, app: App, also_new: bool, seconds: float
+) -> None:
+    """With the bounds of a worker in earnest, while it claims, ends a job and beats."""
+    far, near = Gated(far_app), Gated(app)
+    await near.task.defer_async()
+    worker = far_app.worker(
+        concurrency=2,
+        fetch_job_polling_interval=0.2,
+        abort_job_polling_interval=0.2,
+        update_heartbeat_interval=0.2,
+        install_signal_handlers=False,
+    )
+    running = asyncio.create_task(worker.run())
+    await until(lambda: far.begun, "the job")
+    line.die(also_new=also_new)
+    await asyncio.sleep(0.5)
+    worker.stop()
+    far.gate.set()
+    async with asyncio.timeout(seconds):
+        await running
+    left = JobStatus.DOING if also_new else JobStatus.SUCCEEDED
+    assert await statuses(app) == {left: 1}
+
+
+def refuse(connection: psycopg.Connection, application: str, new: str) -> None:
+    """What an application would write into jobs fails, again and again."""
+    connection.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE 'not by this one' USING ERRCODE = '40001'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON taskq_jobs FOR EACH ROW
+        WHEN (current_setting('application_name') = '{application}' AND {new})
+        EXECUTE FUNCTION refuse();
+        """.encode()
+    )
+
+
+async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
+    make_app: MakeApp,
+    database_url: str,
+    start: Start,
+    finished: Finished,
+    connection: psycopg.Connection,
+    actions: Any,
+) -> None:
+    """Its heartbeats would succeed for ever, and nothing that it does would ever end."""
+    stuck_app, other_app = App(f"{database_url}&application_name=stuck"), make_app()
+    stuck, other = Gated(stuck_app), Gated(other_app)
+    other.gate.set()
+    for app in (stuck_app, other_app):
+
+        @app.task(name="noop")
+        async def noop() -> None: ...
+
+    refuse(connection, "stuck", "new.status = 'succeeded'")
+    try:
+        short = {"update_heartbeat_interval": 0.3, "stalled_worker_timeout": 1.5}
+        worker = await start(stuck_app, concurrency=2, **short)
+        held = await stuck.task.defer_async()
+        ended = await stuck_app.tasks["noop"].defer_async()
+        await until(lambda: stuck.begun == [held], "the job that runs")
+        other_worker = await start(other_app, concurrency=2, **short)
+        for job_id in (held, ended):
+            job = await finished(job_id)
+            assert job.status is JobStatus.SUCCEEDED
+            assert job.worker_id != worker.id
+        assert stuck.reasons == [AbortReason.OVERDUE]
+        assert ("ERROR", "heartbeat_withheld") in actions()
+
+        connection.execute("DROP TRIGGER refuse ON taskq_jobs")
+        await until(lambda: ("WARNING", "worker_registered_again") in actions(), "its return")
+        other_worker.stop()
+        stuck.gate.set()
+        job = await finished(await stuck.task.defer_async())
+        assert (job.status, job.worker_id) == (JobStatus.SUCCEEDED, worker.id)
+    finally:
+        worker.stop()
+        await until(lambda: actions().count(("INFO", "worker_stopped")) == 2, "its end")
+        await stuck_app.close_async()
+
+
+async def test_jobs_of_claims_that_are_never_answered_go_back_while_claims_fail(
+    app: App, start: Start, disturbed: Disturbed, actions: Any
+) -> None:
+    """And when that has gone on for as long as a worker may be silent, it is an error."""
+    begun: list[float] = []
+
+    @app.task
+    async def note() -> None:
+        begun.append(time.monotonic())
+
+    for name in ("claim_jobs", "has_ready_jobs"):
+        disturbed.after(name, cut_off, times=1000)
+    await start(app, abort_job_polling_interval=0.1, update_heartbeat_interval=0.3)
+    job_id = await note.defer_async()
+
+    async def claims() -> int:
+        return (await app.job_manager.get_job_async(job_id)).claim
+
+    deadline = time.monotonic() + 15
+    while await claims() < 2:
+        assert time.monotonic() < deadline, "the job was not given back"
+        await asyncio.sleep(0.02)
+    job = await app.job_manager.get_job_async(job_id)
+    assert job.attempt == 1
+    assert begun == []
+
+
+async def test_what_fails_for_too_long_is_an_error(
+    app: App, start: Start, disturbed: Disturbed, actions: Any
+) -> None:
+    disturbed.before("claim_jobs", cut_off, times=1000)
+    await start(app, update_heartbeat_interval=0.1, stalled_worker_timeout=0.6)
+    await until(lambda: ("ERROR", "database_failing") in actions(), "the error")
+    assert actions().count(("WARNING", "database_failed")) == 1
