@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from operator import attrgetter
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self, Unpack
 
 from sqlalchemy import URL, Engine
@@ -85,19 +85,30 @@ class App(Blueprint):
         """Import the app that a path names.
 
         Args:
-            path: ``module.path:attribute``, or dots alone as in ``module.path.attribute``.
+            path: ``module.path:attribute``, or dots alone as in ``module.path.attribute``; or a module
+                with one app in it, as in ``module.path``.
 
         Raises:
-            LoadFromPathError: The path leads to nothing, or to something else.
+            LoadFromPathError: The path leads to nothing, to something else, or to several apps.
         """
-        module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
         try:
-            found = attrgetter(attribute)(import_module(module))
+            found = _imported(path)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise LoadFromPathError(
                 f"no app can be imported from {path!r}: {error}; name a module that can be imported "
                 "and the app in it, as in shop.jobs:app"
             ) from error
+        if isinstance(found, ModuleType):
+            # By the first of its names, if an app has several.
+            apps = {
+                id(value): name for name, value in vars(found).items() if isinstance(value, cls)
+            }
+            if len(apps) != 1:
+                raise LoadFromPathError(
+                    f"the module {path!r} has {len(apps) or 'no'} apps: name one, as in "
+                    + " or ".join(f"{path}:{name}" for name in apps.values() or ["app"])
+                )
+            found = getattr(found, *apps.values())
         if not isinstance(found, cls):
             raise LoadFromPathError(
                 f"{path!r} is a {type(found).__name__} and not an app: name the variable that the "
@@ -240,7 +251,16 @@ class App(Blueprint):
     # Workers
 
     def run_worker(self, **options: Unpack[WorkerArguments]) -> None:
-        """Run a worker until it is stopped; the sync face of ``run_worker_async``."""
+        """Run a worker until it is stopped; the sync face of ``run_worker_async``.
+
+        Raises:
+            RuntimeError: An event loop runs in this thread already.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "run_worker() makes an event loop, and one runs here already: "
+                "await app.run_worker_async(…) instead"
+            )
 
         async def run() -> None:
             try:
@@ -309,3 +329,21 @@ class ReplacedDatabase:
 
     async def __aexit__(self, *raised: object) -> None:
         await self._app.move(self._left.pop()).close_async()
+
+
+def _imported(path: str) -> object:
+    """What a path names: an attribute of a module, or else a module."""
+    module, colon, attribute = path.partition(":")
+    if colon:
+        return attrgetter(attribute)(import_module(module))
+    module, _, attribute = path.rpartition(".")
+    # First as an attribute: importing a submodule would put it in the place of one with its name.
+    parent = import_module(module) if module else None
+    if hasattr(parent, attribute):
+        return getattr(parent, attribute)
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name == path and parent is not None:
+            raise AttributeError(f"module {module!r} has no {attribute!r}") from None
+        raise

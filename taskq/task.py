@@ -1,5 +1,6 @@
 """A task: a function that another process executes at a later time."""
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
@@ -17,6 +18,8 @@ from taskq.manager.operations import OnConflict
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
+
+logger = logging.getLogger("taskq.task")
 
 P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
@@ -65,6 +68,7 @@ class Task(Generic[P, R_co]):
         update_wrapper(self, function)
         self.func = function
         self.name = name if name is not None else _dotted_path(function)
+        self._is_nowhere = name is None and self.name.startswith("__main__.")
         if isinstance(aliases, str):
             raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
         self.aliases = tuple(aliases)
@@ -182,6 +186,14 @@ class Task(Generic[P, R_co]):
         )
 
     def _door(self) -> JobManager:
+        if self._is_nowhere:
+            self._is_nowhere = False  # said once
+            logger.warning(
+                "task %s is declared at a prompt, or in code that comes from no file: no other process can "
+                "import it, so its jobs wait for a worker of this one; put it into a module",
+                shown(self.name),
+                extra={"action": "task_not_importable", "task_name": self.name},
+            )
         if self.manager is None:
             raise UnboundTaskError(
                 f"task {self.name!r} belongs to no app yet: add its blueprint with "

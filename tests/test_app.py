@@ -145,6 +145,17 @@ def test_an_app_is_found_by_its_path() -> None:
     assert App.from_path("tests.test_app:here") is App.from_path("tests.test_app.here") is here
 
 
+def test_the_one_app_of_a_module_is_found_by_the_modules_path(write_module: WriteModule) -> None:
+    write_module("one_app", f"from taskq import App\nqueue = same = App({NOWHERE!r})")
+    assert App.from_path("one_app") is App.from_path("one_app:queue")
+
+
+def test_what_a_module_raises_when_it_is_imported_is_not_hidden(write_module: WriteModule) -> None:
+    write_module("raising_app", "import nobody_has_this")
+    with pytest.raises(LoadFromPathError, match="No module named 'nobody_has_this'"):
+        App.from_path("raising_app.app")
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -156,9 +167,17 @@ def test_an_app_is_found_by_its_path() -> None:
         ("here", "no app can be imported from 'here'"),
         ("..here:app", "no app can be imported from '..here:app'"),
         ("tests.test_app:", "no app can be imported from 'tests.test_app:'"),
+        ("tests.test_app.there", "module 'tests.test_app' has no 'there'"),
+        ("tests.conftest", "the module 'tests.conftest' has no apps: .* as in tests.conftest:app"),
+        ("two_apps", "has 2 apps: name one, as in two_apps:mail or two_apps:night"),
     ],
 )
-def test_a_path_that_leads_to_no_app_is_refused(path: str, message: str) -> None:
+def test_a_path_that_leads_to_no_app_is_refused(
+    path: str, message: str, write_module: WriteModule
+) -> None:
+    write_module(
+        "two_apps", f"from taskq import App\nmail, night = App({NOWHERE!r}), App({NOWHERE!r})"
+    )
     with pytest.raises(LoadFromPathError, match=message):
         App.from_path(path)
 
@@ -291,3 +310,8 @@ def test_a_worker_may_be_run_again_and_again_without_an_event_loop(database_url:
             note.defer(text=text)
             app.run_worker(install_signal_handlers=False)
     assert seen == ["one", "two"]
+
+
+async def test_run_worker_in_an_event_loop_names_its_async_face() -> None:
+    with pytest.raises(RuntimeError, match=r"await app.run_worker_async"):
+        App(NOWHERE).run_worker()

@@ -281,3 +281,28 @@ def test_a_result_that_is_not_there_or_does_not_fit_is_refused() -> None:
         Blueprint().task(send).result(done("x"))
     with pytest.raises(InvalidResult, match=r"task 'tests.test_task.charge': the result 'x'"):
         Blueprint().task(store_result=True)(charge).result(done("x"))
+
+
+AT_A_PROMPT = """
+from taskq import App
+app = App("{url}")
+
+@app.task
+def shout(text: str) -> None: ...
+
+@app.task(name="shop.whisper")
+def whisper(text: str) -> None: ...
+
+whisper.defer(text="a"), shout.defer(text="b"), shout.defer(text="c")
+"""
+
+
+def test_a_task_that_no_other_process_can_import_is_mentioned_once(database_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_A_PROMPT.format(url=database_url)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [warning] = done.stderr.splitlines()
+    assert warning.startswith("task '__main__.shout' is declared at a prompt")

@@ -1,6 +1,7 @@
 """``taskq schema``: what taskq has in the database, and how it changes."""
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -215,6 +216,11 @@ def remove(settings: Settings, /, database: str | None, patience: float, yes: bo
     with settings.database(database) as opened:
         manager = SchemaManager(opened)
         if manager.is_applied() and not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError(
+                    f"schema remove would ask before it drops taskq's schema from {opened!r}, and nobody "
+                    "can answer here: say --yes"
+                )
             jobs, workers = manager.count_users()
             click.confirm(
                 f"Jobs that have not ended: {jobs:,}. Workers: {workers:,}. Drop taskq's schema, with all "

@@ -50,7 +50,12 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
 
 
 def _signature(task: _Task) -> str:
-    signature = inspect.signature(task.func)
+    try:
+        # What an annotation says, and not its text, as `from __future__ import annotations` makes of it.
+        signature = inspect.signature(task.func, eval_str=True)
+    except NameError:
+        # Of something else than an argument: what is only there for type checkers.
+        signature = inspect.signature(task.func)
     skipped = 1 if task.pass_context else 0
     parameters = list(signature.parameters.values())[skipped:]
     return str(signature.replace(parameters=parameters))

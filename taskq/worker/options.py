@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -149,8 +150,8 @@ class WorkerOptions(BaseModel):
         """
         variables = {
             name: environ[variable]
-            for name in cls.model_fields.keys() - _IN_CODE_ONLY
-            if (variable := ENVIRONMENT_PREFIX + name.upper()) in environ
+            for variable, name in _variables().items()
+            if variable in environ
         }
         values = {**(defaults or {}), **variables, **given}
         try:
@@ -200,6 +201,24 @@ class WorkerOptions(BaseModel):
     def worker_middlewares(self) -> Sequence[WorkerMiddleware]:
         """The worker middleware as a sequence, the outermost first."""
         return several(self.worker_middleware)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """The variables of the environment that look like an option and are none, with the one they may mean."""
+    known = _variables()
+    return {
+        variable: next(iter(get_close_matches(variable, known, n=1)), None)
+        for variable in environ
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known
+    }
+
+
+def _variables() -> dict[str, str]:
+    return {
+        ENVIRONMENT_PREFIX + name.upper(): name
+        for name in WorkerOptions.model_fields
+        if name not in _IN_CODE_ONLY
+    }
 
 
 def _invalid(

@@ -30,6 +30,7 @@ from taskq.worker.rescuer import Rescuer
 from taskq.worker.running import Running, locks_of
 from taskq.worker.scheduling import Scheduling
 from taskq.worker.ticking import Ticking
+from taskq.worker.unknown_names import UnknownNames
 
 if TYPE_CHECKING:
     from taskq.app import App
@@ -216,6 +217,11 @@ class Worker:
             links.shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
         )
         wakers: list[Part] = [
+            UnknownNames(
+                links.shared,
+                queues=options.queues,
+                task_queues={task.queue for task in self.app.tasks.values()},
+            ),
             ticking,
             Pruning(links.pruning, identity, kept=kept_for(options.retention)),
             self._scheduling,

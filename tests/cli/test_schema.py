@@ -7,12 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from click.testing import CliRunner
 
-from taskq.cli.program import program
 from taskq.embedded.wheel import open_wheel
 from taskq.schema import read_migrations
 from tests.cli.conftest import SHOP, Taskq, ended, process
+from tests.cli.terminal import on_terminal
 
 NOTHING = "nothing to do: the database has the whole schema already\n"
 
@@ -284,22 +283,31 @@ def test_remove_asks_first_and_says_what_would_be_lost(
     connection: psycopg.Connection, taskq: Taskq
 ) -> None:
     taskq("defer", "--app", SHOP, "add", '{"a": 1}')
-    refused = CliRunner().invoke(program, ["schema", "remove"], input="n\n")
-    assert refused.exit_code == 1
     asked = (
         "Jobs that have not ended: 1. Workers: 0. Drop taskq's schema, with all jobs, from the namespace "
         "'public' of <Database"
     )
-    assert refused.stdout.startswith(asked)
-    assert "***" in refused.stdout, "the database is named, and not the password"
-    nobody = process("schema", "remove", stdin=subprocess.DEVNULL)
-    with nobody as started:
-        assert (started.communicate(timeout=60)[1][-9:], started.returncode) == ("Aborted!\n", 1)
+    with on_terminal("schema", "remove") as terminal:
+        text = terminal.until(r"\[y/N\]")
+        terminal.type("n\r")
+        assert "Aborted!" in terminal.rest()
+    assert asked in text
+    assert "***" in text, "the database is named, and not the password"
     assert connection.execute("SELECT count(*) FROM taskq_jobs").fetchone() == (1,)
 
-    agreed = CliRunner().invoke(program, ["schema", "remove"], input="y\n")
-    assert (agreed.exit_code, agreed.stdout.splitlines()[-1]) == (0, "removed")
+    with on_terminal("schema", "remove") as terminal:
+        terminal.until(r"\[y/N\]")
+        terminal.type("y\r")
+        assert "removed" in terminal.rest()
     assert connection.execute("SELECT to_regclass('taskq_jobs')").fetchone() == (None,)
+
+
+def test_remove_refuses_where_nobody_can_answer(connection: psycopg.Connection) -> None:
+    with process("schema", "remove", stdin=subprocess.DEVNULL) as started:
+        _, said = started.communicate(timeout=60)
+    assert (said.count("\n"), started.returncode) == (1, 2)
+    assert "nobody can answer here: say --yes" in said
+    assert connection.execute("SELECT to_regclass('taskq_jobs')").fetchone() == ("taskq_jobs",)
 
 
 def test_remove_need_not_ask(bare_url: str) -> None:

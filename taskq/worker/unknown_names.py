@@ -1,0 +1,65 @@
+"""Unknown names: what a worker was told, and nothing else has ever heard of, is mentioned when it starts.
+
+A queue that is misspelt has no jobs, and an environment variable that is misspelt no effect: neither is an
+error, as jobs and options may come later, and both look like a worker that does nothing.
+"""
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+
+from taskq.codec import shown
+from taskq.manager import operations_listing
+from taskq.manager.filters import Filter
+from taskq.worker.link import Link
+from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
+from taskq.worker.part import Part
+
+logger = logging.getLogger("taskq.worker.unknown_names")
+
+
+class UnknownNames(Part):
+    """Looks once.
+
+    Args:
+        link: A connection, which may be shared.
+        queues: The queues that the worker serves; None: all.
+        task_queues: The queues that the app's own tasks defer to.
+    """
+
+    def __init__(
+        self, link: Link, *, queues: Sequence[str] | None, task_queues: Collection[str]
+    ) -> None:
+        self._link = link
+        self._queues = queues or ()
+        self._task_queues = task_queues
+
+    async def loop(self) -> None:
+        """Look at the environment, and at queues that no task of the app defers to."""
+        for variable, meant in unknown_variables(os.environ).items():
+            logger.warning(
+                "the variable %s has no effect, as a worker has no option %s%s",
+                shown(variable),
+                shown(variable.removeprefix(ENVIRONMENT_PREFIX).lower()),
+                f": did you mean {meant}?" if meant else "",
+                extra={"action": "variable_unknown", "variable": variable},
+            )
+        doubtful = [queue for queue in self._queues if queue not in self._task_queues]
+        if not doubtful:
+            return
+        try:
+            counts = await self._link.run(operations_listing.count_jobs, Filter())
+        except Exception as error:
+            self._link.report(error)
+            return  # a hint is not worth a second try
+        known = {count.queue for count in counts} | set(self._task_queues)
+        for queue in doubtful:
+            if queue not in known:
+                close = get_close_matches(queue, known, n=1)
+                logger.warning(
+                    "no task of this app defers to the queue %s, and no job that is kept is in it%s",
+                    shown(queue),
+                    f": did you mean {shown(close[0])}?" if close else "",
+                    extra={"action": "queue_unknown", "queue": queue},
+                )
