@@ -22,6 +22,7 @@
     ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
     ├── InvalidResult              the value a task returned does not fit what it says it returns
     ├── UnreadableValue            a row of the database holds what Python cannot read
+    ├── ResultNotAvailable         the job has no result, such as one that has not ended, or failed
     ├── InvalidJob                 an option that no job can have, such as a priority
     │   ├── InvalidName            a queue, a lock or a name that is empty, too long or no text
     │   └── InvalidSchedule        a time without a time zone, two schedules at once, or one of no use
@@ -135,6 +136,10 @@ class InvalidResult(TaskqException):
 
 class UnreadableValue(TaskqException):
     """A row of the database holds JSON that Python cannot read, as a number of 5,000 digits."""
+
+
+class ResultNotAvailable(TaskqException):
+    """A job has no result: it has not ended, did not succeed, is another task's, or stored none."""
 
 
 class InvalidJob(TaskqException):

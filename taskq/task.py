@@ -11,8 +11,14 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 from taskq.arguments import Arguments
 from taskq.codec import shown
 from taskq.deferrer import Deferrer, JobOptions, TaskArgs
-from taskq.exceptions import InvalidJob, InvalidSignature, UnboundTaskError
-from taskq.job import Job
+from taskq.exceptions import (
+    InvalidJob,
+    InvalidResult,
+    InvalidSignature,
+    ResultNotAvailable,
+    UnboundTaskError,
+)
+from taskq.job import Job, JobStatus
 from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
@@ -25,6 +31,16 @@ P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+
+
+_NO_RESULT = {
+    JobStatus.TODO: "is todo: it has no result before it has run; read it again later",
+    JobStatus.DOING: "is doing: it has no result before it has ended; read it again later",
+    JobStatus.FAILED: "has failed, and has no result; app.job_manager.list_failed_attempts(job_id) "
+    "says why",
+    JobStatus.CANCELLED: "was cancelled, and has no result",
+    JobStatus.ABORTED: "was aborted, and has no result",
+}
 
 
 class Task(Generic[P, R_co]):
@@ -166,6 +182,8 @@ class Task(Generic[P, R_co]):
             job: A job that succeeded, as ``JobManager.get_job`` reads it.
 
         Raises:
+            ResultNotAvailable: The job has not ended, did not succeed, is another task's, or stored
+                no result; the message says which.
             InvalidResult: The stored value does not fit the annotation any more.
             InvalidSignature: The task does not store its result.
         """
@@ -173,7 +191,29 @@ class Task(Generic[P, R_co]):
             raise InvalidSignature(
                 f"task {self.name!r} does not store its result: declare it with store_result=True"
             )
-        return self.returns.load(job.result)
+        if reason := self._without_result(job):
+            raise ResultNotAvailable(f"task {self.name!r}: {reason}")
+        try:
+            return self.returns.load(job.result)
+        except InvalidResult as error:
+            if job.result is not None:
+                raise
+            raise ResultNotAvailable(
+                f"task {self.name!r}: job {job.id} stored no result; it ran before the task was "
+                "declared with store_result=True"
+            ) from error
+
+    def _without_result(self, job: object) -> str | None:
+        """Why a job has no result of this task; None if it has one."""
+        if not isinstance(job, Job):
+            return f"{shown(job)} is no job: give one as app.job_manager.get_job(job_id) reads it"
+        if job.task_name not in {self.name, *self.aliases}:
+            return (
+                f"job {job.id} is one of task {shown(job.task_name)}: ask that task for its result"
+            )
+        if job.status is not JobStatus.SUCCEEDED:
+            return f"job {job.id} {_NO_RESULT[job.status]}"
+        return None
 
     def _deferrer(self) -> Deferrer[P, int]:
         return Deferrer(

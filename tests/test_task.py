@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from taskq.exceptions import (
     InvalidRetryStrategy,
     InvalidSignature,
     MiddlewareKindMismatch,
+    ResultNotAvailable,
     UnboundTaskError,
 )
-from taskq.job import Job
+from taskq.job import Job, JobStatus
 from taskq.task import Task
 from tests.test_retry import job
 
@@ -36,10 +38,10 @@ async def charge(order: int) -> int:
     return order + 1
 
 
-def done(result: Any) -> Job:
-    """A job with a result, as the database had it."""
-    values = {name: getattr(job(1), name) for name in Job.__slots__}
-    return Job(**values | {"result": result})
+def done(task: Any, result: Any, **changes: Any) -> Job:
+    """A job of a task with a result, as the database had it."""
+    changes = {"task_name": task.name, "status": JobStatus.SUCCEEDED} | changes
+    return replace(job(1), result=result, **changes)
 
 
 def test_a_task_is_called_like_its_function() -> None:
@@ -273,14 +275,49 @@ def test_a_result_is_read_as_the_annotated_type() -> None:
     async def price() -> Decimal:
         return Decimal(1)
 
-    assert Blueprint().task(store_result=True)(price).result(done("1.50")) == Decimal("1.50")
+    task = Blueprint().task(store_result=True, aliases=["old"])(price)
+    assert task.result(done(task, "1.50")) == Decimal("1.50")
+    assert task.result(done(task, "1.50", task_name="old")) == Decimal("1.50")
 
 
 def test_a_result_that_is_not_there_or_does_not_fit_is_refused() -> None:
     with pytest.raises(InvalidSignature, match=r"'tests.test_task.send' does not store its result"):
-        Blueprint().task(send).result(done("x"))
+        Blueprint().task(send).result(done(Blueprint().task(send), "x"))
+    task = Blueprint().task(store_result=True)(charge)
     with pytest.raises(InvalidResult, match=r"task 'tests.test_task.charge': the result 'x'"):
-        Blueprint().task(store_result=True)(charge).result(done("x"))
+        task.result(done(task, "x"))
+
+
+def forget() -> None: ...
+
+
+@pytest.mark.parametrize("function", [charge, forget])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"status": JobStatus.TODO}, "job 1 is todo: it has no result before it has run"),
+        ({"status": JobStatus.DOING}, "job 1 is doing: it has no result before it has ended"),
+        ({"status": JobStatus.FAILED}, "job 1 has failed, and has no result; .* says why"),
+        ({"status": JobStatus.CANCELLED}, "job 1 was cancelled"),
+        ({"status": JobStatus.ABORTED}, "job 1 was aborted"),
+        ({"task_name": "shop.send"}, "job 1 is one of task 'shop.send': ask that task"),
+    ],
+)
+def test_a_job_without_a_result_says_why(
+    function: Any, changes: dict[str, Any], message: str
+) -> None:
+    # As None would be the result of a task that returns nothing.
+    task: Any = Blueprint().task(store_result=True)(function)
+    with pytest.raises(ResultNotAvailable, match=f"task '{task.name}': {message}"):
+        task.result(done(task, None, **changes))
+
+
+def test_a_job_that_stored_no_result_says_so() -> None:
+    task: Any = Blueprint().task(store_result=True)(charge)
+    with pytest.raises(ResultNotAvailable, match="job 1 stored no result; it ran before"):
+        task.result(done(task, None))
+    with pytest.raises(ResultNotAvailable, match=r"7 is no job: give one as .*get_job\(job_id\)"):
+        task.result(7)
 
 
 AT_A_PROMPT = """
