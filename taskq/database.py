@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq.database_url import DRIVER, database_url
@@ -36,8 +36,12 @@ _STEADY = {
 # One statement is one round trip; whoever wants a transaction begins one.
 _AUTOCOMMIT = "AUTOCOMMIT"
 
+# By which a connection of these engines is known from a caller's own.
+_OWN = "taskq_own"
+
 _OPTIONS: Mapping[str, Any] = {
     "isolation_level": _AUTOCOMMIT,
+    "execution_options": {_OWN: True},
     # So there is nothing to roll back when a connection goes back to the pool.
     "skip_autocommit_rollback": True,
     # The one that was used last has everything planned; with a first call of each it takes milliseconds.
@@ -91,10 +95,12 @@ class Database:
         """
         if isinstance(database, Engine):
             url = _url_of(database)
-            return cls(url, engine=database.execution_options(isolation_level=_AUTOCOMMIT))
+            options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
+            return cls(url, engine=database.execution_options(**options))
         if isinstance(database, AsyncEngine):
             url = _url_of(database.sync_engine)
-            return cls(url, async_engine=database.execution_options(isolation_level=_AUTOCOMMIT))
+            options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
+            return cls(url, async_engine=database.execution_options(**options))
         if database is not None:
             return cls(database_url("the database", database))
         if named := environ.get(URL_VARIABLE):
@@ -203,6 +209,11 @@ class Database:
             made.dispose()
         if isinstance(self._source, EmbeddedServer):
             self._source.stop()
+
+
+def is_own(connection: Connection) -> bool:
+    """Whether a connection is one of a ``Database``'s own engines."""
+    return bool(connection.get_execution_options().get(_OWN))
 
 
 def _url_of(engine: Engine) -> URL:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.exceptions import InvalidDatabase
+from taskq.manager.transactions import async_psycopg_savepoint, psycopg_savepoint, savepoint
 from taskq.unreadable import UnreadableTime, read_json
 
 P = ParamSpec("P")
@@ -48,16 +49,17 @@ def run(
     """Run an operation in the transaction of a caller's connection or session.
 
     Raises:
-        InvalidDatabase: It is not one of ``SyncConnection``.
+        InvalidDatabase: It is not one of ``SyncConnection``, or ``transactions`` refuses it.
     """
     if isinstance(connection, Session | scoped_session):
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
         cursor = partial(psycopg.Cursor, connection, row_factory=tuple_row)
         bridged = cast("Connection", _Psycopg(lambda: _neutral(cursor())))
-        return operation(bridged, *args, **kwargs)
+        with psycopg_savepoint(connection):
+            return operation(bridged, *args, **kwargs)
     if isinstance(connection, Connection):
-        with reading(connection):
+        with savepoint(connection), reading(connection):
             return operation(connection, *args, **kwargs)
     raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
 
@@ -71,7 +73,7 @@ async def run_async(
     """Run an operation in the transaction of a caller's async connection or session.
 
     Raises:
-        InvalidDatabase: It is not one of ``AnyAsyncConnection``.
+        InvalidDatabase: It is not one of ``AnyAsyncConnection``, or ``transactions`` refuses it.
     """
     if isinstance(connection, AsyncSession | async_scoped_session):
         connection = await connection.connection()
@@ -80,7 +82,8 @@ async def run_async(
     if isinstance(connection, psycopg.AsyncConnection):
         cursor = partial(psycopg.AsyncCursor, connection, row_factory=tuple_row)
         bridged = cast("Connection", _AsyncPsycopg(lambda: _neutral(cursor())))
-        return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
+        async with async_psycopg_savepoint(connection):
+            return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
     raise _unusable(
         connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg import Error, errors
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from taskq.exceptions import (
     AlreadyEnqueued,
@@ -26,6 +26,10 @@ _MISSING = (
     errors.UndefinedObject,
 )
 _QUERY_CANCELED = "57014"
+_FAILED_BEFORE = (
+    "the transaction of this connection or session failed before, and the database takes nothing more in it: "
+    "roll it back first, to a savepoint or as a whole"
+)
 _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
 
@@ -34,6 +38,8 @@ def translated() -> Iterator[None]:
     """Turn errors of the database into taskq's, where they say what a user can do."""
     try:
         yield
+    except PendingRollbackError as error:
+        raise InvalidDatabase(_FAILED_BEFORE) from error
     except (DBAPIError, Error) as error:
         known = _translate(error.orig if isinstance(error, DBAPIError) else error)
         if known is None:
@@ -48,6 +54,8 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
         case errors.CheckViolation():
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")
+        case errors.InFailedSqlTransaction():
+            return InvalidDatabase(_FAILED_BEFORE)
         case errors.InvalidSchemaName():
             return InvalidDatabase(
                 f"search_path names no namespace that exists ({_first_line(error)}): create it, or "

@@ -1,9 +1,7 @@
 """Jobs in the caller's own transaction, whatever the caller's connection is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +10,8 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
 
 from taskq import App, JobStatus
-from taskq.deferrer import Deferrer
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
@@ -26,105 +21,7 @@ from taskq.exceptions import (
 )
 from taskq.manager import Outcome, connections
 from taskq.task import Task
-
-
-@dataclass
-class Caller:
-    """A caller with a transaction of its own, to be awaited whether it is sync or async."""
-
-    app: App
-    connection: Any
-    is_async: bool
-
-    async def defer(self, by: Task[..., Any] | Deferrer[..., Any], **kwargs: Any) -> int | None:
-        deferrer = by.configure(connection=self.connection)
-        id_: int | None
-        id_ = await deferrer.defer_async(**kwargs) if self.is_async else deferrer.defer(**kwargs)
-        return id_
-
-    async def manage(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        name = f"{operation}_async" if self.is_async else operation
-        answer = getattr(self.app.job_manager, name)(*args, connection=self.connection, **kwargs)
-        return await answer if self.is_async else answer
-
-    async def commit(self) -> None:
-        await self._end(self.connection.commit)
-
-    async def rollback(self) -> None:
-        await self._end(self.connection.rollback)
-
-    async def _end(self, end: Callable[[], Awaitable[None] | None]) -> None:
-        ended = end()
-        if self.is_async:
-            assert ended is not None
-            await ended
-
-
-Connect = Callable[[str], AbstractAsyncContextManager[Any]]
-
-
-def libpq(url: str) -> str:
-    return url.replace("+psycopg", "")
-
-
-@asynccontextmanager
-async def connection(url: str) -> AsyncIterator[Any]:
-    engine = create_engine(url)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
-
-
-@asynccontextmanager
-async def session(url: str) -> AsyncIterator[Any]:
-    engine = create_engine(url)
-    with Session(engine) as opened:
-        yield opened
-    engine.dispose()
-
-
-@asynccontextmanager
-async def psycopg_connection(url: str) -> AsyncIterator[Any]:
-    with psycopg.connect(libpq(url)) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def async_connection(url: str) -> AsyncIterator[Any]:
-    engine = create_async_engine(url)
-    async with engine.connect() as opened:
-        yield opened
-    await engine.dispose()
-
-
-@asynccontextmanager
-async def async_session(url: str) -> AsyncIterator[Any]:
-    engine = create_async_engine(url)
-    async with AsyncSession(engine) as opened:
-        yield opened
-    await engine.dispose()
-
-
-@asynccontextmanager
-async def async_psycopg_connection(url: str) -> AsyncIterator[Any]:
-    async with await psycopg.AsyncConnection.connect(libpq(url)) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def psycopg2_session(url: str) -> AsyncIterator[Any]:
-    async with session(url.replace("+psycopg", "+psycopg2")) as opened:
-        yield opened
-
-
-@asynccontextmanager
-async def asyncpg_session(url: str) -> AsyncIterator[Any]:
-    async with async_session(url.replace("+psycopg", "+asyncpg")) as opened:
-        yield opened
-
-
-SYNC: list[Connect] = [connection, session, psycopg_connection, psycopg2_session]
-ASYNC: list[Connect] = [async_connection, async_session, async_psycopg_connection, asyncpg_session]
+from tests.manager.callers import ASYNC, SYNC, Caller, Connect, libpq
 
 
 @pytest.fixture
@@ -259,28 +156,19 @@ async def test_a_taken_queueing_lock_is_told_in_the_transaction_too(
 async def test_the_callers_own_statements_are_in_the_same_transaction(
     app: App, send: Task[..., Any], caller: Caller
 ) -> None:
-    async def execute(statement: str) -> Any:
-        is_psycopg = isinstance(caller.connection, psycopg.Connection | psycopg.AsyncConnection)
-        done = caller.connection.execute(statement if is_psycopg else text(statement))
-        return await done if caller.is_async else done
-
-    await execute("CREATE TABLE orders ()")
+    await caller.execute("CREATE TABLE orders ()")
     await caller.defer(send, to="ada")
-    await execute("INSERT INTO orders DEFAULT VALUES")
+    await caller.execute("INSERT INTO orders DEFAULT VALUES")
     await caller.rollback()
     assert app.job_manager.count_jobs() == {}
-    await execute("CREATE TABLE orders ()")
+    await caller.execute("CREATE TABLE orders ()")
 
 
 async def test_what_the_database_refuses_is_told_whatever_the_callers_driver(
-    caller: Caller, database_url: str
+    caller: Caller,
 ) -> None:
     """A schema that is missing, as an error that PostgreSQL itself raises."""
-    nowhere = "SET search_path TO pg_temp"
-    is_psycopg = isinstance(caller.connection, psycopg.Connection | psycopg.AsyncConnection)
-    done = caller.connection.execute(nowhere if is_psycopg else text(nowhere))
-    if caller.is_async:
-        await done
+    await caller.execute("SET search_path TO pg_temp")
     with pytest.raises(SchemaNotApplied, match=r"taskq_jobs.*python -m taskq schema apply"):
         await caller.manage("get_job", 1)
 

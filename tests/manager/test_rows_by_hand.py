@@ -14,14 +14,14 @@ from taskq import App, InvalidArguments, Job
 from taskq.exceptions import InvalidResult, UnreadableValue
 from taskq.unreadable import Unreadable
 from tests.conftest import Spoil
-from tests.manager.test_connections import (
+from tests.manager.callers import (
     async_connection,
     async_psycopg_connection,
     async_session,
     psycopg_connection,
     session,
 )
-from tests.manager.test_connections import (
+from tests.manager.callers import (
     connection as sync_connection,
 )
 
