@@ -1,17 +1,16 @@
 """Periodic tasks: jobs that the workers defer by themselves, at the times that a cron expression names."""
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from itertools import takewhile
 from typing import Any, Literal, TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSimError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskq.codec import explained, shown
+from taskq.cron import NAMED, Cron
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidOption, InvalidPeriodic
 from taskq.job import Name, NewJob
@@ -35,18 +34,6 @@ MAX_DELAY = 600.0
 _DELAYS = (1.0, 31 * 86400.0)  # seconds
 
 
-# What a crontab knows by name.
-NAMED = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-
-
 class _Id(BaseModel):
     """What the table of ticks can hold."""
 
@@ -61,10 +48,11 @@ class Periodic:
 
     Attributes:
         task: The task; its jobs get the tick as ``timestamp``.
-        cron: Five fields, or six with the seconds at the end, or one of ``NAMED``.
+        cron: Five fields, or six with the seconds at the end, or a name such as ``@daily``.
         periodic_id: Tells the periods of one task apart.
         timezone: The time zone that the expression is meant in.
         options: What the jobs are deferred with, as for ``Task.configure``.
+        ticks: When its ticks are.
     """
 
     task: Task[..., Any]
@@ -72,25 +60,19 @@ class Periodic:
     periodic_id: str
     timezone: tzinfo
     options: JobOptions
+    ticks: Cron
 
     def next_after(self, time: float) -> int:
         """The first tick after a time, both in seconds since 1970."""
-        return next(self._ticks(time))
+        return self.ticks.next_after(time)
 
     def between(self, after: float, until: float) -> list[int]:
         """The ticks after a time and up to another, all in seconds since 1970."""
-        return list(takewhile(lambda tick: tick <= until, self._ticks(after)))
+        return self.ticks.between(after, until)
 
     def job(self, tick: int) -> NewJob:
         """The job of a tick."""
         return self.task.configure(on_conflict="skip", **self.options).prepare(timestamp=tick)
-
-    def _ticks(self, after: float) -> Iterator[int]:
-        start = datetime.fromtimestamp(after, self.timezone)
-        ticks = (int(tick.timestamp()) for tick in _parsed(self.cron, start))
-        # In the hour that an autumn has twice, CronSim begins with the first of them even if it was
-        # started in the second: a worker would never get past it.
-        return (tick for tick in ticks if tick > after)
 
 
 def max_delay_of(defaults: PeriodicDefaults) -> float:
@@ -132,8 +114,10 @@ def periodic_of(
         raise InvalidPeriodic(
             f"{shown(declared)} is no task: write @app.periodic(…) above @app.task, so that it gets one"
         )
+    zone = _zone(task.name, timezone)
     try:
-        next(_parsed(cron, datetime.now(UTC)))
+        ticks = Cron(cron, zone)
+        ticks.next_after(datetime.now(UTC).timestamp())
     except (CronSimError, AttributeError, TypeError) as error:
         raise InvalidPeriodic(
             f"task {task.name!r} got cron={shown(cron)}: {error}; give five fields as in "
@@ -165,21 +149,14 @@ def periodic_of(
         task=task,
         cron=cron,
         periodic_id=periodic_id,
-        timezone=_zone(task.name, timezone),
+        timezone=zone,
         options=options,
+        ticks=ticks,
     )
     period.job(0)  # refuses now what could not be deferred at a tick
     # By hand it is deferred without one, as type checkers see it: then this is its tick.
     task.arguments.fill("timestamp", lambda: int(datetime.now(UTC).timestamp()))
     return period
-
-
-def _parsed(cron: str, start: datetime) -> CronSim:
-    fields = NAMED.get(cron, cron).split()
-    if len(fields) == 6:
-        # For cronsim seconds are in front; for Procrastinate's users they are at the end.
-        fields = [fields[-1], *fields[:-1]]
-    return CronSim(" ".join(fields), start)
 
 
 def _zone(task_name: str, timezone: str | tzinfo) -> tzinfo:
