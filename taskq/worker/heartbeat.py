@@ -26,7 +26,7 @@ logger = logging.getLogger("taskq.worker.heartbeat")
 _RETRY = 1.0  # seconds
 
 # How long a worker that stops tries to unregister.
-_UNREGISTER_WITHIN = 3.0  # seconds
+_UNREGISTER_WITHIN = 2.0  # seconds
 
 
 class Heartbeat(ThreadedPart):
@@ -82,8 +82,10 @@ class Heartbeat(ThreadedPart):
         """Beat, and wait; and have the event loop monitored."""
         self._arm()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._monitor.loop())
-            group.create_task(self._beat_on())
+            beating = group.create_task(self._beat_on())
+            await self._monitor.loop()
+            # The event loop was closed under the worker: nobody works any more, and nobody stops this.
+            beating.cancel()
 
     async def finish(self) -> None:
         """Unregister the worker, whatever ended the loop."""

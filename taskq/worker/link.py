@@ -209,12 +209,13 @@ class Link:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._bound) as self._limit:
                 yield
         except TimeoutError as error:
             raise DatabaseUnavailable(
-                f"no answer within {self._bound:.2g} s, so the connection is given up"
+                f"no answer within {time.monotonic() - began:.1f} s, so the connection is given up"
             ) from error
         finally:
             self._limit = None

@@ -55,8 +55,8 @@ class LoopMonitor:
         return 0 if self._is_answered else time.monotonic() - self._asked_at
 
     async def loop(self) -> None:
-        """Ask, and see whether it answers."""
-        while True:
+        """Ask, and see whether it answers, until the event loop is closed."""
+        while not self._monitored.is_closed():
             self._ask()
             await asyncio.sleep(_ASK_EVERY)
             if not self._is_answered:
@@ -73,7 +73,6 @@ class LoopMonitor:
 
     def _ask(self) -> None:
         self._asked_at = time.monotonic()
-        # A closed event loop blocks nobody.
         with suppress(RuntimeError):
             self._monitored.call_soon_threadsafe(self._answer)
 

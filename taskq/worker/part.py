@@ -13,7 +13,7 @@ P = ParamSpec("P")
 logger = logging.getLogger("taskq.worker.part")
 
 # How long the thread of a part may take to end.
-_END_WITHIN = 5.0  # seconds
+_END_WITHIN = 6.0  # seconds
 
 
 class Part(ABC):

@@ -167,16 +167,14 @@ class Running:
         }
 
     def jobs_of(self, task: "asyncio.Task[object] | None") -> list[Job]:
-        """The job whose attempt is a task of the event loop; or all that it may be of, such as its child.
+        """The job whose attempt is a task of the event loop; or all that it may belong to, as its child.
 
         May be called in any thread.
         """
         running = [sub_worker.attempt for sub_worker in tuple(self._busy)]
         attempts = [attempt for attempt in running if attempt is not None]
-        return [
-            attempt.job
-            for attempt in [attempt for attempt in attempts if attempt.is_in(task)] or attempts
-        ]
+        own = [attempt for attempt in attempts if attempt.is_in(task)]
+        return [attempt.job for attempt in own or attempts]
 
     def lose(self, attempt: Attempt) -> None:
         """Give up a job that is another worker's by now."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection
 
@@ -230,3 +231,24 @@ async def test_a_task_that_took_no_notice_of_its_abortion_is_cancelled_again_at_
         worker.stop()
         await running
     assert await statuses(app) == {JobStatus.ABORTED: 1}
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_worker_whose_event_loop_is_closed_under_it_does_not_stay_alive(
+    database_url: str, connection: psycopg.Connection
+) -> None:
+    """Nothing would stop its heartbeat any more, and nobody run its jobs."""
+    app = App(database_url)
+    loop = asyncio.new_event_loop()
+
+    def workers() -> tuple[Any, ...] | None:
+        return connection.execute("SELECT count(*) FROM taskq_workers").fetchone()
+
+    running = loop.create_task(app.worker(install_signal_handlers=False).run())
+    loop.run_until_complete(until(lambda: workers() == (1,), "a registered worker"))
+    loop.run_until_complete(asyncio.sleep(0.1))
+    assert not running.done()
+    loop.close()
+    asyncio.run(until(lambda: workers() == (0,), "its end"))
