@@ -65,7 +65,7 @@ class Job:
         started_at: When its latest attempt was claimed.
         finished_at: When it reached a final status.
         attempt: The number of its latest attempt, from 1; 0 before the first.
-        crashes: How many attempts ended with the death of their worker.
+        crashes: How many workers died while it may have been running.
         worker_id: The worker of its latest attempt.
         abort_requested: Whether its worker is asked to abort it.
         result: What the task returned, as JSON carries it, if it stores its result.

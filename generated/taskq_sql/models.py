@@ -65,7 +65,8 @@ class TaskqJob(pydantic.BaseModel):
     # How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or
     # was given back before it started.
     uncounted: int
-    # How many of those claims ended with the death of the worker.
+    # How many of those claims ended with the death of the worker while the job may have been
+    # running.
     crashes: int
     # Whether the worker that runs it is asked to abort it.
     abort_requested: bool
@@ -137,11 +138,16 @@ class TaskqRetention(pydantic.BaseModel):
 class TaskqWorker(pydantic.BaseModel):
     """The workers that are alive, or were when they last said so."""
 
+    # Drawn at random, so that none comes twice.
     id: int
     # The name it was given; several workers may share one.
     name: str
     # The queues it serves; null: all of them.
     queue_names: list[str] | None
+    # How many jobs it runs at once.
+    concurrency: int
+    # Whether it was asked to stop: if it dies now, no job has killed it.
+    stopping: bool
     # When it registered.
     started_at: datetime.datetime
     # When it last said that it is alive.

@@ -13,7 +13,6 @@ import sqlalchemy
 BEAT_WORKER = """-- name: beat_worker \\:one
 WITH beat AS (
     INSERT INTO taskq_workers (id, name, queue_names)
-    OVERRIDING SYSTEM VALUE
     VALUES (:p1\\:\\:bigint, :p2\\:\\:text, :p3\\:\\:text [])
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
     RETURNING xmax <> 0 AS registered
@@ -70,7 +69,7 @@ LEFT JOIN (
     WHERE job.status = 'doing'
     GROUP BY job.worker_id
 ) AS hand ON worker.id = hand.worker_id
-ORDER BY worker.id
+ORDER BY worker.started_at, worker.id
 """
 
 _LIST_WORKERS = sqlalchemy.text(LIST_WORKERS)
@@ -87,8 +86,8 @@ class ListWorkersRow(pydantic.BaseModel):
 
 
 REGISTER_WORKER = """-- name: register_worker \\:one
-INSERT INTO taskq_workers (name, queue_names)
-VALUES (:p1\\:\\:text, :p2\\:\\:text [])
+INSERT INTO taskq_workers (name, queue_names, concurrency)
+VALUES (:p1\\:\\:text, :p2\\:\\:text [], :p3\\:\\:integer)
 RETURNING id, extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
 """
 
@@ -169,11 +168,12 @@ class Querier:
         *,
         name: str,
         queue_names: list[str] | None,
+        concurrency: int,
     ) -> RegisterWorkerRow | None:
         """Also tells the server's clock, in seconds since 1970: notifications of jobs for later
         go by it.
         """
-        row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names}).first()
+        row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names, "p3": concurrency}).first()
         if row is None:
             return None
         return RegisterWorkerRow(

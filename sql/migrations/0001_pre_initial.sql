@@ -30,9 +30,16 @@ COMMENT ON COLUMN taskq_migrations.applied_at IS 'When it was applied.';
 
 
 CREATE TABLE taskq_workers (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Random: a sequence would give the same id again in a database that was made anew, or restored from an
+    -- older dump, while its worker goes on. 52 bits, which JSON carries exactly; of a version 4 UUID the first
+    -- digit and the last twelve are random, the ones between partly fixed.
+    id bigint PRIMARY KEY DEFAULT (
+        1 + ('x' || left(gen_random_uuid()::text, 1) || right(gen_random_uuid()::text, 12))::bit(52)::bigint
+    ),
     name text NOT NULL,
     queue_names text [],
+    concurrency integer NOT NULL DEFAULT 1,
+    stopping boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     last_heartbeat timestamptz NOT NULL DEFAULT now()
 );
@@ -40,6 +47,9 @@ CREATE TABLE taskq_workers (
 COMMENT ON TABLE taskq_workers IS 'The workers that are alive, or were when they last said so.';
 COMMENT ON COLUMN taskq_workers.name IS 'The name it was given; several workers may share one.';
 COMMENT ON COLUMN taskq_workers.queue_names IS 'The queues it serves; null: all of them.';
+COMMENT ON COLUMN taskq_workers.id IS 'Drawn at random, so that none comes twice.';
+COMMENT ON COLUMN taskq_workers.concurrency IS 'How many jobs it runs at once.';
+COMMENT ON COLUMN taskq_workers.stopping IS 'Whether it was asked to stop: if it dies now, no job has killed it.';
 COMMENT ON COLUMN taskq_workers.started_at IS 'When it registered.';
 COMMENT ON COLUMN taskq_workers.last_heartbeat IS 'When it last said that it is alive.';
 
@@ -94,7 +104,8 @@ COMMENT ON COLUMN taskq_jobs.attempt IS 'How many times it was claimed.';
 COMMENT ON COLUMN taskq_jobs.uncounted IS
     'How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or '
     'was given back before it started.';
-COMMENT ON COLUMN taskq_jobs.crashes IS 'How many of those claims ended with the death of the worker.';
+COMMENT ON COLUMN taskq_jobs.crashes IS
+    'How many of those claims ended with the death of the worker while the job may have been running.';
 COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
 COMMENT ON COLUMN taskq_jobs.due IS

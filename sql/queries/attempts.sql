@@ -202,16 +202,29 @@ FROM taskq_jobs
 WHERE status = 'doing' AND worker_id = @worker_id::bigint;
 
 -- name: RescueJobs :many
--- Takes the jobs of dead workers back into the queue, and ends those that took down their worker too
--- often. A worker is dead when its heartbeat is too old; its row goes with the same statement, so of
--- many rescuers one does the work. Jobs of a worker without a row wait as long as a heartbeat may.
--- A job that meets its own queueing lock ends as failed, as in FinishJobs; one that was to be aborted
--- ends as aborted. Locks that no running job holds go free as well: whoever changed the jobs by hand
--- would otherwise stop a lock's jobs for ever.
+-- Takes the jobs of dead workers back into the queue, and ends those that killed theirs. A worker is dead
+-- when its heartbeat is too old; its row goes with the same statement, so of many rescuers one does the
+-- work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
+-- lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
+-- job holds go free as well: whoever changed the jobs by hand would otherwise stop a lock's jobs for ever.
+--
+-- Who killed the worker is not known, so a crash is a suspicion and no proof. It counts for the jobs that may
+-- have been running: as many as the worker runs at once, the first in the order in which it begins them. What
+-- it had only claimed goes back as if it had not been claimed. If the worker was asked to stop, whoever asked
+-- has probably lost patience and killed it: no crash counts.
+--
+-- A job fails for its crashes only if it was all that its worker had in hand when that died, and the row of
+-- the worker was there to say so: then nothing else can have done it. A worker runs a job alone once one more
+-- crash would end it (suspicion.py). So the killer is found, and nobody else ends:
+-- * An innocent job that was counted beside it ends up alone at worst. Alone it does not die, and is done.
+-- * A worker that claims a job with a crash becomes careful: it begins no more jobs than it runs at once
+--   before the ends of earlier ones are written. The jobs that count are then all that it has begun and not
+--   written, the killer among them; so it counts one more at each further death, until it is alone.
+-- * Jobs that kill only together part in this way, and are done.
 WITH dead AS (
     DELETE FROM taskq_workers
     WHERE last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
-    RETURNING id
+    RETURNING id, concurrency, stopping
 ),
 
 lost AS (
@@ -221,8 +234,10 @@ lost AS (
         job.worker_id,
         job.lock,
         job.queueing_lock,
+        job.priority,
+        job.started_at,
         job.abort_requested,
-        job.crashes + 1 AS crashes
+        job.crashes
     FROM taskq_jobs AS job
     WHERE
         job.status = 'doing'
@@ -236,44 +251,75 @@ lost AS (
     FOR UPDATE OF job SKIP LOCKED
 ),
 
+ordered AS (
+    SELECT
+        lost.*,
+        dead.id IS NOT NULL AND NOT dead.stopping AS has_witness,
+        coalesce(NOT dead.stopping, true) AS is_crash,
+        row_number() OVER (
+            PARTITION BY lost.worker_id ORDER BY lost.started_at, lost.priority DESC, lost.id
+        ) <= coalesce(dead.concurrency, 2147483647) AS has_begun
+    FROM lost
+    LEFT JOIN dead ON lost.worker_id = dead.id
+),
+
+suspected AS (
+    SELECT
+        ordered.id,
+        ordered.attempt,
+        ordered.worker_id,
+        ordered.lock,
+        ordered.queueing_lock,
+        ordered.abort_requested,
+        ordered.has_begun,
+        ordered.crashes + (ordered.has_begun AND ordered.is_crash)::integer AS crashes,
+        ordered.has_witness AND ordered.crashes + 1 >= @max_crashes::integer
+        -- In the table, as another one may have been locked by somebody else just now.
+        AND (
+            SELECT count(*)
+            FROM taskq_jobs AS job
+            WHERE job.status = 'doing' AND job.worker_id = ordered.worker_id
+        ) = 1 AS is_culprit
+    FROM ordered
+),
+
 judged AS (
     SELECT
-        lost.id,
-        lost.attempt,
-        lost.worker_id,
-        lost.lock,
-        lost.crashes,
-        lost.abort_requested,
+        suspected.id,
+        suspected.attempt,
+        suspected.worker_id,
+        suspected.lock,
+        suspected.crashes,
+        suspected.has_begun,
+        suspected.abort_requested,
         CASE
-            WHEN lost.abort_requested
-                THEN 'its worker died while the job ran, and was to abort it'
-            WHEN lost.crashes >= @max_crashes::integer
-                THEN format(
-                    'its worker died while the job ran, crash number %s: it is not tried again',
-                    lost.crashes
-                )
+            WHEN suspected.has_begun THEN 'its worker died while the job ran'
+            ELSE 'its worker died before the job began'
+        END AS event,
+        CASE
+            WHEN suspected.abort_requested THEN ', and was to abort it'
+            WHEN suspected.is_culprit
+                THEN format(', crash number %s, and ran nothing else: it is not tried again', suspected.crashes)
             WHEN
                 -- Not EXISTS: for many lost jobs, the planner would rather read the whole table.
                 (
                     SELECT other.id
                     FROM taskq_jobs AS other
-                    WHERE other.status = 'todo' AND other.queueing_lock = lost.queueing_lock
+                    WHERE other.status = 'todo' AND other.queueing_lock = suspected.queueing_lock
                     LIMIT 1
                 ) IS NOT NULL
                 OR (
-                    lost.queueing_lock IS NOT NULL
+                    suspected.queueing_lock IS NOT NULL
                     AND row_number() OVER (
-                        PARTITION BY
-                            lost.queueing_lock,
-                            lost.abort_requested OR lost.crashes >= @max_crashes::integer
-                        ORDER BY lost.id
+                        PARTITION BY suspected.queueing_lock, suspected.abort_requested OR suspected.is_culprit
+                        ORDER BY suspected.id
                     ) > 1
                 )
                 THEN
-                    'its worker died while the job ran; not queued again: another job with the '
-                    || 'queueing lock ' || quote_literal(lost.queueing_lock) || ' waits already'
+                    '; not queued again: another job with the queueing lock '
+                    || quote_literal(suspected.queueing_lock) || ' waits already'
         END AS ending
-    FROM lost
+    FROM suspected
 ),
 
 rescued AS (
@@ -286,13 +332,19 @@ rescued AS (
         END::taskq_job_status,
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
-        crashes = judged.crashes
+        crashes = judged.crashes,
+        uncounted = taskq_jobs.uncounted + (NOT judged.has_begun)::integer
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE
         taskq_jobs.id = judged.id
         AND taskq_jobs.id = ANY(ARRAY(SELECT lost.id FROM lost))
-    RETURNING taskq_jobs.id, taskq_jobs.status, taskq_jobs.queue_name, taskq_jobs.crashes
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.status,
+        taskq_jobs.queue_name,
+        taskq_jobs.crashes,
+        judged.has_begun
 ),
 
 freed AS (
@@ -319,9 +371,10 @@ explained AS (
         judged.attempt,
         judged.worker_id,
         'taskq.exceptions.WorkerDied',
-        coalesce(judged.ending, 'its worker died while the job ran'),
+        judged.event || coalesce(judged.ending, ''),
         ''
     FROM judged
+    WHERE judged.has_begun OR judged.ending IS NOT NULL
 ),
 
 -- A job that failed may have been the head of a lock: its own queue is told as well, which is right
@@ -335,6 +388,7 @@ SELECT
     rescued.id,
     rescued.status,
     rescued.crashes,
+    rescued.has_begun::boolean AS has_begun,
     (SELECT count(*) FROM announced)::bigint AS announced
 FROM rescued;
 

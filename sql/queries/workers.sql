@@ -1,7 +1,7 @@
 -- name: RegisterWorker :one
 -- Also tells the server's clock, in seconds since 1970: notifications of jobs for later go by it.
-INSERT INTO taskq_workers (name, queue_names)
-VALUES (@name::text, sqlc.narg(queue_names)::text [])
+INSERT INTO taskq_workers (name, queue_names, concurrency)
+VALUES (@name::text, sqlc.narg(queue_names)::text [], @concurrency::integer)
 RETURNING id, extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
 
 -- name: BeatWorker :one
@@ -9,7 +9,6 @@ RETURNING id, extract(EPOCH FROM clock_timestamp())::double precision AS server_
 -- the jobs that nobody rescued, stays. registered is false then.
 WITH beat AS (
     INSERT INTO taskq_workers (id, name, queue_names)
-    OVERRIDING SYSTEM VALUE
     VALUES (@id::bigint, @name::text, sqlc.narg(queue_names)::text [])
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
     RETURNING xmax <> 0 AS registered
@@ -55,4 +54,4 @@ LEFT JOIN (
     WHERE job.status = 'doing'
     GROUP BY job.worker_id
 ) AS hand ON worker.id = hand.worker_id
-ORDER BY worker.id;
+ORDER BY worker.started_at, worker.id;

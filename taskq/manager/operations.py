@@ -38,10 +38,14 @@ def defer_jobs(
 
 
 def register_worker(
-    connection: Connection, name: str, queues: Sequence[str] | None
+    connection: Connection, name: str, queues: Sequence[str] | None, concurrency: int
 ) -> tuple[int, float]:
     """Register a worker; returns its id, and the server's clock in seconds since 1970."""
-    row = _only(workers.Querier(connection).register_worker(name=name, queue_names=_array(queues)))
+    row = _only(
+        workers.Querier(connection).register_worker(
+            name=name, queue_names=_array(queues), concurrency=concurrency
+        )
+    )
     return row.id, row.server_time
 
 
@@ -162,7 +166,12 @@ def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAtte
 def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) -> list[Rescued]:
     """Take the jobs of dead workers back into the queue, or end them."""
     return [
-        Rescued(job_id=row.id, status=JobStatus(row.status), crashes=row.crashes)
+        Rescued(
+            job_id=row.id,
+            status=JobStatus(row.status),
+            crashes=row.crashes,
+            had_begun=row.has_begun,
+        )
         for row in attempts.Querier(connection).rescue_jobs(
             stalled_after=stalled_after, max_crashes=max_crashes
         )

@@ -83,11 +83,19 @@ class Colleague:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued:
-    """A job of a dead worker: it is this now, after so many deaths."""
+    """A job of a dead worker.
+
+    Attributes:
+        job_id: The job.
+        status: What it is now.
+        crashes: How many workers died while it may have been running.
+        had_begun: Whether it may have been running this time; otherwise it was only claimed.
+    """
 
     job_id: int
     status: JobStatus
     crashes: int
+    had_begun: bool
 
 
 _outcomes = TypeAdapter(list[Outcome])

@@ -71,6 +71,11 @@ class Completing(Part):
         """Whether all outcomes are written."""
         return self._empty.is_set()
 
+    @property
+    def unwritten(self) -> int:
+        """How many outcomes are not written yet."""
+        return len(self._writing) + len(self._pending)
+
     async def flush(self) -> None:
         """Wait until all outcomes are written."""
         await self._empty.wait()

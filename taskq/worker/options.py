@@ -86,7 +86,8 @@ class WorkerOptions(BaseModel):
         stalled_worker_timeout: Seconds without a heartbeat after which a worker is dead.
         blocked_loop_timeout: Seconds for which a task may block the event loop; after that the worker sends
             no more heartbeats, and ``stalled_worker_timeout`` later others take over its jobs.
-        max_crashes: The how-manieth death of its worker ends a job as failed.
+        max_crashes: The how-manieth death of its worker ends a job as failed, if it ran alone there;
+            before the last one it is run alone.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
             within some tens of milliseconds, by the recent pace of jobs.
         retention: How long jobs are kept once they are final, by status; see ``Retention``. One of

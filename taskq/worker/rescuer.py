@@ -72,9 +72,10 @@ class Rescuer(Part):
         for job in rescued:
             logger.log(
                 logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
-                "job %s is %s: its worker died while it ran, for the %s. time",
+                "job %s is %s: its worker died %s; crashes: %s",
                 job.job_id,
                 job.status,
+                "while it ran" if job.had_begun else "before it began",
                 job.crashes,
                 extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
             )

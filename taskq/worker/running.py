@@ -2,7 +2,8 @@
 
 It writes nothing itself: doing jobs come in, and outcomes go out. It may start nothing once the worker
 stops, nor while the heartbeat is overdue, since others then take this worker for dead. What it holds is
-either ready (claimed and not begun) or in the hands of a sub-worker.
+either ready (claimed and not begun) or in the hands of a sub-worker. A job that may have killed a worker it
+runs alone.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
 from taskq.worker.attempt import Attempt
 from taskq.worker.prefetch import Prefetch
+from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
 from taskq.worker.threads import Threads
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Running:
         ended: Told of each outcome.
         room: Told that there is more room for jobs.
         overdue: Says whether the heartbeat is overdue.
+        unwritten: Says how many outcomes are not written yet.
+        claiming: Says whether a claim is under way.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Running:
         ended: Callable[[Outcome], None],
         room: Callable[[], None],
         overdue: Callable[[], bool],
+        unwritten: Callable[[], int],
+        claiming: Callable[[], bool],
     ) -> None:
         options = worker.options
         self._worker = worker
@@ -79,6 +85,12 @@ class Running:
         self._on_room = room
         self._is_overdue = overdue
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
+        self._suspicion = Suspicion(
+            concurrency=options.concurrency,
+            max_crashes=options.max_crashes,
+            unwritten=unwritten,
+            claiming=claiming,
+        )
         self._executor = Threads(options.concurrency)
         self._idle = [SubWorker(self) for _ in range(options.concurrency)]
         self._busy: set[SubWorker] = set()
@@ -101,7 +113,7 @@ class Running:
         With sub-workers busy and more than two thirds of the prefetch still there it is none, so that
         claims bring batches and not single jobs, and yet the next one is back before the rest has run.
         """
-        if self._stopping or self._is_overdue():
+        if self._stopping or self._is_overdue() or self._suspicion.suspect is not None:
             return 0
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > 2 * prefetch // 3:
@@ -113,12 +125,19 @@ class Running:
         was_empty = self.is_empty
         for job in jobs:
             self._ready.append(self._attempt(job))
+            if job.crashes:
+                self._suspect(job)
         if self._ready:
             self._empty.clear()
             if was_empty:
                 now = asyncio.get_running_loop().time()
                 self._prefetch.rested(now - self._empty_since)
         self._hand_out()
+
+    def written(self) -> None:
+        """Outcomes were written, which may be what a job waited for to begin."""
+        if self._ready:
+            self._hand_out()
 
     def ended(
         self,
@@ -151,6 +170,7 @@ class Running:
                     },
                 )
             self._ended(outcome)
+        self._suspicion.forget(job)
         self._hand_out()
         self._on_room()
         if self.is_empty:
@@ -180,6 +200,7 @@ class Running:
         """Give up a job that is another worker's by now."""
         if attempt in self._ready:
             self._ready.remove(attempt)
+            self._suspicion.forget(attempt.job)
             self._check_empty()
         else:
             attempt.abort(AbortReason.LOST)
@@ -237,34 +258,68 @@ class Running:
         if self._stopping or self._is_overdue():
             self._give_back()
             return
+        suspicion = self._suspicion
+        if suspicion.suspect is not None:
+            # The others may run elsewhere meanwhile.
+            self._give_back(all_but=suspicion.suspect)
+            if self._ready and suspicion.may_suspect_begin(len(self._busy), _now()):
+                self._begin_next()
+            return
         while self._idle and self._ready:
-            sub_worker = self._idle.pop()
-            self._busy.add(sub_worker)
-            sub_worker.run(self._ready.popleft())
-            self._started += 1
+            if suspicion.is_careful and not suspicion.may_begin(len(self._busy), _now()):
+                return
+            self._begin_next()
         if self._ready and self._impatient is None and self._prefetch.fixed is None:
             self._lose_patience_after(self._started)
+
+    def _suspect(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        if self._suspicion.see(job, loop.time()):
+            logger.warning(
+                "job %s may have killed %s workers: it runs alone",
+                job.id,
+                job.crashes,
+                extra={"action": "job_suspected", "job_id": job.id, "crashes": job.crashes},
+            )
+            loop.call_later(LONGEST_WAIT, self.written)
+
+    def _begin_next(self) -> None:
+        sub_worker = self._idle.pop()
+        self._busy.add(sub_worker)
+        sub_worker.run(self._ready.popleft())
+        self._started += 1
 
     def _lose_patience_after(self, started: int) -> None:
         # Only if not one of the ready has begun meanwhile; else the queue moves, and they will too.
         def look() -> None:
             self._impatient = None
-            if self._ready and self._started == started:
+            if not self._ready or self._suspicion.suspect is not None:
+                return
+            if self._started == started:
                 self._prefetch.misjudged()
                 self._give_back()
-            elif self._ready:
+            else:
                 self._lose_patience_after(self._started)
 
         self._impatient = asyncio.get_running_loop().call_later(_PATIENCE, look)
 
-    def _give_back(self) -> None:
-        while self._ready:
-            self._ended(self._ready.popleft().release(started=False))
+    def _give_back(self, *, all_but: Job | None = None) -> None:
+        ready, self._ready = self._ready, deque()
+        for attempt in ready:
+            if attempt.job is all_but:
+                self._ready.append(attempt)
+            else:
+                self._suspicion.forget(attempt.job)
+                self._ended(attempt.release(started=False))
         self._check_empty()
 
     def _check_empty(self) -> None:
         if self.is_empty:
             self._empty.set()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def locks_of(outcomes: Sequence[Outcome]) -> list[str]:

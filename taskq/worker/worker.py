@@ -69,7 +69,12 @@ class Worker:
         self._broken: BaseException | None = None
         self._heartbeat: Heartbeat | None = None
         self._running = Running(
-            self, ended=self._on_ended, room=self._on_room, overdue=self._is_overdue
+            self,
+            ended=self._on_ended,
+            room=self._on_room,
+            overdue=self._is_overdue,
+            unwritten=lambda: self._completing.unwritten,
+            claiming=lambda: self._claiming.in_flight,
         )
 
     @property
@@ -257,7 +262,7 @@ class Worker:
         options, link = self.options, self._links.shared
         try:
             self.id, clock = await link.run(
-                operations.register_worker, options.name, options.queues
+                operations.register_worker, options.name, options.queues, options.concurrency
             )
             identity = Identity(options.name, options.queues, self.id, clock)
             identity.see_colleagues(
@@ -365,6 +370,7 @@ class Worker:
         self._claiming.make_room()
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
+        self._running.written()
         locks = locks_of(outcomes)
         if locks and (
             self._stopping.is_set() or self.options.queues is not None or not self._running.room()

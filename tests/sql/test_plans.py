@@ -203,8 +203,8 @@ def crowd(connection: psycopg.Connection) -> None:
     connection.execute(
         """
         INSERT INTO taskq_locks SELECT lock, id FROM taskq_jobs WHERE status = 'doing' AND lock <> '';
-        INSERT INTO taskq_workers (name, last_heartbeat)
-        SELECT 'w', now() - CASE WHEN n = 1 THEN interval '1 day' ELSE '0' END
+        INSERT INTO taskq_workers (id, name, concurrency, last_heartbeat)
+        SELECT n, 'w', 50, now() - CASE WHEN n = 1 THEN interval '1 day' ELSE '0' END
         FROM generate_series(1, 20) AS n;
         """
     )

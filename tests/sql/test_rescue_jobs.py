@@ -14,7 +14,7 @@ STALLED_AFTER = 60.0
 BOUNDS = {"stalled_after": STALLED_AFTER, "max_crashes": 3}
 
 Rescue = Callable[[], list[int]]
-Register = Callable[[], int]
+Register = Callable[..., int]
 Stall = Callable[[int], None]
 
 
@@ -32,8 +32,8 @@ def rescue(run: Run) -> Rescue:
 def register(run: Run) -> Register:
     """Registers a worker that is alive; returns its id."""
 
-    def register_worker() -> int:
-        [row] = run("RegisterWorker", name="w", queue_names=None)
+    def register_worker(concurrency: int = 1) -> int:
+        [row] = run("RegisterWorker", name="w", queue_names=None, concurrency=concurrency)
         return int(row["id"])
 
     return register_worker
@@ -63,7 +63,7 @@ def test_the_jobs_of_a_dead_worker_wait_again(
     register: Register,
     stall: Stall,
 ) -> None:
-    dead = register()
+    dead = register(concurrency=2)
     plain, locked, _ = defer(
         {}, {"lock": "a", "queue_name": "mail"}, {"scheduled_at": "2100-01-01"}
     )
@@ -112,7 +112,7 @@ def test_a_job_that_took_down_its_worker_too_often_ends_as_failed(
     assert messages == [
         "its worker died while the job ran",
         "its worker died while the job ran",
-        "its worker died while the job ran, crash number 3: it is not tried again",
+        "its worker died while the job ran, crash number 3, and ran nothing else: it is not tried again",
     ]
 
 
@@ -215,12 +215,95 @@ def test_a_rescued_job_is_not_barred_by_one_that_is_not_tried_again(
     register: Register,
     stall: Stall,
 ) -> None:
-    dead = register()
-    poison, other = two_of_one_queueing_lock(defer, claim, worker_id=dead)
+    ids = []
+    for _ in range(2):
+        ids += defer({"queueing_lock": "q"})
+        dead = register()
+        claim(worker_id=dead)
+        stall(dead)
+    poison, other = ids
     connection.execute("UPDATE taskq_jobs SET crashes = 2 WHERE id = %s", [poison])
-    stall(dead)
     assert rescue() == [poison, other]
     assert (job_of(poison)["status"], job_of(other)["status"]) == ("failed", "todo")
+
+
+def test_what_a_dead_worker_had_only_claimed_has_not_crashed(
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    dead = register(concurrency=2)
+    later, first, urgent, last = defer({}, {}, {"priority": 1}, {})
+    claim(1, worker_id=dead)
+    claim(1, worker_id=dead)
+    claim(worker_id=dead)
+    stall(dead)
+    assert rescue() == sorted([later, first, urgent, last])
+    # As it begins them: by when it claimed them, then by priority and id.
+    counted = {id_: (job_of(id_)["crashes"], job_of(id_)["uncounted"]) for id_ in (urgent, later)}
+    assert counted == {urgent: (1, 0), later: (1, 0)}
+    for id_ in (first, last):
+        assert (job_of(id_)["crashes"], job_of(id_)["uncounted"]) == (0, 1)
+        assert run("ListFailedAttempts", job_id=id_) == []
+
+
+def test_a_job_fails_for_its_crashes_only_if_nothing_else_can_have_done_it(
+    connection: psycopg.Connection,
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    suspect, other = defer({}, {})
+    connection.execute("UPDATE taskq_jobs SET crashes = 2")
+    dead = register(concurrency=1)
+    claim(worker_id=dead)
+    stall(dead)
+    assert rescue() == [suspect, other]
+    assert (job_of(suspect)["status"], job_of(suspect)["crashes"]) == ("todo", 3)
+    assert (job_of(other)["status"], job_of(other)["crashes"]) == ("todo", 2)
+
+    # Nor if its worker is gone without a trace.
+    gone = register()
+    claim(1, worker_id=gone)
+    run("UnregisterWorker", id=gone)
+    connection.execute("UPDATE taskq_jobs SET started_at = now() - interval '61 s'")
+    assert rescue() == [suspect]
+    assert job_of(suspect)["status"] == "todo"
+
+    dead = register()
+    claim(1, worker_id=dead)
+    stall(dead)
+    assert rescue() == [suspect]
+    assert job_of(suspect)["status"] == "failed"
+
+
+def test_a_worker_that_was_killed_for_not_stopping_was_killed_by_no_job(
+    connection: psycopg.Connection,
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    rescue: Rescue,
+    register: Register,
+    stall: Stall,
+) -> None:
+    [id_] = defer({})
+    connection.execute("UPDATE taskq_jobs SET crashes = 2")
+    dead = register()
+    claim(worker_id=dead)
+    connection.execute("UPDATE taskq_workers SET stopping = true")
+    stall(dead)
+    assert rescue() == [id_]
+    assert (job_of(id_)["status"], job_of(id_)["crashes"]) == ("todo", 2)
+    assert len(run("ListFailedAttempts", job_id=id_)) == 1
 
 
 @pytest.mark.parametrize("has_row", [True, False])
@@ -314,7 +397,7 @@ def test_a_worker_that_was_taken_for_dead_gets_its_row_and_its_id_back(
     assert not beat()["registered"]
     [colleague] = colleagues()
     assert (colleague["id"], colleague["queue_names"]) == (worker, ["mail"])
-    assert register() > worker, "the id is not given away again"
+    assert register() != worker
 
     clock = connection.execute("SELECT extract(EPOCH FROM clock_timestamp())").fetchone()
     assert clock

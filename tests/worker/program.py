@@ -39,5 +39,31 @@ async def hog(seconds: float) -> None:
     note("hog ended")
 
 
+@app.task(name="innocent")
+async def innocent(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@app.task(name="killer")
+def killer(seconds: float) -> None:
+    time.sleep(seconds)
+    note("killer")
+    os._exit(1)
+
+
+running: set[str] = set()
+
+
+@app.task(name="accomplice")
+async def accomplice(seconds: float) -> None:
+    """Kills the worker if another one runs."""
+    if "accomplice" in running:
+        note("accomplices")
+        os._exit(1)
+    running.add("accomplice")
+    await asyncio.sleep(seconds)
+    running.discard("accomplice")
+
+
 if __name__ == "__main__":
     app.run_worker()
