@@ -1,7 +1,10 @@
 """Middleware: what wraps each attempt, for a task or for all that a worker runs."""
 
+import asyncio
+import inspect
+import sys
 from collections.abc import Awaitable, Callable, Sequence
-from inspect import iscoroutinefunction
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from taskq.codec import shown
@@ -35,9 +38,20 @@ def several(given: "Several[T]") -> Sequence[T]:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to await: a coroutine function, or an object like one."""
+    """Whether calling it gives something to await: a coroutine function, or an object like one.
+
+    What a plain decorator makes of a coroutine function is none of them: it may as well run it.
+    """
+    while isinstance(function, partial):
+        function = function.func
     call = getattr(function, "__call__", None)  # noqa: B004 - the method, not whether there is one
-    return iscoroutinefunction(function) or iscoroutinefunction(call)
+    return any(map(_is_coroutine_function, (function, call)))
+
+
+# Before Python 3.12 a function is marked as one for asyncio (asgiref does), afterwards for inspect.
+_is_coroutine_function: Callable[[object], bool] = (
+    asyncio.iscoroutinefunction if sys.version_info < (3, 12) else inspect.iscoroutinefunction
+)
 
 
 def check_task_middleware(middleware: TaskMiddleware, *, wraps_async: bool, of: str) -> None:

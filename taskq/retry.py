@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidRetryStrategy
+from taskq.groups import errors_of
 from taskq.job import Job, Name, Priority
 from taskq.moment import LONGEST_WAIT, moment_of, wait_of
 
@@ -114,7 +115,7 @@ class RetryStrategy(BaseRetryStrategy):
         max_wait: Seconds at most, before ``jitter``; None: no bound.
         jitter: The wait is drawn between ``1 - jitter`` and ``1 + jitter`` of it, so that jobs that
             failed together do not come back together: from 0 to 1.
-        retry_exceptions: Only these exceptions (and those derived from them); None: all.
+        retry_exceptions: Only these exceptions (and those derived from them), also in groups; None: all.
 
     Raises:
         InvalidRetryStrategy: A number makes no sense.
@@ -161,11 +162,16 @@ class RetryStrategy(BaseRetryStrategy):
         """Decide by the number of attempts and the exception's class."""
         if self.max_attempts is not None and job.attempts >= self.max_attempts:
             return None
-        if self.retry_exceptions is not None and not isinstance(
-            exception, tuple(self.retry_exceptions)
-        ):
+        if self.retry_exceptions is not None and not self._covers(exception):
             return None
         return RetryDecision(retry_in=timedelta(seconds=self.seconds(job.attempts)))
+
+    def _covers(self, exception: BaseException) -> bool:
+        covered = tuple(self.retry_exceptions or ())
+        # Each error of a group must be: one that another attempt will not mend is enough.
+        return isinstance(exception, covered) or all(
+            isinstance(error, covered) for error in errors_of(exception) or [exception]
+        )
 
     def seconds(self, attempts: int) -> float:
         """How long to wait after so many earlier attempts, in seconds."""

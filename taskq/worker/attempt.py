@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from taskq.codec import shown
@@ -19,6 +20,7 @@ from taskq.exceptions import (
     Retry,
     Snooze,
 )
+from taskq.groups import leaves_of, meaning_of
 from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
@@ -63,6 +65,7 @@ class Attempt:
         self._worker_middlewares = worker_middlewares
         self._done: Callable[[Outcome | None], None] | None = None
         self._running: asyncio.Task[None] | None = None
+        self._is_awaiting = False
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
@@ -92,8 +95,13 @@ class Attempt:
         self._asked.add(reason)
         self._abort_reason = self._abort_reason or reason
         # Cancelled before its first step it would never get to say what became of the job.
-        if self._began and self._running is not None and self._task and self._task.is_async:
+        if self._began and self._running is not None and self._can_be_cancelled:
             self._running.cancel()
+
+    @property
+    def _can_be_cancelled(self) -> bool:
+        # A sync function may have given its thread back, and a coroutine to the loop.
+        return self._is_awaiting or (self._task is not None and self._task.is_async)
 
     def is_in(self, task: "asyncio.Task[object] | None") -> bool:
         """Whether it is made in a task of the event loop."""
@@ -143,18 +151,11 @@ class Attempt:
             if self._abort_reason is not None:
                 return self._aborted()
             result = await self._call(self._task, arguments)
-        except asyncio.CancelledError as error:
-            if self._abort_reason is None:
-                # Not by this worker: the task cancelled itself, or what it waited for was cancelled.
-                return self._failed(error, retry=True)
-            return self._aborted()
-        except JobAborted as error:
-            return self._aborted(error)
         except BaseException as error:
             # KeyboardInterrupt as well: who presses Ctrl-C is heard by the worker's signal handler.
             if _is_torn_down(error):
                 raise
-            return self._raised(error)
+            return self._raised(meaning_of(error))
         finally:
             if timer is not None:
                 timer.cancel()
@@ -187,8 +188,19 @@ class Attempt:
 
         context = contextvars.copy_context()
         result = await asyncio.get_running_loop().run_in_executor(self._executor, context.run, run)
-        # A sync function that returns a coroutine, such as a wrapped async one.
-        return await result if isinstance(result, Awaitable) else result
+        return await self._on_the_loop(result, context) if isawaitable(result) else result
+
+    async def _on_the_loop(self, awaitable: Awaitable[Any], context: contextvars.Context) -> Any:
+        # Of a sync function, such as an async one under a plain decorator: which could as well have run
+        # it (by asyncio.run), so that it is called in a thread. From here on it is like any async task.
+        self._is_awaiting = True
+        if self._abort_reason is not None:
+            if iscoroutine(awaitable):
+                awaitable.close()
+            raise asyncio.CancelledError
+        for variable, value in context.items():
+            variable.set(value)
+        return await awaitable
 
     async def _context(self, task: Task[..., Any]) -> JobContext:
         options = self._worker.options
@@ -218,6 +230,13 @@ class Attempt:
             return self.fail(error)
 
     def _raised(self, error: BaseException) -> Outcome | None:
+        match error:
+            # Without a reason it is not by this worker: the task cancelled itself, or what it waited for
+            # was cancelled.
+            case asyncio.CancelledError() if self._abort_reason is not None:
+                return self._aborted()
+            case JobAborted():
+                return self._aborted(error)
         if self._abort_reason in {
             AbortReason.USER_REQUEST,
             AbortReason.LOST,
@@ -231,10 +250,12 @@ class Attempt:
                 return self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
             case Retry():
                 return self._again(error, RetryDecision(retry_at=error.at, retry_in=error.wait))
-        if self._abort_reason is AbortReason.TIMEOUT and self._task and self._task.is_async:
+        if self._abort_reason is AbortReason.TIMEOUT and self._can_be_cancelled:
             # What its cancellation became on the way out.
             return self._aborted(error)
-        return self._failed(error, retry=True)
+        # Among errors it decides nothing but that the job is not run again.
+        gives_up = any(isinstance(leaf, JobAborted) for leaf in leaves_of(error))
+        return self._failed(error, retry=not gives_up)
 
     def _failed(self, error: BaseException, *, retry: bool) -> Outcome:
         decision = None
