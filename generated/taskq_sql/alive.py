@@ -146,7 +146,7 @@ looked AS (
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN :p5\\:\\:bigint IS NULL THEN -candidate.id ELSE candidate.id
+            WHEN :p5\\:\\:bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
         END AS place,
         candidate.status = ANY(:p6\\:\\:taskq_job_status [])
         AND (

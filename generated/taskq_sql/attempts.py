@@ -101,7 +101,7 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = taskq_jobs.uncounted + ended.uncounted\\:\\:integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted\\:\\:integer
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE
@@ -164,6 +164,14 @@ explained AS (
     WHERE
         (ended.error_type IS NOT NULL OR barred.job_id IS NOT NULL)
         AND ended.job_id IN (SELECT finished.id FROM finished)
+    -- Whoever sets a job's attempt back by hand has it fail for the same one again.
+    ON CONFLICT (job_id, attempt) DO UPDATE
+    SET
+        worker_id = excluded.worker_id,
+        failed_at = excluded.failed_at,
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        error_traceback = excluded.error_traceback
 ),
 
 announced AS (
@@ -240,7 +248,7 @@ FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
     job.status = 'doing'
-    AND coalesce(worker.last_heartbeat, job.started_at)
+    AND coalesce(nullif(coalesce(worker.last_heartbeat, job.started_at), 'infinity'), '-infinity')
     < now() - make_interval(secs => :p1\\:\\:double precision)
     AND (:p2\\:\\:text IS NULL OR job.queue_name = :p2\\:\\:text)
     AND (:p3\\:\\:text IS NULL OR job.task_name = :p3\\:\\:text)
@@ -253,7 +261,9 @@ _LIST_STALLED_JOBS = sqlalchemy.text(LIST_STALLED_JOBS)
 RESCUE_JOBS = """-- name: rescue_jobs \\:many
 WITH dead AS (
     DELETE FROM taskq_workers
-    WHERE last_heartbeat < now() - make_interval(secs => :p1\\:\\:double precision)
+    WHERE
+        last_heartbeat < now() - make_interval(secs => :p1\\:\\:double precision)
+        OR last_heartbeat = 'infinity'
     RETURNING id, concurrency, stopping
 ),
 
@@ -267,7 +277,8 @@ lost AS (
         job.priority,
         job.started_at,
         job.abort_requested,
-        job.crashes
+        -- As far as an integer goes\\: one row must not make the rescue of all fail.
+        least(job.crashes, 999999999) AS crashes
     FROM taskq_jobs AS job
     WHERE
         job.status = 'doing'
@@ -277,6 +288,10 @@ lost AS (
                 job.worker_id NOT IN (SELECT taskq_workers.id FROM taskq_workers)
                 AND job.started_at < now() - make_interval(secs => :p1\\:\\:double precision)
             )
+            -- What no claim writes\\: nobody else would ever find them.
+            OR job.worker_id IS NULL
+            OR job.started_at IS NULL
+            OR job.started_at = 'infinity'
         )
     FOR UPDATE OF job SKIP LOCKED
 ),
@@ -363,7 +378,7 @@ rescued AS (
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes,
-        uncounted = taskq_jobs.uncounted + (NOT judged.has_begun)\\:\\:integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)\\:\\:integer
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE
@@ -399,12 +414,19 @@ explained AS (
     SELECT
         judged.id,
         judged.attempt,
-        judged.worker_id,
+        coalesce(judged.worker_id, 0),
         'taskq.exceptions.WorkerDied',
         judged.event || coalesce(judged.ending, ''),
         ''
     FROM judged
     WHERE judged.has_begun OR judged.ending IS NOT NULL
+    ON CONFLICT (job_id, attempt) DO UPDATE
+    SET
+        worker_id = excluded.worker_id,
+        failed_at = excluded.failed_at,
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        error_traceback = excluded.error_traceback
 ),
 
 announced AS (
@@ -533,8 +555,8 @@ class Querier:
         max_crashes: int,
     ) -> Iterator[RescueJobsRow]:
         """Takes the jobs of dead workers back into the queue, and ends those that killed theirs. A worker is dead
-        when its heartbeat is too old; its row goes with the same statement, so of many rescuers one does the
-        work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
+        when its heartbeat is too old, or no time at all; its row goes with the same statement, so of many rescuers
+        one does the work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
         lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
         job holds go free as well: whoever changed the jobs by hand would otherwise stop a lock's jobs for ever.
 

@@ -19,7 +19,8 @@ WITH claimed AS (
     SET
         status = 'doing',
         worker_id = :p1\\:\\:bigint,
-        attempt = taskq_jobs.attempt + 1,
+        -- As far as an integer goes\\: one row must not make the claim of all fail.
+        attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- The arrays and limits are for the planner, as in ClaimJobs.
     WHERE
@@ -553,7 +554,8 @@ claimed AS (
     SET
         status = 'doing',
         worker_id = :p6\\:\\:bigint,
-        attempt = taskq_jobs.attempt + 1,
+        -- As far as an integer goes\\: one row must not make the claim of all fail.
+        attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- An array, and not a join\\: the planner takes a LIMIT that it does not know for a tenth of the
     -- table, and would read all of it.

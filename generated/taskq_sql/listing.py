@@ -21,7 +21,7 @@ WITH looked AS (
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN :p2\\:\\:bigint IS NULL THEN -candidate.id ELSE candidate.id
+            WHEN :p2\\:\\:bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
         END AS place,
         candidate.status = ANY(:p3\\:\\:taskq_job_status [])
         AND (

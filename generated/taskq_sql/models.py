@@ -60,7 +60,7 @@ class TaskqJob(pydantic.BaseModel):
     worker_id: int | None
     # Higher first.
     priority: int
-    # How many times it was claimed.
+    # How many times it was claimed, as far as a billion; the same holds for the next two.
     attempt: int
     # How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or
     # was given back before it started.

@@ -34,11 +34,18 @@ class BeatWorkerRow(pydantic.BaseModel):
 
 LIST_COLLEAGUES = """-- name: list_colleagues \\:many
 SELECT
-    id,
-    queue_names,
-    extract(EPOCH FROM now() - last_heartbeat)\\:\\:double precision AS silent_for
-FROM taskq_workers
-WHERE last_heartbeat > now() - make_interval(secs => :p1\\:\\:double precision)
+    worker.id,
+    (worker.queue_names IS NULL)\\:\\:boolean AS serves_all,
+    array(
+        SELECT queue.name
+        FROM unnest(worker.queue_names) AS queue (name)
+        WHERE queue.name IS NOT NULL
+    )\\:\\:text [] AS queue_names,
+    extract(EPOCH FROM now() - worker.last_heartbeat)\\:\\:double precision AS silent_for
+FROM taskq_workers AS worker
+WHERE
+    worker.last_heartbeat > now() - make_interval(secs => :p1\\:\\:double precision)
+    AND worker.last_heartbeat < 'infinity'
 """
 
 _LIST_COLLEAGUES = sqlalchemy.text(LIST_COLLEAGUES)
@@ -46,7 +53,8 @@ _LIST_COLLEAGUES = sqlalchemy.text(LIST_COLLEAGUES)
 
 class ListColleaguesRow(pydantic.BaseModel):
     id: int
-    queue_names: list[str] | None
+    serves_all: bool
+    queue_names: list[str]
     silent_for: float
 
 
@@ -54,11 +62,19 @@ LIST_WORKERS = """-- name: list_workers \\:many
 SELECT
     worker.id,
     worker.name,
-    worker.queue_names,
+    (worker.queue_names IS NULL)\\:\\:boolean AS serves_all,
+    array(
+        SELECT queue.name
+        FROM unnest(worker.queue_names) AS queue (name)
+        WHERE queue.name IS NOT NULL
+    )\\:\\:text [] AS queue_names,
     worker.started_at,
     worker.last_heartbeat,
-    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)\\:\\:double precision
-        AS seconds_since_heartbeat,
+    extract(
+        EPOCH FROM clock_timestamp() - greatest(
+            nullif(worker.last_heartbeat, 'infinity'), '0002-01-01T00\\:00\\:00Z'\\:\\:timestamptz
+        )
+    )\\:\\:double precision AS seconds_since_heartbeat,
     coalesce(hand.jobs, 0)\\:\\:bigint AS doing
 FROM taskq_workers AS worker
 LEFT JOIN (
@@ -78,7 +94,8 @@ _LIST_WORKERS = sqlalchemy.text(LIST_WORKERS)
 class ListWorkersRow(pydantic.BaseModel):
     id: int
     name: str
-    queue_names: list[str] | None
+    serves_all: bool
+    queue_names: list[str]
     started_at: datetime.datetime
     last_heartbeat: datetime.datetime
     seconds_since_heartbeat: float
@@ -142,25 +159,28 @@ class Querier:
         for row in self._conn.execute(_LIST_COLLEAGUES, {"p1": stalled_after}):
             yield ListColleaguesRow(
                 id=row[0],
-                queue_names=row[1],
-                silent_for=row[2],
+                serves_all=row[1],
+                queue_names=row[2],
+                silent_for=row[3],
             )
 
     def list_workers(
         self,
     ) -> Iterator[ListWorkersRow]:
         """The workers that are registered, and what they have in hand; how long ago they said that they are alive
-        by the server's clock, as no two machines agree.
+        by the server's clock, as no two machines agree. A heartbeat that is no time is as old as can be, and a list
+        of queues that is none is read as one.
         """
         for row in self._conn.execute(_LIST_WORKERS):
             yield ListWorkersRow(
                 id=row[0],
                 name=row[1],
-                queue_names=row[2],
-                started_at=row[3],
-                last_heartbeat=row[4],
-                seconds_since_heartbeat=row[5],
-                doing=row[6],
+                serves_all=row[2],
+                queue_names=row[3],
+                started_at=row[4],
+                last_heartbeat=row[5],
+                seconds_since_heartbeat=row[6],
+                doing=row[7],
             )
 
     def register_worker(

@@ -511,7 +511,8 @@ claimed AS (
     SET
         status = 'doing',
         worker_id = @worker_id::bigint,
-        attempt = taskq_jobs.attempt + 1,
+        -- As far as an integer goes: one row must not make the claim of all fail.
+        attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- An array, and not a join: the planner takes a LIMIT that it does not know for a tenth of the
     -- table, and would read all of it.
@@ -545,7 +546,8 @@ WITH claimed AS (
     SET
         status = 'doing',
         worker_id = @worker_id::bigint,
-        attempt = taskq_jobs.attempt + 1,
+        -- As far as an integer goes: one row must not make the claim of all fail.
+        attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- The arrays and limits are for the planner, as in ClaimJobs.
     WHERE

@@ -200,8 +200,12 @@ SELECT
     round(sum(counted.weight))::bigint AS jobs,
     bool_or(counted.weight > 1)::boolean AS is_estimate,
     -- In seconds; negative if none waits.
-    coalesce(extract(EPOCH FROM now() - min(counted.waiting_since)), -1)::double precision
-        AS longest_wait
+    coalesce(
+        extract(
+            EPOCH FROM now() - min(counted.waiting_since) FILTER (WHERE isfinite(counted.waiting_since))
+        ),
+        -1
+    )::double precision AS longest_wait
 FROM counted
 GROUP BY counted.queue_name, counted.task_name, counted.status
 ORDER BY counted.queue_name, counted.task_name, counted.status;

@@ -178,19 +178,27 @@ SELECT
     worker.id::bigint AS id,
     worker.name::text AS name,
     extract(
-        EPOCH FROM clock_timestamp() - worker.last_heartbeat
+        EPOCH FROM clock_timestamp() - greatest(
+            nullif(worker.last_heartbeat, 'infinity'), '0002-01-01T00:00:00Z'::timestamptz
+        )
     )::double precision AS silent_seconds,
     (
         SELECT count(*) FROM taskq_jobs AS job
         WHERE job.status = 'doing' AND job.worker_id = worker.id
     )::bigint AS jobs
 FROM taskq_workers AS worker
-WHERE worker.last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
+WHERE
+    worker.last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
+    OR worker.last_heartbeat = 'infinity'
 UNION ALL
 SELECT
-    job.worker_id::bigint AS id,
+    coalesce(job.worker_id, 0)::bigint AS id,
     ''::text AS name,
-    extract(EPOCH FROM clock_timestamp() - max(job.started_at))::double precision AS silent_seconds,
+    extract(
+        EPOCH FROM clock_timestamp() - greatest(
+            max(job.started_at), '0002-01-01T00:00:00Z'::timestamptz
+        )
+    )::double precision AS silent_seconds,
     count(*)::bigint AS jobs
 FROM taskq_jobs AS job
 WHERE
@@ -227,7 +235,12 @@ WITH waiting AS (
 SELECT
     waiting.queue_name::text AS queue_name,
     count(*)::bigint AS jobs,
-    extract(EPOCH FROM clock_timestamp() - min(waiting.since))::double precision AS seconds,
+    coalesce(
+        extract(
+            EPOCH FROM clock_timestamp() - min(waiting.since) FILTER (WHERE isfinite(waiting.since))
+        ),
+        0
+    )::double precision AS seconds,
     (
         SELECT count(*) FROM taskq_workers AS worker
         WHERE
@@ -267,11 +280,22 @@ SELECT
     holder.id AS holder_id,
     holder.task_name AS holder_task,
     coalesce(
-        extract(EPOCH FROM clock_timestamp() - holder.started_at), 0
+        extract(
+            EPOCH FROM clock_timestamp()
+            - CASE WHEN isfinite(holder.started_at) THEN holder.started_at END
+        ),
+        0
     )::double precision AS holder_seconds,
     head.id AS head_id,
     coalesce(
-        greatest(extract(EPOCH FROM head.scheduled_at - clock_timestamp()), 0), 0
+        greatest(
+            extract(
+                EPOCH FROM CASE WHEN isfinite(head.scheduled_at) THEN head.scheduled_at END
+                - clock_timestamp()
+            ),
+            0
+        ),
+        0
     )::double precision AS head_in_seconds
 FROM chains
 LEFT JOIN taskq_locks AS held ON chains.lock = held.lock
@@ -341,5 +365,6 @@ INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE
     failed.error_type = 'taskq.exceptions.TaskNotFound'
     AND failed.failed_at > now() - make_interval(secs => @since::double precision)
+    AND failed.failed_at < 'infinity'
 GROUP BY job.task_name
 ORDER BY job.task_name;

@@ -31,7 +31,7 @@ WITH looked AS (
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN sqlc.narg(after)::bigint IS NULL THEN -candidate.id ELSE candidate.id
+            WHEN sqlc.narg(after)::bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
         END AS place,
         candidate.status = ANY(@statuses::taskq_job_status [])
         AND (

@@ -12,6 +12,8 @@ SET
 WHERE
     taskq_retention.worker_id = excluded.worker_id
     OR taskq_retention.leased_until <= now()
+    -- Nobody takes it for so long: somebody wrote that.
+    OR taskq_retention.leased_until > now() + make_interval(secs => @lease::double precision) + interval '1 day'
 RETURNING worker_id;
 
 -- name: DeleteOldJobs :one
@@ -103,10 +105,17 @@ seen AS (
     SELECT
         count(*) AS jobs,
         max(looked.id) AS last_id,
-        coalesce(bool_or(looked.deferred_at >= (SELECT moment.finished_before FROM moment)), false) AS is_beyond,
+        -- One that says it was deferred tomorrow says nothing of those beyond it.
+        coalesce(
+            bool_or(
+                looked.deferred_at >= (SELECT moment.finished_before FROM moment)
+                AND looked.deferred_at < now() + interval '1 day'
+            ),
+            false
+        ) AS is_beyond,
         min(
             CASE
-                WHEN looked.deferred_at + interval '1 hour' >= (SELECT moment.finished_before FROM moment)
+                WHEN looked.deferred_at >= (SELECT moment.finished_before FROM moment) - interval '1 hour'
                     THEN looked.id
             END
         ) AS first_recent_id

@@ -7,12 +7,25 @@ WITH promoted AS (
     WHERE
         taskq_jobs.status = 'todo'
         AND taskq_jobs.id IN (
-            SELECT job.id
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
-            ORDER BY job.scheduled_at
-            LIMIT @max_jobs::integer
-            FOR UPDATE SKIP LOCKED
+            SELECT timely.id
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                ORDER BY job.scheduled_at
+                LIMIT @max_jobs::integer
+                FOR UPDATE SKIP LOCKED
+            ) AS timely
+            UNION ALL
+            -- The table refuses these, unless its constraints are gone: they would wait for ever.
+            SELECT timeless.id
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                LIMIT @max_jobs::integer
+                FOR UPDATE SKIP LOCKED
+            ) AS timeless
         )
     RETURNING taskq_jobs.queue_name
 ),

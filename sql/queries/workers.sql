@@ -23,11 +23,18 @@ FROM beat;
 -- The workers that are alive, so that those who hear the same notification know who goes first; and
 -- for how long each has said nothing, in seconds, to be there when it is too long.
 SELECT
-    id,
-    queue_names,
-    extract(EPOCH FROM now() - last_heartbeat)::double precision AS silent_for
-FROM taskq_workers
-WHERE last_heartbeat > now() - make_interval(secs => @stalled_after::double precision);
+    worker.id,
+    (worker.queue_names IS NULL)::boolean AS serves_all,
+    array(
+        SELECT queue.name
+        FROM unnest(worker.queue_names) AS queue (name)
+        WHERE queue.name IS NOT NULL
+    )::text [] AS queue_names,
+    extract(EPOCH FROM now() - worker.last_heartbeat)::double precision AS silent_for
+FROM taskq_workers AS worker
+WHERE
+    worker.last_heartbeat > now() - make_interval(secs => @stalled_after::double precision)
+    AND worker.last_heartbeat < 'infinity';
 
 -- name: UnregisterWorker :exec
 DELETE FROM taskq_workers
@@ -35,15 +42,24 @@ WHERE id = @id::bigint;
 
 -- name: ListWorkers :many
 -- The workers that are registered, and what they have in hand; how long ago they said that they are alive
--- by the server's clock, as no two machines agree.
+-- by the server's clock, as no two machines agree. A heartbeat that is no time is as old as can be, and a list
+-- of queues that is none is read as one.
 SELECT
     worker.id,
     worker.name,
-    worker.queue_names,
+    (worker.queue_names IS NULL)::boolean AS serves_all,
+    array(
+        SELECT queue.name
+        FROM unnest(worker.queue_names) AS queue (name)
+        WHERE queue.name IS NOT NULL
+    )::text [] AS queue_names,
     worker.started_at,
     worker.last_heartbeat,
-    extract(EPOCH FROM clock_timestamp() - worker.last_heartbeat)::double precision
-        AS seconds_since_heartbeat,
+    extract(
+        EPOCH FROM clock_timestamp() - greatest(
+            nullif(worker.last_heartbeat, 'infinity'), '0002-01-01T00:00:00Z'::timestamptz
+        )
+    )::double precision AS seconds_since_heartbeat,
     coalesce(hand.jobs, 0)::bigint AS doing
 FROM taskq_workers AS worker
 LEFT JOIN (

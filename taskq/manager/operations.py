@@ -63,7 +63,7 @@ def list_colleagues(connection: Connection, stalled_after: float) -> dict[int, C
     """The workers that are alive, by their ids."""
     return {
         row.id: Colleague(
-            queues=None if row.queue_names is None else frozenset(row.queue_names),
+            queues=None if row.serves_all else frozenset(row.queue_names),
             silent_for=row.silent_for,
         )
         for row in workers.Querier(connection).list_colleagues(stalled_after=stalled_after)

@@ -36,7 +36,7 @@ JobRow = (
 )
 
 # Before the first id, and beyond any.
-_FIRST = 0
+_FIRST = -(2**63)
 _LAST = 2**63 - 1
 
 
@@ -151,7 +151,7 @@ def list_workers(connection: Connection) -> list[WorkerState]:
         WorkerState(
             id=row.id,
             name=row.name,
-            queues=row.queue_names,
+            queues=None if row.serves_all else row.queue_names,
             started_at=row.started_at,
             last_heartbeat=row.last_heartbeat,
             seconds_since_heartbeat=row.seconds_since_heartbeat,

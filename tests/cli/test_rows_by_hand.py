@@ -2,11 +2,12 @@
 
 import json
 
+import psycopg
 import pytest
 
 from taskq import JobManager
 from taskq.job import NewJob
-from tests.cli.conftest import Taskq
+from tests.cli.conftest import SHOP, Taskq
 from tests.conftest import Spoil
 
 SPOILT = [
@@ -45,3 +46,43 @@ def test_a_job_is_listed_and_shown_beside_others(
     alone = json.loads(taskq("jobs", "show", str(spoilt), "--json").stdout)
     for record in (said[0], alone):
         assert record[attribute].keys() == {"unreadable", "reason"}
+
+
+def test_workers_and_what_surrounds_jobs_are_shown_whatever_the_times(
+    taskq: Taskq, manager: JobManager, connection: psycopg.Connection, unchecked: None
+) -> None:
+    [job_id] = manager.defer_jobs([NewJob(task_name="add", args={})])
+    connection.execute(
+        "INSERT INTO taskq_failed_attempts "
+        "(job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback) "
+        "VALUES (%s, 1, 1, 'infinity', 'taskq.exceptions.TaskNotFound', 'm', 't')",
+        [job_id],
+    )
+    connection.execute(
+        "INSERT INTO taskq_workers (name, queue_names, started_at, last_heartbeat) VALUES "
+        "('far', NULL, 'infinity', 'infinity'), ('long ago', '{}', '-infinity', '-infinity'), "
+        "('odd', '{{a,b},{c,NULL}}', now(), now())"
+    )
+    connection.execute(
+        "INSERT INTO taskq_periodic (task_name, periodic_id, last_tick) "
+        "VALUES ('tests.cli.shop.nightly', '', 9223372036854775807)"
+    )
+    for command in (
+        ["jobs", "show", str(job_id)],
+        ["jobs", "show", str(job_id), "--json"],
+        ["workers", "list"],
+        ["workers", "list", "--json"],
+        ["queues", "list"],
+        ["queues", "list", "--json"],
+        ["locks", "list"],
+        ["tasks", "list", "--app", SHOP],
+        ["periodic", "list", "--app", SHOP],
+        ["watch", "--once"],
+        ["healthcheck"],
+    ):
+        said = taskq(*command)
+        assert (said.exit_code, said.stderr) == (0, ""), command
+    for command in (["doctor"], ["doctor", "--json"]):
+        said = taskq(*command)
+        assert said.stderr == "", command
+        assert "tests.cli" not in said.stdout

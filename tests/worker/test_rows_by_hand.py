@@ -30,6 +30,16 @@ ROWS: list[tuple[str, Any, JobStatus]] = [
     *(("started_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("finished_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("scheduled_at", time, JobStatus.SUCCEEDED) for time in TIMES),
+    *(
+        (column, number, JobStatus.SUCCEEDED)
+        for column in ("attempt", "uncounted", "crashes", "priority")
+        for number in (2**31 - 1, -(2**31))
+    ),
+    ("id", 2**63 - 1, JobStatus.SUCCEEDED),
+    ("id", -(2**63), JobStatus.SUCCEEDED),
+    ("worker_id", -(2**63), JobStatus.SUCCEEDED),
+    ("queueing_lock", "", JobStatus.SUCCEEDED),
+    ("queue_name", "q" * 100_000, JobStatus.SUCCEEDED),
     ("task_name", "", JobStatus.FAILED),
     ("task_name", "\x1b[2J\n" * 1000, JobStatus.FAILED),
 ]
@@ -55,6 +65,8 @@ async def test_it_is_claimed_beside_others_and_ends_alone(
     locks = [f"lock {n}" if has_lock else None for n in range(4)]
     ids = [work.configure(lock=lock).defer(n=n) for n, lock in enumerate(locks)]
     spoil(ids[1], **{column: value})
+    if column == "id":
+        ids[1] = value
     await drain(app)
     statuses = [await app.job_manager.get_job_status_async(id_) for id_ in ids]
     assert statuses == [JobStatus.SUCCEEDED, end, JobStatus.SUCCEEDED, JobStatus.SUCCEEDED]
