@@ -2,13 +2,16 @@
 
 Group commit: whatever ended while the last write was under way goes out with the next one, and an idle
 worker writes at once. It acts to the very end of the worker, and never gives an outcome up: if the
-database is away, outcomes wait for it.
+database is away, outcomes wait for it. One that takes too long, as somebody holds the row of its job, waits
+behind the others.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import psycopg
 
@@ -41,6 +44,9 @@ class Completing(Part):
         self._identity = identity
         self._written = written
         self._pending: list[Outcome] = []
+        # What is next to be written; more than one only if some took too long.
+        self._batches: deque[Sequence[Outcome]] = deque()
+        self._failing_since: float | None = None
         self._writing: Sequence[Outcome] = ()
         self._alarm = Alarm()
         self._empty = asyncio.Event()
@@ -63,7 +69,7 @@ class Completing(Part):
         """Whether the outcome of an attempt still waits to be written."""
         return any(
             outcome.job_id == job_id and outcome.attempt == claim
-            for outcome in (*self._writing, *self._pending)
+            for outcome in chain(self._writing, self._pending, *self._batches)
         )
 
     @property
@@ -74,7 +80,13 @@ class Completing(Part):
     @property
     def unwritten(self) -> int:
         """How many outcomes are not written yet."""
-        return len(self._writing) + len(self._pending)
+        return sum(map(len, (self._writing, self._pending, *self._batches)))
+
+    @property
+    def failing_for(self) -> float:
+        """For how many seconds nothing could be written; may be asked in any thread."""
+        since = self._failing_since
+        return 0 if since is None else self._identity.now() - since
 
     async def flush(self) -> None:
         """Wait until all outcomes are written."""
@@ -87,12 +99,15 @@ class Completing(Part):
     async def loop(self) -> None:
         """Write what there is, and wait for more."""
         while True:
-            if self._pending:
-                batch, self._pending = self._pending[:_LARGEST], self._pending[_LARGEST:]
-                self._writing = batch
-                await self._write(batch)
+            if self._pending or self._batches:
+                if self._pending:
+                    self._batches.append(self._pending[:_LARGEST])
+                    self._pending = self._pending[_LARGEST:]
+                self._writing = batch = self._batches.popleft()
+                written = await self._write(batch)
                 self._writing = ()
-                self._written(batch)
+                if written:
+                    self._written(batch)
             elif self._freed:
                 freed, self._freed = self._freed, []
                 await self._link.insist(operations.announce_locks, freed)
@@ -102,32 +117,39 @@ class Completing(Part):
                 self._empty.set()
                 await self._alarm.wait()
 
-    async def _write(self, batch: Sequence[Outcome]) -> None:
+    async def _write(self, batch: Sequence[Outcome]) -> bool:
+        """Returns False if the batch holds up others: each of it is written alone, behind them."""
         backoff = Backoff()
         failed = False
         refusals = 0
+        delays = 0
         while True:
+            began = self._identity.now()
             try:
                 ours = await self._link.run(operations.finish_jobs, self._identity.id, batch)
             except Exception as error:
                 if not failed:
                     self._link.report(error)
                 failed = True
+                # A server that gave the write up is there: that is no reason to let others have the jobs.
+                if self._failing_since is None and not _gave_up(error):
+                    self._failing_since = began
                 refusals += _is_refusal(error)
-                if refusals > 1 and len(batch) > 1:
-                    # One of them is refused: alone it cannot hold up the others.
-                    for outcome in batch:
-                        await self._write([outcome])
-                    return
+                delays += _gave_up(error) or isinstance(error.__cause__, TimeoutError)
                 if refusals == _TRIES:
                     batch = [_unwritable(batch[0], error)]
             else:
+                self._failing_since = None
                 # After a failure, what is missing may have been written all the same, and only the
                 # answer was lost.
                 if not failed:
                     self._report(batch, ours)
-                return
+                return True
             await backoff.wait()
+            # Once may be chance, or one of them.
+            if delays + refusals > 1 if len(batch) > 1 else delays:
+                self._batches.extend([outcome] for outcome in batch)
+                return False
 
     def _report(self, batch: Sequence[Outcome], ours: Mapping[int, JobStatus]) -> None:
         if len(ours) == len(batch):
@@ -157,6 +179,11 @@ def _is_refusal(error: Exception) -> bool:
         return True
     # Too long for the server, or a trigger's own objection.
     return (cause.sqlstate or "").startswith(("54", "P0"))
+
+
+def _gave_up(error: Exception) -> bool:
+    """Whether the server gave a write up that took too long, as one does that waits for a lock."""
+    return isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable)
 
 
 def _unwritable(outcome: Outcome, error: Exception) -> Outcome:

@@ -180,8 +180,11 @@ class WorkerOptions(BaseModel):
 
     @property
     def heartbeat_bound(self) -> float:
-        """Seconds that a heartbeat may take: then there is time for another one before it is overdue."""
-        return (self.overdue_after - self.update_heartbeat_interval) / 2
+        """Seconds that a heartbeat may take: then there is time for another one before it is overdue.
+
+        If there is little time, a late one is better than none.
+        """
+        return max((self.overdue_after - self.update_heartbeat_interval) / 2, 0.5)
 
     @property
     def server_bound(self) -> float:

@@ -181,7 +181,7 @@ class Worker:
                     "its event loop has not turned for longer than "
                     f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
                 )
-            if links.completions.failing_for > options.stalled_worker_timeout:
+            if self._completing.failing_for > options.stalled_worker_timeout:
                 return (
                     "it has not been able to write how jobs ended for longer than "
                     f"stalled_worker_timeout={options.stalled_worker_timeout:g} s"
