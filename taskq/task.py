@@ -1,6 +1,5 @@
 """A task: a function that another process executes at a later time."""
 
-import logging
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
@@ -11,6 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 from taskq.arguments import Arguments
 from taskq.codec import shown
 from taskq.deferrer import Deferrer, JobOptions, TaskArgs
+from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidJob,
     InvalidResult,
@@ -25,7 +25,7 @@ from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
-logger = logging.getLogger("taskq.task")
+logger = get_logger("taskq.task")
 
 P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.

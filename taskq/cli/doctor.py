@@ -9,7 +9,6 @@ import click
 from rich.text import Text
 
 from taskq.cli.command import Command
-from taskq.cli.escaping import escaped
 from taskq.cli.listing import console, json_option, print_json
 from taskq.cli.settings import (
     Settings,
@@ -21,6 +20,7 @@ from taskq.cli.settings import (
 from taskq.cli.times import read_duration
 from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
 from taskq.duration import brief
+from taskq.escaping import escaped
 
 _FROM = Thresholds()
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from taskq.cli.escaping import escaped
 from taskq.duration import brief
+from taskq.escaping import escaped
 from taskq.unreadable import Unreadable
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import logging
 import sys
 from typing import TextIO
 
-from taskq.cli.escaping import escaped
+from taskq.escaping import escaped
 
 _CONTINUED = "    "
 

@@ -15,7 +15,6 @@ from taskq.cli.command import Group
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
-from taskq.cli.escaping import escaped
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs.group import jobs
 from taskq.cli.leaving import INTERRUPTED
@@ -29,6 +28,7 @@ from taskq.cli.tasks import tasks
 from taskq.cli.watch.command import watch
 from taskq.cli.worker import worker
 from taskq.cli.workers import workers
+from taskq.escaping import escaped
 from taskq.exceptions import (
     DatabaseNotConfigured,
     InvalidArguments,

@@ -11,8 +11,8 @@ import click
 from click.shell_completion import ShellComplete
 
 from taskq.cli.command import Command
-from taskq.cli.escaping import escaped
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.escaping import escaped
 
 _PROMPT = "taskq> "
 

@@ -1,6 +1,5 @@
 """A data directory and the PostgreSQL server that runs on it."""
 
-import logging
 import os
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from taskq.embedded.passage import Passage
 from taskq.embedded.wheel import open_wheel
+from taskq.escaping import get_logger
 from taskq.exceptions import EmbeddedServerError
 
 PORT = 5432
@@ -29,7 +29,7 @@ _SOCKET_PATH_BYTES = 103
 # More than any kernel gives to a process.
 _NOBODYS_PID = 2**31 - 1
 
-_logger = logging.getLogger("taskq.embedded")
+_logger = get_logger("taskq.embedded")
 
 
 class Cluster:

@@ -1,6 +1,5 @@
 """What is done to a schema: each operation once, on a synchronous connection."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ import psycopg
 from psycopg import Error, errors
 from sqlalchemy import Connection
 
+from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidDatabase,
     InvalidOption,
@@ -29,7 +29,7 @@ from taskq.schema.status import (
 )
 from taskq_sql import grants, migrations
 
-logger = logging.getLogger("taskq.schema")
+logger = get_logger("taskq.schema")
 
 Sleep = Callable[[float], object]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
+from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidRetryStrategy,
     JobAborted,
@@ -30,7 +30,7 @@ from taskq.task import Task
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
-logger = logging.getLogger("taskq.worker.attempt")
+logger = get_logger("taskq.worker.attempt")
 
 _LONGEST_TEXT = 100_000
 

@@ -7,7 +7,6 @@ behind the others.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from itertools import chain
 
 import psycopg
 
+from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
@@ -22,7 +22,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link, said
 from taskq.worker.part import Alarm, Part
 
-logger = logging.getLogger("taskq.worker.completing")
+logger = get_logger("taskq.worker.completing")
 
 _LARGEST = 1000
 _TRIES = 3

@@ -10,17 +10,17 @@ it over.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 
+from taskq.escaping import get_logger
 from taskq.manager import operations
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.part import ThreadedPart
 
-logger = logging.getLogger("taskq.worker.heartbeat")
+logger = get_logger("taskq.worker.heartbeat")
 
 # How often a worker that withholds its beats looks whether it can do its work again, at least.
 _RETRY = 1.0  # seconds

@@ -5,7 +5,6 @@ hangs. So each statement has a bound, after which its connection is given up for
 """
 
 import asyncio
-import logging
 import os
 import random
 import socket
@@ -19,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import connections
 from taskq.manager.errors import translated
@@ -26,7 +26,7 @@ from taskq.manager.errors import translated
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger = logging.getLogger("taskq.worker.link")
+logger = get_logger("taskq.worker.link")
 
 # How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
 _CANCEL_SHARE = 0.2

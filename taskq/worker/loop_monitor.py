@@ -6,7 +6,6 @@ where that one is if it does not.
 """
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -15,10 +14,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from taskq.codec import shown
+from taskq.escaping import get_logger
 from taskq.job import Job
 from taskq.worker.identity import Identity
 
-logger = logging.getLogger("taskq.worker.loop_monitor")
+logger = get_logger("taskq.worker.loop_monitor")
 
 _ASK_EVERY = 0.5  # seconds
 _BLOCKED_AFTER = 1.0  # seconds
@@ -86,12 +86,11 @@ class LoopMonitor:
         frame = sys._current_frames().get(self._thread_id)
         stack = "".join(traceback.format_stack(frame, limit=_CALLS_SHOWN)) if frame else ""
         logger.warning(
-            "the event loop of worker %s has not turned for %.1f s, as %s blocks it:\n%s",
+            "the event loop of worker %s has not turned for %.1f s, as %s blocks it",
             self._identity.id,
             self.blocked_for,
             _named(jobs),
-            stack.rstrip(),
-            extra={"action": "loop_blocked", **self._facts(self.blocked_for, jobs)},
+            extra={"action": "loop_blocked", "stack": stack, **self._facts(self.blocked_for, jobs)},
         )
         own, turned = asyncio.get_running_loop(), asyncio.Event()
         self._answered = lambda: own.call_soon_threadsafe(turned.set)

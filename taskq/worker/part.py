@@ -1,16 +1,17 @@
 """What the parts of a worker have in common: a small life of start, one loop, and stop."""
 
 import asyncio
-import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import ParamSpec
 
+from taskq.escaping import get_logger
+
 P = ParamSpec("P")
 
-logger = logging.getLogger("taskq.worker.part")
+logger = get_logger("taskq.worker.part")
 
 # How long the thread of a part may take to end.
 _END_WITHIN = 6.0  # seconds

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Part
 
-logger = logging.getLogger("taskq.worker.rescuer")
+logger = get_logger("taskq.worker.rescuer")
 
 # A look for the dead this long after one has died finds it.
 _AFTERWARDS = 0.02  # seconds

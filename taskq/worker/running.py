@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from taskq.context import AbortReason
+from taskq.escaping import get_logger
 from taskq.job import Job, JobStatus
 from taskq.manager.outcome import Outcome
 from taskq.worker.attempt import Attempt
@@ -23,7 +24,7 @@ from taskq.worker.threads import Threads
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
-logger = logging.getLogger("taskq.worker.running")
+logger = get_logger("taskq.worker.running")
 
 # A claimed job that has not begun after this long goes back, for another worker to have.
 _PATIENCE = 0.15  # seconds

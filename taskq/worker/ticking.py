@@ -4,16 +4,16 @@ Every worker does it for all periodic tasks of its app, and the database decides
 on the server's clock, and not once the worker stops.
 """
 
-import logging
 from collections.abc import Sequence
 
+from taskq.escaping import get_logger
 from taskq.manager import operations
 from taskq.periodic import Periodic
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
 
-logger = logging.getLogger("taskq.worker.ticking")
+logger = get_logger("taskq.worker.ticking")
 
 # Another worker goes first; this one makes sure.
 _SECOND = 0.1  # seconds

@@ -4,19 +4,19 @@ A queue that is misspelt has no jobs, and an environment variable that is misspe
 error, as jobs and options may come later, and both look like a worker that does nothing.
 """
 
-import logging
 import os
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from taskq.codec import shown
+from taskq.escaping import get_logger
 from taskq.manager import operations_listing
 from taskq.manager.filters import Filter
 from taskq.worker.link import Link
 from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
 from taskq.worker.part import Part
 
-logger = logging.getLogger("taskq.worker.unknown_names")
+logger = get_logger("taskq.worker.unknown_names")
 
 
 class UnknownNames(Part):

@@ -1,7 +1,6 @@
 """The worker itself: puts its parts together, and stops them in the right order."""
 
 import asyncio
-import logging
 import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.context import AbortReason
+from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
@@ -35,7 +35,7 @@ from taskq.worker.unknown_names import UnknownNames
 if TYPE_CHECKING:
     from taskq.app import App
 
-logger = logging.getLogger("taskq.worker")
+logger = get_logger("taskq.worker")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

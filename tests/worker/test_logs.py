@@ -1,12 +1,17 @@
 """What a worker's log records carry, for those who read them by machine."""
 
 import ast
+import asyncio
+import json
 import logging
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 
+import psycopg
 import pytest
 
-from taskq import App
+from taskq import App, JobAborted, Retry, Snooze
 from tests.worker.conftest import ROOT, Drain
 
 LEVELS = {"debug", "info", "warning", "error", "critical", "log"}
@@ -76,3 +81,68 @@ async def test_an_error_is_what_nobody_will_retry(
             "worker_name": "ada",
         }
         assert record["attempt"] == number
+
+
+HOSTILE = "a\nERROR forged \x1b[2J\u202e\x85\u2028"
+
+
+def is_a_line(text: str) -> bool:
+    return text.isprintable()
+
+
+def test_every_logger_escapes_what_its_records_are_told() -> None:
+    sources = {path: path.read_text() for path in sorted((ROOT / "taskq").rglob("*.py"))}
+    makers = [
+        path.relative_to(ROOT).as_posix()
+        for path, source in sources.items()
+        if re.search(r"^_?logger = logging", source, re.MULTILINE)
+    ]
+    assert makers == []
+    assert sum("= get_logger(" in source for source in sources.values()) > 10
+
+
+async def test_whatever_a_row_holds_no_message_has_more_than_one_line(
+    app: App,
+    drain: Drain,
+    caplog: pytest.LogCaptureFixture,
+    connection: psycopg.Connection,
+) -> None:
+    caplog.set_level(logging.DEBUG, "taskq")
+    attempts = iter([Retry(message=HOSTILE), Snooze(timedelta(0)), ValueError(HOSTILE)])
+
+    @app.task(name=f"fail {HOSTILE}")
+    async def fail() -> None:
+        raise next(attempts)
+
+    @app.task(name=f"fine {HOSTILE}")
+    async def fine() -> None: ...
+
+    @app.task(name=f"abort {HOSTILE}")
+    def abort() -> None:
+        raise JobAborted(HOSTILE)
+
+    @app.task(name=f"late {HOSTILE}", timeout=0.01)
+    async def late() -> None:
+        await asyncio.sleep(60)
+
+    for task in (fail, fine, abort, late):
+        await task.configure(queue=HOSTILE, lock=f"{task.name} {HOSTILE}").defer_async()
+    for arguments in (json.dumps({HOSTILE: HOSTILE}), '{"n": 1e5000}'):  # neither fits
+        connection.execute(
+            "INSERT INTO taskq_jobs (task_name, queue_name, args) VALUES (%s, %s, %s)",
+            [fine.name, HOSTILE, arguments],
+        )
+    connection.execute(
+        "INSERT INTO taskq_jobs "
+        "(task_name, queue_name, lock, args, status, worker_id, started_at, attempt) "
+        "VALUES (%s, %s, %s, '{}', 'doing', 1000000000, '2020-01-01', 1)",
+        [fine.name, HOSTILE, HOSTILE],
+    )
+    await drain(app, name=HOSTILE, queues=[HOSTILE, "default"])
+    records = [record for record in caplog.records if record.name.startswith("taskq")]
+    assert {"job_failed", "job_retried", "job_aborted", "job_succeeded", "job_rescued"} <= {
+        vars(record).get("action") for record in records
+    }
+    assert [record.getMessage() for record in records if not is_a_line(record.getMessage())] == []
+    # For those who read them by machine, what the row holds is as it is.
+    assert {vars(record)["queue"] for record in records if "queue" in vars(record)} == {HOSTILE}

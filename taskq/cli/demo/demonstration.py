@@ -13,8 +13,8 @@ from taskq.cli.demo.backlog import Interrupted
 from taskq.cli.demo.report import report
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import QUEUE, app
-from taskq.cli.escaping import escaped
 from taskq.cli.leaving import leave_at_once
+from taskq.escaping import escaped
 from taskq.worker import Worker
 
 

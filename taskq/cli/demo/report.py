@@ -13,7 +13,7 @@ from rich.text import Text
 
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import Summary, app, fold, measure
-from taskq.cli.escaping import escaped
+from taskq.escaping import escaped
 from taskq.job import Job, JobStatus
 
 APP_PATH = "taskq.cli.demo.tasks:app"

@@ -10,7 +10,6 @@ import click
 
 from taskq.cli.command import Command
 from taskq.cli.completion import queue_names
-from taskq.cli.escaping import escaped
 from taskq.cli.jobs.choosing import choosing_options, filters_of, refuse_unknown
 from taskq.cli.settings import (
     Settings,
@@ -20,6 +19,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration, read_time
+from taskq.escaping import escaped
 from taskq.exceptions import InvalidTransition, TaskqException
 from taskq.job import JobStatus
 from taskq.manager import JobManager

@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from taskq.cli.command import Command
-from taskq.cli.escaping import escaped
 from taskq.cli.jobs.record import STYLES, record
 from taskq.cli.listing import Cell, console, json_of, json_option, json_text, shown
 from taskq.cli.settings import (
@@ -18,6 +17,7 @@ from taskq.cli.settings import (
     pass_settings,
     verbose_option,
 )
+from taskq.escaping import escaped
 from taskq.job import FailedAttempt, Job
 
 

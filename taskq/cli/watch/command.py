@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.text import Text
 
 from taskq.cli.command import Command
-from taskq.cli.escaping import escaped
 from taskq.cli.listing import console
 from taskq.cli.settings import (
     Settings,
@@ -23,6 +22,7 @@ from taskq.cli.stalled import stalled_option
 from taskq.cli.times import read_duration
 from taskq.cli.watch.frame import look
 from taskq.cli.watch.rates import Meter
+from taskq.escaping import escaped
 from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import JobManager
 
