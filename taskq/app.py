@@ -6,16 +6,17 @@ from difflib import get_close_matches
 from importlib import import_module
 from operator import attrgetter
 from types import ModuleType, TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack, overload
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
 from taskq.database import Database
-from taskq.deferrer import Deferrer, arguments_of_unknown
+from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.manager import JobManager
+from taskq.manager.operations import OnConflict
 from taskq.periodic import PeriodicDefaults, max_delay_of
 from taskq.retention import Retention
 from taskq.schema import SchemaManager
@@ -64,18 +65,18 @@ class App(Blueprint):
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
-        self.database = Database.resolve(database)
+        self.database: Database = Database.resolve(database)
         if isinstance(import_paths, str):
             raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
-        self.import_paths = tuple(import_paths)
+        self.import_paths: tuple[str, ...] = tuple(import_paths)
         self.worker_defaults: WorkerArguments = worker_defaults or {}
         self._retention = retention
         self.periodic_defaults: PeriodicDefaults = periodic_defaults or {}
-        self.max_delay = max_delay_of(self.periodic_defaults)
+        self.max_delay: float = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
-        self.job_manager = JobManager(self.database)
-        self.schema_manager = SchemaManager(self.database)
+        self.job_manager: JobManager = JobManager(self.database)
+        self.schema_manager: SchemaManager = SchemaManager(self.database)
 
     def __repr__(self) -> str:
         return f"<App on {self.database!r} with {len(set(self.tasks.values()))} tasks>"
@@ -196,15 +197,39 @@ class App(Blueprint):
 
     # Tasks
 
+    @overload
     def configure_task(
-        self, name: str, *, allow_unknown: bool = True, **options: Any
-    ) -> Deferrer[..., Any]:
+        self,
+        name: str,
+        *,
+        allow_unknown: bool = True,
+        on_conflict: Literal["skip"],
+        **options: Unpack[JobOptions],
+    ) -> Deferrer[..., int | None]: ...
+    @overload
+    def configure_task(
+        self,
+        name: str,
+        *,
+        allow_unknown: bool = True,
+        on_conflict: Literal["raise"] = "raise",
+        **options: Unpack[JobOptions],
+    ) -> Deferrer[..., int]: ...
+    def configure_task(
+        self,
+        name: str,
+        *,
+        allow_unknown: bool = True,
+        on_conflict: OnConflict = "raise",
+        **options: Unpack[JobOptions],
+    ) -> Any:
         """Make a deferrer for a task by its name, such as one of another program.
 
         Args:
             name: The task's name or alias.
             allow_unknown: Whether a name that is not registered here is taken as it is; its
                 arguments are checked by the worker alone then.
+            on_conflict: As for ``Task.configure``.
             **options: As for ``Task.configure``.
 
         Raises:
@@ -213,13 +238,13 @@ class App(Blueprint):
         """
         self.perform_import_paths()
         if name in self.tasks:
-            return self.tasks[name].configure(**options)
+            return self.tasks[name].configure(on_conflict=on_conflict, **options)
         if not allow_unknown:
             raise self.not_found(name)
         unknown: Deferrer[..., int] = Deferrer(
             arguments=arguments_of_unknown(name), door=lambda: self.job_manager
         )
-        return unknown.configure(**options)
+        return unknown.configure(on_conflict=on_conflict, **options)
 
     def perform_import_paths(self) -> None:
         """Import the modules of ``import_paths``, so that their tasks are registered.

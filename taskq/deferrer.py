@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import (
     Any,
+    Final,
     Generic,
     Literal,
     ParamSpec,
@@ -27,7 +28,7 @@ from taskq.job import NewJob, new_job
 from taskq.manager import JobManager
 from taskq.manager.connections import AnyConnection
 from taskq.manager.operations import OnConflict
-from taskq.moment import moment_of, wait_of
+from taskq.moment import TimeDeltaParams, moment_of, wait_of
 
 P = ParamSpec("P")
 Id = TypeVar("Id", bound=int | None)
@@ -53,10 +54,21 @@ class JobOptions(TypedDict, total=False):
     queueing_lock: str | None
     task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
-    schedule_in: timedelta | Mapping[str, float] | None
+    schedule_in: timedelta | TimeDeltaParams | None
     queue: str
     priority: int
     connection: AnyConnection | None
+
+
+class ByName:
+    """The type of the one thing that is given by position: nothing.
+
+    A ``ParamSpec`` takes by position whatever a function takes so. Behind a place for nothing, type checkers
+    refuse that.
+    """
+
+
+BY_NAME: Final = ByName()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +157,12 @@ class Deferrer(Generic[P, Id]):
         configured._new_job({})  # refuses now what no job can have
         return configured
 
-    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> Id:
+    def defer(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> Id:
         """Defer a job.
 
         Args:
-            *args: None: arguments are given by name.
+            nothing: Nothing, as ``*args``: arguments are given by name.
+            *args: None.
             **kwargs: The task's arguments.
 
         Returns:
@@ -159,11 +172,13 @@ class Deferrer(Generic[P, Id]):
             InvalidArguments: They do not fit the task, or JSON cannot carry them.
             AlreadyEnqueued: A job with the same queueing lock waits already.
         """
-        return self._defer([self.prepare(*args, **kwargs)])[0]
+        return self._defer([self._prepared(positional(nothing, args), kwargs)])[0]
 
-    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> Id:
+    async def defer_async(
+        self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Id:
         """The async face of ``defer``."""
-        return (await self._defer_async([self.prepare(*args, **kwargs)]))[0]
+        return (await self._defer_async([self._prepared(positional(nothing, args), kwargs)]))[0]
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
         """Defer one job per call, all or none, in one statement.
@@ -218,13 +233,13 @@ class Deferrer(Generic[P, Id]):
             f"{shown(call)} is neither task.args(…) nor a mapping of arguments by name"
         )
 
-    def prepare(self, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+    def prepare(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """Check the arguments and options of a job, and defer nothing yet.
 
         Raises:
             InvalidArguments: The arguments do not fit the task, or JSON cannot carry them.
         """
-        return self._prepared(args, kwargs)
+        return self._prepared(positional(nothing, args), kwargs)
 
     def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
         given = {**self.task_kwargs, **kwargs}
@@ -279,6 +294,11 @@ class Deferrer(Generic[P, Id]):
             raise InvalidSchedule(
                 f"task {self.task_name!r} got {name}={shown(value)}, {error}"
             ) from None
+
+
+def positional(nothing: object, args: tuple[object, ...]) -> tuple[object, ...]:
+    """What a call gave by position, its first place included."""
+    return args if nothing is BY_NAME else (nothing, *args)
 
 
 def arguments_of_unknown(task_name: str) -> Arguments[...]:

@@ -44,10 +44,9 @@ Catch ``TaskqException`` to catch them all. Each message says what was wrong, wi
 what to do about it.
 """
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from taskq.moment import moment_of, wait_of
+from taskq.moment import TimeDeltaParams, moment_of, wait_of
 
 
 class TaskqException(Exception):  # noqa: N818 - the name that Procrastinate's users know
@@ -243,7 +242,7 @@ class Retry(TaskqException):
 
     def __init__(
         self,
-        wait: timedelta | Mapping[str, float] | None = None,
+        wait: timedelta | TimeDeltaParams | None = None,
         *,
         at: datetime | None = None,
         message: str = "the task asked to be run again",
@@ -252,8 +251,8 @@ class Retry(TaskqException):
             raise InvalidRetryStrategy("Retry takes wait or at, not both")
         # Here, where the task raises it: afterwards nobody is left to tell.
         try:
-            self.wait = None if wait is None else wait_of(wait)
-            self.at = None if at is None else moment_of(at)
+            self.wait: timedelta | None = None if wait is None else wait_of(wait)
+            self.at: datetime | None = None if at is None else moment_of(at)
         except ValueError as error:
             given = at if wait is None else wait
             raise InvalidRetryStrategy(f"Retry got {given!r}, {error}") from None
@@ -270,9 +269,9 @@ class Snooze(TaskqException):
         InvalidRetryStrategy: It is none, is negative, or more than a hundred years.
     """
 
-    def __init__(self, wait: timedelta | Mapping[str, float]) -> None:
+    def __init__(self, wait: timedelta | TimeDeltaParams) -> None:
         try:
-            self.wait = wait_of(wait)
+            self.wait: timedelta = wait_of(wait)
         except ValueError as error:
             raise InvalidRetryStrategy(f"Snooze got {wait!r}, {error}") from None
         if self.wait < timedelta(0):

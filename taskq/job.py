@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -140,7 +140,7 @@ Priority = Annotated[int, Field(ge=-_INT4, lt=_INT4)]
 class NewJob(BaseModel):
     """A job that is about to be deferred, as ``taskq_defer_jobs`` takes it."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     task_name: Name
     args: dict[str, Any]

@@ -1,9 +1,21 @@
 """Times that a job can have: what Python and PostgreSQL both can hold, and anybody can mean."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 LONGEST_WAIT = timedelta(days=36_500)
+
+
+class TimeDeltaParams(TypedDict, total=False):
+    """The keywords of ``timedelta``, any number of which make a wait."""
+
+    weeks: float
+    days: float
+    hours: float
+    minutes: float
+    seconds: float
+    milliseconds: float
+    microseconds: float
 
 
 def moment_of(value: object) -> datetime:
@@ -25,7 +37,7 @@ def moment_of(value: object) -> datetime:
     return value
 
 
-def wait_of(value: timedelta | Mapping[str, float]) -> timedelta:
+def wait_of(value: timedelta | TimeDeltaParams) -> timedelta:
     """A wait that somebody gave, as a ``timedelta`` or its keywords.
 
     Raises:

@@ -3,7 +3,7 @@
 import inspect
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSimError
@@ -37,7 +37,7 @@ _DELAYS = (1.0, 31 * 86400.0)  # seconds
 class _Id(BaseModel):
     """What the table of ticks can hold."""
 
-    model_config = ConfigDict(strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
     periodic_id: Name | Literal[""]
 

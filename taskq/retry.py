@@ -2,10 +2,11 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,7 +14,7 @@ from taskq.codec import explained, shown
 from taskq.exceptions import InvalidRetryStrategy
 from taskq.groups import errors_of
 from taskq.job import Job, Name, Priority
-from taskq.moment import LONGEST_WAIT, moment_of, wait_of
+from taskq.moment import LONGEST_WAIT, TimeDeltaParams, moment_of, wait_of
 
 _LONGEST = LONGEST_WAIT.total_seconds()
 
@@ -21,7 +22,7 @@ _LONGEST = LONGEST_WAIT.total_seconds()
 class _Changes(BaseModel):
     """What a retry changes about a job, as its columns hold it."""
 
-    model_config = ConfigDict(strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True)
 
     priority: Priority | None
     queue: Name | None
@@ -44,7 +45,7 @@ class RetryDecision:
     """
 
     retry_at: datetime | None = None
-    retry_in: timedelta | Mapping[str, float] | None = None
+    retry_in: timedelta | TimeDeltaParams | None = None
     priority: int | None = None
     queue: str | None = None
     lock: str | None = None

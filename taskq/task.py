@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import update_wrapper
 from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from taskq.arguments import Arguments
 from taskq.codec import shown
-from taskq.deferrer import Deferrer, JobOptions, TaskArgs
+from taskq.deferrer import BY_NAME, ByName, Deferrer, JobOptions, TaskArgs, positional
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidJob,
@@ -25,7 +25,7 @@ from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_
 from taskq.result import Result
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
-logger = get_logger("taskq.task")
+logger: Final = get_logger("taskq.task")
 
 P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
@@ -83,21 +83,21 @@ class Task(Generic[P, R_co]):
         _check_function(function, name)
         update_wrapper(self, function)
         self.func = function
-        self.name = name if name is not None else _dotted_path(function)
+        self.name: str = name if name is not None else _dotted_path(function)
         self._is_nowhere = name is None and self.name.startswith("__main__.")
         if isinstance(aliases, str):
             raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
-        self.aliases = tuple(aliases)
+        self.aliases: tuple[str, ...] = tuple(aliases)
         self.queue = queue
         self.priority = priority
         self.lock = lock
         self.queueing_lock = queueing_lock
         self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(retry)
         self.pass_context = pass_context
-        self.timeout = _checked_timeout(timeout, self.name)
+        self.timeout: float | None = _checked_timeout(timeout, self.name)
         self.store_result = store_result
-        self.task_middleware = several(task_middleware)
-        self.is_async = is_async(function)
+        self.task_middleware: Sequence[TaskMiddleware] = several(task_middleware)
+        self.is_async: bool = is_async(function)
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
@@ -117,22 +117,24 @@ class Task(Generic[P, R_co]):
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
 
-    def args(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskArgs[P]:
+    def args(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> TaskArgs[P]:
         """The arguments of one job of a batch, seen by a type checker.
 
         Raises:
             InvalidArguments: Some were given by position.
         """
-        self.arguments.refuse_positional(args)
+        self.arguments.refuse_positional(positional(nothing, args))
         return TaskArgs(kwargs, self.arguments)
 
-    def defer(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+    def defer(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> int:
         """Defer a job of this task; see ``Deferrer.defer``."""
-        return self._deferrer().defer(*args, **kwargs)
+        return self._deferrer().defer(nothing, *args, **kwargs)
 
-    async def defer_async(self, /, *args: P.args, **kwargs: P.kwargs) -> int:
+    async def defer_async(
+        self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs
+    ) -> int:
         """The async face of ``defer``."""
-        return await self._deferrer().defer_async(*args, **kwargs)
+        return await self._deferrer().defer_async(nothing, *args, **kwargs)
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
         """Defer one job per call; see ``Deferrer.batch_defer``."""

@@ -42,8 +42,8 @@ class UnreadableJson(Unreadable, Mapping[str, Any]):
     """JSON that Python cannot read. Whoever looks into it gets ``UnreadableValue``."""
 
     def __init__(self, text: str, reason: str) -> None:
-        self.text = _short(text)
-        self.reason = reason
+        self.text: str = _short(text)
+        self.reason: str = reason
 
     def __getitem__(self, key: str) -> Any:
         raise self._error()
@@ -75,7 +75,8 @@ class UnreadableTime(Unreadable, datetime):
         time.text, time.reason = _short(text), reason
         return time
 
-    __str__ = Unreadable.__str__
+    def __str__(self) -> str:
+        return Unreadable.__str__(self)
 
 
 def read_json(data: bytes | str) -> Any:

@@ -312,7 +312,7 @@ async def test_arguments_by_position_are_refused(
     with pytest.raises(InvalidArguments, match=r"task 'plain' takes .* by name, .*\('ada'\)"):
         await face.defer(plain, "ada")
     with pytest.raises(InvalidArguments, match=r"task 'plain' takes .* by name"):
-        plain.args("ada")
+        plain.args("ada")  # type: ignore[arg-type]
     assert app.job_manager.count_jobs() == {}
 
 

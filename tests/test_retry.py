@@ -187,7 +187,7 @@ FAR = timezone(timedelta(hours=14))
         (lambda: RetryDecision(retry_at=datetime(2030, 1, 1)), "no time zone"),  # noqa: DTZ001
         (lambda: RetryDecision(retry_at="tomorrow"), "'tomorrow', which is no datetime"),  # type: ignore[arg-type]
         (lambda: RetryDecision(retry_at=datetime.min.replace(tzinfo=FAR)), "years 2 to 9998"),
-        (lambda: RetryDecision(retry_in={"fortnights": 1}), "'fortnights': 1}, which is no wait"),
+        (lambda: RetryDecision(retry_in={"fortnights": 1}), "'fortnights': 1}, which is no wait"),  # type: ignore[arg-type]
         (lambda: RetryDecision(retry_in={"days": float("nan")}), "nan}, which is no wait"),
         (lambda: RetryDecision(retry_in=timedelta.max), "more than a hundred years"),
         (lambda: RetryDecision(retry_in=5), "retry_in=5, which is no wait"),  # type: ignore[arg-type]
@@ -197,8 +197,8 @@ FAR = timezone(timedelta(hours=14))
         (lambda: RetryDecision(lock="a\0b"), r"lock='a\\x00b', which no job can have: .*NUL"),
         (lambda: Retry(timedelta(1), at=NOW), "wait or at, not both"),
         (lambda: Retry(at=datetime(2030, 1, 1)), r"Retry got .*2030.*no time zone"),  # noqa: DTZ001
-        (lambda: Retry({"fortnights": 1}), "Retry got {'fortnights': 1}, which is no wait"),
-        (lambda: Snooze({"hour": 1}), "Snooze got {'hour': 1}, which is no wait"),
+        (lambda: Retry({"fortnights": 1}), "Retry got {'fortnights': 1}, which is no wait"),  # type: ignore[arg-type]
+        (lambda: Snooze({"hour": 1}), "Snooze got {'hour': 1}, which is no wait"),  # type: ignore[arg-type]
         (lambda: Snooze(60), "Snooze got 60, which is no wait"),  # type: ignore[arg-type]
         (lambda: Retry(timedelta.max), "Retry got .*more than a hundred years"),
         (lambda: Snooze(timedelta(seconds=-1)), "Snooze takes a wait of 0 or more"),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import click
 from pydantic_core import to_jsonable_python
@@ -25,7 +25,7 @@ Cell = str | int | datetime | timedelta | None
 # A line of a table in a pipe or a file is a line, however long it is.
 _UNBOUNDED = 100_000
 
-json_option = click.option("--json", is_flag=True, help="Print JSON, for programs.")
+json_option: Final = click.option("--json", is_flag=True, help="Print JSON, for programs.")
 
 
 @dataclass(frozen=True, slots=True)

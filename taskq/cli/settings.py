@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -90,7 +90,7 @@ class Settings:
             yield JobManager(database)
 
 
-pass_settings = click.make_pass_decorator(Settings, ensure=True)
+pass_settings: Final = click.make_pass_decorator(Settings, ensure=True)
 
 
 def _app_given(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -119,14 +119,14 @@ def app_option() -> Callable[[Command], Command]:
     )
 
 
-database_option = click.option(
+database_option: Final = click.option(
     "--database",
     metavar="URL",
     help="The database, instead of the app's. With neither it is the one that TASKQ_DATABASE_URL or "
     "libpq's variables name, or else the embedded server.",
 )
 
-verbose_option = click.option(
+verbose_option: Final = click.option(
     "-v",
     "--verbose",
     envvar=VERBOSE_VARIABLE,

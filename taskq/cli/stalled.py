@@ -1,13 +1,14 @@
 """When a worker is taken for dead."""
 
 from datetime import timedelta
+from typing import Final
 
 import click
 
 from taskq.cli.times import read_duration
 from taskq.manager.reports import WorkerState
 
-stalled_option = click.option(
+stalled_option: Final = click.option(
     "--stalled",
     metavar="DURATION",
     callback=read_duration,

@@ -62,7 +62,7 @@ class EmbeddedServer:
     _url: str | None
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = (folder or default_folder()).expanduser().resolve()
+        self.folder: Path = (folder or default_folder()).expanduser().resolve()
         self._forget()
 
     @property

@@ -1,21 +1,20 @@
 """What is changed about a job that is retried or rescheduled."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
 from taskq.job import Name, Priority
-from taskq.moment import moment_of, wait_of
+from taskq.moment import TimeDeltaParams, moment_of, wait_of
 
 
 class Changes(BaseModel):
     """A job's priority, queue and lock from now on; None: as they were."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True)
 
     priority: Priority | None = None
     queue: Name | None = None
@@ -50,7 +49,7 @@ def moment(name: str, value: datetime | None) -> datetime | None:
         raise InvalidSchedule(f"no job can have {name}={shown(value)}, {error}") from None
 
 
-def wait(name: str, value: timedelta | Mapping[str, float] | None) -> timedelta | None:
+def wait(name: str, value: timedelta | TimeDeltaParams | None) -> timedelta | None:
     """Check a wait that somebody gave under a name.
 
     Raises:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar, Unpack
+from typing import Final, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
@@ -22,7 +22,7 @@ from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, Job
 from taskq.manager.gathering import Gathering
 from taskq.manager.operations import OnConflict
 from taskq.manager.operations_retention import delete_old_jobs
-from taskq.moment import wait_of
+from taskq.moment import TimeDeltaParams, wait_of
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Changing(Faces):
             connection, changing.cancel_job, job_id, abort=abort, delete_job=delete_job
         )
 
-    cancel_job_by_id_async = async_face(cancel_job_by_id)
+    cancel_job_by_id_async: Final = async_face(cancel_job_by_id)
 
     def cancel_jobs(
         self,
@@ -144,7 +144,7 @@ class Changing(Faces):
         wanted = _given(filters, "cancel_jobs").only(statuses, operation="cancel_jobs")
         return self._run(connection, changing.cancel_jobs, wanted, abort=abort)
 
-    cancel_jobs_async = async_face(cancel_jobs)
+    cancel_jobs_async: Final = async_face(cancel_jobs)
 
     def retry_job_by_id(
         self,
@@ -182,7 +182,7 @@ class Changing(Faces):
         )
         return self._run_naming(connection, retry)
 
-    retry_job_by_id_async = async_face(retry_job_by_id)
+    retry_job_by_id_async: Final = async_face(retry_job_by_id)
 
     def retry_jobs(
         self,
@@ -214,14 +214,14 @@ class Changing(Faces):
         retry = partial(changing.retry_jobs, wanted=wanted, retry_at=moment("retry_at", retry_at))
         return self._run(connection, retry)
 
-    retry_jobs_async = async_face(retry_jobs)
+    retry_jobs_async: Final = async_face(retry_jobs)
 
     def reschedule_job(
         self,
         job_id: int,
         *,
         schedule_at: datetime | None = None,
-        schedule_in: timedelta | Mapping[str, float] | None = None,
+        schedule_in: timedelta | TimeDeltaParams | None = None,
         priority: int | None = None,
         queue: str | None = None,
         connection: AnyConnection | None = None,
@@ -262,7 +262,7 @@ class Changing(Faces):
             changed=Changes.of(job_id, priority=priority, queue=queue),
         )
 
-    reschedule_job_async = async_face(reschedule_job)
+    reschedule_job_async: Final = async_face(reschedule_job)
 
     def delete_jobs(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -287,11 +287,11 @@ class Changing(Faces):
             connection, changing.delete_jobs, wanted.only(deletable, operation="delete_jobs")
         )
 
-    delete_jobs_async = async_face(delete_jobs)
+    delete_jobs_async: Final = async_face(delete_jobs)
 
     def delete_old_jobs(
         self,
-        older_than: timedelta | Mapping[str, float],
+        older_than: timedelta | TimeDeltaParams,
         *,
         queue: str | None = None,
         include_failed: bool = False,
@@ -337,7 +337,7 @@ class Changing(Faces):
             queue=Filter.of({"queue": queue}).queue,
         )
 
-    delete_old_jobs_async = async_face(delete_old_jobs)
+    delete_old_jobs_async: Final = async_face(delete_old_jobs)
 
     def _gathering(self) -> Gathering:
         loop = asyncio.get_running_loop()

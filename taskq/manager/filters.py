@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
 from pydantic import (
     AfterValidator,
@@ -87,7 +87,7 @@ Moment = Annotated[datetime, AfterValidator(moment_of)]
 class Filter(BaseModel):
     """Filters that were checked."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     ids: Annotated[list[Id] | None, BeforeValidator(_listed)] = None
     queue: Name | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Unpack
+from typing import Final, Unpack
 
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
@@ -32,7 +32,7 @@ class Reading(Faces):
         """
         return self._run(connection, operations_listing.get_job, job_id)
 
-    get_job_async = async_face(get_job)
+    get_job_async: Final = async_face(get_job)
 
     def get_job_status(self, job_id: int, *, connection: AnyConnection | None = None) -> JobStatus:
         """Read where a job stands.
@@ -46,7 +46,7 @@ class Reading(Faces):
         """
         return self._run(connection, operations_listing.get_job_status, job_id)
 
-    get_job_status_async = async_face(get_job_status)
+    get_job_status_async: Final = async_face(get_job_status)
 
     def list_failed_attempts(
         self, job_id: int, *, connection: AnyConnection | None = None
@@ -54,7 +54,7 @@ class Reading(Faces):
         """Read why a job's attempts failed, the first one first; empty if none did."""
         return self._run(connection, operations.list_failed_attempts, job_id)
 
-    list_failed_attempts_async = async_face(list_failed_attempts)
+    list_failed_attempts_async: Final = async_face(list_failed_attempts)
 
     def list_alive_jobs(
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
@@ -62,7 +62,7 @@ class Reading(Faces):
         """Find out which of some jobs have not ended, by their ids and in their order."""
         return self._run(connection, operations_listing.list_alive_jobs, ids)
 
-    list_alive_jobs_async = async_face(list_alive_jobs)
+    list_alive_jobs_async: Final = async_face(list_alive_jobs)
 
     def list_jobs(
         self,
@@ -104,7 +104,7 @@ class Reading(Faces):
             newest_first=newest_first,
         )
 
-    list_jobs_async = async_face(list_jobs)
+    list_jobs_async: Final = async_face(list_jobs)
 
     def count_jobs(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -123,7 +123,7 @@ class Reading(Faces):
         """
         return JobCounts(self._run(connection, operations_listing.count_jobs, Filter.of(filters)))
 
-    count_jobs_async = async_face(count_jobs)
+    count_jobs_async: Final = async_face(count_jobs)
 
     def list_queues(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -143,7 +143,7 @@ class Reading(Faces):
         counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.queue)
 
-    list_queues_async = async_face(list_queues)
+    list_queues_async: Final = async_face(list_queues)
 
     def list_tasks(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -152,7 +152,7 @@ class Reading(Faces):
         counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.task)
 
-    list_tasks_async = async_face(list_tasks)
+    list_tasks_async: Final = async_face(list_tasks)
 
     def list_locks(
         self, *, limit: int = _PAGE, connection: AnyConnection | None = None
@@ -169,7 +169,7 @@ class Reading(Faces):
         check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
         return self._run(connection, operations_listing.list_locks, limit)
 
-    list_locks_async = async_face(list_locks)
+    list_locks_async: Final = async_face(list_locks)
 
     def list_workers(self, *, connection: AnyConnection | None = None) -> list[WorkerState]:
         """List the workers that are registered, and what each has in hand.
@@ -179,7 +179,7 @@ class Reading(Faces):
         """
         return self._run(connection, operations_listing.list_workers)
 
-    list_workers_async = async_face(list_workers)
+    list_workers_async: Final = async_face(list_workers)
 
     def list_ticks(
         self, *, connection: AnyConnection | None = None
@@ -187,7 +187,7 @@ class Reading(Faces):
         """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
         return self._run(connection, operations_listing.list_ticks)
 
-    list_ticks_async = async_face(list_ticks)
+    list_ticks_async: Final = async_face(list_ticks)
 
     def get_stalled_jobs(
         self,
@@ -213,7 +213,7 @@ class Reading(Faces):
             task=task,
         )
 
-    get_stalled_jobs_async = async_face(get_stalled_jobs)
+    get_stalled_jobs_async: Final = async_face(get_stalled_jobs)
 
 
 def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[Tally]:

@@ -1,6 +1,7 @@
 """The worker's part of the job manager: claims and outcomes, for whoever writes a worker."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
@@ -43,7 +44,7 @@ class Working(Faces):
         check_count("max_jobs", max_jobs, LARGEST_CLAIM, InvalidOption)
         return self._run(connection, operations.claim_jobs, worker_id, queues, max_jobs)
 
-    fetch_async = async_face(fetch)
+    fetch_async: Final = async_face(fetch)
 
     def finish(
         self,
@@ -65,4 +66,4 @@ class Working(Faces):
         """
         return self._run(connection, operations.finish_jobs, worker_id, outcomes)
 
-    finish_async = async_face(finish)
+    finish_async: Final = async_face(finish)

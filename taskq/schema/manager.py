@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy.util import await_only
 
@@ -40,7 +41,7 @@ class SchemaManager(Faces):
         """Whether the database has a schema of taskq, of whatever version."""
         return self._run(None, operations.is_applied)
 
-    is_applied_async = async_face(is_applied)
+    is_applied_async: Final = async_face(is_applied)
 
     def namespace(self) -> str:
         """The namespace that the schema is in, or is to be.
@@ -50,7 +51,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.namespace)
 
-    namespace_async = async_face(namespace)
+    namespace_async: Final = async_face(namespace)
 
     def status(self) -> list[MigrationStatus]:
         """Where each migration stands: those that this version knows, and those that the database has.
@@ -60,7 +61,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.status, self._known())
 
-    status_async = async_face(status)
+    status_async: Final = async_face(status)
 
     def check(self) -> None:
         """Refuse a database on which this version of taskq does not run; a worker does so at its start.
@@ -75,7 +76,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.check, self._known())
 
-    check_async = async_face(check)
+    check_async: Final = async_face(check)
 
     def apply_schema(
         self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
@@ -115,7 +116,7 @@ class SchemaManager(Faces):
             patience=patience,
         )
 
-    apply_schema_async = async_face(apply_schema)
+    apply_schema_async: Final = async_face(apply_schema)
 
     def sql(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
         """Write what ``apply_schema`` would run, as a script for psql; empty if that is nothing.
@@ -129,7 +130,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
 
-    sql_async = async_face(sql)
+    sql_async: Final = async_face(sql)
 
     def count_users(self) -> tuple[int, int]:
         """Count whom ``remove`` would meet: the jobs that have not ended, and the workers.
@@ -139,7 +140,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.count_users)
 
-    count_users_async = async_face(count_users)
+    count_users_async: Final = async_face(count_users)
 
     def remove(self, *, patience: float = 60.0) -> bool:
         """Drop all that taskq has in its namespace, with all jobs; the namespace itself stays.
@@ -158,7 +159,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.remove, self._known(), self._sleep, patience=patience)
 
-    remove_async = async_face(remove)
+    remove_async: Final = async_face(remove)
 
     def grants(self, role: str, kind: RoleKind) -> str:
         """Write the statements that let a role do one kind of work and nothing else, for the owner.
@@ -173,7 +174,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.write_grants, role, kind)
 
-    grants_async = async_face(grants)
+    grants_async: Final = async_face(grants)
 
     def _known(self) -> list[Migration]:
         return read_migrations(self.path)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast, get_args
 
 import psycopg
 from psycopg import Error, errors
@@ -29,7 +29,7 @@ from taskq.schema.status import (
 )
 from taskq_sql import grants, migrations
 
-logger = get_logger("taskq.schema")
+logger: Final = get_logger("taskq.schema")
 
 Sleep = Callable[[float], object]
 

@@ -4,6 +4,8 @@ It moves nothing itself: it asks attempts to abort, and gives back what the data
 has, and it has not. It may act as long as anything runs.
 """
 
+from typing import Final
+
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
@@ -16,7 +18,7 @@ from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
 from taskq.worker.running import Running
 
-logger = get_logger("taskq.worker.aborting")
+logger: Final = get_logger("taskq.worker.aborting")
 
 # A job that is to be aborted before its claim has been answered is here after this time.
 _ON_ITS_WAY = 0.05  # seconds

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
@@ -30,7 +30,7 @@ from taskq.task import Task
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
-logger = get_logger("taskq.worker.attempt")
+logger: Final = get_logger("taskq.worker.attempt")
 
 _LONGEST_TEXT = 100_000
 

@@ -85,7 +85,7 @@ class Claiming(Part):
         self._flows = False
         self._poll_at = 0.0
         self._ending = False
-        self.in_flight = False
+        self.in_flight: bool = False
 
     @property
     def is_promising(self) -> bool:

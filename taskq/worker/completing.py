@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Final
 
 import psycopg
 
@@ -22,7 +23,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link, said
 from taskq.worker.part import Alarm, Part
 
-logger = get_logger("taskq.worker.completing")
+logger: Final = get_logger("taskq.worker.completing")
 
 _LARGEST = 1000
 _TRIES = 3

@@ -12,6 +12,7 @@ it over.
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
 from taskq.escaping import get_logger
 from taskq.manager import operations
@@ -20,7 +21,7 @@ from taskq.worker.link import Backoff, Link
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.part import ThreadedPart
 
-logger = get_logger("taskq.worker.heartbeat")
+logger: Final = get_logger("taskq.worker.heartbeat")
 
 # How often a worker that withholds its beats looks whether it can do its work again, at least.
 _RETRY = 1.0  # seconds

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 
 import psycopg
 from sqlalchemy import Connection
@@ -26,7 +26,7 @@ from taskq.manager.errors import translated
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger = get_logger("taskq.worker.link")
+logger: Final = get_logger("taskq.worker.link")
 
 # How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
 _CANCEL_SHARE = 0.2
@@ -93,7 +93,7 @@ class Link:
         self._limit: asyncio.Timeout | None = None
         self._failing_since: float | None = None
         self._alarmed = False
-        self.runs = 0
+        self.runs: int = 0
 
     @property
     def failing_for(self) -> float:

@@ -27,12 +27,12 @@ class Links:
             Database.resolve(options.listen_database) if options.listen_database else None
         )
         self._bound = partial(operations.bound_statements, seconds=options.server_bound)
-        self.shared = self._link("scheduling, aborting and rescuing")
-        self.claims = self._link("claiming", prepare=self._tune)
-        self.completions = self._link("completing", prepare=self._tune)
-        self.pruning = self._link("pruning")
-        self.heartbeat = self._link("heartbeat", seconds=options.heartbeat_bound)
-        self.listening = Link(
+        self.shared: Link = self._link("scheduling, aborting and rescuing")
+        self.claims: Link = self._link("claiming", prepare=self._tune)
+        self.completions: Link = self._link("completing", prepare=self._tune)
+        self.pruning: Link = self._link("pruning")
+        self.heartbeat: Link = self._link("heartbeat", seconds=options.heartbeat_bound)
+        self.listening: Link = Link(
             self._direct.async_engine if self._direct else engine,
             "listening",
             bound=options.statement_bound,

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.job import Job
 from taskq.worker.identity import Identity
 
-logger = get_logger("taskq.worker.loop_monitor")
+logger: Final = get_logger("taskq.worker.loop_monitor")
 
 _ASK_EVERY = 0.5  # seconds
 _BLOCKED_AFTER = 1.0  # seconds

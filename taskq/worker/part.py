@@ -5,13 +5,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 from taskq.escaping import get_logger
 
 P = ParamSpec("P")
 
-logger = get_logger("taskq.worker.part")
+logger: Final = get_logger("taskq.worker.part")
 
 # How long the thread of a part may take to end.
 _END_WITHIN = 6.0  # seconds

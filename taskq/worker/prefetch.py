@@ -25,7 +25,7 @@ class Prefetch:
 
     def __init__(self, concurrency: int, fixed: int | Literal["auto"] = "auto") -> None:
         self._concurrency = concurrency
-        self.fixed = None if fixed == "auto" else fixed
+        self.fixed: int | None = None if fixed == "auto" else fixed
         self._duration: float | None = None
         self._rate = 0.0
         self._since = 0.0

@@ -9,6 +9,7 @@ does not notice it.
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Final
 
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
@@ -17,7 +18,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
 
-logger = get_logger("taskq.worker.pruning")
+logger: Final = get_logger("taskq.worker.pruning")
 
 # In seconds. What takes less than the first may be more at once, what takes more than the second less. No
 # lock is to be held for 0.1 s, and a server can slow down at any time.

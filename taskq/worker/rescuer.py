@@ -7,6 +7,7 @@ overdue: by its clock it is dead itself then.
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -17,7 +18,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Part
 
-logger = get_logger("taskq.worker.rescuer")
+logger: Final = get_logger("taskq.worker.rescuer")
 
 # A look for the dead this long after one has died finds it.
 _AFTERWARDS = 0.02  # seconds

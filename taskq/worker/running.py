@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
@@ -24,7 +24,7 @@ from taskq.worker.threads import Threads
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
-logger = get_logger("taskq.worker.running")
+logger: Final = get_logger("taskq.worker.running")
 
 # A claimed job that has not begun after this long goes back, for another worker to have.
 _PATIENCE = 0.15  # seconds

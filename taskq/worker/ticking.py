@@ -5,6 +5,7 @@ on the server's clock, and not once the worker stops.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from taskq.escaping import get_logger
 from taskq.manager import operations
@@ -13,7 +14,7 @@ from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
 
-logger = get_logger("taskq.worker.ticking")
+logger: Final = get_logger("taskq.worker.ticking")
 
 # Another worker goes first; this one makes sure.
 _SECOND = 0.1  # seconds

@@ -7,6 +7,7 @@ error, as jobs and options may come later, and both look like a worker that does
 import os
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from typing import Final
 
 from taskq.codec import shown
 from taskq.escaping import get_logger
@@ -16,7 +17,7 @@ from taskq.worker.link import Link
 from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
 from taskq.worker.part import Part
 
-logger = get_logger("taskq.worker.unknown_names")
+logger: Final = get_logger("taskq.worker.unknown_names")
 
 
 class UnknownNames(Part):

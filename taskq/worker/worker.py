@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -35,7 +35,7 @@ from taskq.worker.unknown_names import UnknownNames
 if TYPE_CHECKING:
     from taskq.app import App
 
-logger = get_logger("taskq.worker")
+logger: Final = get_logger("taskq.worker")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -62,7 +62,7 @@ class Worker:
     def __init__(self, app: "App", options: WorkerOptions) -> None:
         self.app = app
         self.options = options
-        self.id = 0  # until it is registered
+        self.id: int = 0  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()

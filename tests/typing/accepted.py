@@ -138,7 +138,12 @@ def configured(
     assert_type(maybe.configure(on_conflict="raise").defer(to="ada"), int)
     send.configure(schedule_at=datetime.now(UTC), connection=session).defer(to="ada")
     send.configure(schedule_in={"minutes": 5}, connection=own).defer(to="ada")
-    app.configure_task("of.another.program", queue="there").defer(anything=1, goes=[2])
+    send.configure(schedule_in={"hours": 1, "seconds": 0.5}).defer(to="ada")
+    there = app.configure_task("of.another.program", queue="there")
+    assert_type(there.defer(anything=1, goes=[2]), int)
+    skipping = app.configure_task("of.another.program", queueing_lock="a", on_conflict="skip")
+    assert_type(skipping.defer(anything=1), int | None)
+    assert_type(skipping.batch_defer({"anything": 1}), list[int | None])
 
 
 async def awaited(

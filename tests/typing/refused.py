@@ -118,6 +118,14 @@ def look(context: JobContext) -> None:
 
 def called() -> None:
     send.defer()  # refused: to is missing
+    send.defer("ada")  # refused: by position
+    send.defer("ada", copies=2)  # refused: by position
+    send.defer(*("ada",))  # refused: by position
+    send.args("ada")  # refused: by position
+    crawl.defer("https://example.org")  # refused: by position
+    report.defer("long")  # refused: by position
+    send.configure(priority=1).defer("ada")  # refused: by position
+    app.configure_task("of.another.program").defer(1)  # refused: by position
     send.defer(to=1)  # refused
     send.defer(to="ada", copies="2")  # refused
     send.defer(to="ada", copy=2)  # refused: no such argument
@@ -150,6 +158,12 @@ def called() -> None:
 def configured() -> None:
     send.configure(lock=3)  # refused
     send.configure(schedule_in=5)  # refused
+    send.configure(schedule_in={"hour": 1})  # refused: hours
+    send.configure(schedule_in={"hours": "1"})  # refused
+    app.configure_task("x", schedule_in={"hour": 1})  # refused
+    app.configure_task("x", priorty=1)  # refused: no such option
+    skipped: int = app.configure_task("x", on_conflict="skip").defer()  # refused: may be None
+    Retry({"hour": 1})  # refused
     send.configure(schedule_at="tomorrow")  # refused
     send.configure(priority="high")  # refused
     send.configure(priorty=1)  # refused: no such option
@@ -170,6 +184,8 @@ def configured() -> None:
 
 async def awaited() -> None:
     await charge.defer_async(order=1)  # refused
+    await charge.defer_async(UUID(int=1))  # refused: by position
+    await charge.configure(priority=1).defer_async(UUID(int=1))  # refused: by position
     number: int = charge.defer_async(order=UUID(int=1))  # refused: not awaited
     await clean.batch_defer_async(clean.args(days="3"))  # refused
     await charge.configure(schedule_in=timedelta(1)).defer_async()  # refused
@@ -194,6 +210,7 @@ def managed() -> None:
     jobs.delete_jobs(deferred_before="yesterday")  # refused
     jobs.retry_job_by_id("1")  # refused
     jobs.reschedule_job(1, lock="a")  # refused
+    jobs.reschedule_job(1, schedule_in={"hour": 1})  # refused
     App("postgresql://", retention={"done": timedelta(1)})  # refused
     app.run_worker(retention={"failed": 30})  # refused
 

@@ -59,3 +59,22 @@ def test_correct_use_is_taken_and_every_marked_mistake_refused(checker: str) -> 
     marked = {number for number, line in enumerate(lines, start=1) if "# refused" in line}
     assert len(marked) >= 30
     assert errors(checker) == {"accepted.py": set(), "refused.py": marked}
+
+
+def test_the_types_of_the_public_names_are_known_to_whoever_installs_it() -> None:
+    run = subprocess.run(
+        ["pyright", "--verifytypes", "taskq", "--ignoreexternal", "--outputjson"],
+        cwd=ROOT,
+        env=os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(run.stdout)["typeCompleteness"]
+    unclear = [
+        symbol["name"]
+        for symbol in found["symbols"]
+        if symbol["isExported"] and (symbol["isTypeAmbiguous"] or not symbol["isTypeKnown"])
+    ]
+    assert found["exportedSymbolCounts"]["withKnownType"] > 1000
+    assert found["completenessScore"] >= 0.99, unclear

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -13,7 +14,7 @@ def nested(*leaves: Exception) -> ExceptionGroup[Exception]:
     return ExceptionGroup("outer", [ExceptionGroup("inner", [leaf]) for leaf in leaves])
 
 
-HOUR = {"hours": 1}
+HOUR = timedelta(hours=1)
 ONLY_CONNECTIONS = RetryStrategy(max_attempts=1, retry_exceptions={ConnectionError})
 
 

@@ -12,7 +12,7 @@ QUEUE = "demo"
 _CHUNK = 1 << 20  # bytes
 
 # Its own queue alone: a database with other programs' jobs in it may be used.
-app = App(worker_defaults={"queues": [QUEUE], "concurrency": 10})
+app: App = App(worker_defaults={"queues": [QUEUE], "concurrency": 10})
 
 
 @dataclass(frozen=True)
