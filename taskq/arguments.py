@@ -151,6 +151,9 @@ class Arguments(Generic[P]):
         ]
         for name, value in given.items():
             codec = self._codecs.get(name, self._extra)
+            if codec is self._extra and (reason := _unstorable(name)):
+                faults.append(f"{shown(name)} is not the name of an argument: it {reason}")
+                continue
             if codec is None:
                 faults.append(self._unknown(name))
                 continue
@@ -184,6 +187,19 @@ class Arguments(Generic[P]):
         if self._extra is not None:
             names.append("any other name")
         return f"it takes {', '.join(names)}" if names else "it takes no arguments"
+
+
+def _unstorable(name: object) -> str | None:
+    """Why a name cannot be one of ``**kwargs``; None if it can."""
+    if not isinstance(name, str):
+        return "is no text"
+    if "\0" in name:
+        return "holds a NUL character, which PostgreSQL cannot store"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, not valid text"
+    return None
 
 
 def annotations(function: Callable[..., object], *, task_name: str) -> dict[str, Any]:

@@ -149,6 +149,16 @@ def test_values_of_other_names_are_checked_as_the_signature_annotates_them() -> 
         arguments.dump(first=1, b="x")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_names_that_cannot_be_stored_are_refused_as_values_are(name: str) -> None:
+    def collect(**others: Any) -> None: ...
+
+    with pytest.raises(InvalidArguments, match="is not the name of an argument: it holds a"):
+        Arguments(collect, task_name="collect").dump(**{name: 1})
+    with pytest.raises(InvalidArguments, match="is not the name of an argument: it holds a"):
+        Arguments(move, task_name="move").dump(**HERE | {name: 1})
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
