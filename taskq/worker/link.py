@@ -95,12 +95,6 @@ class Link:
         self._alarmed = False
         self.runs: int = 0
 
-    @property
-    def failing_for(self) -> float:
-        """For how many seconds no operation has succeeded; may be asked in any thread."""
-        since = self._failing_since
-        return 0 if since is None else time.monotonic() - since
-
     def hurry(self, seconds: float) -> None:
         """Give the operation under way, if there is one, no more than so many seconds."""
         limit = self._limit
@@ -223,12 +217,13 @@ class Link:
     def _fails(self, began: float, error: Exception) -> None:
         if self._failing_since is None:
             self._failing_since = began
-        elif not self._alarmed and self.failing_for > self._alarm_after:
+        failing_for = time.monotonic() - self._failing_since
+        if failing_for > self._alarm_after and not self._alarmed:
             self._alarmed = True
             logger.error(
                 "%s: the database has failed for %.0f s: %s",
                 self._purpose,
-                self.failing_for,
+                failing_for,
                 said(error),
                 extra={"action": "database_failing", "purpose": self._purpose},
             )

@@ -1,7 +1,10 @@
 """A worker stops whoever asks it and whenever, and waits for nothing if it is asked twice."""
 
 import asyncio
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,7 +25,16 @@ from taskq.worker.listening import Listening
 from taskq.worker.part import Part
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduling import Scheduling
-from tests.worker.conftest import Disturbed, Finished, Program, Start, delayed, statuses, until
+from tests.worker.conftest import (
+    ROOT,
+    Disturbed,
+    Finished,
+    Program,
+    Start,
+    delayed,
+    statuses,
+    until,
+)
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -233,22 +245,41 @@ async def test_a_task_that_took_no_notice_of_its_abortion_is_cancelled_again_at_
     assert await statuses(app) == {JobStatus.ABORTED: 1}
 
 
-@pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+CLOSES_ITS_LOOP = """
+import asyncio, time
+from taskq import App
+
+worker = App().worker(install_signal_handlers=False)
+loop = asyncio.new_event_loop()
+running = loop.create_task(worker.run())
+
+async def at_work():
+    while not (worker._heartbeat and worker._claiming.runs):
+        await asyncio.sleep(0.01)
+
+loop.run_until_complete(at_work())
+loop.close()
+print("closed", flush=True)
+time.sleep(60)
+"""
+
+
 def test_a_worker_whose_event_loop_is_closed_under_it_does_not_stay_alive(
     database_url: str, connection: psycopg.Connection
 ) -> None:
     """Nothing would stop its heartbeat any more, and nobody run its jobs."""
-    app = App(database_url)
-    loop = asyncio.new_event_loop()
-
-    def workers() -> tuple[Any, ...] | None:
-        return connection.execute("SELECT count(*) FROM taskq_workers").fetchone()
-
-    running = loop.create_task(app.worker(install_signal_handlers=False).run())
-    loop.run_until_complete(until(lambda: workers() == (1,), "a registered worker"))
-    loop.run_until_complete(asyncio.sleep(0.1))
-    assert not running.done()
-    loop.close()
-    asyncio.run(until(lambda: workers() == (0,), "its end"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLOSES_ITS_LOOP],
+        env={**os.environ, "TASKQ_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n"
+        workers = "SELECT count(*) FROM taskq_workers"
+        asyncio.run(until(lambda: connection.execute(workers).fetchone() == (0,), "its end"))
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
