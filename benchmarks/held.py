@@ -65,7 +65,8 @@ async def _pass(url: str) -> list[float]:
     async with App(url) as app:
         engine = app.database.async_engine
         links = [Link(engine, purpose, prepare=operations.tune_session) for purpose in ("c", "f")]
-        identity = Identity("benchmark", None, 1, 0.0)
+        registration = await links[1].run(operations.register_worker, "benchmark", None, BATCH)
+        identity = Identity("benchmark", None, registration)
         claiming = Claiming(
             links[0], identity, polling_interval=60, room=lambda: wanted, deliver=deliver
         )

@@ -20,8 +20,8 @@ class AbortReason(StrEnum):
         SHUTDOWN: Its worker stops, and the graceful time is over.
         TIMEOUT: It ran longer than its task may take.
         LOST: The job is another worker's by now, or was deleted.
-        OVERDUE: The heartbeat of its worker is overdue: another worker is about to take the job, or else
-            it goes back into the queue.
+        OVERDUE: Its worker was taken for dead, or is about to be as its heartbeat is overdue: another
+            worker takes the job, or else it goes back into the queue.
     """
 
     USER_REQUEST = "user_request"

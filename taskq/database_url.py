@@ -1,6 +1,7 @@
 """Which database a text names: SQLAlchemy's URLs, and what libpq takes, which may name several hosts."""
 
 import re
+from typing import Final
 
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
@@ -9,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from taskq.exceptions import InvalidDatabase
 
-DRIVER = "postgresql+psycopg"
+DRIVER: Final = "postgresql+psycopg"
 
 _SCHEMES = {"postgres", "postgresql", DRIVER, f"{DRIVER}_async"}
 

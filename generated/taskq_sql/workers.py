@@ -11,25 +11,48 @@ import sqlalchemy
 
 
 BEAT_WORKER = """-- name: beat_worker \\:one
-WITH beat AS (
-    INSERT INTO taskq_workers (id, name, queue_names)
-    VALUES (:p1\\:\\:bigint, :p2\\:\\:text, :p3\\:\\:text [])
-    ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
-    RETURNING xmax <> 0 AS registered
-)
-
-SELECT
-    beat.registered\\:\\:boolean AS registered,
+UPDATE taskq_workers
+SET
+    last_heartbeat = clock_timestamp(),
+    stopping = :p1\\:\\:boolean
+WHERE
+    id = :p2\\:\\:bigint
+    AND last_heartbeat >= :p3\\:\\:timestamptz
+    AND :p4\\:\\:text = (
+        SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
+        FROM pg_catalog.pg_database
+        WHERE pg_database.datname = current_database()
+    )
+RETURNING
+    last_heartbeat,
     extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
-FROM beat
 """
 
 _BEAT_WORKER = sqlalchemy.text(BEAT_WORKER)
 
 
 class BeatWorkerRow(pydantic.BaseModel):
-    registered: bool
+    last_heartbeat: datetime.datetime
     server_time: float
+
+
+IS_WORKER_REGISTERED = """-- name: is_worker_registered \\:one
+SELECT
+    EXISTS (
+        SELECT
+        FROM taskq_workers
+        WHERE
+            id = :p1\\:\\:bigint
+            AND last_heartbeat >= :p2\\:\\:timestamptz
+            AND :p3\\:\\:text = (
+                SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
+                FROM pg_catalog.pg_database
+                WHERE pg_database.datname = current_database()
+            )
+    )\\:\\:boolean AS registered
+"""
+
+_IS_WORKER_REGISTERED = sqlalchemy.text(IS_WORKER_REGISTERED)
 
 
 LIST_COLLEAGUES = """-- name: list_colleagues \\:many
@@ -105,7 +128,15 @@ class ListWorkersRow(pydantic.BaseModel):
 REGISTER_WORKER = """-- name: register_worker \\:one
 INSERT INTO taskq_workers (name, queue_names, concurrency)
 VALUES (:p1\\:\\:text, :p2\\:\\:text [], :p3\\:\\:integer)
-RETURNING id, extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
+RETURNING
+    id,
+    last_heartbeat,
+    (
+        SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
+        FROM pg_catalog.pg_database
+        WHERE pg_database.datname = current_database()
+    )\\:\\:text AS incarnation,
+    extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
 """
 
 _REGISTER_WORKER = sqlalchemy.text(REGISTER_WORKER)
@@ -113,6 +144,8 @@ _REGISTER_WORKER = sqlalchemy.text(REGISTER_WORKER)
 
 class RegisterWorkerRow(pydantic.BaseModel):
     id: int
+    last_heartbeat: datetime.datetime
+    incarnation: str
     server_time: float
 
 
@@ -133,20 +166,40 @@ class Querier:
     def beat_worker(
         self,
         *,
+        stopping: bool,
         id: int,
-        name: str,
-        queue_names: list[str] | None,
+        last_heartbeat: datetime.datetime,
+        incarnation: str,
     ) -> BeatWorkerRow | None:
-        """Puts the row back if it is gone, as it was taken for dead: the id, and with it the worker's hold on
-        the jobs that nobody rescued, stays. registered is false then.
+        """Says that a worker is alive, and whether it is to stop. No row: the worker is not registered any more. It
+        was taken for dead; or this is another database, or an earlier state of the same one, where its jobs may
+        be others by the same ids. An earlier state has a heartbeat from before the one that the worker knows of; a
+        later heartbeat is its own, whose answer was lost. By the clock that goes on in a statement that waits: of two
+        beats the one that is written later has the later time.
         """
-        row = self._conn.execute(_BEAT_WORKER, {"p1": id, "p2": name, "p3": queue_names}).first()
+        row = self._conn.execute(_BEAT_WORKER, {"p1": stopping, "p2": id, "p3": last_heartbeat, "p4": incarnation}).first()
         if row is None:
             return None
         return BeatWorkerRow(
-            registered=row[0],
+            last_heartbeat=row[0],
             server_time=row[1],
         )
+
+    def is_worker_registered(
+        self,
+        *,
+        id: int,
+        last_heartbeat: datetime.datetime,
+        incarnation: str,
+    ) -> bool | None:
+        """Whether a worker may claim on a connection that is new: what BeatWorker would say
+        there.
+        """
+        row = self._conn.execute(_IS_WORKER_REGISTERED, {"p1": id, "p2": last_heartbeat, "p3": incarnation}).first()
+        if row is None:
+            return None
+        value: bool = row[0]
+        return value
 
     def list_colleagues(
         self,
@@ -190,15 +243,18 @@ class Querier:
         queue_names: list[str] | None,
         concurrency: int,
     ) -> RegisterWorkerRow | None:
-        """Also tells the server's clock, in seconds since 1970: notifications of jobs for later
-        go by it.
+        """Registers a worker under a new id. Answers also with which database that is, which is another one once it
+        was dropped and made again, or its tables were; and with the server's clock, in seconds since 1970:
+        notifications of jobs for later go by it.
         """
         row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names, "p3": concurrency}).first()
         if row is None:
             return None
         return RegisterWorkerRow(
             id=row[0],
-            server_time=row[1],
+            last_heartbeat=row[1],
+            incarnation=row[2],
+            server_time=row[3],
         )
 
     def unregister_worker(

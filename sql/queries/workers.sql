@@ -1,23 +1,56 @@
 -- name: RegisterWorker :one
--- Also tells the server's clock, in seconds since 1970: notifications of jobs for later go by it.
+-- Registers a worker under a new id. Answers also with which database that is, which is another one once it
+-- was dropped and made again, or its tables were; and with the server's clock, in seconds since 1970:
+-- notifications of jobs for later go by it.
 INSERT INTO taskq_workers (name, queue_names, concurrency)
 VALUES (@name::text, sqlc.narg(queue_names)::text [], @concurrency::integer)
-RETURNING id, extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
+RETURNING
+    id,
+    last_heartbeat,
+    (
+        SELECT taskq_channel() || ' of ' || pg_database.oid::text
+        FROM pg_catalog.pg_database
+        WHERE pg_database.datname = current_database()
+    )::text AS incarnation,
+    extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
 
 -- name: BeatWorker :one
--- Puts the row back if it is gone, as it was taken for dead: the id, and with it the worker's hold on
--- the jobs that nobody rescued, stays. registered is false then.
-WITH beat AS (
-    INSERT INTO taskq_workers (id, name, queue_names)
-    VALUES (@id::bigint, @name::text, sqlc.narg(queue_names)::text [])
-    ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
-    RETURNING xmax <> 0 AS registered
-)
+-- Says that a worker is alive, and whether it is to stop. No row: the worker is not registered any more. It
+-- was taken for dead; or this is another database, or an earlier state of the same one, where its jobs may
+-- be others by the same ids. An earlier state has a heartbeat from before the one that the worker knows of; a
+-- later heartbeat is its own, whose answer was lost. By the clock that goes on in a statement that waits: of two
+-- beats the one that is written later has the later time.
+UPDATE taskq_workers
+SET
+    last_heartbeat = clock_timestamp(),
+    stopping = @stopping::boolean
+WHERE
+    id = @id::bigint
+    AND last_heartbeat >= @last_heartbeat::timestamptz
+    AND @incarnation::text = (
+        SELECT taskq_channel() || ' of ' || pg_database.oid::text
+        FROM pg_catalog.pg_database
+        WHERE pg_database.datname = current_database()
+    )
+RETURNING
+    last_heartbeat,
+    extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
 
+-- name: IsWorkerRegistered :one
+-- Whether a worker may claim on a connection that is new: what BeatWorker would say there.
 SELECT
-    beat.registered::boolean AS registered,
-    extract(EPOCH FROM clock_timestamp())::double precision AS server_time
-FROM beat;
+    EXISTS (
+        SELECT
+        FROM taskq_workers
+        WHERE
+            id = @id::bigint
+            AND last_heartbeat >= @last_heartbeat::timestamptz
+            AND @incarnation::text = (
+                SELECT taskq_channel() || ' of ' || pg_database.oid::text
+                FROM pg_catalog.pg_database
+                WHERE pg_database.datname = current_database()
+            )
+    )::boolean AS registered;
 
 -- name: ListColleagues :many
 -- The workers that are alive, so that those who hear the same notification know who goes first; and

@@ -5,6 +5,7 @@ does to them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -12,7 +13,15 @@ from sqlalchemy import Connection
 
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
 from taskq.manager.operations_listing import STATUSES, job_of
-from taskq.manager.outcome import Colleague, Doing, Look, Outcome, Rescued, outcomes_to_json
+from taskq.manager.outcome import (
+    Colleague,
+    Doing,
+    Look,
+    Outcome,
+    Registration,
+    Rescued,
+    outcomes_to_json,
+)
 from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, workers
 
 T = TypeVar("T")
@@ -39,24 +48,45 @@ def defer_jobs(
 
 def register_worker(
     connection: Connection, name: str, queues: Sequence[str] | None, concurrency: int
-) -> tuple[int, float]:
-    """Register a worker; returns its id, and the server's clock in seconds since 1970."""
+) -> Registration:
+    """Register a worker, under a new id."""
     row = _only(
         workers.Querier(connection).register_worker(
             name=name, queue_names=_array(queues), concurrency=concurrency
         )
     )
-    return row.id, row.server_time
+    return Registration(
+        id=row.id,
+        incarnation=row.incarnation,
+        last_heartbeat=row.last_heartbeat,
+        server_time=row.server_time,
+    )
 
 
 def beat(
-    connection: Connection, worker_id: int, name: str, queues: Sequence[str] | None
-) -> tuple[bool, float]:
-    """Say that a worker is alive; returns whether its row was still there, and the server's clock."""
-    row = _only(
-        workers.Querier(connection).beat_worker(id=worker_id, name=name, queue_names=_array(queues))
+    connection: Connection, registration: Registration, *, stopping: bool
+) -> Registration | None:
+    """Say that a worker is alive; None if it is not registered any more, and says nothing."""
+    row = workers.Querier(connection).beat_worker(
+        id=registration.id,
+        incarnation=registration.incarnation,
+        last_heartbeat=registration.last_heartbeat,
+        stopping=stopping,
     )
-    return row.registered, row.server_time
+    if row is None:
+        return None
+    return replace(registration, last_heartbeat=row.last_heartbeat, server_time=row.server_time)
+
+
+def is_registered(connection: Connection, registration: Registration) -> bool:
+    """Whether a worker is registered where a connection leads to."""
+    return bool(
+        workers.Querier(connection).is_worker_registered(
+            id=registration.id,
+            incarnation=registration.incarnation,
+            last_heartbeat=registration.last_heartbeat,
+        )
+    )
 
 
 def list_colleagues(connection: Connection, stalled_after: float) -> dict[int, Colleague]:

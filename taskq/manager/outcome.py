@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from taskq.job import JobStatus
 
@@ -17,7 +17,7 @@ class Outcome:
 
     Attributes:
         job_id: The job.
-        attempt: Which claim of it: with the worker the fencing token.
+        attempt: Which claim of it.
         status: What the job is from now on; todo to be run again.
         held_lock: The lock that goes free.
         result: What the task returned, if it stores its result.
@@ -31,6 +31,8 @@ class Outcome:
         lock: The lock it gets; None: the same.
         uncounted: Whether the claim is no attempt in the eyes of a retry strategy.
         deleted: Whether the job goes altogether.
+        worker_id: The worker that claimed it, if it has registered again since: with ``attempt`` the
+            fencing token. None: the worker that writes it.
     """
 
     job_id: int
@@ -48,6 +50,24 @@ class Outcome:
     lock: str | None = None
     uncounted: bool | None = None
     deleted: bool | None = None
+    worker_id: Annotated[int | None, Field(exclude=True)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How a worker is known in the database.
+
+    Attributes:
+        id: Its id, which comes only once.
+        incarnation: Which database that is; one of the same name that was made anew is another.
+        last_heartbeat: The latest heartbeat that the worker knows to be written.
+        server_time: The server's clock at that moment, in seconds since 1970.
+    """
+
+    id: int
+    incarnation: str
+    last_heartbeat: datetime
+    server_time: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

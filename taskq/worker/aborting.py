@@ -72,11 +72,16 @@ class Aborting(Part):
             await self._look()
 
     async def _look(self) -> None:
-        before = self._running.held()
+        worker_id = self._identity.id
+        before = self._running.held(worker_id)
         claiming, claims = self._claiming.in_flight, self._claiming.runs
-        doing = await self._link.insist(operations.list_doing_jobs, self._identity.id)
+        doing = await self._link.insist(operations.list_doing_jobs, worker_id)
         claims_by_now = self._claiming.runs
-        held = self._running.held()
+        if worker_id != self._identity.id:
+            # The worker has registered again, and let those jobs go.
+            self._strays = {}
+            return
+        held = self._running.held(worker_id)
         for key, attempt in held.items():
             if key in doing and doing[key].abort_requested:
                 attempt.abort(AbortReason.USER_REQUEST)
@@ -88,7 +93,9 @@ class Aborting(Part):
                     extra={"action": "job_lost", "job_id": attempt.job.id},
                 )
                 self._running.lose(attempt)
-        strays = {key for key in doing if key not in held and not self._completing.holds(*key)}
+        strays = {
+            key for key in doing if key not in held and not self._completing.holds(worker_id, *key)
+        }
         quiet = not claiming and not self._claiming.in_flight
         for key in strays & self._strays.keys():
             # Seen twice, and no claim can bring it any more: the answer of one was lost with its connection.
@@ -98,6 +105,7 @@ class Aborting(Part):
                     Outcome(
                         job_id=job_id,
                         attempt=claim,
+                        worker_id=worker_id,
                         status=JobStatus.TODO,
                         held_lock=doing[key].lock,
                         uncounted=True,

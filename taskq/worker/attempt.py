@@ -315,7 +315,7 @@ class Attempt:
                 return None
             case AbortReason.OVERDUE:
                 logger.warning(
-                    "job %s (%s) goes back into the queue: the heartbeat of its worker is overdue",
+                    "job %s (%s) goes back into the queue: its worker was taken for dead, or is about to be",
                     self.job.id,
                     self.job.task_name,
                     extra=self._extra("job_given_back"),
@@ -365,6 +365,7 @@ class Attempt:
         return Outcome(
             job_id=self.job.id,
             attempt=self.job.claim,
+            worker_id=self.job.worker_id,
             status=status,
             held_lock=self.job.lock,
             deleted=self._deleted(status),

@@ -8,6 +8,8 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
+from sqlalchemy import Connection
+
 from taskq.job import Job
 from taskq.manager import operations
 from taskq.manager.outcome import Look
@@ -211,15 +213,16 @@ class Claiming(Part):
         marks = self._marks.at(began)
         if heard is None:
             self._poll_at = began + self._polling_interval
-        try:
-            jobs = await self._link.insist(
-                operations.claim_jobs,
-                self._identity.id,
-                self._identity.queues,
-                room,
-                marks=marks,
-                heard=heard,
+
+        def claim(connection: Connection) -> list[Job]:
+            # Each time it is tried: the worker may have registered again meanwhile.
+            worker_id, queues = self._identity.id, self._identity.queues
+            return operations.claim_jobs(
+                connection, worker_id, queues, room, marks=marks, heard=heard
             )
+
+        try:
+            jobs = await self._link.insist(claim)
         finally:
             self.in_flight = False
         if jobs:

@@ -3,14 +3,15 @@
 Group commit: whatever ended while the last write was under way goes out with the next one, and an idle
 worker writes at once. It acts to the very end of the worker, and never gives an outcome up: if the
 database is away, outcomes wait for it. One that takes too long, as somebody holds the row of its job, waits
-behind the others.
+behind the others. Those of a worker that has registered again since are written by its former id, and refused
+if their jobs are not what they were.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice, takewhile
 from typing import Final
 
 import psycopg
@@ -66,10 +67,10 @@ class Completing(Part):
         self._empty.clear()
         self._alarm.ring()
 
-    def holds(self, job_id: int, claim: int) -> bool:
+    def holds(self, worker_id: int, job_id: int, claim: int) -> bool:
         """Whether the outcome of an attempt still waits to be written."""
         return any(
-            outcome.job_id == job_id and outcome.attempt == claim
+            (outcome.job_id, outcome.attempt, outcome.worker_id) == (job_id, claim, worker_id)
             for outcome in chain(self._writing, self._pending, *self._batches)
         )
 
@@ -102,8 +103,7 @@ class Completing(Part):
         while True:
             if self._pending or self._batches:
                 if self._pending:
-                    self._batches.append(self._pending[:_LARGEST])
-                    self._pending = self._pending[_LARGEST:]
+                    self._batches.append(self._next_batch())
                 self._writing = batch = self._batches.popleft()
                 written = await self._write(batch)
                 self._writing = ()
@@ -118,8 +118,20 @@ class Completing(Part):
                 self._empty.set()
                 await self._alarm.wait()
 
+    def _next_batch(self) -> list[Outcome]:
+        # Of one worker: those of before it registered again have its former id.
+        worker_id = self._pending[0].worker_id
+        batch = list(
+            takewhile(
+                lambda outcome: outcome.worker_id == worker_id, islice(self._pending, _LARGEST)
+            )
+        )
+        self._pending = self._pending[len(batch) :]
+        return batch
+
     async def _write(self, batch: Sequence[Outcome]) -> bool:
         """Returns False if the batch holds up others: each of it is written alone, behind them."""
+        worker_id = batch[0].worker_id or self._identity.id
         backoff = Backoff()
         failed = False
         refusals = 0
@@ -127,7 +139,7 @@ class Completing(Part):
         while True:
             began = self._identity.now()
             try:
-                ours = await self._link.run(operations.finish_jobs, self._identity.id, batch)
+                ours = await self._link.run(operations.finish_jobs, worker_id, batch)
             except Exception as error:
                 if not failed:
                     self._link.report(error)

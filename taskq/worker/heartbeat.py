@@ -3,7 +3,8 @@
 It beats from a thread of its own, with an event loop and a connection of its own: a task that blocks the
 worker's event loop keeps no beat from the database. It beats to the very last write of the worker, and
 unregisters it then. When a beat is overdue, others are about to take this worker for dead and its jobs for
-themselves: the worker begins nothing, and aborts what runs, before they may.
+themselves: the worker begins nothing, and aborts what runs, before they may. When it finds that it is not
+registered any more it does the same, and registers again under a new id: what it had is not its own.
 
 Alive is not the same as working: a worker that cannot do its work withholds its beats, so that others take
 it over.
@@ -14,12 +15,15 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sqlalchemy import Connection
+
 from taskq.escaping import get_logger
 from taskq.manager import operations
+from taskq.manager.outcome import Registration
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
 from taskq.worker.loop_monitor import LoopMonitor
-from taskq.worker.part import ThreadedPart
+from taskq.worker.part import Alarm, ThreadedPart
 
 logger: Final = get_logger("taskq.worker.heartbeat")
 
@@ -36,6 +40,7 @@ class Heartbeat(ThreadedPart):
     Args:
         link: A connection that nothing else uses, from its thread.
         identity: Whose heart.
+        concurrency: How many jobs the worker runs at once.
         interval: Seconds between two beats.
         overdue_after: Seconds without a beat after which the next one is overdue.
         monitor: Runs in the heartbeat's thread.
@@ -43,6 +48,7 @@ class Heartbeat(ThreadedPart):
             Called in the thread.
         overdue: Called in the worker's event loop with True when a beat is overdue, and with False when
             the worker is alive again. What was taken from it meanwhile is not its own any more.
+        registered: Called in between if the worker is another one from now on.
     """
 
     def __init__(
@@ -50,23 +56,30 @@ class Heartbeat(ThreadedPart):
         link: Link,
         identity: Identity,
         *,
+        concurrency: int,
         interval: float,
         overdue_after: float,
         monitor: LoopMonitor,
         obstacle: Callable[[], str | None],
         overdue: Callable[[bool], None],
+        registered: Callable[[Registration], None],
     ) -> None:
         self._link = link
         self._identity = identity
+        self._concurrency = concurrency
         self._interval = interval
         self._overdue_after = overdue_after
         self._monitor = monitor
         self._obstacle = obstacle
         self._on_overdue = overdue
+        self._on_registered = registered
+        self._alarm = Alarm()
         # Written by the thread.
         self._good_until = time.monotonic() + self._overdue_after
         self._lapses = 0
         self._withheld = False
+        self._registration = identity.registration
+        self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         # Written by the worker's event loop, when it has taken note.
         self._lapses_over = 0
@@ -78,6 +91,15 @@ class Heartbeat(ThreadedPart):
         Also true before the event loop has been told, as when a task blocked it.
         """
         return self._lapses != self._lapses_over or time.monotonic() > self._good_until
+
+    def beat_soon(self) -> None:
+        """Beat, and do not wait for the interval to be over; called in the worker's event loop."""
+        self.call(self._alarm.ring)
+
+    def tell_of_stop(self) -> None:
+        """Say with the next beat, and soon, that the worker was asked to stop."""
+        self._stopping = True
+        self.beat_soon()
 
     async def loop(self) -> None:
         """Beat, and wait; and have the event loop monitored."""
@@ -96,7 +118,7 @@ class Heartbeat(ThreadedPart):
             # On a new connection: who knows whether the old one still leads anywhere.
             await self._link.close()
             async with asyncio.timeout(_UNREGISTER_WITHIN):
-                await self._link.insist(operations.unregister_worker, self._identity.id)
+                await self._link.insist(operations.unregister_worker, self._registration.id)
         except TimeoutError:
             logger.warning(
                 "worker %s could not unregister, and will be taken for dead",
@@ -120,18 +142,15 @@ class Heartbeat(ThreadedPart):
                     obstacle,
                     extra={"action": "heartbeat_withheld", "worker_id": self._identity.id},
                 )
-            await asyncio.sleep(min(self._interval, _RETRY) if obstacle else self._interval)
+            await self._alarm.wait(min(self._interval, _RETRY) if obstacle else self._interval)
 
     async def _beat(self) -> None:
         backoff = Backoff(longest=min(1.0, self._interval))
-        identity = self._identity
         failed = False
         while True:
             began = time.monotonic()
             try:
-                registered, clock = await self._link.run(
-                    operations.beat, identity.id, identity.name, identity.queues
-                )
+                registration = await self._link.run(self._beat_or_register)
             except Exception as error:
                 if not failed:
                     self._link.report(error)
@@ -140,17 +159,33 @@ class Heartbeat(ThreadedPart):
                 continue
             self._good_until = began + self._overdue_after
             self._arm()
-            self.tell(identity.see_clock, clock, time.monotonic())
-            if not registered:
+            former, self._registration = self._registration, registration
+            self.tell(self._identity.see_clock, registration.server_time, time.monotonic())
+            if registration.id != former.id:
+                self._lapses += 1
                 logger.warning(
-                    "worker %s was taken for dead and has registered again",
-                    identity.id,
-                    extra={"action": "worker_registered_again", "worker_id": identity.id},
+                    "worker %s was taken for dead, or the database is not what it was: it lets its jobs "
+                    "go, and has registered again as worker %s",
+                    former.id,
+                    registration.id,
+                    extra={
+                        "action": "worker_registered_again",
+                        "worker_id": registration.id,
+                        "former_worker_id": former.id,
+                    },
                 )
-            if not registered or self._withheld or self._lapses != self._lapses_over:
+                self.tell(self._on_overdue, True)
+                self.tell(self._on_registered, registration)
+            if self._withheld or self._lapses != self._lapses_over:
                 self.tell(self._alive_again, self._lapses)
             self._withheld = False
             return
+
+    def _beat_or_register(self, connection: Connection) -> Registration:
+        beaten = operations.beat(connection, self._registration, stopping=self._stopping)
+        return beaten or operations.register_worker(
+            connection, self._identity.name, self._identity.queues, self._concurrency
+        )
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -4,7 +4,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 
-from taskq.manager.outcome import Colleague
+from taskq.manager.outcome import Colleague, Registration
 
 
 class Identity:
@@ -13,20 +13,23 @@ class Identity:
     Args:
         name: Its name.
         queues: The queues it serves; None: all.
-        worker_id: Its id.
-        server_time: The server's clock when it registered, in seconds since 1970.
+        registration: How it is known in the database. It is another one once the worker had to register
+            again, and so is the ``id``, which says whose jobs are its own.
     """
 
-    def __init__(
-        self, name: str, queues: Sequence[str] | None, worker_id: int, server_time: float
-    ) -> None:
+    def __init__(self, name: str, queues: Sequence[str] | None, registration: Registration) -> None:
         self.name = name
         self.queues = queues
-        self.id = worker_id
+        self.register(registration)
         self._served = None if queues is None else frozenset(queues)
         self._colleagues: dict[int, frozenset[str] | None] = {}
         self._offset = 0.0
-        self.see_clock(server_time, self.now())
+        self.see_clock(registration.server_time, self.now())
+
+    def register(self, registration: Registration) -> None:
+        """Be registered so from now on."""
+        self.registration: Registration = registration
+        self.id: int = registration.id
 
     def see_clock(self, server_time: float, seen_at: float) -> None:
         """Take in the server's clock: times of jobs go by it, and no two machines agree.

@@ -18,9 +18,12 @@ class Links:
     Args:
         engine: The app's.
         options: The worker's.
+        check: Run on each new connection for claims, before anything else.
     """
 
-    def __init__(self, engine: AsyncEngine, options: WorkerOptions) -> None:
+    def __init__(
+        self, engine: AsyncEngine, options: WorkerOptions, *, check: Callable[[Connection], None]
+    ) -> None:
         self._engine = engine
         self._options = options
         self._direct = (
@@ -28,7 +31,7 @@ class Links:
         )
         self._bound = partial(operations.bound_statements, seconds=options.server_bound)
         self.shared: Link = self._link("scheduling, aborting and rescuing")
-        self.claims: Link = self._link("claiming", prepare=self._tune)
+        self.claims: Link = self._link("claiming", prepare=self._tune, check=check)
         self.completions: Link = self._link("completing", prepare=self._tune)
         self.pruning: Link = self._link("pruning")
         self.heartbeat: Link = self._link("heartbeat", seconds=options.heartbeat_bound)
@@ -53,14 +56,22 @@ class Links:
         *,
         seconds: float | None = None,
         prepare: Callable[[Connection], None] | None = None,
+        check: Callable[[Connection], None] | None = None,
     ) -> Link:
+        # Behind a pooler what is set on a session would be another client's a moment later.
+        first = None if self._direct else prepare or self._bound
+
+        def prepared(connection: Connection) -> None:
+            for do in (first, check):
+                if do is not None:
+                    do(connection)
+
         return Link(
             self._engine,
             purpose,
             bound=seconds or self._options.statement_bound,
             alarm_after=self._options.stalled_worker_timeout,
-            # Behind a pooler what is set on a session would be another client's a moment later.
-            prepare=None if self._direct else prepare or self._bound,
+            prepare=prepared,
         )
 
     def _tune(self, connection: Connection) -> None:

@@ -94,6 +94,12 @@ class ThreadedPart(Part):
         with suppress(RuntimeError):
             self._worker_loop.call_soon_threadsafe(callback, *args)
 
+    def call(self, callback: Callable[P, object], *args: P.args, **_: P.kwargs) -> None:
+        """Call something in the thread; called anywhere else."""
+        # It may have ended.
+        with suppress(RuntimeError):
+            self._own_loop.call_soon_threadsafe(callback, *args)
+
     async def finish(self) -> None:
         """What is to be done after the loop has ended, for whatever reason, in the thread."""
 

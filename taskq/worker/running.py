@@ -9,7 +9,7 @@ runs alone.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from taskq.context import AbortReason
@@ -121,8 +121,13 @@ class Running:
             return 0
         return max(0, len(self._idle) + prefetch - len(self._ready))
 
-    def deliver(self, jobs: Iterable[Job]) -> None:
+    def deliver(self, jobs: Sequence[Job]) -> None:
         """Take jobs that were claimed: each begins when a sub-worker is free."""
+        if jobs and jobs[0].worker_id != self._worker.id:
+            # Claimed before this worker registered again.
+            for job in jobs:
+                self._ended(self._attempt(job).release(started=False))
+            return
         was_empty = self.is_empty
         for job in jobs:
             self._ready.append(self._attempt(job))
@@ -178,13 +183,16 @@ class Running:
             self._empty_since = now
             self._empty.set()
 
-    def held(self) -> dict[tuple[int, int], Attempt]:
-        """What is ready or running, by job and claim."""
-        running = [sub_worker.attempt for sub_worker in self._busy]
+    def held(self, worker_id: int) -> dict[tuple[int, int], Attempt]:
+        """What is ready or running and was claimed by a worker, by job and claim.
+
+        Args:
+            worker_id: This worker's id; attempts by a former id of it may be under way still.
+        """
         return {
             (attempt.job.id, attempt.job.claim): attempt
-            for attempt in (*running, *self._ready)
-            if attempt is not None
+            for attempt in self._attempts()
+            if attempt.job.worker_id == worker_id
         }
 
     def jobs_of(self, task: "asyncio.Task[object] | None") -> list[Job]:
@@ -207,7 +215,7 @@ class Running:
             attempt.abort(AbortReason.LOST)
 
     def let_go(self) -> None:
-        """The heartbeat is overdue: give back what has not begun, and abort what runs."""
+        """Others are about to have these jobs: give back what has not begun, and abort what runs."""
         self._give_back()
         self.abort(AbortReason.OVERDUE)
 
@@ -220,7 +228,7 @@ class Running:
 
     def abort(self, reason: AbortReason) -> None:
         """Ask everything that runs to abort."""
-        for attempt in self.held().values():
+        for attempt in self._attempts():
             attempt.abort(reason)
 
     async def drain(self) -> None:
@@ -244,6 +252,10 @@ class Running:
         self._executor.shutdown()
 
     # Inside
+
+    def _attempts(self) -> list[Attempt]:
+        running = [sub_worker.attempt for sub_worker in self._busy]
+        return [attempt for attempt in (*running, *self._ready) if attempt is not None]
 
     def _attempt(self, job: Job) -> Attempt:
         return Attempt(

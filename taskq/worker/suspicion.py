@@ -6,6 +6,7 @@ claims a job with a crash pays nothing for it.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from taskq.job import Job
 
@@ -15,7 +16,7 @@ _CAREFUL_FOR = 60.0  # seconds
 
 # So long a suspect waits for what runs; then it runs beside that, rather than have a worker whose job never
 # ends do nothing else for ever.
-LONGEST_WAIT = 600.0  # seconds
+LONGEST_WAIT: Final = 600.0  # seconds
 
 
 class Suspicion:
@@ -43,7 +44,7 @@ class Suspicion:
         self._claiming = claiming
         self._careful_until = 0.0
         self._alone_until = 0.0
-        self.is_careful = False
+        self.is_careful: bool = False
         self.suspect: Job | None = None
 
     def see(self, job: Job, now: float) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
-from taskq.manager.outcome import Outcome
+from taskq.manager.outcome import Outcome, Registration
 from taskq.retention import kept_for
 from taskq.worker.aborting import Aborting
 from taskq.worker.claiming import Claiming
@@ -47,6 +48,10 @@ _LAST_STATEMENT = 3.0  # seconds
 
 # At most so often a server is asked whether what it would tell still comes through.
 _PING_EVERY = 1.0  # seconds
+
+
+class _NotRegisteredError(Exception):
+    """The worker is not registered where a connection leads to."""
 
 
 class Worker:
@@ -139,8 +144,8 @@ class Worker:
 
     async def _work(self, engine: AsyncEngine) -> None:
         options = self.options
-        self._links = links = Links(engine, options)
-        identity = await self._register()
+        self._links = links = Links(engine, options, check=self._check_registration)
+        self._identity = identity = await self._register()
 
         # The parts that take from one another.
         self._completing = Completing(links.completions, identity, written=self._on_written)
@@ -191,11 +196,13 @@ class Worker:
         self._heartbeat = heartbeat = Heartbeat(
             links.heartbeat,
             identity,
+            concurrency=options.concurrency,
             interval=options.update_heartbeat_interval,
             overdue_after=options.overdue_after,
             monitor=monitor,
             obstacle=obstacle,
             overdue=on_overdue,
+            registered=self._on_registered,
         )
         rescuer = Rescuer(
             links.shared,
@@ -261,10 +268,11 @@ class Worker:
     async def _register(self) -> Identity:
         options, link = self.options, self._links.shared
         try:
-            self.id, clock = await link.run(
+            registration = await link.run(
                 operations.register_worker, options.name, options.queues, options.concurrency
             )
-            identity = Identity(options.name, options.queues, self.id, clock)
+            self.id = registration.id
+            identity = Identity(options.name, options.queues, registration)
             identity.see_colleagues(
                 await link.run(operations.list_colleagues, options.stalled_worker_timeout)
             )
@@ -331,6 +339,8 @@ class Worker:
         if self._stopping.is_set():
             self._leaving.set()
         self._stopping.set()
+        if self._heartbeat is not None:
+            self._heartbeat.tell_of_stop()
         # Now, and not when the loop comes round to it: what runs could end before, and another job begin.
         self._running.stop()
 
@@ -357,6 +367,18 @@ class Worker:
 
     def _is_overdue(self) -> bool:
         return self._heartbeat is not None and self._heartbeat.is_overdue
+
+    def _check_registration(self, connection: Connection) -> None:
+        # Else the worker would claim as one that is not there; or, in an earlier state of the database, what
+        # it has claimed before and runs.
+        if not operations.is_registered(connection, self._identity.registration):
+            if self._heartbeat is not None:
+                self._heartbeat.beat_soon()
+            raise _NotRegisteredError("this worker is not registered any more")
+
+    def _on_registered(self, registration: Registration) -> None:
+        self._identity.register(registration)
+        self.id = registration.id
 
     def _on_claimed(self, jobs: Sequence[Job]) -> None:
         self._running.deliver(jobs)

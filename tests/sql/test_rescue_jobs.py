@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -375,33 +376,48 @@ def test_a_worker_that_was_thought_dead_cannot_end_what_was_rescued(
     assert finish(id_, worker_id=alive, attempt=2) == [id_]
 
 
-def test_a_worker_that_was_taken_for_dead_gets_its_row_and_its_id_back(
-    run: Run, connection: psycopg.Connection, rescue: Rescue, register: Register, stall: Stall
+def test_a_worker_is_registered_as_long_as_its_row_is_as_it_left_it(
+    run: Run, connection: psycopg.Connection, rescue: Rescue, stall: Stall
 ) -> None:
-    def beat() -> Row:
-        [row] = run("BeatWorker", id=worker, name="w", queue_names=["mail"])
-        return row
+    def beat(worker: Row, **values: Any) -> Row | None:
+        known = {name: worker[name] for name in ("id", "incarnation", "last_heartbeat")} | values
+        [asked] = run("IsWorkerRegistered", **known)
+        rows = run("BeatWorker", stopping=False, **known)
+        assert asked["registered"] is (rows != [])
+        return rows[0] if rows else None
 
-    def colleagues() -> list[Row]:
-        return run("ListColleagues", stalled_after=STALLED_AFTER)
+    [worker] = run("RegisterWorker", name="w", queue_names=["mail"], concurrency=1)
+    first = beat(worker)
+    assert first
+    second = beat(worker, last_heartbeat=first["last_heartbeat"])
+    assert second
+    assert second["last_heartbeat"] > first["last_heartbeat"] > worker["last_heartbeat"]
+    assert beat(worker), "the answer to the second one was lost"
 
-    worker = register()
-    stall(worker)
-    assert colleagues() == []
-    assert beat()["registered"]
-    assert [row["id"] for row in colleagues()] == [worker]
-
-    stall(worker)
+    # As after a restore; in another database; and taken for dead.
+    stall(worker["id"])
+    assert beat(worker, last_heartbeat=second["last_heartbeat"]) is None
+    assert beat(worker, last_heartbeat=second["last_heartbeat"] - timedelta(hours=1))
+    assert beat(worker, incarnation=worker["incarnation"] + "0") is None
+    stall(worker["id"])
     rescue()
-    assert colleagues() == []
-    assert not beat()["registered"]
-    [colleague] = colleagues()
-    assert (colleague["id"], colleague["queue_names"]) == (worker, ["mail"])
-    assert register() != worker
+    assert beat(worker, last_heartbeat=second["last_heartbeat"] - timedelta(hours=1)) is None
+    assert run("ListColleagues", stalled_after=STALLED_AFTER) == []
 
     clock = connection.execute("SELECT extract(EPOCH FROM clock_timestamp())").fetchone()
     assert clock
-    assert 0 <= float(clock[0]) - beat()["server_time"] + 60 < 61
+    assert 0 <= float(clock[0]) - second["server_time"] + 60 < 61
+
+
+def test_the_id_of_a_worker_is_random_and_json_carries_it(
+    run: Run, connection: psycopg.Connection, register: Register
+) -> None:
+    ids = {register() for _ in range(200)}
+    assert len(ids) == 200
+    assert max(ids) > 2**50
+    assert all(0 < id_ <= 2**52 for id_ in ids)
+    # Each bit of them, as none of the fixed bits of a UUID is among them.
+    assert all(50 < sum((id_ - 1) >> bit & 1 for id_ in ids) < 150 for bit in range(52))
 
 
 def test_a_job_that_was_to_be_aborted_is_not_run_again(

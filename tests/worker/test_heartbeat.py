@@ -151,31 +151,6 @@ async def test_a_worker_beats_on_if_it_cannot_rescue_others(
     assert actions().count(("WARNING", "database_failed")) == 1
 
 
-async def test_a_worker_whose_row_vanished_registers_again(
-    app: App, start: Start, connection: psycopg.Connection, actions: Any, finished: Finished
-) -> None:
-    """And goes on with the job that nobody took from it."""
-    gate = asyncio.Event()
-    runs = 0
-
-    @app.task
-    async def wait() -> None:
-        nonlocal runs
-        runs += 1
-        await gate.wait()
-
-    worker = await start(app, update_heartbeat_interval=0.2)
-    job_id = await wait.defer_async()
-    await until(lambda: runs, "the job")
-    connection.execute("DELETE FROM taskq_workers")
-    await until(lambda: ("WARNING", "worker_registered_again") in actions(), "the registration")
-    rows = connection.execute("SELECT id, name FROM taskq_workers").fetchall()
-    assert rows == [(worker.id, "worker")]
-    gate.set()
-    assert (await finished(job_id)).status == "succeeded"
-    assert runs == 1
-
-
 async def test_a_worker_beats_while_sync_tasks_keep_all_its_threads(
     app: App, drain: Drain, connection: psycopg.Connection
 ) -> None:

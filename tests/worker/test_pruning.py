@@ -1,7 +1,7 @@
 """Jobs that are kept no longer go: those, all of those, from one worker at a time, and a few at once."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -11,6 +11,7 @@ from taskq import App
 from taskq.exceptions import InvalidOption
 from taskq.job import JobStatus
 from taskq.manager import operations_retention
+from taskq.manager.outcome import Registration
 from taskq.retention import FinalStatus
 from taskq.worker import pruning
 from taskq.worker.identity import Identity
@@ -136,9 +137,19 @@ def test_a_retention_that_makes_no_sense_is_refused(
         WorkerOptions.of({}, environ={"TASKQ_WORKER_RETENTION": retention})
 
 
+def identity_of(worker_id: int) -> Identity:
+    """A worker that is registered nowhere."""
+    never = datetime.fromtimestamp(0, UTC)
+    return Identity(
+        "w",
+        None,
+        Registration(id=worker_id, incarnation="", last_heartbeat=never, server_time=0.0),
+    )
+
+
 @pytest.fixture
 async def identity(app: App) -> Identity:
-    return Identity("w", None, 1, 0.0)
+    return identity_of(1)
 
 
 def broken(error: BaseException) -> None:
@@ -166,7 +177,7 @@ async def test_one_worker_prunes_at_a_time_and_another_takes_over_when_it_is_gon
     monkeypatch.setattr(operations_retention, "delete_old_chunk", watched)
     parts = {}
     for worker_id in (1, 2, 3):
-        parts[worker_id] = prune_as(app, Identity("w", None, worker_id, 0.0))
+        parts[worker_id] = prune_as(app, identity_of(worker_id))
         parts[worker_id].start(broken)
     await until(lambda: len(deleting) >= 6, "rounds")
     [first] = set(deleting)
@@ -191,7 +202,7 @@ async def test_the_workers_of_another_namespace_prune_by_themselves(
         await other.schema_manager.apply_schema_async()
         connection.execute("SET search_path = other")
         insert(connection, "succeeded", "3 days")
-        part = prune_as(other, Identity("w", None, 1, 0.0))
+        part = prune_as(other, identity_of(1))
         part.start(broken)
         await until(lambda: left(connection) == [], "the deletion")
         await part.stop()

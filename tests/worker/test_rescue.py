@@ -213,7 +213,7 @@ async def test_a_worker_that_learns_that_it_was_taken_for_dead_aborts_what_it_lo
     await start(other_app, update_heartbeat_interval=0.1, stalled_worker_timeout=61)
     declared_dead(connection, dead.id)
     await until(lambda: other.reasons, "the second attempt")
-    await until(lambda: late.reasons == [None, AbortReason.LOST], "the cancellation of the first")
+    await until(lambda: late.reasons == [None, AbortReason.OVERDUE], "its cancellation")
     late.gate.set()
     other.gate.set()
     await until_all(other_app, JobStatus.SUCCEEDED, 1)

@@ -1,6 +1,7 @@
 """A job that kills its worker is found, and takes no innocent one with it."""
 
 import asyncio
+import signal
 import time
 from typing import Any
 
@@ -123,3 +124,35 @@ async def all_succeed(app: App, jobs: int) -> None:
     while await statuses(app) != {JobStatus.SUCCEEDED: jobs}:
         assert time.monotonic() < deadline, await statuses(app)
         await asyncio.sleep(0.02)
+
+
+async def test_a_worker_that_is_killed_for_not_stopping_was_not_killed_by_its_jobs(
+    app: App, start: Start, program: Program, connection: psycopg.Connection
+) -> None:
+    """As deploys do it, as often as they like."""
+
+    def row(query: str) -> Any:
+        return connection.execute(query).fetchone()
+
+    ids = app.configure_task("nap", queue="deployed").batch_defer(*[{"seconds": 600}] * 2)
+    connection.execute("UPDATE taskq_jobs SET crashes = 1")
+    await start(app, queues=["other"], **SHORT)
+    for _ in range(2):
+        process = program(queues="deployed", concurrency=2, **SHORT)
+        await until(
+            lambda: row("SELECT count(*) FROM taskq_jobs WHERE status = 'doing'") == (2,),
+            "running jobs",
+            seconds=30,
+        )
+        process.send_signal(signal.SIGTERM)
+        await until(
+            lambda: row("SELECT count(*) FROM taskq_workers WHERE stopping") == (1,),
+            "a worker that is known to stop",
+        )
+        process.kill()
+        await until(
+            lambda: row("SELECT count(*) FROM taskq_jobs WHERE status = 'todo'") == (2,),
+            "rescued jobs",
+        )
+    for job_id in ids:
+        assert (await app.job_manager.get_job_async(job_id)).crashes == 1
