@@ -52,6 +52,8 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
     match error:
         case errors.UniqueViolation() if _told(raised, "constraint_name") == _QUEUEING_LOCK_INDEX:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
+        case errors.ProgramLimitExceeded() if "jsonb" in str(error):
+            return too_large(_first_line(error))
         case errors.CheckViolation():
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")
         case errors.InFailedSqlTransaction():
@@ -77,6 +79,14 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             "app.schema_manager.apply_schema()"
         )
     return None
+
+
+def too_large(reason: str) -> InvalidJob:
+    """What to raise for jobs that PostgreSQL cannot take in one statement."""
+    return InvalidJob(
+        f"this is too large for one statement ({reason}): defer fewer jobs at once, in a transaction of your "
+        "own if they are all or none, and keep large values elsewhere and their name in the job"
+    )
 
 
 def _as_psycopg(error: BaseException | None) -> BaseException | None:

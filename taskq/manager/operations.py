@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 from sqlalchemy import Connection
 
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
+from taskq.manager.errors import too_large
 from taskq.manager.operations_listing import STATUSES, job_of
 from taskq.manager.outcome import (
     Colleague,
@@ -26,6 +27,9 @@ from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, worker
 
 T = TypeVar("T")
 
+# In bytes: what PostgreSQL takes as one jsonb. A parameter of more than 1 GB would even end the connection.
+LARGEST_DOCUMENT = 2**28 - 1
+
 # What becomes of a job whose queueing lock a job that waits already has.
 OnConflict = Literal["raise", "skip"]
 
@@ -39,7 +43,7 @@ def defer_jobs(
 ) -> list[int | None]:
     """Defer jobs, all or none; returns their ids in the same order, None for those skipped."""
     rows = jobs.Querier(connection).defer_jobs(
-        jobs=to_json(new_jobs, exclude_none=True).decode(),
+        jobs=_bounded(to_json(new_jobs, exclude_none=True).decode(), len(new_jobs)),
         on_conflict=on_conflict,
         share_notification=own_transaction,
     )
@@ -164,7 +168,7 @@ def finish_jobs(
     """Write how attempts ended, all or none; returns what is now of those still this worker's."""
     ours = _only(
         attempts.Querier(connection).finish_jobs(
-            worker_id=worker_id, outcomes=outcomes_to_json(outcomes)
+            worker_id=worker_id, outcomes=_bounded(outcomes_to_json(outcomes), len(outcomes))
         )
     )
     return dict(zip(ours.ids, map(STATUSES.__getitem__, ours.statuses), strict=True))
@@ -239,6 +243,13 @@ def ping(connection: Connection) -> None:
 def listen(connection: Connection) -> None:
     """Make a connection hear the notifications for workers."""
     sessions.Querier(connection).listen_session()
+
+
+def _bounded(document: str, jobs: int) -> str:
+    # No byte more can come of a character than these; to count them all takes a copy.
+    if 4 * len(document) > LARGEST_DOCUMENT and (size := len(document.encode())) > LARGEST_DOCUMENT:
+        raise too_large(f"{size:,} bytes for {jobs} jobs, of {LARGEST_DOCUMENT:,} at most")
+    return document
 
 
 def _only(row: T | None) -> T:
