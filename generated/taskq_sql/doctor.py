@@ -315,6 +315,68 @@ class ListStalledWorkersRow(pydantic.BaseModel):
     jobs: int
 
 
+LIST_STUCK_ROWS = """-- name: list_stuck_rows \\:many
+(
+    SELECT
+        'timeless'\\:\\:text AS fault,
+        job.id\\:\\:text AS name
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+    ORDER BY job.id
+    LIMIT 20
+)
+UNION ALL
+(
+    SELECT
+        'unclaimed'\\:\\:text AS fault,
+        job.id\\:\\:text AS name
+    FROM taskq_jobs AS job
+    WHERE
+        job.status = 'doing'
+        AND (job.worker_id IS NULL OR job.started_at IS NULL OR job.started_at > now() + interval '1 day')
+    ORDER BY job.id
+    LIMIT 20
+)
+UNION ALL
+(
+    SELECT
+        'queueless'\\:\\:text AS fault,
+        job.id\\:\\:text AS name
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = ''
+    ORDER BY job.priority DESC, job.id
+    LIMIT 20
+)
+UNION ALL
+(
+    SELECT
+        'immortal'\\:\\:text AS fault,
+        worker.id\\:\\:text AS name
+    FROM taskq_workers AS worker
+    WHERE worker.last_heartbeat > now() + interval '1 day'
+    ORDER BY worker.id
+    LIMIT 20
+)
+UNION ALL
+(
+    SELECT
+        'ahead'\\:\\:text AS fault,
+        period.task_name AS name
+    FROM taskq_periodic AS period
+    WHERE period.last_tick > extract(EPOCH FROM now()) + 86400
+    ORDER BY period.task_name, period.periodic_id
+    LIMIT 20
+)
+"""
+
+_LIST_STUCK_ROWS = sqlalchemy.text(LIST_STUCK_ROWS)
+
+
+class ListStuckRowsRow(pydantic.BaseModel):
+    fault: str
+    name: str
+
+
 LIST_TABLES = """-- name: list_tables \\:many
 WITH tables AS (
     SELECT
@@ -622,6 +684,18 @@ class Querier:
                 name=row[1],
                 silent_seconds=row[2],
                 jobs=row[3],
+            )
+
+    def list_stuck_rows(
+        self,
+    ) -> Iterator[ListStuckRowsRow]:
+        """Rows that wait for ever, or make others wait: nothing of taskq's writes them, but somebody's hand may have, or a
+        clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
+        """
+        for row in self._conn.execute(_LIST_STUCK_ROWS):
+            yield ListStuckRowsRow(
+                fault=row[0],
+                name=row[1],
             )
 
     def list_tables(

@@ -391,7 +391,9 @@ BEGIN
             FROM jsonb_array_elements(jobs) AS element (job)
             WHERE element.job - known_keys <> '{}'
         )
-        -- Whoever claims it could not read it, nor any other job beside it.
+        -- No worker can read it. Nor a number of more than 4,300 digits, which is left to fail its job: to look
+        -- at each number makes a job of 40 arguments 16 to 21 % slower to defer, and to ask each job of a batch
+        -- for its length as text, which would say where to look, makes the batch 4 to 8 % slower.
         OR jsonb_path_exists(jobs, 'strict $.**{203}');
     END IF;
 

@@ -13,6 +13,7 @@ LongChain = doctor.ListLongChainsRow
 PreparedTransaction = doctor.ListPreparedTransactionsRow
 ReplicationSlot = doctor.ListReplicationSlotsRow
 Snapshot = doctor.ListSnapshotsRow
+StuckRow = doctor.ListStuckRowsRow
 StalledWorker = doctor.ListStalledWorkersRow
 TableState = doctor.ListTablesRow
 TaskNotKnown = doctor.ListTasksNotFoundRow
@@ -68,6 +69,11 @@ def list_stalled_workers(connection: Connection, stalled_after: float) -> Sequen
 def list_waiting_queues(connection: Connection, stalled_after: float) -> Sequence[WaitingQueue]:
     """The queues with jobs that could run, for how long they wait, and who serves them."""
     return list(doctor.Querier(connection).list_waiting_queues(stalled_after=stalled_after))
+
+
+def list_stuck_rows(connection: Connection) -> Sequence[StuckRow]:
+    """The rows that wait for ever, or make others wait, by what is wrong with them."""
+    return list(doctor.Querier(connection).list_stuck_rows())
 
 
 def list_long_chains(connection: Connection, min_jobs: int) -> Sequence[LongChain]:

@@ -11,7 +11,7 @@ from tests.cli.conftest import SHOP, Taskq, ended
 
 Found = Callable[..., list[dict[str, Any]]]
 
-SERVED = "INSERT INTO taskq_workers (name) VALUES ('alive')"
+SERVED = "INSERT INTO taskq_workers (id, name) VALUES (1, 'alive')"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_where_all_is_well_it_says_what_it_looked_at() -> None:
     done = ended("doctor", "--app", SHOP)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "well: schema, indexes, workers, queues, locks, tasks, horizon, vacuum, bloat, notifications\n"
+        "well: schema, indexes, workers, queues, locks, rows, tasks, horizon, vacuum, bloat, notifications\n"
         "0 critical, 0 warning, 0 note\n"
     )
 
@@ -66,7 +66,7 @@ def test_to_people_it_says_what_is_wrong_and_what_to_do_and_scripts_get_1(
         "waited for 1h\n"
         "          → start one: python -m taskq worker --queues 'mail order'; or, if the name is a slip, "
         "retry the jobs into another queue\n"
-        "well: schema, indexes, workers, locks, tasks, horizon, vacuum, bloat, notifications\n"
+        "well: schema, indexes, workers, locks, rows, tasks, horizon, vacuum, bloat, notifications\n"
         "1 critical, 0 warning, 0 note\n"
     )
 
@@ -244,8 +244,8 @@ def test_an_invalid_index_of_somebody_elses_making(
 
 def test_a_worker_that_died_with_jobs_in_hand(found: Found, connection: psycopg.Connection) -> None:
     connection.execute(
-        "INSERT INTO taskq_workers (name, last_heartbeat) VALUES "
-        "('idle', now() - interval '1 hour'), ('busy', now() - interval '1 hour')"
+        "INSERT INTO taskq_workers (id, name, last_heartbeat) VALUES "
+        "(1, 'idle', now() - interval '1 hour'), (2, 'busy', now() - interval '1 hour')"
     )
     insert(connection, 3, status="'doing'", worker_id="2", started_at="now()")
     busy, idle = found("workers")
@@ -382,7 +382,7 @@ def test_a_user_who_may_see_little_is_told_what_was_not_looked_at(
         findings = json.loads(done.stdout)
         assert (done.exit_code, {finding["severity"] for finding in findings}) == (0, {"note"})
         not_seen = {finding["concern"] for finding in findings}
-        assert not_seen == {"workers", "queues", "locks", "tasks", "horizon"}
+        assert not_seen == {"workers", "queues", "locks", "rows", "tasks", "horizon"}
     finally:
         connection.execute(f"DROP OWNED BY {name}")
         connection.execute(f"DROP ROLE {name}")
@@ -433,3 +433,34 @@ def test_a_database_from_a_newer_taskq(
     connection.execute("INSERT INTO taskq_migrations VALUES (9999, %s, 'unknown')", [name])
     [finding] = found("schema")
     assert (finding["severity"], finding["facts"]["state"]) == (severity, "unknown")
+
+
+def test_rows_that_nothing_of_taskqs_writes_are_named_with_what_to_do(
+    connection: psycopg.Connection, taskq: Taskq, unchecked: None
+) -> None:
+    connection.execute(SERVED)
+    insert(connection, due="false")
+    insert(connection, status="'doing'", started_at="now()")
+    insert(connection, status="'doing'", started_at="'infinity'", worker_id="1")
+    insert(connection, queue_name="''")
+    [[ahead]] = connection.execute(
+        "INSERT INTO taskq_workers (name, last_heartbeat) VALUES ('w', '9000-01-01') RETURNING id::text"
+    ).fetchall()
+    connection.execute("INSERT INTO taskq_periodic VALUES ('tick\n', '', 9223372036854775807)")
+    done = taskq("doctor", "--app", SHOP, "--json")
+    assert (done.exit_code, done.stderr) == (1, "")
+    rows = [found for found in json.loads(done.stdout) if found["concern"] == "rows"]
+    assert {found["facts"]["fault"]: found["facts"]["names"] for found in rows} == {
+        "timeless": ["1"],
+        "unclaimed": ["2", "3"],
+        "queueless": ["4"],
+        "immortal": [ahead],
+        "ahead": ["tick\n"],
+    }
+    for found in rows:
+        if "UPDATE" in found["remedy"]:
+            connection.execute(found["remedy"][found["remedy"].index("UPDATE") :])
+    again = json.loads(taskq("doctor", "--app", SHOP, "--json").stdout)
+    # A worker takes back the other two.
+    left = [found["facts"]["names"] for found in again if found["concern"] == "rows"]
+    assert left == [["1"], ["2"]]
