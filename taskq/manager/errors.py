@@ -54,6 +54,8 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
         case errors.ProgramLimitExceeded() if "jsonb" in str(error):
             return too_large(_first_line(error))
+        case errors.InternalError_() if is_too_large(error):
+            return too_large(_first_line(error))
         case errors.CheckViolation():
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")
         case errors.InFailedSqlTransaction():
@@ -87,6 +89,11 @@ def too_large(reason: str) -> InvalidJob:
         f"this is too large for one statement ({reason}): defer fewer jobs at once, in a transaction of your "
         "own if they are all or none, and keep large values elsewhere and their name in the job"
     )
+
+
+def is_too_large(error: Error) -> bool:
+    """Whether PostgreSQL ran into its bound of 1 GB, as in JSON with 17 million small elements."""
+    return "invalid memory alloc request size" in str(error)
 
 
 def _as_psycopg(error: BaseException | None) -> BaseException | None:

@@ -19,6 +19,7 @@ import psycopg
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
+from taskq.manager.errors import is_too_large
 from taskq.manager.outcome import Outcome
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link, said
@@ -191,7 +192,7 @@ def _is_refusal(error: Exception) -> bool:
     if isinstance(cause, psycopg.DataError | psycopg.IntegrityError):
         return True
     # Too long for the server, or a trigger's own objection.
-    return (cause.sqlstate or "").startswith(("54", "P0"))
+    return is_too_large(cause) or (cause.sqlstate or "").startswith(("54", "P0"))
 
 
 def _gave_up(error: Exception) -> bool:

@@ -72,3 +72,18 @@ async def test_results_that_are_too_large_together_are_written_and_one_that_is_a
     assert statuses == [*[JobStatus.SUCCEEDED] * 3, JobStatus.FAILED]
     [attempt] = app.job_manager.list_failed_attempts(ids[3])
     assert "too large for one statement" in attempt.error_message
+
+
+def test_what_is_too_large_for_the_server_alone_is_told_in_the_same_words(
+    app: App, database_url: str
+) -> None:
+    # As it says of 18 million small numbers, which are 36 MB of text.
+    said = "invalid memory alloc request size 1073741824"
+    with psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True) as own:
+        own.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE internal_error USING MESSAGE = '{said}'; END $$"
+        )
+        own.execute("CREATE TRIGGER refuse BEFORE INSERT ON taskq_jobs EXECUTE FUNCTION refuse()")
+    with pytest.raises(InvalidJob, match=f"too large for one statement .{said}"):
+        app.configure_task("send").defer()
