@@ -3,18 +3,22 @@
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from functools import partial
-from typing import Any, Generic, NoReturn, ParamSpec, get_type_hints
+from typing import Any, Generic, NoReturn, ParamSpec
 
 from pydantic import JsonValue
 
 from taskq.codec import Codec, Unfit, json_schemas, shown
 from taskq.exceptions import InvalidArguments, InvalidSignature
+from taskq.signature import Signature
 from taskq.unreadable import UnreadableJson
 
 P = ParamSpec("P")
 
-_BY_NAME = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+_BY_NAME = {
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+    inspect.Parameter.VAR_KEYWORD,
+}
 
 
 class Arguments(Generic[P]):
@@ -29,7 +33,8 @@ class Arguments(Generic[P]):
         skip: How many of its first parameters are no arguments of the job, as a ``JobContext``.
 
     Raises:
-        InvalidSignature: A parameter can only be given by position, or its type cannot be stored.
+        InvalidSignature: A parameter can only be given by position, its type cannot be stored, or
+            its annotation names what does not exist at run time.
     """
 
     def __init__(self, function: Callable[P, object], *, task_name: str, skip: int = 0) -> None:
@@ -38,27 +43,33 @@ class Arguments(Generic[P]):
         self._required: set[str] = set()
         self._extra: Codec[Any] | None = None
         self._filled: dict[str, Callable[[], object]] = {}
-        hints = annotations(function, task_name=task_name)
-        parameters = list(inspect.signature(function).parameters.items())
-        if len(parameters) < skip:
+        signature = Signature(function, task_name=task_name)
+        if len(signature.parameters) < skip:
             raise InvalidSignature(
                 f"task {task_name!r} is to be passed a context, and takes no parameter for it: "
                 "add one in front"
             )
-        for name, parameter in parameters[skip:]:
-            codec = self._codec(name, hints.get(name, Any))
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                self._extra = codec
-            elif parameter.kind in _BY_NAME:
-                self._codecs[name] = codec
-                if parameter.default is parameter.empty:
-                    self._required.add(name)
-            else:
+        for parameter in signature.parameters[skip:]:
+            if parameter.kind not in _BY_NAME:
                 raise InvalidSignature(
                     f"task {task_name!r}: parameter {str(parameter)!r} can only be given by "
                     "position, and a job's arguments are stored by name; "
                     "make it one that can be given by name"
                 )
+            annotation = signature.type_of(parameter)
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+                required = parameter.default is parameter.empty
+                self._add(parameter.name, annotation, required=required)
+            elif (named := signature.named(annotation)) is not None:
+                for name, (hint, required) in named.items():
+                    self._add(name, hint, required=required)
+            else:
+                self._extra = self._codec(parameter.name, annotation)
+
+    def _add(self, name: str, annotation: Any, *, required: bool) -> None:
+        self._codecs[name] = self._codec(name, annotation)
+        if required:
+            self._required.add(name)
 
     def dump(self, /, *args: P.args, **kwargs: P.kwargs) -> dict[str, JsonValue]:
         """Check the arguments of a call and turn them into what is stored.
@@ -200,23 +211,3 @@ def _unstorable(name: object) -> str | None:
     except UnicodeEncodeError:
         return "holds a lone surrogate, not valid text"
     return None
-
-
-def annotations(function: Callable[..., object], *, task_name: str) -> dict[str, Any]:
-    """The types that a function annotates, by parameter name and ``return``.
-
-    Raises:
-        InvalidSignature: An annotation names something that does not exist at run time.
-    """
-    annotated: Any = function
-    while isinstance(annotated, partial):
-        annotated = annotated.func
-    if not inspect.isroutine(annotated):
-        annotated = type(annotated).__call__
-    try:
-        return get_type_hints(annotated, include_extras=True)
-    except NameError as error:
-        raise InvalidSignature(
-            f"task {task_name!r}: an annotation cannot be resolved: {error}; "
-            "import it at run time, not only under TYPE_CHECKING"
-        ) from error

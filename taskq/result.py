@@ -1,13 +1,13 @@
 """A task's return value: into the JSON of a job, and back as the type that the task annotates."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import JsonValue
 
-from taskq.arguments import annotations
 from taskq.codec import Codec, Unfit, shown
 from taskq.exceptions import InvalidResult, InvalidSignature
+from taskq.signature import Signature
 from taskq.unreadable import UnreadableJson
 
 R = TypeVar("R")
@@ -29,7 +29,7 @@ class Result(Generic[R]):
 
     def __init__(self, function: Callable[..., object], *, task_name: str) -> None:
         self.task_name = task_name
-        annotation = annotations(function, task_name=task_name).get("return", Any)
+        annotation = Signature(function, task_name=task_name).returned()
         try:
             self._codec: Codec[R] = Codec(annotation)
         except Unfit as unfit:
