@@ -112,7 +112,8 @@ WITH promoted AS (
     SET due = true
     WHERE
         taskq_jobs.status = 'todo'
-        AND taskq_jobs.id IN (
+        -- An array, and not IN\\: the planner would read the whole table for it.
+        AND taskq_jobs.id = ANY(ARRAY(
             SELECT timely.id
             FROM (
                 SELECT job.id
@@ -129,10 +130,11 @@ WITH promoted AS (
                 SELECT job.id
                 FROM taskq_jobs AS job
                 WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                ORDER BY job.scheduled_at
                 LIMIT :p1\\:\\:integer
                 FOR UPDATE SKIP LOCKED
             ) AS timeless
-        )
+        ))
     RETURNING taskq_jobs.queue_name
 ),
 

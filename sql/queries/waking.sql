@@ -6,7 +6,8 @@ WITH promoted AS (
     SET due = true
     WHERE
         taskq_jobs.status = 'todo'
-        AND taskq_jobs.id IN (
+        -- An array, and not IN: the planner would read the whole table for it.
+        AND taskq_jobs.id = ANY(ARRAY(
             SELECT timely.id
             FROM (
                 SELECT job.id
@@ -23,10 +24,11 @@ WITH promoted AS (
                 SELECT job.id
                 FROM taskq_jobs AS job
                 WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                ORDER BY job.scheduled_at
                 LIMIT @max_jobs::integer
                 FOR UPDATE SKIP LOCKED
             ) AS timeless
-        )
+        ))
     RETURNING taskq_jobs.queue_name
 ),
 

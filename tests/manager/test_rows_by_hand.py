@@ -129,7 +129,8 @@ async def test_so_it_is_on_a_connection_of_the_callers_which_keeps_its_own_ways(
 def test_what_cannot_be_read_is_told_by_whoever_looks_into_it(app: App, spoil: Spoil) -> None:
     work = app.tasks["work"]
     job_id = work.defer()
-    spoil(job_id, args=HUGE, result=NESTED, deferred_at="-infinity", finished_at="infinity")
+    spoil(job_id, status="succeeded", args=HUGE, result=NESTED)
+    spoil(job_id, deferred_at="-infinity", finished_at="infinity")
     job = app.job_manager.get_job(job_id)
     assert list(job.unreadable) == ["task_kwargs", "result", "deferred_at", "finished_at"]
     with pytest.raises(
