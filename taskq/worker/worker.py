@@ -317,9 +317,9 @@ class Worker:
             )
 
     async def _write_the_rest(self, claimed: asyncio.Task[None]) -> None:
+        self._completing.hurry(_LAST_STATEMENT)
         # What a claim under way brings goes back as well.
         await asyncio.wait([claimed])
-        self._completing.hurry(_LAST_STATEMENT)
         await self._completing.flush()
 
     async def _unless_leaving(

@@ -96,13 +96,16 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
     await until(lambda: far.begun == [job_id], "the job", RECOVERED_WITHIN)
 
 
-@pytest.mark.parametrize(("also_new", "seconds"), [(False, 7), (True, 17)])
+@pytest.mark.parametrize(("also_new", "seconds"), [(False, 9), (True, 17)])
 async def test_a_worker_stops_though_its_connections_are_silent(
-    far_app: App, line: Line, app: App, also_new: bool, seconds: float
+    far_app: App, line: Line, app: App, finished: Finished, also_new: bool, seconds: float
 ) -> None:
     """With the bounds of a worker in earnest, while it claims, ends a job and beats."""
     far, near = Gated(far_app), Gated(app)
-    await near.task.defer_async()
+
+    @far_app.task(name="noop")
+    async def noop() -> None: ...
+
     worker = far_app.worker(
         concurrency=2,
         fetch_job_polling_interval=0.2,
@@ -111,6 +114,9 @@ async def test_a_worker_stops_though_its_connections_are_silent(
         install_signal_handlers=False,
     )
     running = asyncio.create_task(worker.run())
+    # So that there is a connection for ends.
+    await finished(await app.configure_task("noop").defer_async())
+    await near.task.defer_async()
     await until(lambda: far.begun, "the job")
     line.die(also_new=also_new)
     await asyncio.sleep(0.5)
@@ -118,8 +124,10 @@ async def test_a_worker_stops_though_its_connections_are_silent(
     far.gate.set()
     async with asyncio.timeout(seconds):
         await running
-    left = JobStatus.DOING if also_new else JobStatus.SUCCEEDED
-    assert await statuses(app) == {left: 1}
+    ended = await statuses(app)
+    assert ended == (
+        {JobStatus.SUCCEEDED: 1, JobStatus.DOING: 1} if also_new else {JobStatus.SUCCEEDED: 2}
+    )
 
 
 def refuse(connection: psycopg.Connection, application: str, new: str) -> None:
