@@ -33,7 +33,7 @@ PEERS = list(dict.fromkeys(figure.part for figure in FIGURES.values()))
 PARTS = [*PEERS, "shapes", "held", "scale", "storm"]
 
 # What the contenders are made of.
-PACKAGES = ("taskq", "procrastinate", "pgqueuer", "chancy", "psycopg", "asyncpg", "sqlalchemy")
+PACKAGES = ("taskq-sql", "procrastinate", "pgqueuer", "chancy", "psycopg", "asyncpg", "sqlalchemy")
 
 
 def main() -> None:

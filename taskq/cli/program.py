@@ -127,7 +127,7 @@ def _message(error: Exception) -> str:
 )
 @app_option()
 @verbose_option
-@click.version_option(package_name="taskq", message="%(package)s %(version)s")
+@click.version_option(package_name="taskq-sql", message="taskq %(version)s")
 def program() -> None:
     """taskq: a PostgreSQL task queue for Python.
 

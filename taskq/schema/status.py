@@ -99,7 +99,7 @@ def refuse_newer(statuses: Iterable[MigrationStatus], *, even_pre: bool = False)
         if status.state is MigrationState.UNKNOWN and (even_pre or status.phase is not Phase.PRE):
             raise SchemaTooNew(
                 f"the database has {status.name!r}, which this version of taskq does not know: it was "
-                "migrated for a newer one; install that (pip install --upgrade taskq)"
+                "migrated for a newer one; install that (pip install --upgrade taskq-sql)"
             )
 
 

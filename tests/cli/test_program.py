@@ -26,7 +26,7 @@ def commands(group: click.Group = program, *path: str) -> Iterator[tuple[str, ..
 
 def test_the_version_is_that_of_the_package() -> None:
     done = ended("--version")
-    assert (done.returncode, done.stdout) == (0, f"taskq {version('taskq')}\n")
+    assert (done.returncode, done.stdout) == (0, f"taskq {version('taskq-sql')}\n")
 
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
@@ -174,7 +174,7 @@ def test_on_a_database_of_a_newer_taskq_it_says_what_to_do(
     assert error.startswith(
         f"Error: the database has '{name}', which this version of taskq does not know"
     )
-    assert "pip install --upgrade taskq" in error
+    assert "pip install --upgrade taskq-sql" in error
     assert "Traceback" not in done.stderr
 
 

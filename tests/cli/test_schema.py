@@ -190,7 +190,7 @@ def test_a_database_of_a_newer_version_is_one_line(newer: str, arguments: tuple[
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"Error: the database has '{newer}', which this version of taskq does not know: it was migrated "
-        "for a newer one; install that (pip install --upgrade taskq)\n"
+        "for a newer one; install that (pip install --upgrade taskq-sql)\n"
     )
 
 

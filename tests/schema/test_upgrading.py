@@ -168,5 +168,5 @@ def test_a_worker_runs_on_what_the_next_version_has_prepared_and_on_nothing_olde
     assert code == 1
     assert said == (
         f"Error: the database has '{coming[-1]}', which this version of taskq does not know: it was "
-        "migrated for a newer one; install that (pip install --upgrade taskq)"
+        "migrated for a newer one; install that (pip install --upgrade taskq-sql)"
     )
