@@ -6,6 +6,7 @@ The server is an embedded one whose data are thrown away at the end, or the one 
 
 import os
 import shutil
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,10 @@ options = pytest.StashKey[dict[str, Any]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server and tell pytest-postgresql where it is."""
+    # sqlc, squawk and their like, also where nobody has activated the environment.
+    os.environ["PATH"] = os.pathsep.join(
+        filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")])
+    )
     if hasattr(config, "workerinput"):
         config.stash[options] = config.workerinput["postgresql"]
     else:

@@ -1,6 +1,8 @@
-"""What the package is called where packages are had: PyPI's `taskq` is somebody else's."""
+"""What is installed: under which name (PyPI's `taskq` is somebody else's), and what tests need of it."""
 
 import re
+import shutil
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,3 +49,9 @@ def test_the_command_and_the_import_are_called_taskq() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "taskq-sql"
     assert list(project["scripts"]) == ["taskq"]
+
+
+def test_the_tests_find_the_tools_that_are_installed_beside_pytest() -> None:
+    beside = sysconfig.get_path("scripts")
+    for tool in ("sqlc", "squawk", "mypy", "pyright", "ruff", "lint-imports"):
+        assert shutil.which(tool) == shutil.which(tool, path=beside) is not None, tool
