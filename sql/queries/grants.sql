@@ -23,9 +23,9 @@ SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
-GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_periodic, %1$I.taskq_retention TO %2$I;
+GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_periodic,
+    %1$I.taskq_retention TO %2$I;
 GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
-GRANT SELECT, INSERT ON TABLE %1$I.taskq_failed_attempts TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later,
     %1$I.taskq_abort, %1$I.taskq_listen TO %2$I;

@@ -46,7 +46,9 @@ def traffic(connection: psycopg.Connection) -> Iterator[None]:
 def test_without_a_terminal_it_shows_one_frame(connection: psycopg.Connection) -> None:
     insert(connection, 2)
     insert(connection, queue="\x1b[2J")
-    connection.execute("INSERT INTO taskq_workers (name, queue_names) VALUES ('w', '{mail}')")
+    connection.execute(
+        "INSERT INTO taskq_workers (id, name, queue_names) VALUES (1, 'w', '{mail}')"
+    )
     with traffic(connection):
         done = ended("watch", "--interval", "0.5")
     assert (done.returncode, done.stderr) == (0, "")

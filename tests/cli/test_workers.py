@@ -11,9 +11,9 @@ from tests.cli.conftest import Taskq, ended
 def crowd(connection: psycopg.Connection) -> None:
     """A worker that is alive and has a job in hand, and one that is dead."""
     connection.execute(
-        "INSERT INTO taskq_workers (name, queue_names, started_at, last_heartbeat) VALUES "
-        "('w', '{mail,other}', '2025-01-02T03:04:05Z', now()),"
-        "('dead\x1b[2J', NULL, '2025-01-02T03:04:05Z', now() - interval '1 day')"
+        "INSERT INTO taskq_workers (id, name, queue_names, started_at, last_heartbeat) VALUES "
+        "(1, 'w', '{mail,other}', '2025-01-02T03:04:05Z', now()),"
+        "(2, 'dead\x1b[2J', NULL, '2025-01-02T03:04:05Z', now() - interval '1 day')"
     )
     connection.execute(
         "INSERT INTO taskq_jobs (queue_name, task_name, args, status, worker_id) VALUES "

@@ -28,9 +28,13 @@ def insert(connection: psycopg.Connection, status: str, age: str, jobs: int = 1)
         """
         WITH job AS (
             INSERT INTO taskq_jobs
-                (queue_name, task_name, args, status, attempt, deferred_at, finished_at)
+                (
+                    queue_name, task_name, args, status, worker_id, attempt, started_at,
+                    deferred_at, finished_at
+                )
             SELECT
-                'default', 'noop', '{}', %(status)s::taskq_job_status, 1, now() - %(age)s::text::interval,
+                'default', 'noop', '{}', %(status)s::taskq_job_status, 1, 1, now(),
+                now() - %(age)s::text::interval,
                 CASE WHEN %(status)s::text NOT IN ('todo', 'doing') THEN now() - %(age)s::text::interval END
             FROM generate_series(1, %(jobs)s::integer)
             RETURNING id
