@@ -1,7 +1,7 @@
 """The app: the entry point, which knows all the tasks."""
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from operator import attrgetter
@@ -12,9 +12,11 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
+from taskq.codec import shown
 from taskq.database import Database
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
+from taskq.job import check_name
 from taskq.manager import JobManager
 from taskq.manager.operations import OnConflict
 from taskq.periodic import PeriodicDefaults, max_delay_of
@@ -66,8 +68,16 @@ class App(Blueprint):
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
         self.database: Database = Database.resolve(database)
-        if isinstance(import_paths, str):
-            raise InvalidOption(f"import_paths={import_paths!r}: give a list of modules")
+        if isinstance(import_paths, str) or not isinstance(import_paths, Iterable):
+            raise InvalidOption(f"import_paths={shown(import_paths)}: give a list of modules")
+        for name, options in (
+            ("worker_defaults", worker_defaults),
+            ("periodic_defaults", periodic_defaults),
+        ):
+            if not isinstance(options, Mapping | None):
+                raise InvalidOption(
+                    f"{name}={shown(options)}: give a dictionary of options by name"
+                )
         self.import_paths: tuple[str, ...] = tuple(import_paths)
         self.worker_defaults: WorkerArguments = worker_defaults or {}
         self._retention = retention
@@ -112,7 +122,7 @@ class App(Blueprint):
             found = getattr(found, *apps.values())
         if not isinstance(found, cls):
             raise LoadFromPathError(
-                f"{path!r} is a {type(found).__name__} and not an app: name the variable that the "
+                f"{path!r} is of the type {type(found).__name__}, and not an app: name the variable that the "
                 "App is assigned to"
             )
         return found
@@ -236,6 +246,7 @@ class App(Blueprint):
             TaskNotFound: It is not registered, and ``allow_unknown`` is False.
             InvalidJob: An option no job can have.
         """
+        check_name(name, what="a task cannot be found by name")
         self.perform_import_paths()
         if name in self.tasks:
             return self.tasks[name].configure(on_conflict=on_conflict, **options)

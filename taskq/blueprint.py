@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
+from taskq.codec import shown
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
-from taskq.exceptions import InvalidPeriodic, TaskAlreadyRegistered
+from taskq.exceptions import InvalidOption, InvalidPeriodic, TaskAlreadyRegistered
 from taskq.job import check_name
 from taskq.middleware import Several, TaskMiddleware
 from taskq.periodic import Periodic, periodic_of
@@ -202,7 +203,10 @@ class Blueprint:
         Raises:
             TaskAlreadyRegistered: A name is another task's, or the tasks are another app's.
             InvalidJob: The namespace is none, or makes a name too long.
+            InvalidOption: It is no blueprint.
         """
+        if not isinstance(blueprint, Blueprint):
+            raise InvalidOption(f"{shown(blueprint)} is no blueprint whose tasks could be added")
         check_name(namespace, what="a blueprint cannot be added with namespace")
         tasks = list(dict.fromkeys(blueprint.tasks.values()))
         for task in tasks:

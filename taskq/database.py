@@ -33,6 +33,9 @@ _STEADY = {
     "tcp_user_timeout": "25000",  # milliseconds
 }
 
+# How an engine's database was named, for messages.
+_GIVEN = "whose engine was given"
+
 # One statement is one round trip; whoever wants a transaction begins one.
 _AUTOCOMMIT = "AUTOCOMMIT"
 
@@ -57,9 +60,12 @@ class Database:
         self,
         source: URL | EmbeddedServer,
         *,
+        origin: str = "which was given",
         engine: Engine | None = None,
         async_engine: AsyncEngine | None = None,
     ) -> None:
+        # Where it was named, for messages.
+        self.origin = origin
         self._source = source
         self._given = engine
         self._given_async = async_engine
@@ -96,19 +102,21 @@ class Database:
         if isinstance(database, Engine):
             url = _url_of(database)
             options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
-            return cls(url, engine=database.execution_options(**options))
+            return cls(url, origin=_GIVEN, engine=database.execution_options(**options))
         if isinstance(database, AsyncEngine):
             url = _url_of(database.sync_engine)
             options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
-            return cls(url, async_engine=database.execution_options(**options))
+            return cls(url, origin=_GIVEN, async_engine=database.execution_options(**options))
         if database is not None:
             return cls(database_url("the database", database))
         if named := environ.get(URL_VARIABLE):
-            return cls(database_url(URL_VARIABLE, named))
-        if any(environ.get(name) for name in LIBPQ_VARIABLES):
-            return cls(URL.create(DRIVER))
+            return cls(database_url(URL_VARIABLE, named), origin=f"named by {URL_VARIABLE}")
+        if variables := [name for name in LIBPQ_VARIABLES if environ.get(name)]:
+            return cls(URL.create(DRIVER), origin=f"named by {', '.join(variables)}")
         if is_installed():
-            return cls(EmbeddedServer(default_folder(environ)))
+            return cls(
+                EmbeddedServer(default_folder(environ)), origin="taken as no other one is named"
+            )
         raise DatabaseNotConfigured(
             "no database is named: give one as an argument, set "
             f"{URL_VARIABLE} to a URL such as postgresql://user@host/name, set PostgreSQL's own "

@@ -1,7 +1,7 @@
 """A task: a function that another process executes at a later time."""
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
@@ -85,8 +85,10 @@ class Task(Generic[P, R_co]):
         self.func = function
         self.name: str = name if name is not None else _dotted_path(function)
         self._is_nowhere = name is None and self.name.startswith("__main__.")
-        if isinstance(aliases, str):
-            raise InvalidJob(f"task {self.name!r} got aliases={aliases!r}: give a list of names")
+        if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+            raise InvalidJob(
+                f"task {self.name!r} got aliases={shown(aliases)}: give a list of names"
+            )
         self.aliases: tuple[str, ...] = tuple(aliases)
         self.queue = queue
         self.priority = priority

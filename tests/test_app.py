@@ -159,8 +159,8 @@ def test_what_a_module_raises_when_it_is_imported_is_not_hidden(write_module: Wr
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("tests.test_app:send", "is a function and not an app"),
-        ("tests.test_app:App", "is a type and not an app"),
+        ("tests.test_app:send", "is of the type function, and not an app"),
+        ("tests.test_app:App", "is of the type type, and not an app"),
         ("tests.test_app:there", "no app can be imported .*'there'"),
         ("no.such.module:app", "no app can be imported .*'no'"),
         ("", "no app can be imported from ''"),

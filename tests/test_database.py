@@ -2,14 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from taskq.database import Database
-from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
+from taskq.database import LIBPQ_VARIABLES, URL_VARIABLE, Database
+from taskq.exceptions import DatabaseNotConfigured, DatabaseUnavailable, InvalidDatabase
+from taskq.manager import JobManager
 
 SECRET = "hunter2"  # noqa: S105
 
@@ -180,3 +182,30 @@ def test_close_closes_what_an_ended_event_loop_used(database_url: str) -> None:
     pool = database.async_engine.pool
     database.close()
     assert pool.checkedin() == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "named"),
+    [
+        ("postgresql://me:secret@localhost:1/shop", {}, "/shop>, which was given"),
+        (
+            None,
+            {URL_VARIABLE: "postgresql://localhost:1/shop"},
+            "/shop>, named by TASKQ_DATABASE_URL",
+        ),
+        (None, {"PGHOST": "localhost", "PGPORT": "1"}, "named by PGHOST, PGPORT"),
+        (create_engine("postgresql+psycopg://localhost:1/shop"), {}, "whose engine was given"),
+    ],
+    ids=["argument", "variable", "libpq", "engine"],
+)
+def test_a_database_that_does_not_answer_is_named_with_where_its_name_comes_from(
+    monkeypatch: pytest.MonkeyPatch, given: Any, environ: dict[str, str], named: str
+) -> None:
+    for variable in (URL_VARIABLE, *LIBPQ_VARIABLES):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(DatabaseUnavailable) as raised:
+        JobManager(Database.resolve(given)).count_jobs()
+    assert named in str(raised.value)
+    assert "secret" not in str(raised.value)

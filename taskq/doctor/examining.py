@@ -63,7 +63,7 @@ def examine(
         SchemaNotApplied: The database does not have taskq's schema.
         DatabaseUnavailable: The database does not answer.
     """
-    with translated(), database.engine.connect() as connection:
+    with translated(database), database.engine.connect() as connection:
         examination = Examination(connection=connection, thresholds=thresholds, tasks=tasks)
         findings = [finding for name in CONCERNS for finding in _examine(name, examination)]
     return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))

@@ -1,7 +1,19 @@
-"""How many at once: what a caller may ask for."""
+"""What a caller may ask for: ids, numbers and switches, checked before anything is sent.
+
+What the database would refuse ends the transaction of a caller's connection.
+"""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import get_args
 
 from taskq.codec import shown
-from taskq.exceptions import TaskqException
+from taskq.exceptions import InvalidFilter, InvalidJob, JobNotFound, TaskqException
+from taskq.job import NewJob
+from taskq.manager.operations import OnConflict
+
+_IDS = -(2**63), 2**63 - 1
+_LONGEST = 1_000_000_000  # seconds: thirty years
 
 
 def check_count(name: str, count: object, most: int, refusal: type[TaskqException]) -> None:
@@ -13,5 +25,56 @@ def check_count(name: str, count: object, most: int, refusal: type[TaskqExceptio
         most: The highest number that may be.
         refusal: What is raised otherwise.
     """
-    if not isinstance(count, int) or not 1 <= count <= most:
+    if type(count) is not int or not 1 <= count <= most:
         raise refusal(f"{name}={shown(count)} is none: it goes from 1 to {most:,}")
+
+
+def check_id(name: str, value: object, *, beyond: type[TaskqException] = JobNotFound) -> None:
+    """Refuse what is no number, or one that no job can have.
+
+    Args:
+        name: What the caller knows it by.
+        value: What was given.
+        beyond: What is raised for a number that the database has no room for.
+
+    Raises:
+        InvalidFilter: It is no number.
+    """
+    if type(value) is not int:
+        raise InvalidFilter(
+            f"{name}={shown(value)} is no id of a job: give the number that defer answered"
+        )
+    if not _IDS[0] <= value <= _IDS[1]:
+        raise beyond(f"no job can have {name}={shown(value)}")
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        InvalidFilter: It is neither.
+    """
+    if type(value) is not bool:
+        raise InvalidFilter(f"{name}={shown(value)}: it is True or False")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no number of seconds that PostgreSQL can subtract from a time.
+
+    Raises:
+        InvalidFilter: It is none.
+    """
+    if type(value) not in {int, float} or not isfinite(value) or not 0 <= value <= _LONGEST:  # type: ignore[arg-type,operator]
+        raise InvalidFilter(f"{name}={shown(value)}: give seconds, from 0 to {_LONGEST:,}")
+
+
+def check_new_jobs(jobs: object, on_conflict: object) -> None:
+    """Refuse what is no list of new jobs, or no answer to a conflict.
+
+    Raises:
+        InvalidJob: It is none.
+    """
+    if not isinstance(jobs, Sequence) or not all(isinstance(job, NewJob) for job in jobs):
+        raise InvalidJob(f"jobs={shown(jobs)}: give a list of NewJob, or call a task's own defer")
+    if on_conflict not in get_args(OnConflict):
+        raise InvalidJob(f"on_conflict={shown(on_conflict)}: it is 'raise' or 'skip'")

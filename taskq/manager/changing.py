@@ -15,6 +15,7 @@ from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
 from taskq.manager import operations
 from taskq.manager import operations_changing as changing
+from taskq.manager.bounds import check_id, check_new_jobs, check_switch
 from taskq.manager.changes import Changes, moment, wait
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
@@ -60,6 +61,7 @@ class Changing(Faces):
         Raises:
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
+        check_new_jobs(jobs, on_conflict)
         defer = partial(
             operations.defer_jobs,
             new_jobs=jobs,
@@ -82,6 +84,7 @@ class Changing(Faces):
         Calls at the same time share a statement, unless they have a queueing lock, a connection of
         their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
         """
+        check_new_jobs(jobs, on_conflict)
         if (
             connection is None
             and len(jobs) <= SHARED
@@ -113,7 +116,11 @@ class Changing(Faces):
 
         Raises:
             JobNotFound: There is none with that id.
+            InvalidFilter: It is no id.
         """
+        check_id("job_id", job_id)
+        check_switch("abort", abort)
+        check_switch("delete_job", delete_job)
         return self._run(
             connection, changing.cancel_job, job_id, abort=abort, delete_job=delete_job
         )
@@ -170,10 +177,12 @@ class Changing(Faces):
 
         Raises:
             JobNotFound: There is none with that id.
+            InvalidFilter: It is no id.
             InvalidTransition: It waits, runs or has succeeded; the message says which.
             AlreadyEnqueued: Another job with its queueing lock waits.
             InvalidJob: No job can have such a time, priority, queue or lock.
         """
+        check_id("job_id", job_id)
         retry = partial(
             changing.retry_job,
             job_id=job_id,
@@ -239,9 +248,11 @@ class Changing(Faces):
 
         Raises:
             JobNotFound: There is none with that id.
+            InvalidFilter: It is no id.
             InvalidTransition: It does not wait; the message says what it does.
             InvalidJob: Nothing is given, or both times, or what no job can have.
         """
+        check_id("job_id", job_id)
         given = (schedule_at, schedule_in, priority, queue)
         if all(value is None for value in given):
             raise InvalidJob(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from psycopg import Error, errors
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
+from taskq.database import Database
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
@@ -34,8 +35,12 @@ _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn errors of the database into taskq's, where they say what a user can do."""
+def translated(database: Database | None = None) -> Iterator[None]:
+    """Turn errors of the database into taskq's, where they say what a user can do.
+
+    Args:
+        database: Which one it is, to be named where it does not answer; None: a caller's connection says.
+    """
     try:
         yield
     except PendingRollbackError as error:
@@ -44,6 +49,8 @@ def translated() -> Iterator[None]:
         known = _translate(error.orig if isinstance(error, DBAPIError) else error)
         if known is None:
             raise
+        if database is not None and isinstance(known, DatabaseUnavailable):
+            known = DatabaseUnavailable(f"{known} ({database!r}, {database.origin})")
         raise known from error
 
 

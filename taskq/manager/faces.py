@@ -44,7 +44,7 @@ class Faces:
         def run(on: Connection) -> T:
             return operation(on, *args, **kwargs)
 
-        with translated():
+        with translated(self.database if connection is None else None):
             if connection is not None:
                 if self._awaits:
                     return await_only(connections.run_async(connection, run))

@@ -7,7 +7,7 @@ from typing import Final, Unpack
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations, operations_listing
-from taskq.manager.bounds import check_count
+from taskq.manager.bounds import check_count, check_id, check_seconds
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import Filter, JobFilters
@@ -29,7 +29,9 @@ class Reading(Faces):
 
         Raises:
             JobNotFound: There is none with that id.
+            InvalidFilter: It is no id.
         """
+        check_id("job_id", job_id)
         return self._run(connection, operations_listing.get_job, job_id)
 
     get_job_async: Final = async_face(get_job)
@@ -43,7 +45,9 @@ class Reading(Faces):
 
         Raises:
             JobNotFound: There is none with that id.
+            InvalidFilter: It is no id.
         """
+        check_id("job_id", job_id)
         return self._run(connection, operations_listing.get_job_status, job_id)
 
     get_job_status_async: Final = async_face(get_job_status)
@@ -52,6 +56,7 @@ class Reading(Faces):
         self, job_id: int, *, connection: AnyConnection | None = None
     ) -> list[FailedAttempt]:
         """Read why a job's attempts failed, the first one first; empty if none did."""
+        check_id("job_id", job_id)
         return self._run(connection, operations.list_failed_attempts, job_id)
 
     list_failed_attempts_async: Final = async_face(list_failed_attempts)
@@ -60,7 +65,8 @@ class Reading(Faces):
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
     ) -> list[int]:
         """Find out which of some jobs have not ended, by their ids and in their order."""
-        return self._run(connection, operations_listing.list_alive_jobs, ids)
+        wanted = Filter.of({"ids": ids}).ids or []
+        return self._run(connection, operations_listing.list_alive_jobs, wanted)
 
     list_alive_jobs_async: Final = async_face(list_alive_jobs)
 
@@ -91,6 +97,8 @@ class Reading(Faces):
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
         wanted = Filter.of(filters)
+        if after is not None:
+            check_id("after", after, beyond=InvalidFilter)
         if limit is None:
             limit = _PAGE if wanted.ids is None else max(len(wanted.ids), 1)
         else:
@@ -204,13 +212,18 @@ class Reading(Faces):
             task: Of this task alone.
             seconds_since_heartbeat: How long a worker must have been silent to be dead.
             connection: In whose transaction; see ``JobManager``.
+
+        Raises:
+            InvalidFilter: No queue, task or number of seconds can be that.
         """
+        check_seconds("seconds_since_heartbeat", seconds_since_heartbeat)
+        wanted = Filter.of({"queue": queue, "task": task})
         return self._run(
             connection,
             operations_listing.list_stalled_jobs,
             seconds_since_heartbeat,
-            queue=queue,
-            task=task,
+            queue=wanted.queue,
+            task=wanted.task,
         )
 
     get_stalled_jobs_async: Final = async_face(get_stalled_jobs)

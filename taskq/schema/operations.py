@@ -9,6 +9,7 @@ import psycopg
 from psycopg import Error, errors
 from sqlalchemy import Connection
 
+from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidDatabase,
@@ -156,12 +157,12 @@ def remove(
 
 def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
     """Write the statements that let a role do one kind of work."""
-    if not role or "\0" in role or len(role.encode()) > _LONGEST_IDENTIFIER:
+    if not _is_identifier(role):
         raise InvalidOption(
-            f"{role!r} is no name of a role: PostgreSQL's have 1 to {_LONGEST_IDENTIFIER} bytes"
+            f"{shown(role)} is no name of a role: PostgreSQL's have 1 to {_LONGEST_IDENTIFIER} bytes"
         )
     if kind not in get_args(RoleKind):
-        raise InvalidOption(f"{kind!r} is none of {', '.join(get_args(RoleKind))}")
+        raise InvalidOption(f"{shown(kind)} is none of {', '.join(get_args(RoleKind))}")
     if not is_applied(connection):
         raise SchemaNotApplied(
             f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
@@ -174,6 +175,15 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
         "observer": querier.write_observer_grants,
     }[kind]
     return str(write(role=role))
+
+
+def _is_identifier(name: object) -> bool:
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    try:
+        return len(name.encode()) <= _LONGEST_IDENTIFIER
+    except UnicodeEncodeError:
+        return False
 
 
 def _recorded(querier: migrations.Querier) -> list[Recorded]:

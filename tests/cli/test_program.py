@@ -69,7 +69,7 @@ def test_each_option_is_an_environment_variable(
     [
         ("nowhere:app", "No module named 'nowhere'"),
         ("tests.cli.shop:ap", "has no attribute 'ap'"),
-        ("tests.cli.shop:no_app", "is a str and not an app"),
+        ("tests.cli.shop:no_app", "is of the type str, and not an app"),
         ("shop", "no app can be imported from 'shop'"),
         (":app", "no app can be imported from ':app'"),
         ("..:app", "no app can be imported from '..:app'"),
