@@ -216,7 +216,7 @@ def test_people_see_all_of_a_job_and_why_it_failed(taskq: Taskq) -> None:
     assert re.search(r"^status +failed *$", facts, re.MULTILINE)
     assert r'{"text": "[red]x\nforged: \u001b[2J"}' in facts
     assert re.match(
-        r"claim 1 failed at \S+ \S+ in worker 1: ValueError: \[red\]x\\nforged: \\x1b\[2J", claim
+        r"claim 1 failed at \S+ \S+ in worker \d+: ValueError: \[red\]x\\nforged: \\x1b\[2J", claim
     )
     assert traceback[0] == "  Traceback (most recent call last):"
     assert "raise ValueError(text)" in done.stdout
