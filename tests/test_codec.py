@@ -241,7 +241,7 @@ ARRIVES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value"), ARRIVES, ids=str)
+@pytest.mark.parametrize(("annotation", "value"), ARRIVES)
 def test_what_was_given_is_what_arrives(annotation: Any, value: Any) -> None:
     codec = Codec[Any](annotation)
     arrived = codec.load(from_jsonb(codec.dump(value)))

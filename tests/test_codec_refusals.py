@@ -115,7 +115,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value", "message"), REFUSED, ids=str)
+@pytest.mark.parametrize(("annotation", "value", "message"), REFUSED)
 def test_what_would_arrive_as_something_else_is_refused(
     annotation: Any, value: Any, message: str
 ) -> None:
@@ -190,7 +190,6 @@ TOMORROW = datetime.now(UTC) + timedelta(days=1)
         (FutureDate | None, TOMORROW.date()),
         (dict[str, list[Deadline]], {"a": [Deadline(at=TOMORROW, day=TOMORROW.date())]}),
     ],
-    ids=str,
 )
 def test_what_had_to_lie_in_the_future_when_it_was_given_may_have_waited(
     annotation: Any, value: Any

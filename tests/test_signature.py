@@ -87,7 +87,8 @@ def needs_more(to: str, order: Order, copies: int = 1) -> None: ...
         *(Called(), Called().method, Called.of_class, partial(Called())),
         *(Shipper, Maker, Shipment, Model, Named, partial(Shipper)),
     ],
-    ids=lambda function: getattr(function, "__qualname__", repr(function)),
+    # Not by repr: a name with an address is another one in each process.
+    ids=lambda function: getattr(function, "__qualname__", type(function).__name__),
 )
 def test_a_signature_is_honoured_wherever_it_comes_from(function: Callable[..., object]) -> None:
     arguments: Arguments[...] = Arguments(function, task_name="ship")
