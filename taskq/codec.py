@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from types import NoneType, UnionType
+from types import GeneratorType, NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
@@ -95,6 +95,8 @@ class Codec(Generic[T]):
         if self._is_plain(value):
             return cast("JsonValue", value)
         checked = self._validate(value, self._adapter.validate_python, [value])
+        if isinstance(checked[0], GeneratorType):
+            raise Unfit(f"{shown(value)}: can be read only once, and may have no end: pass a list")
         try:
             return self._written(checked)
         except _Altered as altered:
@@ -106,7 +108,13 @@ class Codec(Generic[T]):
                 f"{shown(value)}: would not come back: {explained(error, skip=1)}"
             ) from error
         except (ValueError, TypeError, RecursionError) as error:
-            raise Unfit(f"{shown(value)}: JSON cannot carry it: {error}") from error
+            reason = shortened(" ".join(str(error).split()))
+            raise Unfit(f"{shown(value)}: JSON cannot carry it: {reason}") from error
+        except Exception as error:  # of somebody's validator, which takes no JSON, or serializer
+            raise Unfit(
+                f"{shown(value)}: {type(error).__name__} when it is written and read back: "
+                f"{shown(str(error))}"
+            ) from error
 
     def load(self, stored: JsonValue) -> T:
         """Turn what was stored into a value of the annotated type.
@@ -278,6 +286,11 @@ def shown(value: object) -> str:
         text = repr(value)
     except BaseException as error:  # somebody else's __repr__ must not hide what was wrong
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """A text as an error message can hold it."""
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 

@@ -13,6 +13,7 @@ import pytest
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     FutureDate,
     FutureDatetime,
@@ -110,7 +111,12 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Any, {"a": [SecretBytes(b"hunter2")]}, "at a.0: .*str instead of SecretBytes"),
     (Any, 1e16, r"would arrive as 10000000000000000 \(int instead of float\)"),
     (Any, [-0.0], "at 0: -0.0 would arrive as 0.0"),
-    (Any, (number for number in [1]), "list instead of generator"),
+    (Any, (number for number in [1]), "can be read only once"),
+    (
+        Annotated[date, BeforeValidator(lambda day: day.isoformat())],
+        date.min,
+        "AttributeError when",
+    ),
     (dict[str, Any], {"a": Shape(name="s")}, "at a: .*dict instead of Shape"),
 ]
 
