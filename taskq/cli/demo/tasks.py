@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskq import App, JobAborted, JobContext, JobStatus
+from taskq.database import Database
 
 QUEUE = "demo"
 
@@ -13,6 +14,8 @@ _CHUNK = 1 << 20  # bytes
 
 # Its own queue alone: a database with other programs' jobs in it may be used.
 app: App = App(worker_defaults={"queues": [QUEUE], "concurrency": 10})
+# An embedded database of its own too, whatever project it is tried in.
+app.move(Database.resolve(embedded_name="demo"))
 
 
 @dataclass(frozen=True)
