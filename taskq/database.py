@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
@@ -187,6 +188,23 @@ class Database:
         """Dispose the async engine alone, if it was made here: before its event loop ends."""
         if made := self._take_async():
             await made.dispose()
+
+    @property
+    def embedded_folder(self) -> Path | None:
+        """Where the embedded server keeps its files; None if it is another server."""
+        return self._source.folder if isinstance(self._source, EmbeddedServer) else None
+
+    def libpq_parameters(self) -> dict[str, str]:
+        """What libpq, and so ``psql``, has to be told to connect, by its own names; with the password.
+
+        What is not in it is what libpq's variables say. An embedded server starts here.
+
+        Raises:
+            EmbeddedServerError: It is the embedded server, and that does not start.
+        """
+        url = self._reach() if isinstance(self._source, EmbeddedServer) else self._source
+        _, parameters = self.engine.dialect.create_connect_args(url)
+        return {name: str(value) for name, value in parameters.items()}
 
     def __repr__(self) -> str:
         if isinstance(self._source, EmbeddedServer):

