@@ -204,7 +204,8 @@ class Database:
         """
         url = self._reach() if isinstance(self._source, EmbeddedServer) else self._source
         _, parameters = self.engine.dialect.create_connect_args(url)
-        return {name: str(value) for name, value in parameters.items()}
+        # What else is in it is for psycopg alone.
+        return {k: str(value) for k, value in parameters.items() if isinstance(value, str | int)}
 
     def __repr__(self) -> str:
         if isinstance(self._source, EmbeddedServer):
