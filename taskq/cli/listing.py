@@ -1,10 +1,11 @@
 """What a command lists: a table for people, JSON for programs."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 import click
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from taskq.cli.fitting import GAP, Texts, fit
+from taskq.cli.settings import Settings
 from taskq.duration import brief
 from taskq.escaping import escaped
 from taskq.unreadable import Unreadable
@@ -36,17 +39,19 @@ class Column(Generic[T]):
         heading: What stands above it.
         cell: What a row has in it.
         style: How rich is to show it, by row.
+        is_cut: Whether its text may be cut where there is no room: not what is a number in truth.
     """
 
     heading: str
     cell: Callable[[T], Cell]
     style: Callable[[T], str] = lambda row: ""
+    is_cut: bool = True
 
 
 def console() -> Console:
-    """Where tables are printed: in colours, and as wide as the terminal, only if there is one."""
+    """Where tables are printed: in colours, and as wide as the terminal or ``COLUMNS``, if there is one."""
     shown = Console(highlight=False)
-    if not shown.is_terminal:
+    if not shown.is_terminal and "COLUMNS" not in os.environ:
         shown.width = _UNBOUNDED
     return shown
 
@@ -71,7 +76,11 @@ def print_listing(
     if as_json:
         print_json(map(record, rows))
     elif rows:
-        console().print(table_of(rows, columns))
+        terminal = console()
+        table, missing = table_of(rows, columns, width=terminal.width)
+        terminal.print(table)
+        if missing:
+            click.echo(f"no room for: {', '.join(missing)} (--json has all)", err=True)
     else:
         click.echo(nothing)
 
@@ -102,25 +111,62 @@ def _jsonable(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
-def table_of(rows: Iterable[T], columns: Sequence[Column[T]]) -> Table:
-    """A table, in which nothing but text comes of whatever the rows hold."""
+def table_of(
+    rows: Iterable[T], columns: Sequence[Column[T]], *, width: int
+) -> tuple[Table, Sequence[str]]:
+    """A table, in which nothing but text comes of whatever the rows hold, and nothing is wrapped.
+
+    Args:
+        rows: What is in it.
+        columns: Its columns.
+        width: How many cells wide it may be.
+
+    Returns:
+        The table, and the headings of columns with something in them for which there was no room.
+    """
     rows = list(rows)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in columns:
-        numeric = any(isinstance(column.cell(row), int) for row in rows)
-        table.add_column(
-            column.heading,
-            justify="right" if numeric else "left",
-            no_wrap=numeric,
-            overflow="fold",
+    exact = _is_exact()
+    now = datetime.now(UTC)
+    cells = [[column.cell(row) for row in rows] for column in columns]
+    texts = [
+        Texts(
+            [column.heading, *(shown(cell) if exact else shown(cell, now) for cell in of)],
+            is_cut=column.is_cut and any(isinstance(cell, str) for cell in of),
         )
-    for row in rows:
-        table.add_row(*(Text(shown(column.cell(row)), column.style(row)) for column in columns))
-    return table
+        for column, of in zip(columns, cells, strict=True)
+    ]
+    kept, gap = fit(texts, width)
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+        padding=(0, 1, 0, gap - GAP),  # and one for the line between two columns
+    )
+    for at in kept:
+        numeric = any(isinstance(cell, int) for cell in cells[at])
+        table.add_column(
+            Text(texts[at].texts[0]), justify="right" if numeric else "left", no_wrap=True
+        )
+    for number, row in enumerate(rows, start=1):
+        table.add_row(*(Text(texts[at].texts[number], columns[at].style(row)) for at in kept))
+    missing = [at for at in range(len(columns)) if at not in kept and not texts[at].is_empty]
+    return table, [columns[at].heading for at in missing]
 
 
-def shown(cell: Cell) -> str:
-    """What a person reads of a value; escaped, in one line."""
+def _is_exact() -> bool:
+    context = click.get_current_context(silent=True)
+    settings = context.find_object(Settings) if context else None
+    return settings is not None and settings.verbose
+
+
+def shown(cell: Cell, now: datetime | None = None) -> str:
+    """What a person reads of a value; escaped, in one line.
+
+    Args:
+        cell: The value.
+        now: The time that others are told from; exact ones if not given.
+    """
     match cell:
         case None:
             return ""
@@ -128,6 +174,8 @@ def shown(cell: Cell) -> str:
             return f"{cell:,}"
         case Unreadable():
             return escaped(str(cell))
+        case datetime() if now is not None:
+            return relative(cell, now)
         case datetime():
             with suppress(OverflowError):  # at the end of Python's years
                 cell = cell.astimezone()
@@ -136,3 +184,12 @@ def shown(cell: Cell) -> str:
             return brief(cell.total_seconds())
         case str():
             return escaped(cell)
+
+
+def relative(time: datetime, now: datetime) -> str:
+    """A time as people say it: ``3 min ago``, ``in 2 h``."""
+    seconds = (time - now).total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if (count := int(abs(seconds) // size)) > 0:
+            return f"in {count:,} {unit}" if seconds > 0 else f"{count:,} {unit} ago"
+    return "now"

@@ -18,7 +18,11 @@ from taskq.manager.reports import LockState
 _COLUMNS: list[Column[LockState]] = [
     Column("lock", lambda state: state.lock),
     Column("waiting", lambda state: state.waiting),
-    Column("held by job", lambda state: None if state.held_by is None else str(state.held_by)),
+    Column(
+        "held by job",
+        lambda state: None if state.held_by is None else str(state.held_by),
+        is_cut=False,
+    ),
 ]
 
 

@@ -34,7 +34,7 @@ def _count(status: JobStatus) -> Column[Queue]:
         number = queue.tally.jobs[status]
         return f"~{number:,}" if status in queue.tally.estimated else number
 
-    return Column(status.value, cell)
+    return Column(status.value, cell, is_cut=False)
 
 
 COLUMNS: list[Column[Queue]] = [

@@ -30,14 +30,14 @@ class Worker:
 
 
 COLUMNS: list[Column[Worker]] = [
-    Column("id", lambda worker: str(worker.state.id)),
+    Column("id", lambda worker: str(worker.state.id), is_cut=False),
     Column("name", lambda worker: worker.state.name),
     Column(
         "queues",
         lambda worker: "all" if worker.state.queues is None else ", ".join(worker.state.queues),
     ),
-    Column("jobs in hand", lambda worker: worker.state.doing),
-    Column("started at", lambda worker: worker.state.started_at),
+    Column("in hand", lambda worker: worker.state.doing),
+    Column("started", lambda worker: worker.state.started_at),
     Column(
         "heartbeat",
         lambda worker: (
@@ -45,6 +45,7 @@ COLUMNS: list[Column[Worker]] = [
             + ("" if worker.is_alive else ": dead")
         ),
         lambda worker: "" if worker.is_alive else "red",
+        is_cut=False,
     ),
 ]
 

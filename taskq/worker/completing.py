@@ -171,7 +171,7 @@ class Completing(Part):
         for outcome in batch:
             if outcome.job_id not in ours:
                 logger.warning(
-                    "job %s, claim %s: its end (%s) was not written, as the job has moved on: this "
+                    "job %s, attempt %s: its end (%s) was not written, as the job has moved on: this "
                     "worker was taken for dead, or the job was deleted",
                     outcome.job_id,
                     outcome.attempt,

@@ -27,7 +27,8 @@ Process = subprocess.Popen[str]
 def environment(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[None]:
     """The test's database is the one that the environment names, and nothing else is named in it."""
     for name in os.environ:
-        if name.startswith(("TASKQ_", "PG")):
+        # COLUMNS is there where readline was imported, which pytest does.
+        if name.startswith(("TASKQ_", "PG")) or name == "COLUMNS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("TASKQ_DATABASE_URL", database_url)
     monkeypatch.chdir(ROOT)

@@ -76,7 +76,7 @@ def local(time: str) -> str:
 
 
 def test_people_see_a_table(one_of_each: None) -> None:
-    done = ended("jobs", "list", "--finished-before", "1h")
+    done = ended("jobs", "list", "--finished-before", "1h", "-v")
     assert (done.returncode, done.stderr) == (0, "")
     at = local("2025-01-02T03:04:05Z")
     assert [line.rstrip() for line in done.stdout.splitlines()][::2] == [
@@ -208,7 +208,7 @@ def test_people_see_all_of_a_job_and_why_it_failed(taskq: Taskq) -> None:
     assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
     done = ended("jobs", "show", "1")
     assert (done.returncode, done.stderr) == (0, "")
-    facts, claim, *traceback = re.split(r"\n(?=claim|  )", done.stdout.rstrip())
+    facts, attempt, *traceback = re.split(r"\n(?=attempt \d+ failed|  )", done.stdout.rstrip())
     assert [line.split()[0] for line in facts.split("\n") if line] == [
         *("id", "status", "task", "arguments", "queue", "priority"),
         *("deferred", "started", "finished", "attempt", "worker"),
@@ -216,7 +216,8 @@ def test_people_see_all_of_a_job_and_why_it_failed(taskq: Taskq) -> None:
     assert re.search(r"^status +failed *$", facts, re.MULTILINE)
     assert r'{"text": "[red]x\nforged: \u001b[2J"}' in facts
     assert re.match(
-        r"claim 1 failed at \S+ \S+ in worker \d+: ValueError: \[red\]x\\nforged: \\x1b\[2J", claim
+        r"attempt 1 failed at \S+ \S+ in worker \d+: ValueError: \[red\]x\\nforged: \\x1b\[2J",
+        attempt,
     )
     assert traceback[0] == "  Traceback (most recent call last):"
     assert "raise ValueError(text)" in done.stdout

@@ -10,9 +10,9 @@ from tests.cli.conftest import Taskq, ended
 def crowd(connection: psycopg.Connection) -> None:
     """A lock that a job holds and another waits for, and one for which two wait."""
     connection.execute(
-        "INSERT INTO taskq_jobs (queue_name, task_name, args, status, lock) VALUES "
-        "('mail', 'add', '{}', 'doing', 'held'), ('mail', 'add', '{}', 'todo', 'held'),"
-        "('mail', 'add', '{}', 'todo', '\x1b[2J'), ('mail', 'add', '{}', 'todo', '\x1b[2J')"
+        "INSERT INTO taskq_jobs (queue_name, task_name, args, status, lock, worker_id) VALUES "
+        "('mail', 'add', '{}', 'doing', 'held', 1), ('mail', 'add', '{}', 'todo', 'held', NULL),"
+        "('mail', 'add', '{}', 'todo', '\x1b[2J', NULL), ('mail', 'add', '{}', 'todo', '\x1b[2J', NULL)"
     )
     connection.execute("INSERT INTO taskq_locks VALUES ('held', 1)")
 

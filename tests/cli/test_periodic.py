@@ -20,7 +20,7 @@ def next_tick() -> datetime:
 
 def test_people_see_the_next_tick_and_the_last(connection: psycopg.Connection) -> None:
     connection.execute("INSERT INTO taskq_periodic VALUES ('sweep', '', %s)", [TICK])
-    done = ended("periodic", "list", "--app", SHOP)
+    done = ended("periodic", "list", "--app", SHOP, "-v")
     assert (done.returncode, done.stderr) == (0, "")
     heading, _, row = done.stdout.splitlines()
     assert " ".join(heading.split()) == "task cron time zone periodic id next last deferred"

@@ -10,9 +10,10 @@ from tests.cli.conftest import Taskq, ended
 def crowd(connection: psycopg.Connection) -> None:
     """Jobs in two queues, one of which a worker serves that is alive."""
     connection.execute(
-        "INSERT INTO taskq_jobs (queue_name, task_name, args, status, deferred_at) VALUES "
-        "('mail', 'add', '{}', 'todo', now() - interval '1 hour'), ('mail', 'add', '{}', 'todo', now()),"
-        "('mail', 'sub', '{}', 'failed', now()), ('\x1b[2J', 'add', '{}', 'doing', now())"
+        "INSERT INTO taskq_jobs (queue_name, task_name, args, status, deferred_at, worker_id) VALUES "
+        "('mail', 'add', '{}', 'todo', now() - interval '1 hour', NULL), "
+        "('mail', 'add', '{}', 'todo', now(), NULL), ('mail', 'sub', '{}', 'failed', now(), NULL), "
+        "('\x1b[2J', 'add', '{}', 'doing', now(), 1)"
     )
     connection.execute(
         "INSERT INTO taskq_workers (name, queue_names, last_heartbeat) VALUES "

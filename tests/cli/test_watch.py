@@ -54,7 +54,7 @@ def test_without_a_terminal_it_shows_one_frame(connection: psycopg.Connection) -
     assert (done.returncode, done.stderr) == (0, "")
     headline, queues, workers = done.stdout.split("\n\n")
     rates = re.search(
-        r"about ([\d,]+\.\d) jobs deferred, ([\d,]+\.\d) ended, 0.0 attempts failed$", headline
+        r"per second: ([\d,]+\.\d) deferred, ([\d,]+\.\d) ended, 0.0 failed$", headline
     )
     assert rates
     assert all(float(rate.replace(",", "")) > 10 for rate in rates.groups())

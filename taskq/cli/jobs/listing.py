@@ -38,8 +38,8 @@ def _at(job: Job) -> datetime | None:
 
 
 _COLUMNS: list[Column[Job]] = [
-    Column("id", lambda job: str(job.id)),
-    Column("status", lambda job: job.status.value, lambda job: STYLES[job.status]),
+    Column("id", lambda job: str(job.id), is_cut=False),
+    Column("status", lambda job: job.status.value, lambda job: STYLES[job.status], is_cut=False),
     Column("task", lambda job: job.task_name),
     Column("arguments", _arguments),
     Column("queue", lambda job: job.queue),

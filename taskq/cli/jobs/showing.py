@@ -54,14 +54,15 @@ def _print(job: Job, attempts: Sequence[FailedAttempt]) -> None:
     for attempt in attempts:
         terminal.print(
             Text(
-                f"\nclaim {attempt.claim} failed at {shown(attempt.failed_at)} in worker "
+                f"\nattempt {attempt.claim} failed at {shown(attempt.failed_at)} in worker "
                 f"{attempt.worker_id}: {escaped(attempt.error_type)}: "
                 f"{escaped(attempt.error_message)}",
                 "red",
-            )
+            ),
+            soft_wrap=True,
         )
         for line in attempt.error_traceback.splitlines():
-            terminal.print(Text(f"  {escaped(line)}", "dim"))
+            terminal.print(Text(f"  {escaped(line)}", "dim"), soft_wrap=True)
 
 
 def _facts(job: Job) -> dict[str, Cell | datetime]:

@@ -68,7 +68,7 @@ def watch(
         if once or not terminal.is_terminal:
             look(manager, meter, stalled)
             time.sleep(interval.total_seconds())
-            terminal.print(look(manager, meter, stalled).render())
+            terminal.print(look(manager, meter, stalled).render(terminal.width))
         else:
             _live(terminal, manager, meter, interval, stalled)
 
@@ -77,7 +77,7 @@ def _live(
     terminal: Console, manager: JobManager, meter: Meter, interval: timedelta, stalled: timedelta
 ) -> None:
     began = time.monotonic()
-    frame = look(manager, meter, stalled).render()
+    frame = look(manager, meter, stalled).render(terminal.width)
     with Live(frame, console=terminal, screen=True, auto_refresh=False) as live:
         while True:
             # Where millions wait it takes a while to count them: not all of the server's time.
@@ -85,7 +85,7 @@ def _live(
             time.sleep(max(interval.total_seconds(), _IDLE * took))
             began = time.monotonic()
             try:
-                frame = look(manager, meter, stalled).render()
+                frame = look(manager, meter, stalled).render(terminal.width)
                 live.update(frame, refresh=True)
             except DatabaseUnavailable as error:
                 # It may be back soon, and whoever watches wants to see that.

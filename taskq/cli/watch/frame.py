@@ -38,14 +38,16 @@ class Frame:
     queues: list[Queue]
     workers: list[Worker]
 
-    def render(self) -> RenderableType:
-        """What rich shows of it."""
+    def render(self, width: int) -> RenderableType:
+        """What rich shows of it on a terminal of so many cells."""
         return Group(
             Text(_headline(self.at, self.rates), "bold"),
             Text(),
-            table_of(self.queues, _QUEUE_COLUMNS) if self.queues else Text("no job waits or runs"),
+            table_of(self.queues, _QUEUE_COLUMNS, width=width)[0]
+            if self.queues
+            else Text("no job waits or runs"),
             Text(),
-            table_of(self.workers, workers.COLUMNS)
+            table_of(self.workers, workers.COLUMNS, width=width)[0]
             if self.workers
             else Text("no worker is running"),
         )
@@ -79,6 +81,6 @@ def _headline(at: datetime, rates: Rates | None) -> str:
     if rates is None:
         return time
     return (
-        f"{time}   per second: about {rates.deferred:,.1f} jobs deferred, {rates.ended:,.1f} ended, "
-        f"{rates.failed:,.1f} attempts failed"
+        f"{time}\nper second: {rates.deferred:,.1f} deferred, {rates.ended:,.1f} ended, "
+        f"{rates.failed:,.1f} failed"
     )
