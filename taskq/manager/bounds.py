@@ -45,7 +45,7 @@ def check_id(name: str, value: object, *, beyond: type[TaskqException] = JobNotF
             f"{name}={shown(value)} is no id of a job: give the number that defer answered"
         )
     if not _IDS[0] <= value <= _IDS[1]:
-        raise beyond(f"no job can have {name}={shown(value)}")
+        raise beyond(f"no job can have that id: {name}={shown(value)}")
 
 
 def check_switch(name: str, value: object) -> None:

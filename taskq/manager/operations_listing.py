@@ -36,7 +36,9 @@ JobRow = (
 )
 
 # Before the first id, and beyond any.
-_FIRST = -(2**63)
+_FIRST = (
+    1 - 2**63
+)  # psycopg2 writes a number into the text, where -2^63 is minus a number that is too large
 _LAST = 2**63 - 1
 
 

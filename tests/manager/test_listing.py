@@ -38,6 +38,7 @@ def crowd(connection: psycopg.Connection) -> None:
     for number in range(JOBS):
         status = chance.choice(list(JobStatus))
         finished = status not in ALIVE
+        due = status is not JobStatus.TODO or chance.random() < 0.6
         rows.append(
             {
                 "queue_name": chance.choice("abc"),
@@ -46,7 +47,8 @@ def crowd(connection: psycopg.Connection) -> None:
                 "priority": chance.choice([0, 0, 0, 5, -3]),
                 "lock": chance.choice([None, None, "l1", "l2"]),
                 "queueing_lock": f"q{number}" if chance.random() < 0.5 else None,
-                "due": status is not JobStatus.TODO or chance.random() < 0.6,
+                "due": due,
+                "scheduled_at": None if due else LONG_AGO,
                 "worker_id": None if status is JobStatus.TODO else chance.choice([1, 2]),
                 "args": {"n": number % 7, "more": [1, 2]},
                 "deferred_at": LONG_AGO + timedelta(seconds=chance.randrange(100)),
