@@ -208,12 +208,16 @@ class Database:
         return {k: str(value) for k, value in parameters.items() if isinstance(value, str | int)}
 
     def __repr__(self) -> str:
+        return f"<Database {self}>"
+
+    def __str__(self) -> str:
+        """Which one it is, without its password."""
         if isinstance(self._source, EmbeddedServer):
-            return f"<Database embedded in {str(self._source.folder)!r}>"
+            return f"embedded in {str(self._source.folder)!r}"
         shown = {
             name: value for name, value in self._source.query.items() if name in _SHOWN_PARAMETERS
         }
-        return f"<Database {self._source.set(query=shown).render_as_string(hide_password=True)}>"
+        return self._source.set(query=shown).render_as_string(hide_password=True)
 
     def _reach(self) -> URL:
         if isinstance(self._source, EmbeddedServer):

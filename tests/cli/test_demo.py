@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import Counter
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,17 +145,31 @@ def test_the_folds_of_a_file_type_share_a_lock_and_go_on_from_one_another(
 
 def test_what_it_says_to_run_by_hand_runs(folder: Path, manager: JobManager) -> None:
     report = ended("demo", str(folder)).stdout
-    by_hand = re.search(
-        r"^By hand: python -m taskq (defer .*) \(in one terminal\), "
-        r"python -m taskq (worker .*) \(in another\)$",
-        report,
-        re.MULTILINE,
-    )
-    assert by_hand
-    job_id = int(ended(*shlex.split(by_hand[1])).stdout)
+    hints = [
+        shlex.split(line)[3:]
+        for line in report.splitlines()
+        if line.startswith("  python -m taskq")
+    ]
+    assert [hint[0] for hint in hints] == ["queues", "jobs", "jobs", "defer", "worker"]
+    for hint in hints[:3]:
+        assert ended(*hint).returncode == 0
+    job_id = int(ended(*hints[3]).stdout)
     assert manager.get_job_status(job_id) is JobStatus.TODO
-    assert ended(*shlex.split(by_hand[2]), "--no-wait").returncode == 0
+    assert ended(*hints[4], "--no-wait").returncode == 0
     assert manager.get_job_status(job_id) is JobStatus.SUCCEEDED
+
+
+def test_what_it_says_to_compare_with_says_the_same(folder: Path) -> None:
+    lines = ended("demo", str(folder)).stdout.splitlines()
+    compared = [
+        (said, command) for said, command in pairwise(lines) if command.startswith("  sha256sum ")
+    ]
+    assert len(compared) >= 3
+    for said, command in compared:
+        shown = subprocess.run(["bash", "-c", command], capture_output=True, check=True, text=True)
+        sha256, lines_and_bytes = shown.stdout.lstrip("\\").split(" ", 1)
+        numbers = re.findall(r"^ *(\d+) +(\d+) ", lines_and_bytes, re.MULTILINE)[-1]
+        assert said == f"  # {sha256}, {numbers[0]} lines, {numbers[1]} bytes"
 
 
 def test_ctrl_c_ends_it_and_leaves_no_job_behind(
@@ -189,6 +204,7 @@ def test_a_bar_shows_how_far_it_is_on_a_terminal(folder: Path) -> None:
                 shown += part
         assert running.wait(20) == 0
     assert b"14/14" in shown
+    assert b"10/10" not in shown, "it knows of the folds from the beginning"
 
 
 def test_a_database_that_is_named_is_used_and_gets_the_schema(

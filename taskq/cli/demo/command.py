@@ -56,4 +56,4 @@ def demo(
 
     demonstrate((folder or Path(sysconfig.get_path("stdlib"))).absolute(), concurrency)
     if database is not None:
-        click.echo(f"(with {URL_VARIABLE} set to that database, in both)")
+        click.echo(f"Set {URL_VARIABLE} to that database before, in each terminal.")

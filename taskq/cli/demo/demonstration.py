@@ -21,11 +21,20 @@ from taskq.worker import Worker
 def demonstrate(folder: Path, concurrency: int) -> None:
     """Measure every file under a folder by jobs, and print what came of it."""
     with app:
+        click.echo(
+            "A job for each file takes its SHA-256, its size and its number of lines; then a job for each\n"
+            "type of file adds them up. Files are only read."
+        )
+        click.echo(f"1. The database: {escaped(str(app.database))}, {app.database.origin}.")
         for migration in app.schema_manager.apply_schema():
-            click.echo(f"Applied {migration.name}.")
+            click.echo(f"   Applied {migration.name}.")
         unread: list[OSError] = []
         files = sorted(_files(folder, unread))
-        click.echo(f"{len(files):,} files under {escaped(str(folder))}, on {app.database!r}")
+        click.echo(f"2. The files: {len(files):,} under {escaped(str(folder))}.")
+        click.echo(
+            f"3. The jobs: deferred into the queue {QUEUE}, and run by a worker in this process, "
+            f"{concurrency} at once."
+        )
         # What the report reads must be there, whatever the environment says of other workers.
         worker = app.worker(
             name="demo",
@@ -38,7 +47,7 @@ def demonstrate(folder: Path, concurrency: int) -> None:
         )
         try:
             with _progress() as progress:
-                bar = progress.add_task("jobs", total=len(files))
+                bar = progress.add_task("jobs")
                 run = Run(files, lambda ended, of: progress.update(bar, completed=ended, total=of))
                 asyncio.run(_work(run, worker))
         except Interrupted:
@@ -47,6 +56,7 @@ def demonstrate(folder: Path, concurrency: int) -> None:
                 app.close()
                 leave_at_once()
             raise KeyboardInterrupt from None
+        click.echo("4. What the database says of them:")
         run.refused += [(Path(error.filename), str(error.strerror)) for error in unread]
         report(run)
 

@@ -1,6 +1,7 @@
 """The demo's report: what the database says of a run."""
 
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import Summary, app, fold, measure
+from taskq.embedded import FOLDER_VARIABLE
 from taskq.escaping import escaped
 from taskq.job import Job, JobStatus
 
@@ -62,10 +64,20 @@ def _print_summaries(run: Run, folds: dict[int, Job]) -> None:
 
 def _print_sample(succeeded: Sequence[Job]) -> None:
     if succeeded:
-        click.echo("To compare with sha256sum, wc -c and wc -l:")
+        click.echo("To compare, run what is below a result:")
     for job in succeeded[:: max(1, len(succeeded) // _SAMPLE)][:_SAMPLE]:
         result = measure.result(job)
-        click.echo(f"  {result.sha256}  {result.size:,} bytes  {result.lines:,} lines  {_of(job)}")
+        click.echo(f"  # {result.sha256}, {result.lines} lines, {result.size} bytes")
+        path = _word(str(job.task_kwargs["path"]))
+        click.echo(f"  sha256sum {path}; wc -l -c {path}")
+
+
+def _word(text: str) -> str:
+    """The text as a word for bash, in which nothing steers the terminal that it is pasted from."""
+    if text.isprintable():
+        return shlex.quote(text)
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{escaped(quoted)}'"
 
 
 def _print_failures(failed: Sequence[Job]) -> None:
@@ -95,11 +107,18 @@ def _print_rate(jobs: Sequence[Job]) -> None:
 
 
 def _print_by_hand(job: Job) -> None:
-    arguments = shlex.quote(json.dumps(job.task_kwargs))
-    click.echo(
-        f"By hand: python -m taskq defer --app {APP_PATH} {job.task_name} {arguments} "
-        f"(in one terminal), python -m taskq worker --app {APP_PATH} (in another)"
-    )
+    arguments = _word(json.dumps(job.task_kwargs))
+    command = "  python -m taskq"
+    click.echo("To look at what came of it, where the jobs stay:")
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        click.echo(f"  export {FOLDER_VARIABLE}={shlex.quote(folder)}")
+    click.echo(f"{command} queues list --app {APP_PATH}")
+    click.echo(f"{command} jobs list --app {APP_PATH} --newest-first --limit 10")
+    click.echo(f"{command} jobs show {job.id} --app {APP_PATH}")
+    click.echo("To do it by hand, defer a job in one terminal:")
+    click.echo(f"{command} defer --app {APP_PATH} {job.task_name} {arguments}")
+    click.echo("and run a worker in another, until Ctrl-C ends it:")
+    click.echo(f"{command} worker --app {APP_PATH}")
 
 
 def _of(job: Job) -> str:

@@ -2,8 +2,9 @@
 
 import asyncio
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ class Run:
         self.folded: dict[str, list[int]] = defaultdict(list)
         self.refused: list[tuple[Path, str]] = []
         self._files = files
+        self._types = Counter(path.suffix.lower() for path in files)
         self._progress = progress
         # Its folds wait for one another, and for those of no other run.
         self._name = uuid.uuid4().hex
@@ -64,11 +66,16 @@ class Run:
             await working
             await backlog.cancel()
 
+    @property
+    def total(self) -> int:
+        """How many jobs there will be, those included that fold."""
+        return sum(files + ceil(files / _FOLDED) for files in self._types.values())
+
     async def _measure(self, backlog: Backlog) -> None:
         for paths in _chunks(self._files, _BATCH):
             backlog.add(await self._defer(paths))
-            await self._until(backlog, _AHEAD, len(self._files) - len(self.refused))
-        await self._until(backlog, 0, len(self._files) - len(self.refused))
+            await self._until(backlog, _AHEAD)
+        await self._until(backlog, 0)
 
     async def _defer(self, paths: Sequence[Path]) -> list[int]:
         try:
@@ -85,6 +92,7 @@ class Run:
             measure.arguments.dump(path=path)
         except InvalidArguments as error:
             self.refused.append((path, str(error)))
+            self._types[path.suffix.lower()] -= 1
             return False
         return True
 
@@ -96,11 +104,11 @@ class Run:
                 last = await deferrer.defer_async(measured=list(ids), after=last)
                 self.folded[file_type].append(last)
                 backlog.add([last])
-        await self._until(backlog, 0, len(self.jobs))
+        await self._until(backlog, 0)
 
-    async def _until(self, backlog: Backlog, length: int, total: int) -> None:
+    async def _until(self, backlog: Backlog, length: int) -> None:
         async for ended in backlog.shrink(length):
-            self._progress(ended, total)
+            self._progress(ended, self.total)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
