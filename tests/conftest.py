@@ -140,6 +140,13 @@ def database_url(postgresql: psycopg.Connection) -> str:
     return url_of(info.host, info.port, info.user, info.dbname, info.password)
 
 
+@pytest.fixture
+def bare_url(connection: psycopg.Connection, database_url: str) -> str:
+    """A database without the schema: another namespace of the test's own."""
+    connection.execute("CREATE SCHEMA bare")
+    return f"{database_url}&options=-csearch_path%3Dbare"
+
+
 def url_of(host: str, port: int | str, user: str, dbname: str, password: str | None) -> str:
     """The URL of a database, for SQLAlchemy."""
     # By hand, as SQLAlchemy writes spaces in a way that libpq, without "+psycopg", cannot read.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -83,10 +82,3 @@ def manager(database_url: str) -> Iterator[JobManager]:
     database = Database.resolve(database_url)
     yield JobManager(database)
     database.close()
-
-
-@pytest.fixture
-def bare_url(connection: psycopg.Connection, database_url: str) -> str:
-    """A database without the schema: another namespace of the test's own."""
-    connection.execute("CREATE SCHEMA bare")
-    return f"{database_url}&options=-csearch_path%3Dbare"
