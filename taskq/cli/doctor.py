@@ -1,11 +1,13 @@
 """``taskq doctor``: what slows or endangers the queue."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
+from shlex import quote
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from taskq.cli.command import Command
@@ -18,6 +20,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration
+from taskq.database import Database
 from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
 from taskq.duration import brief
 from taskq.escaping import escaped
@@ -118,6 +121,11 @@ def doctor(
         tasks = app.tasks.keys()
     with settings.database(database) as opened:
         findings = examine(opened, thresholds=thresholds, tasks=tasks)
+        where = _where(settings, opened if database is not None else None)
+    findings = [
+        replace(finding, commands=[*_commands(finding, where)], statements=[*finding.statements])
+        for finding in findings
+    ]
     if json:
         print_json(map(asdict, findings))
     else:
@@ -126,16 +134,31 @@ def doctor(
         click.get_current_context().exit(1)
 
 
+def _where(settings: Settings, named: Database | None) -> Sequence[str]:
+    """The options by which another command goes to the same app and database."""
+    app = ["--app", settings.app_path] if settings.app_path is not None else []
+    return [*app, *(["--database", str(named)] if named is not None else [])]
+
+
+def _commands(finding: Finding, where: Sequence[str]) -> Iterator[str]:
+    """The command lines of a remedy, for a shell."""
+    options = "".join(f" {quote(word)}" for word in where)
+    for command in finding.commands:
+        yield f"python -m taskq {escaped(command)}{options}"
+    for statement in finding.statements:
+        yield f"python -m taskq database{options} -- --command {quote(escaped(statement))}"
+
+
 def _print(findings: Sequence[Finding]) -> None:
     terminal = console()
     for finding in findings:
-        terminal.print(
-            Text.assemble(
-                (f"{finding.severity:8}", _STYLES[finding.severity]),
-                f"  {finding.concern}: {escaped(finding.what)}",
-            )
-        )
-        terminal.print(Text(f"          → {escaped(finding.remedy)}", "dim"))
+        severity = Text(f"{finding.severity:10}", _STYLES[finding.severity])
+        _print_hanging(terminal, severity, f"{finding.concern}: {escaped(finding.what)}")
+        if finding.remedy != "; ".join(finding.statements):
+            _print_hanging(terminal, Text(f"{'':10}"), f"→ {escaped(finding.remedy)}", "dim")
+        for command in finding.commands:
+            # As it is: a line to paste is not to be wrapped.
+            terminal.print(Text(f"            {command}"), soft_wrap=True)
     troubled = {finding.concern for finding in findings}
     if well := [name for name in CONCERNS if name not in troubled]:
         terminal.print(Text(f"well: {', '.join(well)}"))
@@ -143,3 +166,11 @@ def _print(findings: Sequence[Finding]) -> None:
     terminal.print(
         Text(", ".join(f"{counts[severity]} {severity}" for severity in Severity), "bold")
     )
+
+
+def _print_hanging(terminal: Console, head: Text, said: str, style: str = "") -> None:
+    """Print a sentence beside its head, however many lines it takes."""
+    for line in Text(said, style).wrap(terminal, max(20, terminal.width - len(head))):
+        line.rstrip()
+        terminal.print(head + line, soft_wrap=True)
+        head = Text(" " * len(head))

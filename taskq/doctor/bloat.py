@@ -30,8 +30,9 @@ def examine(examination: Examination) -> Iterator[Finding]:
                 table.table_name,
                 table.bytes,
                 needed,
-                f"VACUUM FULL {table.table_name} while no worker runs, as it locks the table; or "
+                remedy=f"VACUUM FULL {table.table_name} while no worker runs, as it locks the table; or "
                 "pg_repack, which does not. Rows that fill it again do no harm",
+                statement=f"VACUUM FULL {table.table_name}",
             )
     for index in vitals.list_indexes(connection):
         needed = index.entries * (index.key_bytes + _ENTRY) / _PACKED
@@ -41,7 +42,8 @@ def examine(examination: Examination) -> Iterator[Finding]:
                 index.index_name,
                 index.bytes,
                 needed,
-                f"REINDEX INDEX CONCURRENTLY {index.index_name}",
+                remedy=f"REINDEX INDEX CONCURRENTLY {index.index_name}",
+                statement=f"REINDEX INDEX CONCURRENTLY {index.index_name}",
             )
 
 
@@ -49,12 +51,15 @@ def _is_bloated(size: int, needed: float, allowed: int) -> bool:
     return size - needed >= max(allowed, size * _SHARE)
 
 
-def _finding(kind: str, name: str, size: int, needed: float, remedy: str) -> Finding:
+def _finding(
+    kind: str, name: str, size: int, needed: float, *, remedy: str, statement: str
+) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         concern=CONCERN,
         what=f"the {kind} {name} takes {size / 2**20:,.0f} MB, and what it holds about "
         f"{needed / 2**20:,.0f} MB",
         remedy=remedy,
+        statements=[statement],
         facts={kind: name, "bytes": size, "needed_bytes": round(needed)},
     )

@@ -21,11 +21,11 @@ def _finding(status: MigrationStatus) -> Finding:
         case MigrationState.PENDING, Phase.POST:
             severity = Severity.WARNING
             what = f"the migration {status.name} waits: it may be applied when no older code runs"
-            remedy = "python -m taskq schema apply, when none runs any more"
+            remedy = "apply it when none runs any more"
         case MigrationState.PENDING, _:
             severity = Severity.CRITICAL
             what = f"the migration {status.name} is missing, which this version of taskq needs"
-            remedy = "python -m taskq schema apply"
+            remedy = "apply it"
         case MigrationState.EDITED, _:
             severity = Severity.CRITICAL
             what = f"the database has another migration {status.version} than {status.name} as it is here"
@@ -50,6 +50,7 @@ def _finding(status: MigrationStatus) -> Finding:
         concern=CONCERN,
         what=what,
         remedy=remedy,
+        commands=["schema apply"] if status.state is MigrationState.PENDING else [],
         facts={
             "version": status.version,
             "migration": status.name,

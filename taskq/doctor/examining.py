@@ -80,6 +80,6 @@ def _examine(concern: str, examination: Examination) -> Iterator[Finding]:
             severity=Severity.NOTE,
             concern=concern,
             what=f"not looked at: {error.orig.diag.message_primary}",
-            remedy="run doctor as a user who may read taskq's tables: "
-            "python -m taskq schema grants --as observer",
+            remedy="run doctor as a user who may read taskq's tables, with what this prints",
+            commands=["schema grants --as observer"],
         )

@@ -1,6 +1,6 @@
 """What the doctor says: a finding, and how bad it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,6 +33,8 @@ class Finding:
         concern: What was looked at, such as ``horizon``.
         what: What was found, in a sentence.
         remedy: What to do about it.
+        commands: What ``python -m taskq`` does of the remedy: the arguments, as a shell reads them.
+        statements: What is to be run in the database for the remedy.
         facts: The same for programs: names, and numbers with their units in the keys.
     """
 
@@ -40,4 +42,6 @@ class Finding:
     concern: str
     what: str
     remedy: str
+    commands: Sequence[str] = ()
+    statements: Sequence[str] = ()
     facts: Mapping[str, JsonValue] = field(default_factory=dict)

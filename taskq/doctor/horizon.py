@@ -58,6 +58,9 @@ def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
         what=f"{who} has been in one transaction for {brief(snapshot.seconds)}: no row that died in "
         f"the last {snapshot.transactions:,} transactions can be removed. It says: {snapshot.statement}",
         remedy=remedy,
+        statements=[]
+        if snapshot.backend_type == "walsender"
+        else [f"SELECT pg_terminate_backend({snapshot.pid})"],
         facts={
             "pid": snapshot.pid,
             "user": snapshot.user_name,
@@ -80,6 +83,7 @@ def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
         "ago and not ended: no row that died in the last "
         f"{prepared.transactions:,} transactions can be removed",
         remedy=f"COMMIT PREPARED {gid}, or ROLLBACK PREPARED {gid}",
+        statements=[f"ROLLBACK PREPARED {gid}"],
         facts={
             "prepared_transaction": prepared.gid,
             "user": prepared.owner,

@@ -57,6 +57,7 @@ def _missing(name: str, statement: str) -> Finding:
         what=f"the index {name} is missing: what it is for reads the whole table instead, or is no "
         "longer guarded",
         remedy=statement,
+        statements=[statement],
         facts={"index": name, "missing": True},
     )
 
@@ -69,5 +70,6 @@ def _invalid(index: vitals.IndexState, statement: str | None) -> Finding:
         what=f"the index {index.index_name} of {index.table_name} is invalid: it costs every write, and "
         "no query uses it. A CREATE INDEX or REINDEX CONCURRENTLY failed, or is still at it",
         remedy=drop if statement is None else f"{drop}; {statement}",
+        statements=[drop] if statement is None else [drop, statement],
         facts={"index": index.index_name, "table": index.table_name, "missing": False},
     )

@@ -1,6 +1,7 @@
 """Locks behind which many jobs wait, one after the other."""
 
 from collections.abc import Iterator
+from shlex import quote
 
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity, counted
@@ -29,8 +30,8 @@ def examine(examination: Examination) -> Iterator[Finding]:
             severity=Severity.WARNING,
             concern=CONCERN,
             what=f"{counted(chain.jobs, 'job')} for the lock {chain.lock!r} wait for one another: {cause}",
-            remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed: "
-            "python -m taskq jobs cancel --lock …",
+            remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed",
+            commands=[f"jobs cancel --lock {quote(chain.lock)}"],
             facts={
                 "lock": chain.lock,
                 "jobs": chain.jobs,

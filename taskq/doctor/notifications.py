@@ -25,6 +25,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
         f"{queue.pid} in the database {queue.database_name!r}, in one for {brief(queue.seconds)}. It "
         f"says: {queue.statement}",
         remedy=f"end that transaction, or call pg_terminate_backend({queue.pid})",
+        statements=[f"SELECT pg_terminate_backend({queue.pid})"],
         facts={
             "usage": queue.usage,
             "pid": queue.pid,

@@ -30,8 +30,8 @@ def _unserved(queue: vitals.WaitingQueue) -> Finding:
         concern=CONCERN,
         what=f"no worker serves the queue {queue.queue_name!r}, with {counted(queue.jobs, 'job')} in "
         f"it; the first has waited for {brief(queue.seconds)}",
-        remedy=f"start one: python -m taskq worker --queues {quote(queue.queue_name)}; or, if the name "
-        "is a slip, retry the jobs into another queue",
+        remedy="start one; or, if the name is a slip, cancel the jobs and retry them into another queue",
+        commands=[f"worker --queues {quote(queue.queue_name)}"],
         facts=_facts(queue),
     )
 

@@ -57,10 +57,13 @@ def examine(examination: Examination) -> Iterator[Finding]:
         fault = _FAULTS[name]
         keys = [row.name for row in rows]
         names = ", ".join(map(shown, keys) if name == "ahead" else keys)
+        remedy = fault.remedy.format(names=names)
+        _, _, update = remedy.partition("UPDATE")
         yield Finding(
             severity=fault.severity,
             concern=CONCERN,
             what=fault.what.format(names=names),
-            remedy=fault.remedy.format(names=names),
+            remedy=remedy,
+            statements=[f"UPDATE{update}"] if update else [],
             facts={"fault": name, "names": [*keys]},
         )

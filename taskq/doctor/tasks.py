@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from shlex import quote
 
 from taskq.doctor.examination import Examination
 from taskq.doctor.finding import Finding, Severity, counted
@@ -51,6 +52,7 @@ def _not_found(failed: vitals.TaskNotKnown) -> Finding:
         what=f"{counted(failed.jobs, 'job')} of the task {failed.task_name!r} failed because a worker "
         f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}",
         remedy="deploy its code to all workers that serve its queue, and retry the jobs",
+        commands=[f"jobs retry --status failed --task {quote(failed.task_name)}"],
         facts={
             "task": failed.task_name,
             "failed_jobs": failed.jobs,

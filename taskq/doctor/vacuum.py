@@ -24,6 +24,11 @@ def examine(examination: Examination) -> Iterator[Finding]:
             what="autovacuum is off for the whole server: dead rows stay, and claims grow slower",
             remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and have the server read "
             "its settings again with pg_reload_conf()",
+            statements=[
+                "ALTER SYSTEM SET autovacuum = on",
+                "ALTER SYSTEM SET track_counts = on",
+                "SELECT pg_reload_conf()",
+            ],
             facts={"setting": "autovacuum"},
         )
     for table in tables:
@@ -39,6 +44,7 @@ def _off(table: vitals.TableState) -> Finding:
         concern=CONCERN,
         what=f"autovacuum is off for {table.table_name}: dead rows stay, and claims grow slower",
         remedy=f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)",
+        statements=[f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)"],
         facts={"table": table.table_name, "setting": "autovacuum_enabled"},
     )
 
@@ -66,6 +72,7 @@ def _dead_rows(table: vitals.TableState) -> Finding:
         concern=CONCERN,
         what=what,
         remedy=remedy,
+        statements=[f"VACUUM {table.table_name}"],
         facts={
             "table": table.table_name,
             "dead_rows": table.dead_rows,

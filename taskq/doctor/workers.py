@@ -31,6 +31,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
             what=what + in_hand,
             remedy="start a worker: it takes the jobs of dead ones back into the queue, within its "
             "stalled_worker_timeout. If one is running, look at its log",
+            commands=["worker"],
             facts={
                 "worker_id": worker.id,
                 "worker": worker.name,

@@ -1,6 +1,7 @@
 """The doctor: each cause is made, and found by the program."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,11 +65,30 @@ def test_to_people_it_says_what_is_wrong_and_what_to_do_and_scripts_get_1(
     assert done.stdout == (
         "critical  queues: no worker serves the queue 'mail order', with 1 job in it; the first has "
         "waited for 1h\n"
-        "          → start one: python -m taskq worker --queues 'mail order'; or, if the name is a slip, "
-        "retry the jobs into another queue\n"
+        "          → start one; or, if the name is a slip, cancel the jobs and retry them into another "
+        "queue\n"
+        f"            python -m taskq worker --queues 'mail order' --app {SHOP}\n"
         "well: schema, indexes, workers, locks, rows, tasks, horizon, vacuum, bloat, notifications\n"
         "1 critical, 0 warning, 0 note\n"
     )
+
+
+def test_what_it_says_to_run_can_be_pasted(taskq: Taskq, connection: psycopg.Connection) -> None:
+    insert(connection, queue_name="'mail order'")
+    connection.execute("ALTER TABLE taskq_jobs SET (autovacuum_enabled = off)")
+    connection.execute("DROP INDEX taskq_jobs_queueing_lock")
+    shown = taskq("doctor", "--app", SHOP, env={"COLUMNS": "80"}).stdout.splitlines()
+    commands = [line.strip() for line in shown if line.startswith("            python -m taskq")]
+    assert len(commands) == 3
+    assert all(len(line) <= 80 for line in shown if line.strip() not in commands)
+    for command in commands:
+        _, _, _, *arguments = shlex.split(command)
+        assert SHOP in arguments
+        if arguments[0] == "worker":
+            assert ended(*arguments, "--no-wait").returncode == 0
+        else:
+            assert ended(*arguments).returncode == 0
+    assert "0 critical" in taskq("doctor", "--app", SHOP).stdout.splitlines()[-1]
 
 
 # What keeps dead rows from being removed
@@ -421,7 +441,7 @@ def test_a_migration_that_is_missing(found: Found, connection: psycopg.Connectio
     connection.execute("DELETE FROM taskq_migrations WHERE version = 1")
     [finding] = found("schema")
     assert (finding["severity"], finding["facts"]["state"]) == ("critical", "pending")
-    assert finding["remedy"] == "python -m taskq schema apply"
+    assert finding["commands"] == [f"python -m taskq schema apply --app {SHOP}"]
 
 
 @pytest.mark.parametrize(
