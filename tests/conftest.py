@@ -81,6 +81,7 @@ def start_server(config: pytest.Config) -> str:
     with psycopg.connect(server.start().replace("+psycopg", ""), autocommit=True) as connection:
         # Nobody misses these data after a crash, and a big machine has many workers.
         for setting in (
+            "autovacuum_naptime = '1min'",
             "fsync = off",
             "full_page_writes = off",
             "max_connections = 500",

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -165,6 +166,17 @@ def test_a_server_starts_again_with_its_data(folder: Path) -> None:
         _ = server.url
     with server:
         assert ask(server.url, "SELECT * FROM kept") == 42
+
+
+def test_a_server_that_stops_often_is_vacuumed(folder: Path) -> None:
+    with EmbeddedServer(folder) as server:
+        ask(server.url, "CREATE TABLE busy AS SELECT generate_series(1, 10000) AS n")
+        ask(server.url, "DELETE FROM busy")
+    with EmbeddedServer(folder) as server:
+        vacuumed = "SELECT autovacuum_count > 0 FROM pg_stat_user_tables, pg_sleep(0.2)"
+        deadline = time.monotonic() + 20
+        while not ask(server.url, vacuumed):
+            assert time.monotonic() < deadline
 
 
 def test_start_revives_a_server_that_died(folder: Path) -> None:

@@ -29,6 +29,9 @@ _SOCKET_PATH_BYTES = 103
 # More than any kernel gives to a process.
 _NOBODYS_PID = 2**31 - 1
 
+# It often runs for seconds, and autovacuum comes by once a minute, so that it never would.
+_CONFIGURATION = "autovacuum_naptime = 2s\n"
+
 _logger = get_logger("taskq.embedded")
 
 
@@ -160,6 +163,8 @@ class Cluster:
             "--auth-host=reject",
             data=unfinished,
         )
+        with (unfinished / "postgresql.conf").open("a") as configuration:
+            configuration.write(_CONFIGURATION)
         unfinished.rename(self._data)
 
     def _launch(self) -> None:
