@@ -20,7 +20,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration
-from taskq.database import Database
+from taskq.database_url import database_url
 from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
 from taskq.duration import brief
 from taskq.escaping import escaped
@@ -121,9 +121,12 @@ def doctor(
         tasks = app.tasks.keys()
     with settings.database(database) as opened:
         findings = examine(opened, thresholds=thresholds, tasks=tasks)
-        where = _where(settings, opened if database is not None else None)
     findings = [
-        replace(finding, commands=[*_commands(finding, where)], statements=[*finding.statements])
+        replace(
+            finding,
+            commands=[*_commands(finding, settings.app_path, database)],
+            statements=[*finding.statements],
+        )
         for finding in findings
     ]
     if json:
@@ -134,19 +137,24 @@ def doctor(
         click.get_current_context().exit(1)
 
 
-def _where(settings: Settings, named: Database | None) -> Sequence[str]:
-    """The options by which another command goes to the same app and database."""
-    app = ["--app", settings.app_path] if settings.app_path is not None else []
-    return [*app, *(["--database", str(named)] if named is not None else [])]
-
-
-def _commands(finding: Finding, where: Sequence[str]) -> Iterator[str]:
-    """The command lines of a remedy, for a shell."""
-    options = "".join(f" {quote(word)}" for word in where)
+def _commands(finding: Finding, app: str | None, database: str | None) -> Iterator[str]:
+    """The command lines of a remedy, for a shell, on the same app and database."""
+    on_app = f" --app {quote(app)}" if app is not None else ""
+    options = on_app if database is None else f"{on_app} --database {quote(_shown(database))}"
     for command in finding.commands:
-        yield f"python -m taskq {escaped(command)}{options}"
+        if command.split()[0] == "worker":  # which has the app's database, and no other
+            yield f"python -m taskq {escaped(command)}{on_app or ' --app module.path:attribute'}"
+        else:
+            yield f"python -m taskq {escaped(command)}{options}"
     for statement in finding.statements:
         yield f"python -m taskq database{options} -- --command {quote(escaped(statement))}"
+
+
+def _shown(database: str) -> str:
+    """The database as it was named, without its secrets: a password is to be written in again."""
+    url = database_url("the database", database)
+    secret = [name for name in url.query if "password" in name or "secret" in name]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def _print(findings: Sequence[Finding]) -> None:

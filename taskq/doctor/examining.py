@@ -81,5 +81,5 @@ def _examine(concern: str, examination: Examination) -> Iterator[Finding]:
             concern=concern,
             what=f"not looked at: {error.orig.diag.message_primary}",
             remedy="run doctor as a user who may read taskq's tables, with what this prints",
-            commands=["schema grants --as observer"],
+            commands=["schema grants --as observer --role NAME"],
         )

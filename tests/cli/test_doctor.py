@@ -91,6 +91,22 @@ def test_what_it_says_to_run_can_be_pasted(taskq: Taskq, connection: psycopg.Con
     assert "0 critical" in taskq("doctor", "--app", SHOP).stdout.splitlines()[-1]
 
 
+def test_what_it_says_to_run_names_the_database_in_use_and_no_password(
+    taskq: Taskq, database_url: str, connection: psycopg.Connection
+) -> None:
+    insert(connection)
+    connection.execute("ALTER TABLE taskq_jobs SET (autovacuum_enabled = off)")
+    url = database_url.replace("postgres@", "postgres:geheim@")
+    shown = taskq("doctor", "--database", url, "--app", SHOP).stdout
+    assert "geheim" not in shown
+    pasted = [line for line in shown.splitlines() if line.startswith("            python -m")]
+    [vacuum] = [shlex.split(line)[3:] for line in pasted if " database " in line]
+    given = vacuum[vacuum.index("--database") + 1].replace("***", "geheim")
+    assert taskq("schema", "check", "--database", given).exit_code == 0
+    # It takes its database from the app alone.
+    assert [line for line in pasted if " worker " in line and "--database" not in line]
+
+
 # What keeps dead rows from being removed
 
 
