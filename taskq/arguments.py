@@ -127,6 +127,14 @@ class Arguments(Generic[P]):
             self._refuse(stored)
         return self._each(stored, Codec.load)
 
+    def has_names_of(self, stored: object) -> bool:
+        """Whether a job's ``args`` have the names that a call takes: other ones are of other code."""
+        if not isinstance(stored, dict):
+            return True
+        return self._required <= stored.keys() and (
+            self._extra is not None or stored.keys() <= self._codecs.keys()
+        )
+
     def _refuse(self, stored: object) -> NoReturn:
         # What somebody wrote past taskq_defer_jobs.
         what = (

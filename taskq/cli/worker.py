@@ -87,6 +87,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How long a task may block the event loop before others take over the jobs; else 300.",
 )
 @_option(
+    "--unknown-job-timeout",
+    metavar="SECONDS",
+    help="How long a job goes back for other workers whose task this one does not know; else 300.",
+)
+@_option(
     "--max-crashes",
     metavar="N",
     help="How many workers a job may take down before it has failed; else 3.",

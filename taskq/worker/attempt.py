@@ -14,6 +14,7 @@ from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
 from taskq.escaping import get_logger
 from taskq.exceptions import (
+    InvalidArguments,
     InvalidRetryStrategy,
     JobAborted,
     JobTimeout,
@@ -26,6 +27,7 @@ from taskq.manager.outcome import Outcome
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.retry import RetryDecision
 from taskq.task import Task
+from taskq.worker.unknown_jobs import UnknownJob, give_back_for, is_first
 
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
@@ -137,10 +139,14 @@ class Attempt:
 
     async def _run(self) -> Outcome | None:
         if self._task is None:
-            return self.fail(self._worker.app.not_found(self.job.task_name))
+            return await self._unknown(self._worker.app.not_found(self.job.task_name))
         try:
             arguments = self._task.arguments.load(self.job.task_kwargs)
         except BaseException as error:  # a validator may raise anything
+            if isinstance(error, InvalidArguments) and not self._task.arguments.has_names_of(
+                self.job.task_kwargs
+            ):
+                return await self._unknown(error)
             return self.fail(error)
         timer = None
         if self._task.timeout is not None:
@@ -348,6 +354,29 @@ class Attempt:
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of a job that fails for good, whatever its retry strategy says."""
         return self._failed(error, retry=False)
+
+    async def _unknown(self, error: UnknownJob) -> Outcome:
+        timeout = self._worker.options.unknown_job_timeout
+        earlier = await self._worker.failed_attempts(self.job) if self.job.claim > 1 else ()
+        wait = give_back_for(earlier, timeout=timeout, server_now=self._worker.server_now())
+        if wait is None or self.job.unreadable:
+            return self.fail(error)
+        outcome = self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
+        if is_first(earlier):
+            logger.warning(
+                "job %s (%s) goes back for other workers, for %g s at most: %s",
+                self.job.id,
+                self.job.task_name,
+                timeout,
+                _in_a_line(error),
+                extra=self._extra("job_unknown"),
+            )
+            outcome.error_type = error_type(error)
+            outcome.error_message = (
+                f"{error_message(error)}; given back, for a worker that knows it, for {timeout:g} s"
+            )
+            outcome.error_traceback = ""
+        return outcome
 
     def release(self, *, started: bool) -> Outcome:
         """The outcome of a job that goes back into the queue as it came."""

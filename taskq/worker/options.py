@@ -56,6 +56,7 @@ class WorkerArguments(TypedDict, total=False):
     update_heartbeat_interval: float
     stalled_worker_timeout: float
     blocked_loop_timeout: float
+    unknown_job_timeout: float
     max_crashes: int
     prefetch: Literal["auto"] | int
     retention: Retention | None
@@ -86,6 +87,8 @@ class WorkerOptions(BaseModel):
         stalled_worker_timeout: Seconds without a heartbeat after which a worker is dead.
         blocked_loop_timeout: Seconds for which a task may block the event loop; after that the worker sends
             no more heartbeats, and ``stalled_worker_timeout`` later others take over its jobs.
+        unknown_job_timeout: Seconds for which a job goes back into the queue whose task, or the name of an
+            argument, this worker does not know: another worker may. After that it fails; 0: at once.
         max_crashes: The how-manieth death of its worker ends a job as failed, if it ran alone there;
             before the last one it is run alone.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
@@ -121,6 +124,7 @@ class WorkerOptions(BaseModel):
     update_heartbeat_interval: Seconds = 10.0
     stalled_worker_timeout: Seconds = 30.0
     blocked_loop_timeout: Seconds = 300.0
+    unknown_job_timeout: Annotated[float, Field(ge=0, le=86400)] = 300.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[

@@ -276,7 +276,7 @@ async def test_a_job_is_run_by_whatever_name_of_its_task_it_has(
     deferred = [{"task_name": name, "args": {"order": i}} for i, name in enumerate(names)]
     connection.execute("SELECT taskq_defer_jobs(%s)", [json.dumps(deferred)])
     await charge.defer_async(order=4)
-    await drain(app)
+    await drain(app, unknown_job_timeout=0)
     assert seen == [0, 1, 2, 4]
     counted = await app.job_manager.count_jobs_async()
     assert {task for _, task, status in counted if status is JobStatus.FAILED} == {"charge"}

@@ -67,7 +67,7 @@ async def test_it_is_claimed_beside_others_and_ends_alone(
     spoil(ids[1], **{column: value})
     if column == "id":
         ids[1] = value
-    await drain(app)
+    await drain(app, unknown_job_timeout=0)
     statuses = [await app.job_manager.get_job_status_async(id_) for id_ in ids]
     assert statuses == [JobStatus.SUCCEEDED, end, JobStatus.SUCCEEDED, JobStatus.SUCCEEDED]
     assert {0, 2, 3} <= set(ran)
@@ -92,7 +92,7 @@ async def test_a_listening_worker_goes_on_beside_a_row_that_it_cannot_read(
         ['[{"n": 1e5000}, {"n": 1}, {"n": 2}, {"n": 3}]'],
     ).fetchall()
     bad, *good = (id_ for (id_,) in rows)
-    await drain(app)
+    await drain(app, unknown_job_timeout=0)
     [(kind, message)] = await errors_of(app, bad)
     assert kind == "taskq.exceptions.InvalidArguments"
     assert message.startswith("task 'other': its arguments cannot be read: number out of range")
