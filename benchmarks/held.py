@@ -7,7 +7,6 @@ at once, unrun, so that nothing but claims takes time while a claim is timed.
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -22,7 +21,6 @@ from taskq.manager.outcome import Outcome
 from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
-from taskq.worker.links import TUNED
 
 BATCH = 100
 PASSED = 200_000
@@ -66,8 +64,7 @@ async def _pass(url: str) -> list[float]:
 
     async with App(url) as app:
         engine = app.database.async_engine
-        prepare = partial(operations.prepare_session, settings=TUNED)
-        links = [Link(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
+        links = [Link(engine, purpose, prepare=operations.tune_session) for purpose in ("c", "f")]
         registration = await links[1].run(operations.register_worker, "benchmark", None, BATCH)
         identity = Identity("benchmark", None, registration)
         claiming = Claiming(

@@ -36,8 +36,6 @@ class App(Blueprint):
         database: A URL such as ``postgresql://user@host/name``, a SQLAlchemy ``Engine`` or
             ``AsyncEngine``, or None: then the one that ``TASKQ_DATABASE_URL`` or libpq's own
             variables name, or else the project's embedded server if it is installed.
-        pooler: Whether a pooler that does not keep sessions stands before the database, such as
-            PgBouncer in transaction mode; None: what the URL says, as in ``?pooler=true``.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
         retention: How long jobs are kept once they are final, as in
@@ -64,13 +62,12 @@ class App(Blueprint):
         self,
         database: AnyDatabase = None,
         *,
-        pooler: bool | None = None,
         import_paths: Sequence[str] = (),
         worker_defaults: WorkerArguments | None = None,
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
-        self.database: Database = Database.resolve(database, pooler=pooler)
+        self.database: Database = Database.resolve(database)
         if isinstance(import_paths, str) or not isinstance(import_paths, Iterable):
             raise InvalidOption(f"import_paths={shown(import_paths)}: give a list of modules")
         for name, options in (

@@ -3,9 +3,14 @@
 #   sqlc v1.31.1
 """The queries of sql/queries/sessions.sql."""
 
-from typing import Any
-
 import sqlalchemy
+
+
+BOUND_STATEMENTS = """-- name: bound_statements \\:exec
+SELECT set_config('statement_timeout', :p1\\:\\:text, false)
+"""
+
+_BOUND_STATEMENTS = sqlalchemy.text(BOUND_STATEMENTS)
 
 
 LISTEN_SESSION = """-- name: listen_session \\:exec
@@ -22,13 +27,13 @@ SELECT 1
 _PING_SESSION = sqlalchemy.text(PING_SESSION)
 
 
-PREPARE_SESSION = """-- name: prepare_session \\:exec
-SELECT set_config(setting.key, setting.value, false)
-FROM jsonb_each_text(:p1\\:\\:jsonb) AS setting
-WHERE current_setting(setting.key, true) IS NOT NULL
+TUNE_SESSION = """-- name: tune_session \\:exec
+SELECT
+    set_config('jit', 'off', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false)
 """
 
-_PREPARE_SESSION = sqlalchemy.text(PREPARE_SESSION)
+_TUNE_SESSION = sqlalchemy.text(TUNE_SESSION)
 
 
 class Querier:
@@ -36,6 +41,16 @@ class Querier:
 
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
+
+    def bound_statements(
+        self,
+        *,
+        milliseconds: str,
+    ) -> None:
+        """For every connection of a worker: a statement that its worker has given up, on a connection that went
+        silent, would otherwise go on, and keep its locks, for as long as it likes.
+        """
+        self._conn.execute(_BOUND_STATEMENTS, {"p1": milliseconds})
 
     def listen_session(
         self,
@@ -51,12 +66,10 @@ class Querier:
         """
         self._conn.execute(_PING_SESSION)
 
-    def prepare_session(
+    def tune_session(
         self,
-        *,
-        settings: Any,
     ) -> None:
-        """Sets what a session of taskq's own relies on, given as an object of names and values, as far as this version
-        of the server has it.
+        """For a connection that claims: the planner's guesses about the claim's hops are far too high, and
+        just-in-time compilation and planning for each call cost more than the claim.
         """
-        self._conn.execute(_PREPARE_SESSION, {"p1": settings})
+        self._conn.execute(_TUNE_SESSION)

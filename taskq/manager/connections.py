@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from taskq.engines import has_ended
 from taskq.exceptions import InvalidDatabase
 from taskq.manager.transactions import async_psycopg_savepoint, psycopg_savepoint, savepoint
 from taskq.unreadable import UnreadableTime, read_json
@@ -36,8 +35,6 @@ AnyConnection = SyncConnection | AnyAsyncConnection
 
 # The types whose values Python may not be able to read.
 _READ = ("jsonb", "timestamptz")
-
-_LARGEST_POOL = 100
 
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
@@ -135,25 +132,6 @@ def pooled(engine: Engine) -> Iterator[Connection]:
         elif driver.info.transaction_status is not TransactionStatus.IDLE:
             taken.invalidate()  # cut off in the middle
         taken.close()
-
-
-@contextmanager
-def borrowed(engine: Engine) -> Iterator[Connection]:
-    """A connection of any engine, through SQLAlchemy; not one that was ended while it was idle."""
-    connection = engine.connect()
-    # Others in the pool may have been ended as well; then comes a new one.
-    for _ in range(_LARGEST_POOL):
-        driver = connection.connection.driver_connection
-        if not isinstance(driver, psycopg.Connection | psycopg.AsyncConnection):
-            break
-        if not has_ended(driver):
-            break
-        connection.invalidate()
-        # Not this one connected again: that would not be in autocommit.
-        connection.close()
-        connection = engine.connect()
-    with connection:
-        yield connection
 
 
 class _Rows:

@@ -57,7 +57,7 @@ class Faces:
                 return run(own)
 
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
-        return connections.borrowed(engine)
+        return engine.connect()
 
     def _awaiting(self) -> Self:
         # Made anew, as the manager may be put on another database; copy() takes five times as long.

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection, Engine
 
 from taskq.manager.changing import Changing
-from taskq.manager.connections import borrowed, pooled, reading
+from taskq.manager.connections import pooled, reading
 from taskq.manager.reading import Reading
 from taskq.manager.working import Working
 
@@ -32,5 +32,5 @@ class JobManager(Reading, Changing, Working):
 
 @contextmanager
 def _connected(engine: Engine) -> Iterator[Connection]:
-    with borrowed(engine) as connection, reading(connection):
+    with engine.connect() as connection, reading(connection):
         yield connection

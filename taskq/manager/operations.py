@@ -4,7 +4,6 @@ Here is what a worker does; ``operations_listing`` reads jobs, ``operations_chan
 does to them.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -226,9 +225,14 @@ def defer_periodic(
     return next(iter(ids), None) or None
 
 
-def prepare_session(connection: Connection, settings: Mapping[str, str]) -> None:
-    """Set what a session of taskq's own relies on, for as long as it lasts."""
-    sessions.Querier(connection).prepare_session(settings=json.dumps(dict(settings)))
+def tune_session(connection: Connection) -> None:
+    """Prepare a connection for claims."""
+    sessions.Querier(connection).tune_session()
+
+
+def bound_statements(connection: Connection, seconds: float) -> None:
+    """Have the server give up statements of a connection that take longer."""
+    sessions.Querier(connection).bound_statements(milliseconds=str(round(1000 * seconds)))
 
 
 def ping(connection: Connection) -> None:
