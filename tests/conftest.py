@@ -86,8 +86,6 @@ def start_server(config: pytest.Config) -> str:
             "full_page_writes = off",
             "max_connections = 500",
             "max_prepared_transactions = 10",
-            # An embedded server has it at two seconds, and what it writes is in nobody's figures.
-            "autovacuum_naptime = 60",
         ):
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())
     server.stop()

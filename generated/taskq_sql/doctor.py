@@ -454,13 +454,15 @@ class ListTablesRow(pydantic.BaseModel):
 LIST_TASKS_NOT_FOUND = """-- name: list_tasks_not_found \\:many
 SELECT
     job.task_name,
-    count(*)\\:\\:bigint AS jobs,
+    count(DISTINCT failed.job_id)\\:\\:bigint AS jobs,
     max(failed.worker_id)\\:\\:bigint AS worker_id,
     extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))\\:\\:double precision AS seconds
 FROM taskq_failed_attempts AS failed
 INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE
     failed.error_type = 'taskq.exceptions.TaskNotFound'
+    -- Not one that was given back, and waits for a worker that knows it.
+    AND job.status = 'failed'
     AND failed.failed_at > now() - make_interval(secs => :p1\\:\\:double precision)
     AND failed.failed_at < 'infinity'
 GROUP BY job.task_name

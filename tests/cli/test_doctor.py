@@ -74,7 +74,7 @@ def test_to_people_it_says_what_is_wrong_and_what_to_do_and_scripts_get_1(
 
 
 def test_what_it_says_to_run_can_be_pasted(taskq: Taskq, connection: psycopg.Connection) -> None:
-    insert(connection, queue_name="'mail order'")
+    insert(connection, queue_name="'mail order'", args="""'{"a": 1}'""")
     connection.execute("ALTER TABLE taskq_jobs SET (autovacuum_enabled = off)")
     connection.execute("DROP INDEX taskq_jobs_queueing_lock")
     shown = taskq("doctor", "--app", SHOP, env={"COLUMNS": "80"}).stdout.splitlines()
@@ -391,9 +391,17 @@ def test_a_task_that_the_app_does_not_know(
     assert r"the task '\x1b[2J'" in shown
 
 
-def test_a_task_that_a_worker_did_not_know(found: Found, taskq: Taskq) -> None:
+def test_a_task_that_a_worker_did_not_know(
+    found: Found, taskq: Taskq, connection: psycopg.Connection
+) -> None:
     taskq("defer", "--app", SHOP, "ship", "--unknown")
+    # One that is given back for others has not failed: that it waits says so.
     assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
+    [waits] = found("tasks")
+    assert (waits["severity"], waits["facts"]) == ("critical", {"task": "ship", "jobs": 1})
+    connection.execute("UPDATE taskq_jobs SET due = true")
+    at_once = ("--no-wait", "--unknown-job-timeout", "0")
+    assert taskq("worker", "--app", SHOP, *at_once).exit_code == 0
     [finding] = found("tasks")
     assert finding["severity"] == "warning"
     assert (finding["facts"]["task"], finding["facts"]["failed_jobs"]) == ("ship", 1)
