@@ -18,11 +18,7 @@ SET
 WHERE
     id = :p2\\:\\:bigint
     AND last_heartbeat >= :p3\\:\\:timestamptz
-    AND :p4\\:\\:text = (
-        SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
-        FROM pg_catalog.pg_database
-        WHERE pg_database.datname = current_database()
-    )
+    AND :p4\\:\\:text = taskq_incarnation()
 RETURNING
     last_heartbeat,
     extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
@@ -44,11 +40,7 @@ SELECT
         WHERE
             id = :p1\\:\\:bigint
             AND last_heartbeat >= :p2\\:\\:timestamptz
-            AND :p3\\:\\:text = (
-                SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
-                FROM pg_catalog.pg_database
-                WHERE pg_database.datname = current_database()
-            )
+            AND :p3\\:\\:text = taskq_incarnation()
     )\\:\\:boolean AS registered
 """
 
@@ -131,11 +123,7 @@ VALUES (:p1\\:\\:text, :p2\\:\\:text [], :p3\\:\\:integer)
 RETURNING
     id,
     last_heartbeat,
-    (
-        SELECT taskq_channel() || ' of ' || pg_database.oid\\:\\:text
-        FROM pg_catalog.pg_database
-        WHERE pg_database.datname = current_database()
-    )\\:\\:text AS incarnation,
+    taskq_incarnation()\\:\\:text AS incarnation,
     extract(EPOCH FROM clock_timestamp())\\:\\:double precision AS server_time
 """
 
@@ -243,9 +231,8 @@ class Querier:
         queue_names: list[str] | None,
         concurrency: int,
     ) -> RegisterWorkerRow | None:
-        """Registers a worker under a new id. Answers also with which database that is, which is another one once it
-        was dropped and made again, or its tables were; and with the server's clock, in seconds since 1970:
-        notifications of jobs for later go by it.
+        """Registers a worker under a new id. Answers also with which incarnation of the database it is registered
+        in; and with the server's clock, in seconds since 1970: notifications of jobs for later go by it.
         """
         row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names, "p3": concurrency}).first()
         if row is None:

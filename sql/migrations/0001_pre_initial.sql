@@ -253,6 +253,19 @@ COMMENT ON FUNCTION taskq_channel() IS
     'of one database do not hear each other.';
 
 
+CREATE FUNCTION taskq_incarnation() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT taskq_channel() || ' of ' || pg_database.oid::text
+    FROM pg_catalog.pg_database
+    WHERE pg_database.datname = current_database();
+END;
+
+COMMENT ON FUNCTION taskq_incarnation() IS
+    'Which making of the database and of its tables this is: another one once either was dropped '
+    'and made again, so that a worker notices that it is registered no more.';
+
+
 -- LISTEN takes no parameter and no expression: hence a function that writes the statement.
 CREATE FUNCTION taskq_listen() RETURNS void
 LANGUAGE plpgsql

@@ -1,17 +1,12 @@
 -- name: RegisterWorker :one
--- Registers a worker under a new id. Answers also with which database that is, which is another one once it
--- was dropped and made again, or its tables were; and with the server's clock, in seconds since 1970:
--- notifications of jobs for later go by it.
+-- Registers a worker under a new id. Answers also with which incarnation of the database it is registered
+-- in; and with the server's clock, in seconds since 1970: notifications of jobs for later go by it.
 INSERT INTO taskq_workers (name, queue_names, concurrency)
 VALUES (@name::text, sqlc.narg(queue_names)::text [], @concurrency::integer)
 RETURNING
     id,
     last_heartbeat,
-    (
-        SELECT taskq_channel() || ' of ' || pg_database.oid::text
-        FROM pg_catalog.pg_database
-        WHERE pg_database.datname = current_database()
-    )::text AS incarnation,
+    taskq_incarnation()::text AS incarnation,
     extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
 
 -- name: BeatWorker :one
@@ -27,11 +22,7 @@ SET
 WHERE
     id = @id::bigint
     AND last_heartbeat >= @last_heartbeat::timestamptz
-    AND @incarnation::text = (
-        SELECT taskq_channel() || ' of ' || pg_database.oid::text
-        FROM pg_catalog.pg_database
-        WHERE pg_database.datname = current_database()
-    )
+    AND @incarnation::text = taskq_incarnation()
 RETURNING
     last_heartbeat,
     extract(EPOCH FROM clock_timestamp())::double precision AS server_time;
@@ -45,11 +36,7 @@ SELECT
         WHERE
             id = @id::bigint
             AND last_heartbeat >= @last_heartbeat::timestamptz
-            AND @incarnation::text = (
-                SELECT taskq_channel() || ' of ' || pg_database.oid::text
-                FROM pg_catalog.pg_database
-                WHERE pg_database.datname = current_database()
-            )
+            AND @incarnation::text = taskq_incarnation()
     )::boolean AS registered;
 
 -- name: ListColleagues :many

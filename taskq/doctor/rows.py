@@ -16,35 +16,36 @@ CONCERN = "rows"
 class _Fault(NamedTuple):
     severity: Severity
     what: str
-    remedy: str
+    advice: str = ""
+    statement: str = ""
 
 
 _FAULTS = {
     "timeless": _Fault(
         Severity.CRITICAL,
         "jobs that are for later have no time: {names}",
-        "start a worker: it makes them due. If one is running, look at its log",
+        advice="start a worker: it makes them due. If one is running, look at its log",
     ),
     "unclaimed": _Fault(
         Severity.CRITICAL,
         "jobs are doing, and no worker has them, or since a time that is ahead: {names}",
-        "start a worker, which takes back those without a worker or a start; of the others, "
-        "UPDATE taskq_jobs SET started_at = now() WHERE id IN ({names})",
+        advice="start a worker, which takes back those without a worker or a start; of the others, ",
+        statement="UPDATE taskq_jobs SET started_at = now() WHERE id IN ({names})",
     ),
     "queueless": _Fault(
         Severity.CRITICAL,
         "jobs are in a queue without a name, which nobody serves: {names}",
-        "UPDATE taskq_jobs SET queue_name = 'default' WHERE id IN ({names})",
+        statement="UPDATE taskq_jobs SET queue_name = 'default' WHERE id IN ({names})",
     ),
     "immortal": _Fault(
         Severity.WARNING,
         "workers have a heartbeat that is ahead, so nobody would notice their death: {names}",
-        "UPDATE taskq_workers SET last_heartbeat = now() WHERE id IN ({names})",
+        statement="UPDATE taskq_workers SET last_heartbeat = now() WHERE id IN ({names})",
     ),
     "ahead": _Fault(
         Severity.WARNING,
         "periodic tasks are not deferred, as their last tick is ahead: {names}",
-        "UPDATE taskq_periodic SET last_tick = extract(EPOCH FROM now()) "
+        statement="UPDATE taskq_periodic SET last_tick = extract(EPOCH FROM now()) "
         "WHERE last_tick > extract(EPOCH FROM now())",
     ),
 }
@@ -57,13 +58,12 @@ def examine(examination: Examination) -> Iterator[Finding]:
         fault = _FAULTS[name]
         keys = [row.name for row in rows]
         names = ", ".join(map(shown, keys) if name == "ahead" else keys)
-        remedy = fault.remedy.format(names=names)
-        _, _, update = remedy.partition("UPDATE")
+        statement = fault.statement.format(names=names)
         yield Finding(
             severity=fault.severity,
             concern=CONCERN,
             what=fault.what.format(names=names),
-            remedy=remedy,
-            statements=[f"UPDATE{update}"] if update else [],
+            remedy=fault.advice + statement,
+            statements=[statement] if statement else [],
             facts={"fault": name, "names": [*keys]},
         )

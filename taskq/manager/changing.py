@@ -62,6 +62,16 @@ class Changing(Faces):
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
         check_new_jobs(jobs, on_conflict)
+        return self._defer_jobs(jobs, on_conflict=on_conflict, connection=connection)
+
+    def _defer_jobs(
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        on_conflict: OnConflict = "raise",
+        connection: AnyConnection | None = None,
+    ) -> list[int | None]:
+        """Defer jobs that were checked."""
         defer = partial(
             operations.defer_jobs,
             new_jobs=jobs,
@@ -70,7 +80,7 @@ class Changing(Faces):
         )
         return self._run_naming(connection, defer)
 
-    _defer_jobs_apart = async_face(defer_jobs)
+    _defer_jobs_apart = async_face(_defer_jobs)
 
     async def defer_jobs_async(
         self,

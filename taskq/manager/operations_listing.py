@@ -35,10 +35,9 @@ JobRow = (
     | alive.PageAliveJobsRow
 )
 
-# Before the first id, and beyond any.
-_FIRST = (
-    1 - 2**63
-)  # psycopg2 writes a number into the text, where -2^63 is minus a number that is too large
+# Before the first id, and beyond any. Not -2**63: psycopg2 writes a number into the statement's text, where
+# that is minus a number that is too large.
+_FIRST = 1 - 2**63
 _LAST = 2**63 - 1
 
 

@@ -1,7 +1,6 @@
 """More than PostgreSQL takes in one statement; here it is less than that."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -18,12 +17,6 @@ LARGE = "x" * 20_000
 @pytest.fixture(autouse=True)
 def bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "LARGEST_DOCUMENT", 50_000)
-
-
-@pytest.fixture
-async def app(database_url: str) -> AsyncIterator[App]:
-    async with App(database_url) as app:
-        yield app
 
 
 @pytest.fixture

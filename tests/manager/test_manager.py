@@ -2,7 +2,7 @@
 
 import socket
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,12 +24,6 @@ from taskq.manager.errors import translated
 from taskq.manager.outcome import Outcome
 
 SECRET = "hunter2"  # noqa: S105
-
-
-@pytest.fixture
-async def app(database_url: str) -> AsyncIterator[App]:
-    async with App(database_url) as app:
-        yield app
 
 
 @pytest.fixture

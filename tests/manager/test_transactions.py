@@ -25,20 +25,6 @@ from taskq.task import Task
 from tests.manager.callers import ASYNC, SYNC, Caller, libpq
 
 
-@pytest.fixture
-async def app(database_url: str) -> AsyncIterator[App]:
-    async with App(database_url) as app:
-        yield app
-
-
-@pytest.fixture
-def send(app: App) -> Task[..., Any]:
-    @app.task(name="send", queueing_lock="q")
-    def send(to: str) -> None: ...
-
-    return send
-
-
 @pytest.fixture(params=[*SYNC, *ASYNC], ids=lambda connect: connect.__name__)
 async def caller(
     request: pytest.FixtureRequest, app: App, database_url: str
