@@ -137,6 +137,7 @@ print(client.get("/jobs/1").json["status"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("web", [FASTAPI, FLASK], ids=["fastapi", "flask"])
 def test_the_first_app_runs_behind_a_web_application(
     web: str, tmp_path: Path, bare_url: str

@@ -228,6 +228,7 @@ def test_the_default_folder_is_in_no_home_of_roots() -> None:
 WHICH = "from taskq import App\napp = App()\nprint(app.database)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", ["pyproject.toml", "nothing.txt"])
 def test_each_project_has_a_database_however_its_code_is_started(tmp_path: Path, mark: str) -> None:
     def said(project: Path, *arguments: str, source: str = "", inside: str = ".") -> str:

@@ -101,6 +101,7 @@ def test_what_is_run_outside_of_a_transaction_is_as_it_should_be_if_it_runs_twic
     assert dump("ns_rough") == dump("ns_smooth")
 
 
+@pytest.mark.slow
 def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
     schema_in: Schema,
     url_in: Url,

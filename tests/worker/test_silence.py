@@ -96,7 +96,9 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
     await until(lambda: far.begun == [job_id], "the job", RECOVERED_WITHIN)
 
 
-@pytest.mark.parametrize(("also_new", "seconds"), [(False, 9), (True, 17)])
+@pytest.mark.parametrize(
+    ("also_new", "seconds"), [(False, 9), pytest.param(True, 17, marks=pytest.mark.slow)]
+)
 async def test_a_worker_stops_though_its_connections_are_silent(
     far_app: App, line: Line, app: App, finished: Finished, also_new: bool, seconds: float
 ) -> None:
