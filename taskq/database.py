@@ -11,14 +11,21 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq.database_url import DRIVER, database_url
-from taskq.embedded import EmbeddedServer, default_folder, is_installed
+from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
 from taskq.unreadable import read_json
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
-# Those of libpq's variables that say which server or database; the others say who, or how.
-LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE")
+# Those of libpq's variables that say which server or database; the others say who, or how;
+# each with the parameter that it stands for.
+LIBPQ_VARIABLES = {
+    "PGHOST": "host",
+    "PGHOSTADDR": "hostaddr",
+    "PGPORT": "port",
+    "PGDATABASE": "dbname",
+    "PGSERVICE": "service",
+}
 
 # What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
 _SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
@@ -119,11 +126,13 @@ class Database:
             return cls(URL.create(DRIVER), origin=f"named by {', '.join(variables)}")
         if is_installed():
             server = EmbeddedServer(default_folder(environ, name=embedded_name))
-            return cls(server, origin="taken as no other one is named")
+            named = f"named by {FOLDER_VARIABLE}" if environ.get(FOLDER_VARIABLE) else ""
+            return cls(server, origin=named or "taken as no other one is named")
+        *others, last = LIBPQ_VARIABLES
         raise DatabaseNotConfigured(
             "no database is named: give one as an argument, set "
             f"{URL_VARIABLE} to a URL such as postgresql://user@host/name, set PostgreSQL's own "
-            f"{', '.join(LIBPQ_VARIABLES[:-1])} or {LIBPQ_VARIABLES[-1]}, "
+            f"{', '.join(others)} or {last}, "
             "or get a server with pip install 'taskq-sql[embedded]'"
         )
 
@@ -208,15 +217,23 @@ class Database:
         return {k: str(value) for k, value in parameters.items() if isinstance(value, str | int)}
 
     def __repr__(self) -> str:
-        return f"<Database {self}>"
+        folder = self.embedded_folder
+        return f"<Database {self if folder is None else f'embedded in {str(folder)!r}'}>"
 
     def __str__(self) -> str:
         """Which one it is, without its password."""
         if isinstance(self._source, EmbeddedServer):
-            return f"embedded in {str(self._source.folder)!r}"
+            return f"embedded in {self._source.folder}"
         shown = {
             name: value for name, value in self._source.query.items() if name in _SHOWN_PARAMETERS
         }
+        if self._source == URL.create(DRIVER):
+            # All is said by libpq's own variables.
+            shown = {
+                parameter: os.environ[variable]
+                for variable, parameter in LIBPQ_VARIABLES.items()
+                if os.environ.get(variable)
+            }
         return self._source.set(query=shown).render_as_string(hide_password=True)
 
     def _reach(self) -> URL:

@@ -49,6 +49,14 @@ def database_url(name: str, database: str | URL) -> URL:
     return _with_a_port_for_each(url.set(drivername=DRIVER).difference_update_query(["password"]))
 
 
+def without_secrets(url: URL) -> str:
+    """The URL as a text that names the same database, with ``***`` where its password has to be written."""
+    secret = [name for name in url.query if "password" in name or "secret" in name]
+    if not url.password:
+        url = url._replace(password=None)  # an empty one is shown as one, too
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
+
+
 def _parsed(database: str | URL) -> URL | None:
     # Returns what its caller raises: an error raised in an except block would carry the parser's
     # along, which may quote the password.

@@ -337,7 +337,7 @@ def test_root_opens_a_private_directory_no_further_and_no_longer_than_needed(
         assert (mode(private), mode(shared)) == (0o2701, 0o751)
         [record] = caplog.records
         assert record.levelname == "WARNING"
-        for named in ("pgserver", str(shared / "one"), f"['{private}', '{shared}']"):
+        for named in ("pgserver", str(shared / "one"), f"{private}, {shared}"):
             assert named in record.message
         other = EmbeddedServer(private / "two")
         other.start()

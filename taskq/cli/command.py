@@ -3,9 +3,18 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 # What every command has, and says of itself.
 _SHARED = {"app", "verbose", "help"}
+
+
+def variable_of(context: click.Context, parameter: click.Parameter) -> str | None:
+    """The environment variable that an option's value comes from; None if it comes from elsewhere."""
+    name = str(parameter.name)
+    if context.get_parameter_source(name) is not ParameterSource.ENVIRONMENT:
+        return None
+    return str(parameter.envvar or f"{context.auto_envvar_prefix}_{name.upper()}")
 
 
 class Command(click.Command):

@@ -7,11 +7,11 @@ from datetime import timedelta
 from shlex import quote
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from taskq.cli.command import Command
 from taskq.cli.listing import console, json_option, print_json
+from taskq.cli.prose import print_command, print_hanging
 from taskq.cli.settings import (
     Settings,
     app_option,
@@ -20,7 +20,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration
-from taskq.database_url import database_url
+from taskq.database_url import database_url, without_secrets
 from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
 from taskq.duration import brief
 from taskq.escaping import escaped
@@ -140,7 +140,11 @@ def doctor(
 def _commands(finding: Finding, app: str | None, database: str | None) -> Iterator[str]:
     """The command lines of a remedy, for a shell, on the same app and database."""
     on_app = f" --app {quote(app)}" if app is not None else ""
-    options = on_app if database is None else f"{on_app} --database {quote(_shown(database))}"
+    options = (
+        on_app
+        if database is None
+        else f"{on_app} --database {quote(without_secrets(database_url('the database', database)))}"
+    )
     for command in finding.commands:
         if command.split()[0] == "worker":  # which has the app's database, and no other
             yield f"python -m taskq {escaped(command)}{on_app or ' --app module.path:attribute'}"
@@ -150,23 +154,15 @@ def _commands(finding: Finding, app: str | None, database: str | None) -> Iterat
         yield f"python -m taskq database{options} -- --command {quote(escaped(statement))}"
 
 
-def _shown(database: str) -> str:
-    """The database as it was named, without its secrets: a password is to be written in again."""
-    url = database_url("the database", database)
-    secret = [name for name in url.query if "password" in name or "secret" in name]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
-
-
 def _print(findings: Sequence[Finding]) -> None:
     terminal = console()
     for finding in findings:
         severity = Text(f"{finding.severity:10}", _STYLES[finding.severity])
-        _print_hanging(terminal, severity, f"{finding.concern}: {escaped(finding.what)}")
+        print_hanging(terminal, severity, f"{finding.concern}: {escaped(finding.what)}")
         if finding.remedy != "; ".join(finding.statements):
-            _print_hanging(terminal, Text(f"{'':10}"), f"→ {escaped(finding.remedy)}", "dim")
+            print_hanging(terminal, Text(f"{'':10}"), f"→ {escaped(finding.remedy)}", "dim")
         for command in finding.commands:
-            # As it is: a line to paste is not to be wrapped.
-            terminal.print(Text(f"            {command}"), soft_wrap=True)
+            print_command(terminal, Text(f"            {command}"))
     troubled = {finding.concern for finding in findings}
     if well := [name for name in CONCERNS if name not in troubled]:
         terminal.print(Text(f"well: {', '.join(well)}"))
@@ -174,11 +170,3 @@ def _print(findings: Sequence[Finding]) -> None:
     terminal.print(
         Text(", ".join(f"{counts[severity]} {severity}" for severity in Severity), "bold")
     )
-
-
-def _print_hanging(terminal: Console, head: Text, said: str, style: str = "") -> None:
-    """Print a sentence beside its head, however many lines it takes."""
-    for line in Text(said, style).wrap(terminal, max(20, terminal.width - len(head))):
-        line.rstrip()
-        terminal.print(head + line, soft_wrap=True)
-        head = Text(" " * len(head))

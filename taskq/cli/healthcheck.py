@@ -13,6 +13,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.stalled import is_alive, stalled_option
+from taskq.counted import counted
 
 _EPILOG = "Exit codes: 0 all is well, 1 something is not, 2 the command line or the app is wrong."
 
@@ -41,7 +42,7 @@ def healthcheck(
     if settings.app_path is not None:
         app = settings.app()
         app.perform_import_paths()
-        click.echo(f"app: {len(set(app.tasks.values()))} tasks")
+        click.echo(f"app: {counted(len(set(app.tasks.values())), 'task')}")
     with settings.job_manager(database) as manager:
         click.echo("database: answers")
         click.echo("schema: fits this version")

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from sqlalchemy.exc import DBAPIError
 
-from taskq.cli.command import Group
+from taskq.cli.command import Group, variable_of
 from taskq.cli.database import database
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
@@ -101,11 +100,8 @@ def _from_variable(error: click.UsageError) -> str:
     """Where a value comes from that nobody sees on the command line."""
     if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
         return ""
-    name = str(error.param.name)
-    if error.ctx.get_parameter_source(name) is not ParameterSource.ENVIRONMENT:
-        return ""
-    variable = error.param.envvar or f"{error.ctx.auto_envvar_prefix}_{name.upper()}"
-    return f"in the variable {variable}: "
+    variable = variable_of(error.ctx, error.param)
+    return "" if variable is None else f"in the variable {variable}: "
 
 
 def _message(error: Exception) -> str:

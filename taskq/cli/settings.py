@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from taskq.app import App
+from taskq.cli.command import variable_of
 from taskq.database import Database
 from taskq.exceptions import LoadFromPathError, TaskqException
 from taskq.manager import JobManager
@@ -71,6 +72,8 @@ class Settings:
             opened = self.app().database
         else:
             opened = Database.resolve(named)
+        if named is not None:
+            opened.origin = database_named_by()
         try:
             yield opened
         finally:
@@ -88,6 +91,13 @@ class Settings:
         with self.database(named) as database:
             SchemaManager(database).check()
             yield JobManager(database)
+
+
+def database_named_by() -> str:
+    """Where the value of ``--database`` comes from, which has a variable too; for messages."""
+    context = click.get_current_context()
+    [option] = [option for option in context.command.params if option.name == "database"]
+    return f"named by {variable_of(context, option) or '--database'}"
 
 
 pass_settings: Final = click.make_pass_decorator(Settings, ensure=True)

@@ -19,11 +19,6 @@ class Severity(StrEnum):
     NOTE = "note"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 job``, ``1,500 jobs``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something that slows or endangers the queue.

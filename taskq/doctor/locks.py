@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from shlex import quote
 
+from taskq.counted import counted
 from taskq.doctor.examination import Examination
-from taskq.doctor.finding import Finding, Severity, counted
+from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 

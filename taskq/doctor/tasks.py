@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from shlex import quote
 
+from taskq.counted import counted
 from taskq.doctor.examination import Examination
-from taskq.doctor.finding import Finding, Severity, counted
+from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 

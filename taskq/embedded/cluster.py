@@ -127,10 +127,10 @@ class Cluster:
         programs = [self._wheel.programs, self._programs_link.readlink()]
         needed = [self._data, self.sockets, *(path / "postgres" for path in programs)]
         names = self._wheel.user.pw_name, str(self._data)
-        message = "PostgreSQL runs as the system user %s in %r"
+        message = "PostgreSQL runs as the system user %s in %s"
         if opened := self._passage.open(*needed):
-            message += "; until it stops, everybody may pass through %r"
-            _logger.warning(message, *names, list(map(str, opened)))
+            message += "; until it stops, everybody may pass through %s"
+            _logger.warning(message, *names, ", ".join(map(str, opened)))
         else:
             _logger.info(message, *names)
 

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,15 +55,20 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(*arguments: str) -> Iterator[Terminal]:
-    """Run the program on a terminal of its own."""
+def on_terminal(*arguments: str, columns: int = 0, **options: object) -> Iterator[Terminal]:
+    """Run the program on a terminal of its own.
+
+    Args:
+        *arguments: The program's.
+        columns: How wide it is; 0 if it does not say.
+        **options: For the process, such as other places for its output.
+    """
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24 if columns else 0, columns))
     try:
         with process(
             *arguments,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            **({"stdin": theirs, "stdout": theirs, "stderr": theirs} | options),  # type: ignore[arg-type]
             # Ctrl-C reaches only those whose terminal it is. Not by a preexec_fn, which may hang where
             # the tests have threads.
             launcher=["setsid", "--ctty"],

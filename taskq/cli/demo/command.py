@@ -9,7 +9,7 @@ import click
 
 from taskq.cli import logs
 from taskq.cli.command import Command
-from taskq.cli.settings import Settings, pass_settings, verbose_option
+from taskq.cli.settings import Settings, database_named_by, pass_settings, verbose_option
 from taskq.database import URL_VARIABLE, Database
 
 
@@ -53,7 +53,9 @@ def demo(
         logging.getLogger("taskq.worker.attempt").setLevel(logging.CRITICAL)
     # Its app is made when it is imported, as apps are: not before it is known where.
     from taskq.cli.demo.demonstration import demonstrate  # noqa: PLC0415
+    from taskq.cli.demo.tasks import app  # noqa: PLC0415
 
-    demonstrate((folder or Path(sysconfig.get_path("stdlib"))).absolute(), concurrency)
     if database is not None:
-        click.echo(f"Set {URL_VARIABLE} to that database before, in each terminal.")
+        app.database.origin = database_named_by()
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    demonstrate((folder or stdlib).absolute(), concurrency, named=database)

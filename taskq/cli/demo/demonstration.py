@@ -10,30 +10,37 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from taskq.cli.demo.backlog import Interrupted
+from taskq.cli.demo.printing import say
 from taskq.cli.demo.report import report
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import QUEUE, app
 from taskq.cli.leaving import leave_at_once
-from taskq.escaping import escaped
 from taskq.worker import Worker
 
 
-def demonstrate(folder: Path, concurrency: int) -> None:
-    """Measure every file under a folder by jobs, and print what came of it."""
+def demonstrate(folder: Path, concurrency: int, *, named: str | None) -> None:
+    """Measure every file under a folder by jobs, and print what came of it.
+
+    Args:
+        folder: Where the files are.
+        concurrency: How many jobs run side by side.
+        named: The database, if the command line named it.
+    """
     with app:
-        click.echo(
-            "A job for each file takes its SHA-256, its size and its number of lines; then a job for each\n"
+        say(
+            "A job for each file takes its SHA-256, its size and its number of lines; then a job for each "
             "type of file adds them up. Files are only read."
         )
-        click.echo(f"1. The database: {escaped(str(app.database))}, {app.database.origin}.")
+        say(f"The database: {app.database}, {app.database.origin}.", head="1. ")
         for migration in app.schema_manager.apply_schema():
-            click.echo(f"   Applied {migration.name}.")
+            say(f"Applied {migration.name}.", head="   ")
         unread: list[OSError] = []
         files = sorted(_files(folder, unread))
-        click.echo(f"2. The files: {len(files):,} under {escaped(str(folder))}.")
-        click.echo(
-            f"3. The jobs: deferred into the queue {QUEUE}, and run by a worker in this process, "
-            f"{concurrency} at once."
+        say(f"The files: {len(files):,} under {folder}.", head="2. ")
+        say(
+            f"The jobs: deferred into the queue {QUEUE}, and run by a worker in this process, "
+            f"{concurrency} at once.",
+            head="3. ",
         )
         # What the report reads must be there, whatever the environment says of other workers.
         worker = app.worker(
@@ -47,8 +54,8 @@ def demonstrate(folder: Path, concurrency: int) -> None:
         )
         try:
             with _progress() as progress:
-                bar = progress.add_task("jobs")
-                run = Run(files, lambda ended, of: progress.update(bar, completed=ended, total=of))
+                run = Run(files, lambda ended: progress.update(bar, completed=ended))
+                bar = progress.add_task("jobs", total=run.total)
                 asyncio.run(_work(run, worker))
         except Interrupted:
             click.echo("Jobs that had not started are cancelled.", err=True)
@@ -56,9 +63,9 @@ def demonstrate(folder: Path, concurrency: int) -> None:
                 app.close()
                 leave_at_once()
             raise KeyboardInterrupt from None
-        click.echo("4. What the database says of them:")
+        say("What the database says of them:", head="4. ")
         run.refused += [(Path(error.filename), str(error.strerror)) for error in unread]
-        report(run)
+        report(run, named=named)
 
 
 async def _work(run: Run, worker: Worker) -> None:

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from taskq.cli.demo.backlog import Backlog
 from taskq.cli.demo.tasks import app, fold, measure
-from taskq.exceptions import InvalidArguments
 from taskq.worker import Worker
 
 T = TypeVar("T")
@@ -25,20 +24,26 @@ class Run:
 
     Args:
         files: The files.
-        progress: Told how many jobs have ended, of how many.
+        progress: Told how many jobs have ended.
 
     Attributes:
         measured: The jobs that measure files, by file type.
         folded: The jobs that fold, by file type; the last one of each has the whole summary.
-        refused: The files that could not become jobs, each with the reason.
+        total: How many jobs there will be, those included that fold.
+        refused: The files that cannot become jobs, each with the reason.
     """
 
-    def __init__(self, files: Sequence[Path], progress: Callable[[int, int], None]) -> None:
+    def __init__(self, files: Sequence[Path], progress: Callable[[int], None]) -> None:
         self.measured: dict[str, list[int]] = defaultdict(list)
         self.folded: dict[str, list[int]] = defaultdict(list)
-        self.refused: list[tuple[Path, str]] = []
-        self._files = files
-        self._types = Counter(path.suffix.lower() for path in files)
+        self.refused: list[tuple[Path, str]] = [
+            (path, "its name is not valid UTF-8, which is what the database holds")
+            for path in files
+            if not _is_text(path)
+        ]
+        self._files = [path for path in files if _is_text(path)]
+        types = Counter(path.suffix.lower() for path in self._files)
+        self.total: int = sum(count + ceil(count / _FOLDED) for count in types.values())
         self._progress = progress
         # Its folds wait for one another, and for those of no other run.
         self._name = uuid.uuid4().hex
@@ -66,35 +71,14 @@ class Run:
             await working
             await backlog.cancel()
 
-    @property
-    def total(self) -> int:
-        """How many jobs there will be, those included that fold."""
-        return sum(files + ceil(files / _FOLDED) for files in self._types.values())
-
     async def _measure(self, backlog: Backlog) -> None:
         for paths in _chunks(self._files, _BATCH):
-            backlog.add(await self._defer(paths))
+            ids = await measure.batch_defer_async(*(measure.args(path=path) for path in paths))
+            for path, job_id in zip(paths, ids, strict=True):
+                self.measured[path.suffix.lower()].append(job_id)
+            backlog.add(ids)
             await self._until(backlog, _AHEAD)
         await self._until(backlog, 0)
-
-    async def _defer(self, paths: Sequence[Path]) -> list[int]:
-        try:
-            ids = await measure.batch_defer_async(*(measure.args(path=path) for path in paths))
-        except InvalidArguments:
-            # All or none: nothing was deferred yet.
-            return await self._defer([path for path in paths if self._can_be_stored(path)])
-        for path, job_id in zip(paths, ids, strict=True):
-            self.measured[path.suffix.lower()].append(job_id)
-        return ids
-
-    def _can_be_stored(self, path: Path) -> bool:
-        try:
-            measure.arguments.dump(path=path)
-        except InvalidArguments as error:
-            self.refused.append((path, str(error)))
-            self._types[path.suffix.lower()] -= 1
-            return False
-        return True
 
     async def _fold(self, backlog: Backlog) -> None:
         for file_type, measured in self.measured.items():
@@ -108,7 +92,16 @@ class Run:
 
     async def _until(self, backlog: Backlog, length: int) -> None:
         async for ended in backlog.shrink(length):
-            self._progress(ended, self.total)
+            self._progress(ended)
+
+
+def _is_text(path: Path) -> bool:
+    # Python has lone surrogates in the place of bytes that are none.
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

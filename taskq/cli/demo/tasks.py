@@ -49,7 +49,7 @@ class Summary:
 def measure(context: JobContext, path: Path) -> Measured:
     """Read a file. It is a sync task, so it runs in a thread."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError(f"{str(path)!r} is not a regular file: reading it might never end")
+        raise ValueError("it is not a regular file, and reading it might never end")
     size = lines = 0
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -19,6 +19,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration, read_time
+from taskq.counted import counted
 from taskq.escaping import escaped
 from taskq.exceptions import InvalidTransition, TaskqException
 from taskq.job import JobStatus
@@ -263,7 +264,7 @@ def _change(
         changed = many(manager, filters)
         if not changed:
             refuse_unknown(settings, manager, filters)
-        click.echo(f"{done} {_counted(changed)}")
+        click.echo(f"{done} {counted(changed, 'job')}")
 
 
 def _one_by_one(change: Callable[[int], None], ids: Sequence[int], *, done: str) -> None:
@@ -292,11 +293,7 @@ def _confirm(
     number = sum(count.jobs for count in counts.counts if count.status in statuses)
     about = "about " if any(count.is_estimate for count in counts.counts) else ""
     if number:
-        click.confirm(f"{do} {about}{_counted(number)}?", abort=True)
-
-
-def _counted(number: int) -> str:
-    return "1 job" if number == 1 else f"{number:,} jobs"
+        click.confirm(f"{do} {about}{counted(number, 'job')}?", abort=True)
 
 
 def _cancel(manager: JobManager, job_id: int, *, abort: bool) -> None:
