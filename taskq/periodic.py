@@ -1,6 +1,7 @@
 """Periodic tasks: jobs that the workers defer by themselves, at the times that a cron expression names."""
 
 import inspect
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar, Literal, TypedDict
@@ -22,7 +23,8 @@ class PeriodicDefaults(TypedDict, total=False):
 
     Attributes:
         max_delay: Seconds by which a tick may be late and is still deferred; 600 by default. Ticks
-            that no worker was there for are made up for as far back, and no further.
+            that came while no worker ran are made up for as far back, but for those from before a worker
+            first started with the task and its schedule.
     """
 
     max_delay: float
@@ -32,6 +34,10 @@ MAX_DELAY = 600.0
 
 # Two workers that both see to a tick look a moment apart; and whoever starts looks at all that were missed.
 _DELAYS = (1.0, 31 * 86400.0)  # seconds
+
+
+# In the text of a time zone that has no name.
+_ADDRESS = re.compile(" at 0x[0-9A-Fa-f]+")
 
 
 class _Id(BaseModel):
@@ -61,6 +67,15 @@ class Periodic:
     timezone: tzinfo
     options: JobOptions
     ticks: Cron
+
+    @property
+    def schedule(self) -> str:
+        """The expression and the time zone as text: what differs from it is another schedule.
+
+        The same in every process, also if the zone's text has an address, and plain enough for the database.
+        """
+        cron = " ".join(NAMED.get(self.cron, self.cron).split())
+        return ascii(f"{cron} {_ADDRESS.sub('', str(self.timezone))}")[1:-1]
 
     def next_after(self, time: float) -> int:
         """The first tick after a time, both in seconds since 1970."""

@@ -1,11 +1,8 @@
-"""Periodic tasks: the calendar, and that the database has each tick deferred once."""
+"""Periodic tasks: the calendar, and how they are declared."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from threading import Barrier
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq import App, Blueprint, JobContext, Worker
+from taskq import App, Blueprint, JobContext
 from taskq.exceptions import InvalidArguments, InvalidJob, InvalidOption, InvalidPeriodic
-from taskq.manager import operations
 from taskq.periodic import Periodic
 
 # The calendar
 
 
-def period(cron: str, timezone: str = "UTC") -> Periodic:
+def period(cron: str, timezone: str | tzinfo = "UTC") -> Periodic:
     blueprint = Blueprint()
 
     @blueprint.periodic(cron=cron, timezone=timezone)
@@ -286,85 +282,28 @@ def test_by_hand_it_is_deferred_with_the_time_of_that_moment() -> None:
         report.arguments.load({"kind": "deferred from SQL, where nobody adds it"})
 
 
-# In the database
+class Nameless(tzinfo):
+    """A zone whose text has its address."""
+
+    def utcoffset(self, when: datetime | None, /) -> timedelta:
+        return timedelta(hours=1)
+
+    def dst(self, when: datetime | None, /) -> timedelta:
+        return timedelta()
+
+    def tzname(self, when: datetime | None, /) -> None: ...
 
 
-@pytest.fixture
-async def app(database_url: str) -> AsyncIterator[App]:
-    async with App(database_url) as app:
-        yield app
+def test_a_schedule_is_told_by_its_expression_and_its_zone() -> None:
+    def schedule(cron: str, timezone: str | tzinfo = "UTC") -> str:
+        return period(cron, timezone).schedule
 
-
-def defer(app: App, declared: Periodic, tick: int) -> int | None:
-    with app.database.engine.connect() as connection:
-        return operations.defer_periodic(connection, declared.job(tick), declared.periodic_id, tick)
-
-
-def count(app: App) -> int:
-    return sum(app.job_manager.count_jobs().values())
-
-
-async def test_of_many_at_once_one_defers_a_tick(app: App) -> None:
-    declared = period("* * * * *")
-    start = Barrier(8)
-
-    def race(tick: int) -> int | None:
-        start.wait()
-        return defer(app, declared, tick)
-
-    with ThreadPoolExecutor(8) as pool:
-        for tick in (60, 120):
-            ids = list(pool.map(race, [tick] * 8))
-            assert sum(id_ is not None for id_ in ids) == 1
-    assert count(app) == 2
-    assert defer(app, declared, 60) is None, "an older tick than the last one"
-
-
-async def test_the_periods_of_a_task_are_deferred_each(app: App) -> None:
-    task = app.task(name="report")(takes_timestamp)
-    for periodic_id in ("", "other"):
-        app.periodic(cron="* * * * *", periodic_id=periodic_id)(task)
-    assert [defer(app, declared, 60) is not None for declared in app.periodics] == [True, True]
-    assert count(app) == 2
-
-
-async def test_a_tick_that_meets_its_queueing_lock_is_skipped_for_good(app: App) -> None:
-    task = app.task(name="report", queueing_lock="report")(takes_timestamp)
-    app.periodic(cron="* * * * *")(task)
-    [declared] = app.periodics
-    first = defer(app, declared, 60)
-    assert first is not None
-    assert defer(app, declared, 120) is None
-    app.job_manager.cancel_job_by_id(first)
-    assert defer(app, declared, 120) is None
-    assert defer(app, declared, 180) is not None
-
-
-async def test_workers_make_up_for_the_ticks_of_the_last_while_and_no_older_ones(
-    database_url: str,
-) -> None:
-    seen: list[int] = []
-    enough = asyncio.Event()
-    workers: list[Worker] = []
-    async with App(database_url, periodic_defaults={"max_delay": 3600}) as app:
-
-        @app.periodic(cron="*/10 * * * *")
-        @app.task
-        async def report(timestamp: int) -> None:
-            seen.append(timestamp)
-            if len(seen) >= 6:
-                enough.set()
-
-        began = datetime.now(UTC)
-        workers = [app.worker(install_signal_handlers=False) for _ in range(2)]
-        async with asyncio.timeout(30), asyncio.TaskGroup() as running:
-            for worker in workers:
-                running.create_task(worker.run())
-            await enough.wait()
-            for worker in workers:
-                worker.stop()
-    first = (began - timedelta(hours=1)).timestamp()
-    assert sorted(seen) == sorted(set(seen))
-    assert all(first - 1 < timestamp <= datetime.now(UTC).timestamp() for timestamp in seen)
-    assert all(timestamp % 600 == 0 for timestamp in seen)
-    assert len(seen) in {6, 7}
+    assert schedule("0  4 * * *", "Europe/Berlin") == "0 4 * * * Europe/Berlin"
+    assert schedule("@hourly") == schedule("0 * * * *")
+    assert (
+        len({schedule("0 4 * * *", zone) for zone in ("UTC", "Europe/Berlin", "Asia/Tokyo")}) == 3
+    )
+    first, second = Nameless(), Nameless()
+    assert schedule("0 4 * * *", first) == schedule("0 4 * * *", second), "as in two processes"
+    named = timezone(timedelta(hours=1), "a\0b\udfff漢")
+    assert schedule("0 4 * * *", named) == r"0 4 * * * a\x00b\udfff\u6f22"

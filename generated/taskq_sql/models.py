@@ -113,15 +113,20 @@ class TaskqMigration(pydantic.BaseModel):
 
 class TaskqPeriodic(pydantic.BaseModel):
     """How far each periodic task has been deferred: what keeps many workers from deferring a
-    tick twice.
+    tick twice. A row stays when its task is gone.
     """
 
     # The task.
     task_name: str
     # Which of its periods, if it has several.
     periodic_id: str
-    # The last tick that was deferred, in seconds since 1970.
-    last_tick: int
+    # The last tick that was deferred, in seconds since 1970; null: none was.
+    last_tick: int | None
+    # When a worker first started with this schedule, in seconds since 1970: no earlier tick is made
+    # up for.
+    known_since: int
+    # The cron expression and the time zone of the worker that started last; null: none has said.
+    schedule: str | None
 
 
 class TaskqRetention(pydantic.BaseModel):

@@ -6,19 +6,18 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pydantic
 import sqlalchemy
-
-from taskq_sql import models
 
 
 DEFER_PERIODIC = """-- name: defer_periodic \\:many
 WITH tick AS (
-    INSERT INTO taskq_periodic (task_name, periodic_id, last_tick)
+    INSERT INTO taskq_periodic AS period (task_name, periodic_id, last_tick)
     VALUES (:p2\\:\\:text, :p3\\:\\:text, :p4\\:\\:bigint)
     ON CONFLICT (task_name, periodic_id) DO UPDATE
     SET last_tick = excluded.last_tick
-    WHERE taskq_periodic.last_tick < excluded.last_tick
-    RETURNING last_tick
+    WHERE period.last_tick IS NULL OR period.last_tick < excluded.last_tick
+    RETURNING period.last_tick
 )
 
 SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
@@ -33,12 +32,56 @@ LIST_TICKS = """-- name: list_ticks \\:many
 SELECT
     task_name,
     periodic_id,
-    last_tick
+    last_tick\\:\\:bigint AS last_tick
 FROM taskq_periodic
+WHERE last_tick IS NOT NULL
 ORDER BY task_name, periodic_id
 """
 
 _LIST_TICKS = sqlalchemy.text(LIST_TICKS)
+
+
+class ListTicksRow(pydantic.BaseModel):
+    task_name: str
+    periodic_id: str
+    last_tick: int
+
+
+REGISTER_PERIODIC = """-- name: register_periodic \\:many
+INSERT INTO taskq_periodic AS period (task_name, periodic_id, schedule)
+SELECT
+    new.task_name,
+    new.periodic_id,
+    new.schedule
+FROM (
+    SELECT
+        unnest(:p1\\:\\:text []) AS task_name,
+        unnest(:p2\\:\\:text []) AS periodic_id,
+        unnest(:p3\\:\\:text []) AS schedule
+) AS new
+ORDER BY new.task_name, new.periodic_id
+ON CONFLICT (task_name, periodic_id) DO UPDATE
+SET
+    known_since = CASE
+        WHEN period.schedule <> excluded.schedule THEN excluded.known_since
+        ELSE least(period.known_since, excluded.known_since)
+    END,
+    schedule = excluded.schedule
+RETURNING
+    period.task_name,
+    period.periodic_id,
+    least(
+        greatest(period.last_tick, period.known_since), floor(extract(EPOCH FROM now()))
+    )\\:\\:bigint AS counts_after
+"""
+
+_REGISTER_PERIODIC = sqlalchemy.text(REGISTER_PERIODIC)
+
+
+class RegisterPeriodicRow(pydantic.BaseModel):
+    task_name: str
+    periodic_id: str
+    counts_after: int
 
 
 class Querier:
@@ -56,7 +99,15 @@ class Querier:
         tick: int,
     ) -> Iterator[int]:
         """Every worker tries, and the row decides: the tick and its job are written together or not at all.
-        No row: somebody else had it. 0: a job with the same queueing lock waits, and the tick is skipped.
+        No row: another worker had it. 0: a job with the same queueing lock waits, and the tick is skipped.
+
+        It does not ask for the schedule. While a deploy changes that, workers of both run side by side, and each defers
+        the ticks of its own, whichever the row names: none is lost, and one of both is deferred once, as both move
+        last_tick. What a worker that starts writes to known_since is read by those that start later, so old and new ones
+        take nothing from one another; only what came while no worker of a schedule ran is not made up for once the
+        other has started. A worker that is late loses a tick if one of the other schedule, from after it, was deferred.
+
+        A row that is missing was deleted while the worker runs, or the database was made anew: it goes on.
         """
         for row in self._conn.execute(_DEFER_PERIODIC, {"p1": jobs, "p2": task_name, "p3": periodic_id, "p4": tick}):
             value: int = row[0]
@@ -64,10 +115,29 @@ class Querier:
 
     def list_ticks(
         self,
-    ) -> Iterator[models.TaskqPeriodic]:
+    ) -> Iterator[ListTicksRow]:
         for row in self._conn.execute(_LIST_TICKS):
-            yield models.TaskqPeriodic(
+            yield ListTicksRow(
                 task_name=row[0],
                 periodic_id=row[1],
                 last_tick=row[2],
+            )
+
+    def register_periodic(
+        self,
+        *,
+        task_names: list[str],
+        periodic_ids: list[str],
+        schedules: list[str],
+    ) -> Iterator[RegisterPeriodicRow]:
+        """A worker names its periods when it starts, and learns after which second their ticks count: that of the last tick
+        that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that is
+        ahead: a clock that was wrong must not silence a period.
+        In order, so that workers that start together do not deadlock.
+        """
+        for row in self._conn.execute(_REGISTER_PERIODIC, {"p1": task_names, "p2": periodic_ids, "p3": schedules}):
+            yield RegisterPeriodicRow(
+                task_name=row[0],
+                periodic_id=row[1],
+                counts_after=row[2],
             )

@@ -210,17 +210,28 @@ COMMENT ON COLUMN taskq_failed_attempts.error_traceback IS 'The traceback, as Py
 CREATE TABLE taskq_periodic (
     task_name text NOT NULL,
     periodic_id text NOT NULL,
-    last_tick bigint NOT NULL,
+    last_tick bigint,
+    known_since bigint NOT NULL DEFAULT floor(extract(EPOCH FROM now())),
+    schedule text,
     PRIMARY KEY (task_name, periodic_id),
     -- The years 2 to 9998.
-    CONSTRAINT taskq_periodic_years CHECK (last_tick >= -62104060800 AND last_tick < 253370764800)
+    CONSTRAINT taskq_periodic_years CHECK (
+        last_tick >= -62104060800 AND last_tick < 253370764800
+        AND known_since >= -62104060800 AND known_since < 253370764800
+    )
 );
 
 COMMENT ON TABLE taskq_periodic IS
-    'How far each periodic task has been deferred: what keeps many workers from deferring a tick twice.';
+    'How far each periodic task has been deferred: what keeps many workers from deferring a tick twice. '
+    'A row stays when its task is gone.';
 COMMENT ON COLUMN taskq_periodic.task_name IS 'The task.';
 COMMENT ON COLUMN taskq_periodic.periodic_id IS 'Which of its periods, if it has several.';
-COMMENT ON COLUMN taskq_periodic.last_tick IS 'The last tick that was deferred, in seconds since 1970.';
+COMMENT ON COLUMN taskq_periodic.last_tick IS
+    'The last tick that was deferred, in seconds since 1970; null: none was.';
+COMMENT ON COLUMN taskq_periodic.known_since IS
+    'When a worker first started with this schedule, in seconds since 1970: no earlier tick is made up for.';
+COMMENT ON COLUMN taskq_periodic.schedule IS
+    'The cron expression and the time zone of the worker that started last; null: none has said.';
 
 
 CREATE TABLE taskq_retention (

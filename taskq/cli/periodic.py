@@ -26,7 +26,7 @@ _COLUMNS: list[Column[_Period]] = [
     Column("time zone", lambda period: str(period.declared.timezone)),
     Column("periodic id", lambda period: period.declared.periodic_id),
     Column("next", lambda period: period.next_at),
-    Column("last deferred", lambda period: period.last_at),
+    Column("last deferred", lambda period: period.last_at or "never", is_cut=False),
 ]
 
 

@@ -212,10 +212,22 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
     ]
 
 
+def register_periodic(
+    connection: Connection, schedules: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], int]:
+    """Name the schedules of periods, by task and period; returns after which second their ticks count."""
+    rows = periodic.Querier(connection).register_periodic(
+        task_names=[task_name for task_name, _ in schedules],
+        periodic_ids=[periodic_id for _, periodic_id in schedules],
+        schedules=list(schedules.values()),
+    )
+    return {(row.task_name, row.periodic_id): row.counts_after for row in rows}
+
+
 def defer_periodic(
     connection: Connection, new_job: NewJob, periodic_id: str, tick: int
 ) -> int | None:
-    """Defer the job of a tick, unless somebody has; returns its id, None if it was not deferred."""
+    """Defer the job of a tick, unless another worker has; returns its id, None if it was not deferred."""
     ids = periodic.Querier(connection).defer_periodic(
         task_name=new_job.task_name,
         periodic_id=periodic_id,

@@ -48,20 +48,26 @@ class Ticking(Part):
         """Defer what is due, and wait for the next tick."""
         if not self._periodics:
             return
-        # Ticks that nobody was there for are made up for; what was deferred already, the database knows.
-        done = self._identity.server_now() - self._max_delay
+        # Ticks that came while no worker ran are made up for; what was deferred already, the database knows.
+        counts_after = await self._link.insist(
+            operations.register_periodic,
+            {_key(period): period.schedule for period in self._periodics},
+        )
+        # As it is known here, the server's clock is late by as long as an answer takes.
+        now = max(self._identity.server_now(), *counts_after.values())
+        done: dict[tuple[str, str], float] = {**counts_after}
         while True:
-            now = self._identity.server_now()
-            after = max(done, now - self._max_delay)
             for period in self._periodics:
+                after = max(done[_key(period)], now - self._max_delay)
                 for tick in period.between(after, now):
                     await self._defer(period, tick)
-            done = now
+                done[_key(period)] = now
             following = min(period.next_after(now) for period in self._periodics)
             wait = self._identity.seconds_until(following)
             if self._identity.turn(str(following)):
                 wait += _SECOND
             await self._alarm.wait(max(wait, 0))
+            now = self._identity.server_now()
 
     async def _defer(self, period: Periodic, tick: int) -> None:
         job_id = await self._link.insist(
@@ -74,3 +80,7 @@ class Ticking(Part):
                 job_id,
                 extra={"action": "periodic_deferred", "job_id": job_id, "timestamp": tick},
             )
+
+
+def _key(period: Periodic) -> tuple[str, str]:
+    return period.task.name, period.periodic_id

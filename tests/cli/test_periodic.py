@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import psycopg
+import pytest
 
 from tests.cli.conftest import SHOP, Taskq, ended
 
@@ -29,6 +30,20 @@ def test_people_see_the_next_tick_and_the_last(connection: psycopg.Connection) -
         for moment in (next_tick(), datetime.fromtimestamp(TICK, UTC))
     )
     assert " ".join(row.split()) == f"sweep 30 3 1 1 * Europe/Berlin {following} {last}"
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_people_see_what_was_never_deferred(
+    connection: psycopg.Connection, taskq: Taskq, is_known: bool
+) -> None:
+    if is_known:
+        connection.execute(
+            "INSERT INTO taskq_periodic (task_name, periodic_id) VALUES ('sweep', '')"
+        )
+    [_, _, row] = taskq("periodic", "list", "--app", SHOP).stdout.splitlines()
+    assert row.split()[-1] == "never"
+    [period] = json.loads(taskq("periodic", "list", "--app", SHOP, "--json").stdout)
+    assert period["last_at"] is None
 
 
 def test_json_has_the_same(taskq: Taskq) -> None:

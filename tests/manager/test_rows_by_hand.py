@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 
 from taskq import App, InvalidArguments, Job
 from taskq.exceptions import InvalidResult, UnreadableValue
+from taskq.manager import operations
 from taskq.unreadable import Unreadable
 from tests.conftest import Spoil
 from tests.manager.callers import (
@@ -158,6 +159,10 @@ def test_a_tick_beyond_pythons_years_is_shown(
         "INSERT INTO taskq_periodic (task_name, periodic_id, last_tick) "
         "VALUES ('far', '', 9223372036854775807), ('long', '', -9223372036854775808), ('near', '', 0)"
     )
+    with app.database.engine.connect() as db:
+        schedules = {(name, ""): "* * * * * UTC" for name in ("far", "long", "near")}
+        counts_after = operations.register_periodic(db, schedules)
+    assert max(counts_after.values()) <= datetime.now(UTC).timestamp(), "a worker can start"
     ticks = app.job_manager.list_ticks()
     assert ticks["near", ""] == datetime(1970, 1, 1, tzinfo=UTC)
     assert ticks["long", ""] < ticks["near", ""] < ticks["far", ""]

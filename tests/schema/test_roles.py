@@ -156,7 +156,7 @@ async def test_a_worker_does_all_that_workers_do(
     async def hold(context: JobContext) -> None:
         await asyncio.sleep(60)
 
-    @app.periodic(cron="* * * * *")
+    @app.periodic(cron="* * * * * *")
     @app.task(name="tick")
     async def tick(timestamp: int) -> None:
         ran.append("ticked")

@@ -36,6 +36,7 @@ def test_a_job_that_no_statement_could_have_written_is_refused(
         "INSERT INTO taskq_workers (name, queue_names) VALUES ('w', '{{a},{b}}')",
         "INSERT INTO taskq_workers (name, queue_names) VALUES ('w', '{a,NULL}')",
         "INSERT INTO taskq_periodic VALUES ('t', '', 9223372036854775807)",
+        "INSERT INTO taskq_periodic VALUES ('t', '', NULL, 9223372036854775807)",
         "INSERT INTO taskq_retention (worker_id, leased_until) VALUES (1, 'infinity')",
     ],
 )
