@@ -19,6 +19,10 @@ logger: Final = get_logger("taskq.worker.ticking")
 # Another worker goes first; this one makes sure.
 _SECOND = 0.1  # seconds
 
+# How long it waits at most before it looks at the clock again: the server's may have been set, or this
+# machine may have slept.
+_LOOK_EVERY = 10.0  # seconds
+
 
 class Ticking(Part):
     """Defers the jobs of ticks.
@@ -66,7 +70,7 @@ class Ticking(Part):
             wait = self._identity.seconds_until(following)
             if self._identity.turn(str(following)):
                 wait += _SECOND
-            await self._alarm.wait(max(wait, 0))
+            await self._alarm.wait(min(max(wait, 0), _LOOK_EVERY))
             now = self._identity.server_now()
 
     async def _defer(self, period: Periodic, tick: int) -> None:

@@ -1,5 +1,6 @@
 """The workers defer each tick once: from when on, and what becomes of ticks that come while none runs."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from taskq import App
 from taskq.manager import operations
 from taskq.periodic import Periodic
+from taskq.worker import ticking
 from tests.worker.conftest import Start, until
 
 HOUR = 3600
@@ -207,3 +209,23 @@ async def test_an_old_worker_ticks_on_beside_a_new_one(
         worker.stop()
         await until(worker._stopping.is_set)
     assert len(seen + also_seen) == len(set(seen + also_seen))
+
+
+async def test_a_clock_that_is_set_is_followed(
+    app: App, start: Start, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a worker waits for a tick: else that would be as late as the clock was put forward."""
+    monkeypatch.setattr(ticking, "_LOOK_EVERY", 0.05)
+    declare(app, "0 0 1 1 *")
+    [declared] = app.periodics
+    worker = await start(app, update_heartbeat_interval=25.0)
+    await until(
+        lambda: connection.execute("SELECT 1 FROM taskq_periodic").fetchone(), "a known period"
+    )
+    await asyncio.sleep(0.1)  # until it waits, which leaves no trace
+    identity = worker._identity
+    tick = declared.next_after(time.time())
+    identity.see_clock(tick, identity.now())
+    await until(app.job_manager.list_ticks, "the tick")
+    [deferred] = app.job_manager.list_ticks().values()
+    assert deferred.timestamp() == tick
