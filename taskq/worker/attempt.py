@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -27,14 +26,13 @@ from taskq.manager.outcome import Outcome
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.retry import RetryDecision
 from taskq.task import Task
-from taskq.worker.unknown_jobs import UnknownJob, give_back_for, is_first
+from taskq.worker.error_text import error_message, error_traceback, error_type, in_a_line
+from taskq.worker.unknown_jobs import outcome_of_unknown
 
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
 logger: Final = get_logger("taskq.worker.attempt")
-
-_LONGEST_TEXT = 100_000
 
 
 class Attempt:
@@ -139,14 +137,16 @@ class Attempt:
 
     async def _run(self) -> Outcome | None:
         if self._task is None:
-            return await self._unknown(self._worker.app.not_found(self.job.task_name))
+            return await outcome_of_unknown(
+                self, self._worker, self._worker.app.not_found(self.job.task_name)
+            )
         try:
             arguments = self._task.arguments.load(self.job.task_kwargs)
         except BaseException as error:  # a validator may raise anything
             if isinstance(error, InvalidArguments) and not self._task.arguments.has_names_of(
                 self.job.task_kwargs
             ):
-                return await self._unknown(error)
+                return await outcome_of_unknown(self, self._worker, error)
             return self.fail(error)
         timer = None
         if self._task.timeout is not None:
@@ -228,9 +228,9 @@ class Attempt:
 
     def _succeeded(self, task: Task[..., Any], result: Any) -> Outcome:
         if task.returns is None:
-            return self._outcome(JobStatus.SUCCEEDED)
+            return self.outcome(JobStatus.SUCCEEDED)
         try:
-            return self._outcome(JobStatus.SUCCEEDED, result=task.returns.dump(result))
+            return self.outcome(JobStatus.SUCCEEDED, result=task.returns.dump(result))
         except BaseException as error:  # a serializer may raise anything
             # It would not fit the next time either, and the work is done.
             return self.fail(error)
@@ -253,7 +253,7 @@ class Attempt:
         match error:
             case Snooze():
                 wait = error.wait.total_seconds()
-                return self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
+                return self.outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
             case Retry():
                 return self._again(error, RetryDecision(retry_at=error.at, retry_in=error.wait))
         if self._abort_reason is AbortReason.TIMEOUT and self._can_be_cancelled:
@@ -272,11 +272,11 @@ class Attempt:
                 "job %s (%s) failed: %s",
                 self.job.id,
                 self.job.task_name,
-                _in_a_line(error),
-                extra=self._extra("job_failed"),
+                in_a_line(error),
+                extra=self.log_facts("job_failed"),
                 exc_info=error,
             )
-            return self._outcome(JobStatus.FAILED, error=error)
+            return self.outcome(JobStatus.FAILED, error=error)
         return self._again(error, decision)
 
     def _decision(self, error: BaseException) -> tuple[BaseException, RetryDecision | None]:
@@ -302,10 +302,10 @@ class Attempt:
             "job %s (%s) will be run again: %s",
             self.job.id,
             self.job.task_name,
-            _in_a_line(error),
-            extra=self._extra("job_retried"),
+            in_a_line(error),
+            extra=self.log_facts("job_retried"),
         )
-        return self._outcome(
+        return self.outcome(
             JobStatus.TODO,
             error=error,
             retry_at=decision.retry_at,
@@ -324,9 +324,9 @@ class Attempt:
                     "job %s (%s) goes back into the queue: its worker was taken for dead, or is about to be",
                     self.job.id,
                     self.job.task_name,
-                    extra=self._extra("job_given_back"),
+                    extra=self.log_facts("job_given_back"),
                 )
-                return self._outcome(JobStatus.TODO, uncounted=True)
+                return self.outcome(JobStatus.TODO, uncounted=True)
             case AbortReason.TIMEOUT:
                 limit = self._task.timeout if self._task is not None else None
                 timeout = JobTimeout(
@@ -344,9 +344,9 @@ class Attempt:
             "job %s (%s) aborted",
             self.job.id,
             self.job.task_name,
-            extra=self._extra("job_aborted"),
+            extra=self.log_facts("job_aborted"),
         )
-        return self._outcome(
+        return self.outcome(
             JobStatus.ABORTED,
             error=error or JobAborted(f"job {self.job.id} was aborted: somebody asked for it"),
         )
@@ -355,36 +355,20 @@ class Attempt:
         """The outcome of a job that fails for good, whatever its retry strategy says."""
         return self._failed(error, retry=False)
 
-    async def _unknown(self, error: UnknownJob) -> Outcome:
-        timeout = self._worker.options.unknown_job_timeout
-        earlier = await self._worker.failed_attempts(self.job) if self.job.claim > 1 else ()
-        wait = give_back_for(earlier, timeout=timeout, server_now=self._worker.server_now())
-        if wait is None or self.job.unreadable:
-            return self.fail(error)
-        outcome = self._outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
-        if is_first(earlier):
-            logger.warning(
-                "job %s (%s) goes back for other workers, for %g s at most: %s",
-                self.job.id,
-                self.job.task_name,
-                timeout,
-                _in_a_line(error),
-                extra=self._extra("job_unknown"),
-            )
-            outcome.error_type = error_type(error)
-            outcome.error_message = (
-                f"{error_message(error)}; given back, for a worker that knows it, for {timeout:g} s"
-            )
-            outcome.error_traceback = ""
-        return outcome
-
     def release(self, *, started: bool) -> Outcome:
         """The outcome of a job that goes back into the queue as it came."""
-        return self._outcome(JobStatus.TODO, uncounted=not started)
+        return self.outcome(JobStatus.TODO, uncounted=not started)
 
-    def _outcome(
+    def outcome(
         self, status: JobStatus, *, error: BaseException | None = None, **values: Any
     ) -> Outcome:
+        """An outcome of this attempt.
+
+        Args:
+            status: What the job is from now on.
+            error: Why the attempt failed, if it did.
+            **values: What else ``Outcome`` has.
+        """
         if error is not None:
             values |= {
                 "error_type": error_type(error),
@@ -407,7 +391,8 @@ class Attempt:
             return None
         return True if which == "always" or status is JobStatus.SUCCEEDED else None
 
-    def _extra(self, action: str) -> dict[str, Any]:
+    def log_facts(self, action: str) -> dict[str, Any]:
+        """The attributes of a log record about this attempt."""
         return {
             "action": action,
             "job_id": self.job.id,
@@ -418,43 +403,6 @@ class Attempt:
         }
 
 
-def error_type(error: BaseException) -> str:
-    """The class of an exception, with its module."""
-    kind = type(error)
-    return _text(f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
-
-
-def error_message(error: BaseException) -> str:
-    """What an exception says, whatever its ``__str__`` does, as PostgreSQL can hold it."""
-    try:
-        return _text(str(error))
-    except BaseException as own:
-        return f"<its message cannot be shown: {type(own).__name__}>"
-
-
-def error_traceback(error: BaseException) -> str:
-    """An exception's traceback as Python prints it, whatever its attributes do."""
-    try:
-        return _text("".join(traceback.format_exception(error)))
-    except BaseException as own:
-        return f"<its traceback cannot be shown: {type(own).__name__}>"
-
-
 def _is_torn_down(error: BaseException) -> bool:
     # What a coroutine gets that is closed when its event loop is gone: it may only end.
     return isinstance(error, GeneratorExit) and asyncio._get_running_loop() is None
-
-
-def _in_a_line(error: BaseException) -> str:
-    # Whatever the message holds, it must not pass for other lines of the log.
-    return f"{error_type(error)}: {shown(error_message(error))}"
-
-
-def _text(text: str) -> str:
-    storable = text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
-    if len(storable) <= _LONGEST_TEXT:
-        return storable
-    half = _LONGEST_TEXT // 2
-    return (
-        f"{storable[:half]}\n… {len(storable) - 2 * half} characters left out …\n{storable[-half:]}"
-    )

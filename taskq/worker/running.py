@@ -191,7 +191,7 @@ class Running:
         """
         return {
             (attempt.job.id, attempt.job.claim): attempt
-            for attempt in self._attempts()
+            for attempt in (*self._under_way(), *self._ready)
             if attempt.job.worker_id == worker_id
         }
 
@@ -200,8 +200,7 @@ class Running:
 
         May be called in any thread.
         """
-        running = [sub_worker.attempt for sub_worker in tuple(self._busy)]
-        attempts = [attempt for attempt in running if attempt is not None]
+        attempts = self._under_way()
         own = [attempt for attempt in attempts if attempt.is_in(task)]
         return [attempt.job for attempt in own or attempts]
 
@@ -228,7 +227,7 @@ class Running:
 
     def abort(self, reason: AbortReason) -> None:
         """Ask everything that runs to abort."""
-        for attempt in self._attempts():
+        for attempt in (*self._under_way(), *self._ready):
             attempt.abort(reason)
 
     async def drain(self) -> None:
@@ -253,9 +252,10 @@ class Running:
 
     # Inside
 
-    def _attempts(self) -> list[Attempt]:
-        running = [sub_worker.attempt for sub_worker in self._busy]
-        return [attempt for attempt in (*running, *self._ready) if attempt is not None]
+    def _under_way(self) -> list[Attempt]:
+        # A copy, as another thread may ask.
+        attempts = [sub_worker.attempt for sub_worker in tuple(self._busy)]
+        return [attempt for attempt in attempts if attempt is not None]
 
     def _attempt(self, job: Job) -> Attempt:
         return Attempt(

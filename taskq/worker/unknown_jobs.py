@@ -7,9 +7,19 @@ failed attempt, which says since when, whichever worker has the job next; the ti
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
+from taskq.escaping import get_logger
 from taskq.exceptions import InvalidArguments, TaskNotFound
-from taskq.job import FailedAttempt
+from taskq.job import FailedAttempt, JobStatus
+from taskq.manager.outcome import Outcome
+from taskq.worker.error_text import error_message, error_type, in_a_line
+
+if TYPE_CHECKING:
+    from taskq.worker.attempt import Attempt
+    from taskq.worker.worker import Worker
+
+logger: Final = get_logger("taskq.worker.attempt")
 
 UnknownJob = TaskNotFound | InvalidArguments
 
@@ -18,6 +28,31 @@ _TYPES = {f"{kind.__module__}.{kind.__qualname__}" for kind in (TaskNotFound, In
 # Soon enough for a worker that has just started, and few claims for one that never comes.
 _SHORTEST = 1.0  # seconds
 _LONGEST = 15.0  # seconds
+
+
+async def outcome_of_unknown(attempt: "Attempt", worker: "Worker", error: UnknownJob) -> Outcome:
+    """The outcome of a job that a worker does not know: back into the queue, or failed."""
+    job, timeout = attempt.job, worker.options.unknown_job_timeout
+    earlier = await worker.failed_attempts(job) if job.claim > 1 else ()
+    wait = give_back_for(earlier, timeout=timeout, server_now=worker.server_now())
+    if wait is None or job.unreadable:
+        return attempt.fail(error)
+    outcome = attempt.outcome(JobStatus.TODO, retry_in=wait, uncounted=True)
+    if is_first(earlier):
+        logger.warning(
+            "job %s (%s) goes back for other workers, for %g s at most: %s",
+            job.id,
+            job.task_name,
+            timeout,
+            in_a_line(error),
+            extra=attempt.log_facts("job_unknown"),
+        )
+        outcome.error_type = error_type(error)
+        outcome.error_message = (
+            f"{error_message(error)}; given back, for a worker that knows it, for {timeout:g} s"
+        )
+        outcome.error_traceback = ""
+    return outcome
 
 
 def is_first(earlier: Sequence[FailedAttempt]) -> bool:
