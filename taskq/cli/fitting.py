@@ -1,6 +1,6 @@
 """How a table fits into the width of a terminal: nothing is wrapped, names are cut in the middle."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
@@ -18,10 +18,12 @@ class Texts:
     Attributes:
         texts: The heading, and the text of each row.
         is_cut: Whether they can be cut: a part of a number or of a time would be another one.
+        nothing: The texts that say nothing.
     """
 
     texts: list[str]
     is_cut: bool
+    nothing: Collection[str] = ("", "0")
 
     @property
     def width(self) -> int:
@@ -31,14 +33,14 @@ class Texts:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in it but its heading."""
-        return all(text in {"", "0"} for text in self.texts[1:])
+        return all(text in self.nothing for text in self.texts[1:])
 
 
 def fit(columns: Sequence[Texts], width: int) -> tuple[list[int], int]:
     """Have a table fit into a width.
 
-    Columns with nothing in them go first; then names are cut, the longest first; then columns go, from
-    the last one that could be cut.
+    Columns with nothing in them go first; then names are cut, the longest ones to the same width; then
+    columns go, from the last one that could be cut.
 
     Args:
         columns: The columns; their texts are cut in place.
@@ -49,28 +51,31 @@ def fit(columns: Sequence[Texts], width: int) -> tuple[list[int], int]:
     """
     kept = list(range(len(columns)))
 
-    def excess(gap: int = GAP) -> int:
-        return sum(columns[at].width for at in kept) + gap * (len(kept) - 1) - width
+    def room(gap: int = GAP) -> int:
+        """What is left of the width, in cells; negative if it is not enough."""
+        return width - sum(columns[at].width for at in kept) - gap * (len(kept) - 1)
 
-    if excess(WIDE_GAP) <= 0:
+    if room(WIDE_GAP) >= 0:
         return kept, WIDE_GAP
-    while excess() > 0 and (empty := [at for at in kept if columns[at].is_empty]):
+    while room() < 0 and (empty := [at for at in kept if columns[at].is_empty]):
         kept.remove(empty[-1])
-    while (over := excess()) > 0 and kept:
-        cut = [at for at in kept if columns[at].is_cut and columns[at].width > _SHORTEST]
-        if cut:
-            widest = columns[max(cut, key=lambda at: columns[at].width)]
-            # No further than the next one, so that they share what there is.
-            others = sorted({columns[at].width for at in cut} | {_SHORTEST})
-            below = max((w for w in others if w < widest.width), default=_SHORTEST)
-            length = max(below, widest.width - over)
-            widest.texts = [cut_in_the_middle(text, length) for text in widest.texts]
+    while room() < 0:
+        names = [at for at in kept if columns[at].is_cut]
+        widths = [columns[at].width for at in names]
+        if length := _common_length(widths, sum(widths) + room()):
+            for at in names:
+                columns[at].texts = [cut_in_the_middle(text, length) for text in columns[at].texts]
         elif len(kept) == 1:
             break
         else:
-            names = [at for at in kept[1:] if columns[at].is_cut]
-            kept.remove((names or kept)[-1])
+            kept.remove(([at for at in names if at != kept[0]] or kept)[-1])
     return kept, GAP
+
+
+def _common_length(widths: Sequence[int], room: int) -> int | None:
+    """To how many cells to cut what is wider, for all to fit in; None if too few would be left."""
+    lengths = range(max(widths, default=0), _SHORTEST - 1, -1)
+    return next((n for n in lengths if sum(min(width, n) for width in widths) <= room), None)
 
 
 def cut_in_the_middle(text: str, width: int) -> str:

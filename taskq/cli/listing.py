@@ -1,7 +1,6 @@
 """What a command lists: a table for people, JSON for programs."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -25,8 +24,8 @@ T = TypeVar("T")
 
 Cell = str | int | datetime | timedelta | None
 
-# A line of a table in a pipe or a file is a line, however long it is.
-_UNBOUNDED = 100_000
+# Cells of a line in a pipe or a file, which is a line however long it is.
+_UNBOUNDED = 10**9
 
 json_option: Final = click.option("--json", is_flag=True, help="Print JSON, for programs.")
 
@@ -40,20 +39,33 @@ class Column(Generic[T]):
         cell: What a row has in it.
         style: How rich is to show it, by row.
         is_cut: Whether its text may be cut where there is no room: not what is a number in truth.
+        is_told_of_zero: Whether a column of zeros says something, and does not go before others.
     """
 
     heading: str
     cell: Callable[[T], Cell]
     style: Callable[[T], str] = lambda row: ""
     is_cut: bool = True
+    is_told_of_zero: bool = False
 
 
-def console() -> Console:
-    """Where tables are printed: in colours, and as wide as the terminal or ``COLUMNS``, if there is one."""
+def console(width_elsewhere: int = _UNBOUNDED) -> Console:
+    """Where tables are printed: in colours, and as wide as the terminal, or as ``COLUMNS`` says of it.
+
+    Args:
+        width_elsewhere: How wide it is if it is no terminal, in cells: without a bound, whatever ``COLUMNS``
+            says, which scripts and CI runners set too.
+    """
     shown = Console(highlight=False)
-    if not shown.is_terminal and "COLUMNS" not in os.environ:
-        shown.width = _UNBOUNDED
-    return shown
+    if is_terminal(shown):
+        return shown
+    # Of either alone rich takes none where TERM is dumb.
+    return Console(highlight=False, width=width_elsewhere, height=shown.height)
+
+
+def is_terminal(shown: Console) -> bool:
+    """Whether it prints to a terminal, and not to a pipe with colours, which FORCE_COLOR asks for."""
+    return shown.file.isatty()
 
 
 def print_listing(
@@ -130,8 +142,12 @@ def table_of(
     cells = [[column.cell(row) for row in rows] for column in columns]
     texts = [
         Texts(
-            [column.heading, *(shown(cell) if exact else shown(cell, now) for cell in of)],
+            [
+                column.heading,
+                *(_clipped(shown(cell, None if exact else now), width) for cell in of),
+            ],
             is_cut=column.is_cut and any(isinstance(cell, str) for cell in of),
+            nothing={""} if column.is_told_of_zero else {"", "0"},
         )
         for column, of in zip(columns, cells, strict=True)
     ]
@@ -152,6 +168,11 @@ def table_of(
         table.add_row(*(Text(texts[at].texts[number], columns[at].style(row)) for at in kept))
     missing = [at for at in range(len(columns)) if at not in kept and not texts[at].is_empty]
     return table, [columns[at].heading for at in missing]
+
+
+def _clipped(text: str, width: int) -> str:
+    """The text without what is cut from its middle in any case: to measure megabytes takes seconds."""
+    return text if len(text) <= 2 * width else f"{text[:width]}…{text[-width:]}"
 
 
 def _is_exact() -> bool:

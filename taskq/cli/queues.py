@@ -41,7 +41,7 @@ COLUMNS: list[Column[Queue]] = [
     Column("queue", lambda queue: queue.tally.name),
     *map(_count, JobStatus),
     Column(
-        "longest wait",
+        "waited",
         lambda queue: (
             None
             if queue.tally.longest_wait is None
@@ -52,6 +52,7 @@ COLUMNS: list[Column[Queue]] = [
         "workers",
         lambda queue: queue.workers,
         lambda queue: "red" if queue.workers == 0 and queue.tally.jobs[JobStatus.TODO] else "",
+        is_told_of_zero=True,
     ),
 ]
 
@@ -74,7 +75,7 @@ def list_queues(
     """List the queues that have jobs: how many jobs of which status, and how many workers serve them.
 
     Jobs that wait or run are counted. With ~ in front a number is an estimate, from a sample of a big table.
-    The longest wait is that of a job that could have started.
+    What waited longest is a job that could have started.
     """
     with settings.job_manager(database) as manager:
         workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]

@@ -1,11 +1,16 @@
 """The program, as a process of its own and in this one."""
 
+import io
 import logging
 import os
+import pty
+import re
 import subprocess
 import sys
+import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +24,7 @@ from tests.sql.sqlc import ROOT
 SHOP = "tests.cli.shop:app"
 
 Taskq = Callable[..., Result]
+OnATerminal = Callable[..., tuple[str, str]]
 Process = subprocess.Popen[str]
 
 
@@ -48,6 +54,38 @@ def taskq() -> Taskq:
         return CliRunner().invoke(program, arguments, env=env, prog_name="taskq")
 
     return run
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> OnATerminal:
+    """Runs the program in this process on a terminal; what it shows there, and what it says on stderr."""
+
+    def run(*arguments: str, env: Mapping[str, str]) -> tuple[str, str]:
+        sys.modules.pop("tests.cli.shop", None)
+        ours, theirs = pty.openpty()
+        tty.setraw(theirs)
+        with monkeypatch.context() as patch, ThreadPoolExecutor() as pool:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            reading = pool.submit(_all_of, ours)
+            with (
+                open(theirs, "w") as terminal,
+                redirect_stdout(terminal),
+                redirect_stderr(io.StringIO()) as said,
+            ):
+                program.main(arguments, prog_name="taskq", standalone_mode=False)
+            return re.sub(r"\x1b\[[\d;]*m", "", reading.result()), said.getvalue()
+
+    return run
+
+
+def _all_of(terminal: int) -> str:
+    shown = b""
+    # Linux fails where nobody is at the other end any more.
+    with open(terminal, "rb", buffering=0) as reader, suppress(OSError):
+        while part := reader.read(65536):
+            shown += part
+    return shown.decode()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.cli.conftest import SHOP, Taskq, ended
+from tests.cli.conftest import SHOP, OnATerminal, Taskq, ended
 
 Found = Callable[..., list[dict[str, Any]]]
 
@@ -74,11 +74,13 @@ def test_to_people_it_says_what_is_wrong_and_what_to_do_and_scripts_get_1(
     )
 
 
-def test_what_it_says_to_run_can_be_pasted(taskq: Taskq, connection: psycopg.Connection) -> None:
+def test_what_it_says_to_run_can_be_pasted(
+    taskq: Taskq, on_a_terminal: OnATerminal, connection: psycopg.Connection
+) -> None:
     insert(connection, queue_name="'mail order'", args="""'{"a": 1}'""")
     connection.execute("ALTER TABLE taskq_jobs SET (autovacuum_enabled = off)")
     connection.execute("DROP INDEX taskq_jobs_queueing_lock")
-    shown = taskq("doctor", "--app", SHOP, env={"COLUMNS": "80"}).stdout.splitlines()
+    shown = on_a_terminal("doctor", "--app", SHOP, env={"COLUMNS": "80"})[0].splitlines()
     commands = [line.strip() for line in shown if line.startswith("            python -m taskq")]
     assert len(commands) == 3
     assert all(len(line) <= 80 for line in shown if line.strip() not in commands)

@@ -26,10 +26,10 @@ def test_people_see_how_many_of_which_status(connection: psycopg.Connection) -> 
     done = ended("queues", "list")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.rstrip() for line in done.stdout.splitlines()] == [
-        "queue     todo   doing   succeeded   failed   cancelled   aborted   longest wait   workers",
-        "──────────────────────────────────────────────────────────────────────────────────────────",
-        r"\x1b[2J      0       1           0        0           0         0                        0",
-        "mail         2       0           0        1           0         0   1h                   1",
+        "queue     todo   doing   succeeded   failed   cancelled   aborted   waited   workers",
+        "────────────────────────────────────────────────────────────────────────────────────",
+        r"\x1b[2J      0       1           0        0           0         0                  0",
+        "mail         2       0           0        1           0         0   1h             1",
     ]
 
 

@@ -15,6 +15,7 @@ from taskq.cli.demo.report import report
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import QUEUE, app
 from taskq.cli.leaving import leave_at_once
+from taskq.cli.listing import is_terminal
 from taskq.worker import Worker
 
 
@@ -90,5 +91,5 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not is_terminal(console),
     )

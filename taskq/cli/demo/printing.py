@@ -5,20 +5,18 @@ import shlex
 from rich.console import Console
 from rich.text import Text
 
+from taskq.cli.listing import console
 from taskq.cli.prose import print_command, print_hanging
 from taskq.escaping import escaped
 
 _INDENT = "  "
 
-_UNLIKE_A_TERMINAL = 80  # cells, where there is none: people read what comes of it
+_WIDTH_ELSEWHERE = 80  # cells, where there is no terminal: its sentences are for people there too
 
 
 def paper() -> Console:
-    """Where the demo prints, as wide as the terminal."""
-    shown = Console(highlight=False)
-    if not shown.file.isatty():
-        shown.width = _UNLIKE_A_TERMINAL
-    return shown
+    """Where the demo prints."""
+    return console(_WIDTH_ELSEWHERE)
 
 
 def say(said: str, *, head: str = "") -> None:

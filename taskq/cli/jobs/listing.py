@@ -19,13 +19,6 @@ from taskq.cli.settings import (
 )
 from taskq.job import Job, JobStatus
 
-_ARGUMENTS_LENGTH = 60
-
-
-def _arguments(job: Job) -> str:
-    text = json_text(job.task_kwargs)
-    return text if len(text) <= _ARGUMENTS_LENGTH else f"{text[: _ARGUMENTS_LENGTH - 1]}…"
-
 
 def _at(job: Job) -> datetime | None:
     match job.status:
@@ -41,7 +34,7 @@ _COLUMNS: list[Column[Job]] = [
     Column("id", lambda job: str(job.id), is_cut=False),
     Column("status", lambda job: job.status.value, lambda job: STYLES[job.status], is_cut=False),
     Column("task", lambda job: job.task_name),
-    Column("arguments", _arguments),
+    Column("arguments", lambda job: json_text(job.task_kwargs)),
     Column("queue", lambda job: job.queue),
     Column("lock", lambda job: job.lock),
     Column("attempt", lambda job: job.attempt),

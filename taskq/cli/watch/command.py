@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from taskq.cli.command import Command
-from taskq.cli.listing import console
+from taskq.cli.listing import console, is_terminal
 from taskq.cli.settings import (
     Settings,
     app_option,
@@ -65,7 +65,7 @@ def watch(
     terminal = console()
     with settings.job_manager(database) as manager, suppress(KeyboardInterrupt):
         meter = Meter()
-        if once or not terminal.is_terminal:
+        if once or not is_terminal(terminal):
             look(manager, meter, stalled)
             time.sleep(interval.total_seconds())
             terminal.print(look(manager, meter, stalled).render(terminal.width))

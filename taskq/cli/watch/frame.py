@@ -18,7 +18,7 @@ from taskq.manager import JobManager, vitals
 _QUEUE_COLUMNS = [
     column
     for column in queues.COLUMNS
-    if column.heading in {"queue", "todo", "doing", "longest wait", "workers"}
+    if column.heading in {"queue", "todo", "doing", "waited", "workers"}
 ]
 
 
