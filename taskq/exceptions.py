@@ -35,6 +35,7 @@
     ├── JobNotFound                no job has that id
     ├── InvalidTransition          the job stands where that cannot be done to it
     ├── WorkerDied                 recorded for a job whose worker died while it ran
+    ├── JobGivenBack               recorded for a job that its worker did not know, and another one may
     ├── JobTimeout                 raised in a task that runs longer than it may
     ├── JobAborted                 raised by a task that was asked to abort, and does
     ├── Retry                      raised by a task that wants to run again
@@ -218,6 +219,10 @@ class InvalidTransition(TaskqException):
 
 class WorkerDied(TaskqException):
     """Recorded as the error of an attempt whose worker died; never raised."""
+
+
+class JobGivenBack(TaskqException):
+    """Recorded for a job that its worker gave back, as another one may know its task; never raised."""
 
 
 class JobTimeout(TaskqException):

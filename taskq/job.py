@@ -66,6 +66,7 @@ class Job:
         finished_at: When it reached a final status.
         attempt: The number of its latest attempt, from 1; 0 before the first.
         crashes: How many workers died while it may have been running.
+        given_back: How often in a row, until now, workers gave it back that did not know it.
         worker_id: The worker of its latest attempt.
         abort_requested: Whether its worker is asked to abort it.
         result: What the task returned, as JSON carries it, if it stores its result.
@@ -86,6 +87,7 @@ class Job:
     finished_at: datetime | None
     attempt: int
     crashes: int
+    given_back: int
     worker_id: int | None
     abort_requested: bool
     result: JsonValue

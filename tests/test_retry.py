@@ -33,6 +33,7 @@ def job(attempt: int, status: JobStatus = JobStatus.DOING) -> Job:
         finished_at=None,
         attempt=attempt,
         crashes=0,
+        given_back=0,
         worker_id=1,
         abort_requested=False,
         result=None,

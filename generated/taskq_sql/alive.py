@@ -190,7 +190,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
@@ -200,7 +200,7 @@ looked AS (
         SELECT
             line.number AS source,
             line.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM line
         CROSS JOIN LATERAL (
             (
@@ -268,7 +268,7 @@ looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -277,7 +277,7 @@ looked AS (
         SELECT
             -1 AS source,
             :p4\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
                 SELECT near.id
@@ -310,7 +310,7 @@ looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -319,7 +319,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock = :p8\\:\\:text
@@ -330,7 +330,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND NOT job.due AND job.lock = :p8\\:\\:text
@@ -341,7 +341,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p9\\:\\:text
@@ -372,7 +372,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -410,6 +410,7 @@ class PageAliveJobsRow(pydantic.BaseModel):
     attempt: int
     uncounted: int
     crashes: int
+    given_back: int | None
     abort_requested: bool
     status: models.TaskqJobStatus
     due: bool
@@ -468,15 +469,16 @@ class Querier:
                 attempt=row[7],
                 uncounted=row[8],
                 crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
-                matches=row[19],
-                is_edge=row[20],
+                given_back=row[10],
+                abort_requested=row[11],
+                status=row[12],
+                due=row[13],
+                queue_name=row[14],
+                task_name=row[15],
+                lock=row[16],
+                queueing_lock=row[17],
+                args=row[18],
+                result=row[19],
+                matches=row[20],
+                is_edge=row[21],
             )

@@ -30,6 +30,7 @@ WITH ended AS (
         outcome.priority\\:\\:integer AS priority,
         outcome.lock\\:\\:text AS lock,
         coalesce(outcome.uncounted, false)\\:\\:boolean AS uncounted,
+        outcome.given_back\\:\\:integer AS given_back,
         coalesce(outcome.deleted, false)\\:\\:boolean AS deleted
     FROM jsonb_to_recordset(:p1\\:\\:jsonb) AS outcome (
         job_id bigint,
@@ -46,6 +47,7 @@ WITH ended AS (
         priority integer,
         lock text,
         uncounted boolean,
+        given_back integer,
         deleted boolean
     )
 ),
@@ -101,7 +103,8 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted\\:\\:integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted\\:\\:integer,
+        given_back = ended.given_back
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE
@@ -243,7 +246,7 @@ _LIST_FAILED_ATTEMPTS = sqlalchemy.text(LIST_FAILED_ATTEMPTS)
 
 
 LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
-SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
@@ -378,7 +381,8 @@ rescued AS (
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes,
-        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)\\:\\:integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)\\:\\:integer,
+        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE
@@ -537,15 +541,16 @@ class Querier:
                 attempt=row[7],
                 uncounted=row[8],
                 crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
+                given_back=row[10],
+                abort_requested=row[11],
+                status=row[12],
+                due=row[13],
+                queue_name=row[14],
+                task_name=row[15],
+                lock=row[16],
+                queueing_lock=row[17],
+                args=row[18],
+                result=row[19],
             )
 
     def rescue_jobs(

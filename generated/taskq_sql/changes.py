@@ -185,6 +185,7 @@ rescheduled AS (
     SET
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
         due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
+        given_back = null,
         priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
         queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name)
     FROM found
@@ -279,6 +280,7 @@ retried AS (
         due = coalesce(:p3\\:\\:timestamptz <= now(), true),
         finished_at = null,
         abort_requested = false,
+        given_back = null,
         result = null,
         priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
         queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name),

@@ -51,10 +51,10 @@ WITH claimed AS (
                 )
             LIMIT :p3\\:\\:integer
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -73,6 +73,7 @@ class ClaimFreeJobsRow(pydantic.BaseModel):
     attempt: int
     uncounted: int
     crashes: int
+    given_back: int | None
     abort_requested: bool
     status: models.TaskqJobStatus
     due: bool
@@ -565,10 +566,10 @@ claimed AS (
             UNION ALL
             SELECT held.id FROM held
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -587,6 +588,7 @@ class ClaimJobsRow(pydantic.BaseModel):
     attempt: int
     uncounted: int
     crashes: int
+    given_back: int | None
     abort_requested: bool
     status: models.TaskqJobStatus
     due: bool
@@ -635,15 +637,16 @@ class Querier:
                 attempt=row[7],
                 uncounted=row[8],
                 crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
+                given_back=row[10],
+                abort_requested=row[11],
+                status=row[12],
+                due=row[13],
+                queue_name=row[14],
+                task_name=row[15],
+                lock=row[16],
+                queueing_lock=row[17],
+                args=row[18],
+                result=row[19],
             )
 
     def claim_jobs(
@@ -712,13 +715,14 @@ class Querier:
                 attempt=row[7],
                 uncounted=row[8],
                 crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
+                given_back=row[10],
+                abort_requested=row[11],
+                status=row[12],
+                due=row[13],
+                queue_name=row[14],
+                task_name=row[15],
+                lock=row[16],
+                queueing_lock=row[17],
+                args=row[18],
+                result=row[19],
             )

@@ -461,8 +461,9 @@ FROM taskq_failed_attempts AS failed
 INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE
     failed.error_type = 'taskq.exceptions.TaskNotFound'
-    -- Not one that was given back, and waits for a worker that knows it.
+    -- Not one that was retried since, and waits, or failed by an error of its own.
     AND job.status = 'failed'
+    AND job.attempt = failed.attempt
     AND failed.failed_at > now() - make_interval(secs => :p1\\:\\:double precision)
     AND failed.failed_at < 'infinity'
 GROUP BY job.task_name

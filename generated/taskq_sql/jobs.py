@@ -22,7 +22,7 @@ _DEFER_JOBS = sqlalchemy.text(DEFER_JOBS)
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -86,15 +86,16 @@ class Querier:
             attempt=row[7],
             uncounted=row[8],
             crashes=row[9],
-            abort_requested=row[10],
-            status=row[11],
-            due=row[12],
-            queue_name=row[13],
-            task_name=row[14],
-            lock=row[15],
-            queueing_lock=row[16],
-            args=row[17],
-            result=row[18],
+            given_back=row[10],
+            abort_requested=row[11],
+            status=row[12],
+            due=row[13],
+            queue_name=row[14],
+            task_name=row[15],
+            lock=row[16],
+            queueing_lock=row[17],
+            args=row[18],
+            result=row[19],
         )
 
     def get_job_status(

@@ -65,7 +65,7 @@ WITH looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.id = ANY(:p14\\:\\:bigint [])
@@ -74,12 +74,12 @@ WITH looked AS (
         SELECT
             0 AS source,
             :p16\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
                         job.id > :p2\\:\\:bigint
@@ -91,9 +91,9 @@ WITH looked AS (
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
                         job.id < :p15\\:\\:bigint
@@ -108,7 +108,7 @@ WITH looked AS (
         SELECT
             final.number AS source,
             :p16\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM unnest(:p18\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
         CROSS JOIN LATERAL (
             (
@@ -142,7 +142,7 @@ WITH looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -172,7 +172,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -210,6 +210,7 @@ class PageJobsRow(pydantic.BaseModel):
     attempt: int
     uncounted: int
     crashes: int
+    given_back: int | None
     abort_requested: bool
     status: models.TaskqJobStatus
     due: bool
@@ -290,15 +291,16 @@ class Querier:
                 attempt=row[7],
                 uncounted=row[8],
                 crashes=row[9],
-                abort_requested=row[10],
-                status=row[11],
-                due=row[12],
-                queue_name=row[13],
-                task_name=row[14],
-                lock=row[15],
-                queueing_lock=row[16],
-                args=row[17],
-                result=row[18],
-                matches=row[19],
-                is_edge=row[20],
+                given_back=row[10],
+                abort_requested=row[11],
+                status=row[12],
+                due=row[13],
+                queue_name=row[14],
+                task_name=row[15],
+                lock=row[16],
+                queueing_lock=row[17],
+                args=row[18],
+                result=row[19],
+                matches=row[20],
+                is_edge=row[21],
             )

@@ -68,6 +68,10 @@ class TaskqJob(pydantic.BaseModel):
     # How many of those claims ended with the death of the worker while the job may have been
     # running.
     crashes: int
+    # How many of those claims, the latest ones, were given back by workers that did not know the
+    # task or the name of an argument; null: none. The next worker that begins it, and whoever
+    # retries or reschedules it, lets the count begin anew.
+    given_back: int | None
     # Whether the worker that runs it is asked to abort it.
     abort_requested: bool
     # Where it stands.

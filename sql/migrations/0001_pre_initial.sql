@@ -78,6 +78,8 @@ CREATE TABLE taskq_jobs (
     attempt integer NOT NULL DEFAULT 0,
     uncounted integer NOT NULL DEFAULT 0,
     crashes integer NOT NULL DEFAULT 0,
+    -- Null, as it is for nearly all: then it takes no room, and no WAL.
+    given_back integer,
     abort_requested boolean NOT NULL DEFAULT false,
     status taskq_job_status NOT NULL DEFAULT 'todo',
     due boolean NOT NULL DEFAULT true,
@@ -123,6 +125,10 @@ COMMENT ON COLUMN taskq_jobs.uncounted IS
     'was given back before it started.';
 COMMENT ON COLUMN taskq_jobs.crashes IS
     'How many of those claims ended with the death of the worker while the job may have been running.';
+COMMENT ON COLUMN taskq_jobs.given_back IS
+    'How many of those claims, the latest ones, were given back by workers that did not know the task or '
+    'the name of an argument; null: none. The next worker that begins it, and whoever retries or '
+    'reschedules it, lets the count begin anew.';
 COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
 COMMENT ON COLUMN taskq_jobs.due IS

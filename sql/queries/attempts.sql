@@ -25,6 +25,7 @@ WITH ended AS (
         outcome.priority::integer AS priority,
         outcome.lock::text AS lock,
         coalesce(outcome.uncounted, false)::boolean AS uncounted,
+        outcome.given_back::integer AS given_back,
         coalesce(outcome.deleted, false)::boolean AS deleted
     FROM jsonb_to_recordset(@outcomes::jsonb) AS outcome (
         job_id bigint,
@@ -41,6 +42,7 @@ WITH ended AS (
         priority integer,
         lock text,
         uncounted boolean,
+        given_back integer,
         deleted boolean
     )
 ),
@@ -96,7 +98,8 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted::integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted::integer,
+        given_back = ended.given_back
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE
@@ -348,7 +351,8 @@ rescued AS (
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes,
-        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)::integer
+        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)::integer,
+        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE

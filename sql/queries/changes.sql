@@ -131,6 +131,7 @@ retried AS (
         due = coalesce(sqlc.narg(retry_at)::timestamptz <= now(), true),
         finished_at = null,
         abort_requested = false,
+        given_back = null,
         result = null,
         priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name),
@@ -200,6 +201,7 @@ rescheduled AS (
     SET
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
         due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
+        given_back = null,
         priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name)
     FROM found

@@ -194,6 +194,7 @@ def job_of(row: JobRow) -> Job:
         finished_at=row.finished_at,
         attempt=row.attempt - row.uncounted,
         crashes=row.crashes,
+        given_back=row.given_back or 0,
         worker_id=row.worker_id,
         abort_requested=row.abort_requested,
         result=row.result,

@@ -30,6 +30,7 @@ class Outcome:
         priority: The priority it gets; None: the same.
         lock: The lock it gets; None: the same.
         uncounted: Whether the claim is no attempt in the eyes of a retry strategy.
+        given_back: How often in a row workers gave it back that did not know it; None: not now.
         deleted: Whether the job goes altogether.
         worker_id: The worker that claimed it, if it has registered again since: with ``attempt`` the
             fencing token. None: the worker that writes it.
@@ -49,6 +50,7 @@ class Outcome:
     priority: int | None = None
     lock: str | None = None
     uncounted: bool | None = None
+    given_back: int | None = None
     deleted: bool | None = None
     worker_id: Annotated[int | None, Field(exclude=True)] = None
 

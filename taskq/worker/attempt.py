@@ -19,6 +19,7 @@ from taskq.exceptions import (
     JobTimeout,
     Retry,
     Snooze,
+    TaskNotFound,
 )
 from taskq.groups import leaves_of, meaning_of
 from taskq.job import Job, JobStatus
@@ -137,16 +138,14 @@ class Attempt:
 
     async def _run(self) -> Outcome | None:
         if self._task is None:
-            return await outcome_of_unknown(
-                self, self._worker, self._worker.app.not_found(self.job.task_name)
-            )
+            return self._unknown(self._worker.app.not_found(self.job.task_name))
         try:
             arguments = self._task.arguments.load(self.job.task_kwargs)
         except BaseException as error:  # a validator may raise anything
             if isinstance(error, InvalidArguments) and not self._task.arguments.has_names_of(
                 self.job.task_kwargs
             ):
-                return await outcome_of_unknown(self, self._worker, error)
+                return self._unknown(error)
             return self.fail(error)
         timer = None
         if self._task.timeout is not None:
@@ -355,9 +354,15 @@ class Attempt:
         """The outcome of a job that fails for good, whatever its retry strategy says."""
         return self._failed(error, retry=False)
 
+    def _unknown(self, error: TaskNotFound | InvalidArguments) -> Outcome:
+        return outcome_of_unknown(self, error, timeout=self._worker.options.unknown_job_timeout)
+
     def release(self, *, started: bool) -> Outcome:
         """The outcome of a job that goes back into the queue as it came."""
-        return self.outcome(JobStatus.TODO, uncounted=not started)
+        if started:
+            return self.outcome(JobStatus.TODO)
+        given_back = self.job.given_back or None
+        return self.outcome(JobStatus.TODO, uncounted=True, given_back=given_back)
 
     def outcome(
         self, status: JobStatus, *, error: BaseException | None = None, **values: Any

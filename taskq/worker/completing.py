@@ -217,6 +217,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         error_traceback="",
         retry_at=None,
         retry_in=None,
+        given_back=None,
         queue_name=None,
         priority=None,
         lock=None,

@@ -100,10 +100,6 @@ class Worker:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop)
 
-    def server_now(self) -> float:
-        """The server's clock, in seconds since 1970, as far as it is known here."""
-        return self._identity.server_now()
-
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
         return await self._links.shared.insist(operations.list_failed_attempts, job.id)

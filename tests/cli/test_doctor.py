@@ -409,6 +409,18 @@ def test_a_task_that_a_worker_did_not_know(
     [finding] = found("tasks")
     assert finding["severity"] == "warning"
     assert (finding["facts"]["task"], finding["facts"]["failed_jobs"]) == ("ship", 1)
+    # It was retried, by a worker that knew it.
+    connection.execute("UPDATE taskq_jobs SET attempt = attempt + 1")
+    assert found("tasks") == []
+
+
+def test_a_task_that_a_worker_did_not_know_at_first(
+    found: Found, taskq: Taskq, connection: psycopg.Connection
+) -> None:
+    taskq("defer", "--app", SHOP, "ship", "--unknown")
+    assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
+    connection.execute("UPDATE taskq_jobs SET status = 'failed', finished_at = now()")
+    assert found("tasks") == []
 
 
 def test_without_an_app_it_says_what_it_could_not_look_at(taskq: Taskq) -> None:

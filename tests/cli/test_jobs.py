@@ -134,6 +134,7 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "finished_at": "2025-01-02T03:04:05Z",
         "attempt": 1,
         "crashes": 0,
+        "given_back": 0,
         "worker_id": 7,
         "abort_requested": False,
         "result": 3,

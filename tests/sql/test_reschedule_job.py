@@ -36,10 +36,16 @@ def test_a_job_that_is_due_is_moved_to_later(
 
 
 def test_another_queue_and_priority_leave_the_time_as_it_is(
-    run: Run, defer: Ids, claim: Ids, job_of: JobOf, notified: Notified
+    run: Run,
+    defer: Ids,
+    claim: Ids,
+    job_of: JobOf,
+    notified: Notified,
+    connection: psycopg.Connection,
 ) -> None:
     later, due = defer({"scheduled_at": LATER}, {})
     before = job_of(later)
+    connection.execute("UPDATE taskq_jobs SET given_back = 2")
     notified()
     run("RescheduleJob", id=later, **SAME | {"priority": 4, "queue_name": "fast"})
     assert job_of(later) == before | {"priority": 4, "queue_name": "fast"}

@@ -229,6 +229,7 @@ def test_a_rescued_job_is_not_barred_by_one_that_is_not_tried_again(
 
 
 def test_what_a_dead_worker_had_only_claimed_has_not_crashed(
+    connection: psycopg.Connection,
     run: Run,
     defer: Ids,
     claim: Ids,
@@ -239,6 +240,7 @@ def test_what_a_dead_worker_had_only_claimed_has_not_crashed(
 ) -> None:
     dead = register(concurrency=2)
     later, first, urgent, last = defer({}, {}, {"priority": 1}, {})
+    connection.execute("UPDATE taskq_jobs SET given_back = 2")
     claim(1, worker_id=dead)
     claim(1, worker_id=dead)
     claim(worker_id=dead)
@@ -247,8 +249,10 @@ def test_what_a_dead_worker_had_only_claimed_has_not_crashed(
     # As it begins them: by when it claimed them, then by priority and id.
     counted = {id_: (job_of(id_)["crashes"], job_of(id_)["uncounted"]) for id_ in (urgent, later)}
     assert counted == {urgent: (1, 0), later: (1, 0)}
+    assert job_of(urgent)["given_back"] is None, "a worker knew it"
     for id_ in (first, last):
         assert (job_of(id_)["crashes"], job_of(id_)["uncounted"]) == (0, 1)
+        assert job_of(id_)["given_back"] == 2
         assert run("ListFailedAttempts", job_id=id_) == []
 
 

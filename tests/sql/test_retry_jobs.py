@@ -40,7 +40,7 @@ def test_a_job_that_ended_badly_waits_again(
     status: str,
 ) -> None:
     [id_] = ended({"queue_name": "mail", "lock": "a", "priority": 3}, status=status)
-    connection.execute("UPDATE taskq_jobs SET abort_requested = true, result = '1'")
+    connection.execute("UPDATE taskq_jobs SET abort_requested = true, result = '1', given_back = 2")
     notified()
     [answer] = run("RetryJobs", ids=[id_], **RETRY)
     assert (answer["done"], answer["status"]) == (True, status)
@@ -54,6 +54,7 @@ def test_a_job_that_ended_badly_waits_again(
     )
     assert (job["queue_name"], job["lock"], job["priority"]) == ("mail", "a", 3)
     assert not job["abort_requested"], "or it would end at once"
+    assert job["given_back"] is None, "or one that was cancelled meanwhile had no time left"
     assert len(run("ListFailedAttempts", job_id=id_)) == 1
     assert claim() == [id_]
     assert job_of(id_)["attempt"] == 2

@@ -157,12 +157,13 @@ async def test_more_sync_tasks_than_threads_all_run(app: App, start: Start) -> N
 
 
 async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
-    app: App, disturbed: Disturbed
+    app: App, disturbed: Disturbed, connection: psycopg.Connection
 ) -> None:
     @app.task
     async def noop() -> None: ...
 
     await noop.batch_defer_async({}, {})
+    connection.execute("UPDATE taskq_jobs SET given_back = 2")
     on_its_way = asyncio.Event()
 
     def late(connection: Connection) -> None:
@@ -178,6 +179,8 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
         worker.stop()
         await running
     assert await statuses(app) == {JobStatus.TODO: 2}
+    counted = connection.execute("SELECT given_back FROM taskq_jobs").fetchall()
+    assert counted == [(2,), (2,)], "as they came"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ JOB = Job(
     finished_at=None,
     attempt=1,
     crashes=0,
+    given_back=0,
     worker_id=1,
     abort_requested=False,
     result=None,

@@ -82,6 +82,7 @@ def _facts(job: Job) -> dict[str, Cell | datetime]:
         "finished at": job.finished_at,
         "attempt": job.attempt,
         "crashes": job.crashes or None,
+        "given back": job.given_back or None,
         "worker": job.worker_id,
         "abort requested": "yes" if job.abort_requested else None,
     }
