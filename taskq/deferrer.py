@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import (
     Any,
@@ -43,7 +43,8 @@ class JobOptions(TypedDict, total=False):
         queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
         task_kwargs: Arguments that every job gets, unless it is given others; None unsets earlier ones.
         schedule_at: When the job may start, with a time zone.
-        schedule_in: In how long, from the moment it is deferred: a ``timedelta`` or its keywords.
+        schedule_in: In how long, from the call of ``defer`` and by the database's clock: a ``timedelta`` or
+            its keywords.
         queue: The queue.
         priority: The priority, higher first.
         connection: In whose transaction jobs are deferred: a SQLAlchemy ``Connection`` or ``Session``
@@ -260,13 +261,9 @@ class Deferrer(Generic[P, Id]):
             priority=self.priority,
             lock=self.lock,
             queueing_lock=self.queueing_lock,
-            scheduled_at=self._scheduled_at(),
+            scheduled_at=self.schedule_at,
+            schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
         )
-
-    def _scheduled_at(self) -> datetime | None:
-        if self.schedule_in is None:
-            return self.schedule_at
-        return datetime.now(UTC) + self.schedule_in
 
     def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
         for name in options.keys() - JobOptions.__annotations__.keys():

@@ -15,16 +15,18 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
 )
 
 from taskq.codec import explained, shown
 from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
-from taskq.moment import moment_of
+from taskq.moment import LONGEST_WAIT, moment_of
 from taskq.unreadable import Unreadable
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
 NAME_LENGTH = 500
 _INT4 = 2**31
+_LONGEST_WAIT = LONGEST_WAIT.total_seconds()
 
 _MAY_BE_UNREADABLE = (
     "task_kwargs",
@@ -139,6 +141,20 @@ Name = Annotated[
 Priority = Annotated[int, Field(ge=-_INT4, lt=_INT4)]
 
 
+def _alone(value: float, given: ValidationInfo) -> float:
+    if given.data.get("scheduled_at") is not None:
+        raise ValueError("has scheduled_at beside it: give one of them")
+    return value
+
+
+# In seconds, as a time that is made here would go by this machine's clock.
+Wait = Annotated[
+    float,
+    Field(ge=-_LONGEST_WAIT, le=_LONGEST_WAIT, allow_inf_nan=False),
+    AfterValidator(_alone),
+]
+
+
 class NewJob(BaseModel):
     """A job that is about to be deferred, as ``taskq_defer_jobs`` takes it."""
 
@@ -151,6 +167,7 @@ class NewJob(BaseModel):
     lock: Name | None = None
     queueing_lock: Name | None = None
     scheduled_at: Annotated[datetime, AfterValidator(moment_of)] | None = None
+    schedule_in: Wait | None = None
 
 
 # What somebody who defers calls it.
@@ -162,6 +179,7 @@ _REFUSALS: dict[str, type[InvalidJob]] = {
     "lock": InvalidName,
     "queueing_lock": InvalidName,
     "scheduled_at": InvalidSchedule,
+    "schedule_in": InvalidSchedule,
 }
 
 _name: TypeAdapter[str] = TypeAdapter(Name)

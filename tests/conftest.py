@@ -6,9 +6,11 @@ The server is an embedded one whose data are thrown away at the end, or the one 
 
 import os
 import shutil
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -136,6 +138,28 @@ def spoil(connection: psycopg.Connection, unchecked: None) -> Spoil:
         )
 
     return write
+
+
+class _Lenient(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, datetime)
+
+
+class LateDatetime(datetime, metaclass=_Lenient):
+    """What ``datetime`` is on a machine whose clock is 400 days late."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Any:
+        """The time, as this machine has it."""
+        return datetime.now(tz) - timedelta(days=400)
+
+
+@pytest.fixture
+def late_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the client, and not the server's, is 400 days late."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("taskq.") and getattr(module, "datetime", None) is datetime:
+            monkeypatch.setattr(module, "datetime", LateDatetime)
 
 
 @pytest.fixture

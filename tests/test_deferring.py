@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta, timezone
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from taskq.exceptions import (
     InvalidSchedule,
     TaskNotFound,
 )
+from taskq.job import new_job
 from taskq.task import Task
 
 LATER = datetime(2100, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -114,17 +114,27 @@ async def test_each_option_changes_what_it_names_and_nothing_else(
         app.job_manager.cancel_job_by_id(job.id)
 
 
-def test_a_wait_begins_when_the_job_is_deferred(
-    plain: Task[..., Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("late_clock")
+async def test_a_wait_counts_by_the_servers_clock_whatever_the_clients_says(
+    app: App, plain: Task[..., Any], face: Face
 ) -> None:
-    deferrers = [
-        plain.configure(schedule_in=timedelta(minutes=90)),
-        plain.configure(schedule_in={"hours": 1, "minutes": 30}),
-    ]
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    monkeypatch.setattr("taskq.deferrer.datetime", SimpleNamespace(now=lambda zone: tomorrow))
-    for deferrer in deferrers:
-        assert deferrer.prepare(to="ada").scheduled_at == tomorrow + timedelta(minutes=90)
+    for schedule_in in (timedelta(minutes=90), {"hours": 1, "minutes": 30}):
+        deferrer = plain.configure(schedule_in=schedule_in)  # type: ignore[arg-type]
+        batch = await face.batch(deferrer, {"to": "ada"}, {"to": "bob"})
+        for job_id in (await face.defer(deferrer, to="ada"), *batch):
+            job = get(app, job_id)
+            assert job.scheduled_at
+            waits = job.scheduled_at - job.deferred_at
+            assert timedelta(minutes=90) <= waits < timedelta(minutes=91)
+    past = await face.defer(plain.configure(schedule_in={"minutes": -5}), to="ada")
+    assert past in {job.id for job in app.job_manager.fetch(1, max_jobs=9)}
+
+
+def test_a_wait_and_a_time_for_one_job_are_refused() -> None:
+    with pytest.raises(InvalidSchedule, match=r"schedule_in=5: .*scheduled_at beside it"):
+        new_job(task_name="plain", args={}, scheduled_at=LATER, schedule_in=5)
+    with pytest.raises(InvalidSchedule, match="schedule_in=inf"):
+        new_job(task_name="plain", args={}, schedule_in=float("inf"))
 
 
 async def test_a_deferrer_is_used_any_number_of_times_and_stays_as_it_is(

@@ -176,7 +176,7 @@ moment AS (
     SELECT
         coalesce(
             :p2\\:\\:timestamptz,
-            now() + make_interval(secs => :p3\\:\\:double precision)
+            statement_timestamp() + make_interval(secs => :p3\\:\\:double precision)
         ) AS scheduled_at
 ),
 
@@ -184,7 +184,7 @@ rescheduled AS (
     UPDATE taskq_jobs
     SET
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
-        due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
+        due = coalesce(moment.scheduled_at <= statement_timestamp(), taskq_jobs.due),
         given_back = null,
         priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
         queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name)
@@ -253,6 +253,15 @@ WITH found AS (
     FOR UPDATE
 ),
 
+moment AS (
+    SELECT
+        coalesce(
+            :p3\\:\\:timestamptz,
+            statement_timestamp() + make_interval(secs => :p4\\:\\:double precision),
+            statement_timestamp()
+        ) AS scheduled_at
+),
+
 judged AS (
     SELECT
         final.id,
@@ -276,16 +285,17 @@ retried AS (
     UPDATE taskq_jobs
     SET
         status = 'todo',
-        scheduled_at = coalesce(:p3\\:\\:timestamptz, now()),
-        due = coalesce(:p3\\:\\:timestamptz <= now(), true),
+        scheduled_at = moment.scheduled_at,
+        due = moment.scheduled_at <= statement_timestamp(),
         finished_at = null,
         abort_requested = false,
         given_back = null,
         result = null,
-        priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
-        queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name),
-        lock = coalesce(:p6\\:\\:text, taskq_jobs.lock)
+        priority = coalesce(:p5\\:\\:integer, taskq_jobs.priority),
+        queue_name = coalesce(:p6\\:\\:text, taskq_jobs.queue_name),
+        lock = coalesce(:p7\\:\\:text, taskq_jobs.lock)
     FROM judged
+    CROSS JOIN moment
     WHERE taskq_jobs.id = judged.id AND judged.barred_by IS NULL
     RETURNING
         taskq_jobs.id,
@@ -394,7 +404,7 @@ class Querier:
         queue_name: str | None,
     ) -> RescheduleJobRow | None:
         """Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
-        No row: no such job.
+        No row: no such job. A wait counts from the statement, as in RetryJobs.
         It may have been the head of its lock, and not be any more.
         """
         row = self._conn.execute(_RESCHEDULE_JOB, {"p1": id, "p2": schedule_at, "p3": schedule_in, "p4": priority, "p5": queue_name}).first()
@@ -412,15 +422,17 @@ class Querier:
         ids: list[int],
         statuses: list[models.TaskqJobStatus],
         retry_at: datetime.datetime | None,
+        retry_in: float | None,
         priority: int | None,
         queue_name: str | None,
         lock: str | None,
     ) -> Iterator[RetryJobsRow]:
         """Puts jobs that failed, were cancelled or were aborted back into the queue, if they still have one of the
         statuses. Answers for each that there is what it found, whether it was put back, and if that was not for
-        its queueing lock: which job waits with it already (0: one of the same call).
+        its queueing lock: which job waits with it already (0: one of the same call). A wait counts from the statement,
+        as the transaction may have begun long ago.
         """
-        for row in self._conn.execute(_RETRY_JOBS, {"p1": ids, "p2": statuses, "p3": retry_at, "p4": priority, "p5": queue_name, "p6": lock}):
+        for row in self._conn.execute(_RETRY_JOBS, {"p1": ids, "p2": statuses, "p3": retry_at, "p4": retry_in, "p5": priority, "p6": queue_name, "p7": lock}):
             yield RetryJobsRow(
                 id=row[0],
                 status=row[1],

@@ -3,6 +3,8 @@
 #   sqlc v1.31.1
 """The queries of sql/queries/sessions.sql."""
 
+import datetime
+
 import sqlalchemy
 
 
@@ -11,6 +13,13 @@ SELECT set_config('statement_timeout', :p1\\:\\:text, false)
 """
 
 _BOUND_STATEMENTS = sqlalchemy.text(BOUND_STATEMENTS)
+
+
+GET_SERVER_TIME = """-- name: get_server_time \\:one
+SELECT clock_timestamp()\\:\\:timestamptz AS server_time
+"""
+
+_GET_SERVER_TIME = sqlalchemy.text(GET_SERVER_TIME)
 
 
 LISTEN_SESSION = """-- name: listen_session \\:exec
@@ -51,6 +60,18 @@ class Querier:
         silent, would otherwise go on, and keep its locks, for as long as it likes.
         """
         self._conn.execute(_BOUND_STATEMENTS, {"p1": milliseconds})
+
+    def get_server_time(
+        self,
+    ) -> datetime.datetime | None:
+        """For what is meant as long ago, or in so long: the clocks of clients differ from the
+        one that jobs go by.
+        """
+        row = self._conn.execute(_GET_SERVER_TIME).first()
+        if row is None:
+            return None
+        value: datetime.datetime = row[0]
+        return value
 
     def listen_session(
         self,

@@ -345,9 +345,20 @@ DECLARE
     new_queue text;
     new_time timestamptz;
     new_due boolean;
+    -- Waits count from the call. now() is when the transaction began, which may be long ago.
+    called_at CONSTANT timestamptz := clock_timestamp();
     known_keys CONSTANT text [] := ARRAY[
-        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at'
+        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at', 'schedule_in'
     ];
+    -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
+    wrong_kinds CONSTANT jsonpath := jsonpath '$[*] ? (
+        @.type() != "object"
+        || !(@.task_name.type() == "string")
+        || @.schedule_in.type() != "null" && !(
+            @.schedule_in.type() == "number" && @.schedule_in >= -3153600000 && @.schedule_in <= 3153600000
+            && !(@.scheduled_at.type() != "null")
+        )
+    )';
 BEGIN
     IF on_conflict IS NULL OR on_conflict NOT IN ('raise', 'skip') THEN
         RAISE invalid_parameter_value USING
@@ -375,11 +386,19 @@ BEGIN
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
         AND NOT only_job ? 'queueing_lock'
+        AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_kinds))
         AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
     THEN
         new_queue := coalesce(only_job ->> 'queue_name', 'default');
         new_time := (only_job ->> 'scheduled_at')::timestamptz;
-        new_due := coalesce(new_time <= now(), true);
+
+        IF only_job ? 'schedule_in' THEN
+            new_time := coalesce(
+                new_time, called_at + make_interval(secs => (only_job ->> 'schedule_in')::double precision)
+            );
+        END IF;
+
+        new_due := coalesce(new_time <= called_at, true);
 
         INSERT INTO taskq_jobs (task_name, args, queue_name, priority, lock, scheduled_at, due)
         VALUES (
@@ -410,10 +429,7 @@ BEGIN
 
     -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence. What
     -- these find wrong, the query below explains. Keys by a path ($[*].keyvalue()) cost three times as much.
-    faulty := jsonb_path_exists(
-        jobs,
-        '$[*] ? (@.type() != "object" || !(@.task_name.type() == "string"))'
-    );
+    faulty := jsonb_path_exists(jobs, wrong_kinds);
 
     IF NOT faulty THEN
         faulty := EXISTS (
@@ -437,10 +453,17 @@ BEGIN
                     THEN 'has no task_name, or one that is not a string'
                 WHEN jsonb_path_exists(element.job, 'strict $.**{202}')
                     THEN 'has args that are nested more than 201 deep'
-                ELSE (
-                    SELECT format('has the unknown key %s', to_json(key))
-                    FROM jsonb_object_keys(element.job - known_keys) AS key
-                    LIMIT 1
+                WHEN element.job - known_keys <> '{}'
+                    THEN (
+                        SELECT format('has the unknown key %s', to_json(key))
+                        FROM jsonb_object_keys(element.job - known_keys) AS key
+                        LIMIT 1
+                    )
+                WHEN element.job ->> 'scheduled_at' IS NOT NULL
+                    THEN 'has both scheduled_at and schedule_in'
+                ELSE format(
+                    'has schedule_in %s, which is no number of seconds, or more than a hundred years',
+                    left(element.job ->> 'schedule_in', 100)
                 )
             END AS fault
         INTO wrong
@@ -449,7 +472,7 @@ BEGIN
             CASE
                 WHEN jsonb_typeof(element.job) <> 'object' THEN true
                 ELSE
-                    jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
+                    jsonb_path_exists(element.job, wrong_kinds)
                     OR element.job - known_keys <> '{}'
                     OR jsonb_path_exists(element.job, 'strict $.**{202}')
             END
@@ -459,7 +482,7 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
             HINT = 'A job has task_name, and may have args, queue_name, priority, lock, '
-                'queueing_lock and scheduled_at.';
+                'queueing_lock, and scheduled_at or schedule_in.';
     END IF;
 
     IF on_conflict = 'skip' THEN
@@ -473,7 +496,7 @@ BEGIN
                 job.priority,
                 job.lock,
                 job.queueing_lock,
-                job.scheduled_at
+                coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) AS scheduled_at
             FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (value, ordinality)
             CROSS JOIN LATERAL jsonb_to_record(element.value) AS job (
                 task_name text,
@@ -482,7 +505,8 @@ BEGIN
                 priority integer,
                 lock text,
                 queueing_lock text,
-                scheduled_at timestamptz
+                scheduled_at timestamptz,
+                schedule_in double precision
             )
             ORDER BY element.ordinality
         LOOP
@@ -497,7 +521,7 @@ BEGIN
                 new.lock,
                 new.queueing_lock,
                 new.scheduled_at,
-                coalesce(new.scheduled_at <= now(), true)
+                coalesce(new.scheduled_at <= called_at, true)
             )
             ON CONFLICT (queueing_lock)
             WHERE status = 'todo' AND queueing_lock IS NOT NULL
@@ -544,8 +568,11 @@ BEGIN
             coalesce(job.priority, 0),
             job.lock,
             job.queueing_lock,
-            job.scheduled_at,
-            coalesce(job.scheduled_at <= now(), true)
+            coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)),
+            coalesce(
+                coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) <= called_at,
+                true
+            )
         FROM ROWS FROM (
             jsonb_to_recordset(jobs) AS (
                 task_name text,
@@ -554,10 +581,11 @@ BEGIN
                 priority integer,
                 lock text,
                 queueing_lock text,
-                scheduled_at timestamptz
+                scheduled_at timestamptz,
+                schedule_in double precision
             )
         ) WITH ORDINALITY AS job (
-            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, ordinality
+            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, schedule_in, ordinality
         )
         ORDER BY job.ordinality
         RETURNING taskq_jobs.id;
@@ -575,15 +603,18 @@ BEGIN
     FROM (
         SELECT
             job.name,
-            coalesce(job.scheduled_at <= now(), true) AS due,
+            coalesce(job.scheduled_at <= called_at, true) AS due,
             min(job.scheduled_at) AS scheduled_at
         FROM (
             SELECT
                 coalesce(element.job ->> 'queue_name', 'default') AS name,
-                (element.job ->> 'scheduled_at')::timestamptz AS scheduled_at
+                coalesce(
+                    (element.job ->> 'scheduled_at')::timestamptz,
+                    called_at + make_interval(secs => (element.job ->> 'schedule_in')::double precision)
+                ) AS scheduled_at
             FROM jsonb_array_elements(jobs) AS element (job)
         ) AS job
-        GROUP BY job.name, coalesce(job.scheduled_at <= now(), true)
+        GROUP BY job.name, coalesce(job.scheduled_at <= called_at, true)
     ) AS queue
     -- PostgreSQL lets transactions that notify commit only one after the other. Twenty clients that
     -- defer one job at a time: 2,023 jobs/s if each notifies, 4,935 if one does for all, 4,940 if none
@@ -609,4 +640,4 @@ COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text, boolean) IS
     'With share_notification, of calls that run at once one notifies for all: only for a call that is a '
     'transaction of its own. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, '
-    'scheduled_at (with an offset from UTC).';
+    'scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock).';

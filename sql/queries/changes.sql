@@ -92,7 +92,8 @@ ORDER BY found.id;
 -- name: RetryJobs :many
 -- Puts jobs that failed, were cancelled or were aborted back into the queue, if they still have one of the
 -- statuses. Answers for each that there is what it found, whether it was put back, and if that was not for
--- its queueing lock: which job waits with it already (0: one of the same call).
+-- its queueing lock: which job waits with it already (0: one of the same call). A wait counts from the statement,
+-- as the transaction may have begun long ago.
 WITH found AS (
     SELECT
         id,
@@ -102,6 +103,15 @@ WITH found AS (
     WHERE id = ANY(@ids::bigint []) AND status = ANY(@statuses::taskq_job_status [])
     ORDER BY id
     FOR UPDATE
+),
+
+moment AS (
+    SELECT
+        coalesce(
+            sqlc.narg(retry_at)::timestamptz,
+            statement_timestamp() + make_interval(secs => sqlc.narg(retry_in)::double precision),
+            statement_timestamp()
+        ) AS scheduled_at
 ),
 
 judged AS (
@@ -127,8 +137,8 @@ retried AS (
     UPDATE taskq_jobs
     SET
         status = 'todo',
-        scheduled_at = coalesce(sqlc.narg(retry_at)::timestamptz, now()),
-        due = coalesce(sqlc.narg(retry_at)::timestamptz <= now(), true),
+        scheduled_at = moment.scheduled_at,
+        due = moment.scheduled_at <= statement_timestamp(),
         finished_at = null,
         abort_requested = false,
         given_back = null,
@@ -137,6 +147,7 @@ retried AS (
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name),
         lock = coalesce(sqlc.narg(lock)::text, taskq_jobs.lock)
     FROM judged
+    CROSS JOIN moment
     WHERE taskq_jobs.id = judged.id AND judged.barred_by IS NULL
     RETURNING
         taskq_jobs.id,
@@ -178,7 +189,7 @@ ORDER BY found.id;
 
 -- name: RescheduleJob :one
 -- Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
--- No row: no such job.
+-- No row: no such job. A wait counts from the statement, as in RetryJobs.
 WITH found AS (
     SELECT
         id,
@@ -192,7 +203,7 @@ moment AS (
     SELECT
         coalesce(
             sqlc.narg(schedule_at)::timestamptz,
-            now() + make_interval(secs => sqlc.narg(schedule_in)::double precision)
+            statement_timestamp() + make_interval(secs => sqlc.narg(schedule_in)::double precision)
         ) AS scheduled_at
 ),
 
@@ -200,7 +211,7 @@ rescheduled AS (
     UPDATE taskq_jobs
     SET
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
-        due = coalesce(moment.scheduled_at <= now(), taskq_jobs.due),
+        due = coalesce(moment.scheduled_at <= statement_timestamp(), taskq_jobs.due),
         given_back = null,
         priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name)

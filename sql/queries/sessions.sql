@@ -17,3 +17,7 @@ SELECT set_config('statement_timeout', @milliseconds::text, false);
 -- name: PingSession :exec
 -- A sign of life: a session that only listens would not notice that nothing reaches it any more.
 SELECT 1;
+
+-- name: GetServerTime :one
+-- For what is meant as long ago, or in so long: the clocks of clients differ from the one that jobs go by.
+SELECT clock_timestamp()::timestamptz AS server_time;

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 import click
@@ -75,6 +75,7 @@ def print_listing(
     record: Callable[[T], Mapping[str, Any]],
     as_json: bool,
     nothing: str,
+    now: datetime | None = None,
 ) -> None:
     """Print what a command lists.
 
@@ -84,12 +85,13 @@ def print_listing(
         record: What JSON says of a row.
         as_json: Whether to print JSON.
         nothing: What to tell people if there are no rows.
+        now: What people are told times from, unless they ask for exact ones: by the server's clock.
     """
     if as_json:
         print_json(map(record, rows))
     elif rows:
         terminal = console()
-        table, missing = table_of(rows, columns, width=terminal.width)
+        table, missing = table_of(rows, columns, width=terminal.width, now=now)
         terminal.print(table)
         if missing:
             click.echo(f"no room for: {', '.join(missing)} (--json has all)", err=True)
@@ -124,7 +126,11 @@ def _jsonable(value: Any) -> Any:
 
 
 def table_of(
-    rows: Iterable[T], columns: Sequence[Column[T]], *, width: int
+    rows: Iterable[T],
+    columns: Sequence[Column[T]],
+    *,
+    width: int,
+    now: datetime | None = None,
 ) -> tuple[Table, Sequence[str]]:
     """A table, in which nothing but text comes of whatever the rows hold, and nothing is wrapped.
 
@@ -132,20 +138,17 @@ def table_of(
         rows: What is in it.
         columns: Its columns.
         width: How many cells wide it may be.
+        now: What times are told from, unless exact ones are asked for, or it is not given.
 
     Returns:
         The table, and the headings of columns with something in them for which there was no room.
     """
     rows = list(rows)
-    exact = _is_exact()
-    now = datetime.now(UTC)
+    now = None if _is_exact() else now
     cells = [[column.cell(row) for row in rows] for column in columns]
     texts = [
         Texts(
-            [
-                column.heading,
-                *(_clipped(shown(cell, None if exact else now), width) for cell in of),
-            ],
+            [column.heading, *(_clipped(shown(cell, now), width) for cell in of)],
             is_cut=column.is_cut and any(isinstance(cell, str) for cell in of),
             nothing={""} if column.is_told_of_zero else {"", "0"},
         )

@@ -10,6 +10,7 @@ import click
 from taskq.cli.command import Group
 from taskq.cli.listing import Column, json_option, print_listing
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.times import server_now
 from taskq.periodic import Periodic
 
 
@@ -46,7 +47,7 @@ def list_periodic(settings: Settings, /, json: bool) -> None:
         app.perform_import_paths()
         app.schema_manager.check()
         ticks = app.job_manager.list_ticks()
-    now = datetime.now(UTC)
+        now = server_now(app.database)
     periods = [
         _Period(
             declared,
@@ -61,6 +62,7 @@ def list_periodic(settings: Settings, /, json: bool) -> None:
         record=_record,
         as_json=json,
         nothing="the app has no periodic tasks: write @app.periodic(cron='…') above one's @app.task",
+        now=now,
     )
 
 

@@ -18,6 +18,7 @@ from taskq.cli.settings import (
     pass_settings,
     verbose_option,
 )
+from taskq.cli.times import server_now
 from taskq.schema import (
     MigrationState,
     MigrationStatus,
@@ -127,9 +128,12 @@ def status(settings: Settings, /, database: str | None, json: bool) -> None:
     applied: it is there. pending: it is not. edited: there is another one of its number. unknown: a newer
     version of taskq has applied it.
     """
-    with _opened(settings, database) as manager:
-        statuses = manager.status()
-    print_listing(statuses, _COLUMNS, record=_record, as_json=json, nothing="there is none")
+    with settings.database(database) as opened:
+        statuses = SchemaManager(opened).status()
+        now = server_now(opened)
+    print_listing(
+        statuses, _COLUMNS, record=_record, as_json=json, nothing="there is none", now=now
+    )
 
 
 @schema.command(example="schema check --database postgresql://me@host/shop")

@@ -1,14 +1,21 @@
 """Times and durations as a command line says them."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
+
+from taskq.database import Database
+from taskq.manager import vitals
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _DURATION = re.compile(
     "".join(rf"(?:(?P<{name}>\d+(?:\.\d+)?){unit})?" for unit, name in _UNITS.items())
 )
+
+
+# Python's years do not go back much further.
+_LONGEST_AGO = timedelta(days=2_000 * 365)
 
 
 def read_time(
@@ -31,16 +38,21 @@ def read_time(
     return time
 
 
+def server_now(database: Database) -> datetime:
+    """The time by the server's clock: this machine's may be wrong."""
+    with database.engine.connect() as connection:
+        return vitals.get_server_time(connection)
+
+
 def read_past(
     context: click.Context, parameter: click.Parameter, value: str | None
-) -> datetime | None:
+) -> datetime | timedelta | None:
     """Read a point in time, or how long ago it was; for an option's ``callback``."""
     if value is not None and _DURATION.fullmatch(_with_unit(value)) and value:
         ago = read_duration(context, parameter, value)
-        try:
-            return None if ago is None else datetime.now(UTC) - ago
-        except OverflowError:
-            raise click.BadParameter(f"{value!r} ago is before any calendar") from None
+        if ago is not None and ago > _LONGEST_AGO:
+            raise click.BadParameter(f"{value!r} ago is before any calendar")
+        return ago
     try:
         return read_time(context, parameter, value)
     except click.BadParameter as error:

@@ -17,6 +17,7 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.stalled import is_alive, stalled_option
+from taskq.cli.times import server_now
 from taskq.duration import brief
 from taskq.manager.reports import WorkerState
 
@@ -71,7 +72,10 @@ def list_workers(
     """
     with settings.job_manager(database) as manager:
         rows = [Worker(state, is_alive(state, stalled)) for state in manager.list_workers()]
-    print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="no worker is running")
+        now = server_now(manager.database)
+    print_listing(
+        rows, COLUMNS, record=_record, as_json=json, nothing="no worker is running", now=now
+    )
 
 
 def _record(worker: Worker) -> Mapping[str, Any]:

@@ -37,6 +37,17 @@ class Changes(BaseModel):
             ) from None
 
 
+def refuse_both(what: str, **times: object) -> None:
+    """Refuse a time and a wait for one and the same thing, given under their names.
+
+    Raises:
+        InvalidSchedule: Both are given.
+    """
+    if all(time is not None for time in times.values()):
+        told = " and ".join(f"{name}={shown(time)}" for name, time in times.items())
+        raise InvalidSchedule(f"{what} got {told}: give one of them")
+
+
 def moment(name: str, value: datetime | None) -> datetime | None:
     """Check a time that somebody gave under a name.
 

@@ -16,7 +16,7 @@ from taskq.job import JobStatus, NewJob
 from taskq.manager import operations
 from taskq.manager import operations_changing as changing
 from taskq.manager.bounds import check_id, check_new_jobs, check_switch
-from taskq.manager.changes import Changes, moment, wait
+from taskq.manager.changes import Changes, moment, refuse_both, wait
 from taskq.manager.connections import AnyConnection
 from taskq.manager.faces import Faces, async_face
 from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
@@ -171,6 +171,7 @@ class Changing(Faces):
         queue: str | None = None,
         lock: str | None = None,
         *,
+        retry_in: timedelta | TimeDeltaParams | None = None,
         connection: AnyConnection | None = None,
     ) -> None:
         """Put a job that failed, was cancelled or was aborted back into the queue.
@@ -179,10 +180,11 @@ class Changing(Faces):
 
         Args:
             job_id: The job.
-            retry_at: When it may start, with a time zone; None: at once.
+            retry_at: When it may start, with a time zone; at once if neither this nor ``retry_in``.
             priority: Its priority from now on; None: as it was; so below.
             queue: Its queue.
             lock: Its lock.
+            retry_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords.
             connection: In whose transaction; see ``JobManager``.
 
         Raises:
@@ -190,13 +192,15 @@ class Changing(Faces):
             InvalidFilter: It is no id.
             InvalidTransition: It waits, runs or has succeeded; the message says which.
             AlreadyEnqueued: Another job with its queueing lock waits.
-            InvalidJob: No job can have such a time, priority, queue or lock.
+            InvalidJob: No job can have such a time, priority, queue or lock, or both times are given.
         """
         check_id("job_id", job_id)
+        refuse_both(f"job {job_id}", retry_at=retry_at, retry_in=retry_in)
         retry = partial(
             changing.retry_job,
             job_id=job_id,
             retry_at=moment("retry_at", retry_at),
+            retry_in=wait("retry_in", retry_in),
             changed=Changes.of(job_id, priority=priority, queue=queue, lock=lock),
         )
         return self._run_naming(connection, retry)
@@ -207,6 +211,7 @@ class Changing(Faces):
         self,
         *,
         retry_at: datetime | None = None,
+        retry_in: timedelta | TimeDeltaParams | None = None,
         connection: AnyConnection | None = None,
         **filters: Unpack[JobFilters],
     ) -> int:
@@ -216,7 +221,8 @@ class Changing(Faces):
         stays as it is.
 
         Args:
-            retry_at: When they may start, with a time zone; None: at once.
+            retry_at: When they may start, with a time zone; at once if neither this nor ``retry_in``.
+            retry_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords.
             connection: In whose transaction it all happens instead; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``; at least one.
 
@@ -225,13 +231,19 @@ class Changing(Faces):
 
         Raises:
             InvalidFilter: There is no filter, or one that no such job can fit.
-            InvalidJob: No job can have such a time.
+            InvalidJob: No job can have such a time, or both times are given.
             AlreadyEnqueued: A job with the queueing lock of one of them came in the same moment: what
                 was left of the jobs is still to be retried.
         """
         wanted = _given(filters, "retry_jobs").only(UNSUCCESSFUL, operation="retry_jobs")
-        retry = partial(changing.retry_jobs, wanted=wanted, retry_at=moment("retry_at", retry_at))
-        return self._run(connection, retry)
+        refuse_both("retry_jobs", retry_at=retry_at, retry_in=retry_in)
+        return self._run(
+            connection,
+            changing.retry_jobs,
+            wanted,
+            retry_at=moment("retry_at", retry_at),
+            retry_in=wait("retry_in", retry_in),
+        )
 
     retry_jobs_async: Final = async_face(retry_jobs)
 
@@ -269,11 +281,7 @@ class Changing(Faces):
                 f"job {job_id} is to be rescheduled, and nothing about it is to be changed: give "
                 "schedule_at, schedule_in, priority or queue"
             )
-        if schedule_at is not None and schedule_in is not None:
-            raise InvalidJob(
-                f"job {job_id} got schedule_at={schedule_at} and schedule_in={schedule_in}: give one "
-                "of them"
-            )
+        refuse_both(f"job {job_id}", schedule_at=schedule_at, schedule_in=schedule_in)
         self._run(
             connection,
             changing.reschedule_job,

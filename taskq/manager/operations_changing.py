@@ -43,13 +43,19 @@ def cancel_jobs(connection: Connection, wanted: Filter, *, abort: bool) -> int:
 
 
 def retry_job(
-    connection: Connection, job_id: int, *, retry_at: datetime | None, changed: Changes
+    connection: Connection,
+    job_id: int,
+    *,
+    retry_at: datetime | None,
+    retry_in: timedelta | None,
+    changed: Changes,
 ) -> None:
     """Put a job that is final back into the queue."""
     rows = changes.Querier(connection).retry_jobs(
         ids=[job_id],
         statuses=statuses_of(EVERY_STATUS),
         retry_at=retry_at,
+        retry_in=_seconds(retry_in),
         priority=changed.priority,
         queue_name=changed.queue,
         lock=changed.lock,
@@ -64,7 +70,13 @@ def retry_job(
     raise not_found(job_id)
 
 
-def retry_jobs(connection: Connection, wanted: Filter, *, retry_at: datetime | None) -> int:
+def retry_jobs(
+    connection: Connection,
+    wanted: Filter,
+    *,
+    retry_at: datetime | None,
+    retry_in: timedelta | None,
+) -> int:
     """Put jobs that are final back into the queue; returns how many."""
     querier = changes.Querier(connection)
     return sum(
@@ -74,6 +86,7 @@ def retry_jobs(connection: Connection, wanted: Filter, *, retry_at: datetime | N
             ids=ids,
             statuses=_statuses(wanted),
             retry_at=retry_at,
+            retry_in=_seconds(retry_in),
             priority=None,
             queue_name=None,
             lock=None,
@@ -93,7 +106,7 @@ def reschedule_job(
     row = changes.Querier(connection).reschedule_job(
         id=job_id,
         schedule_at=schedule_at,
-        schedule_in=None if schedule_in is None else schedule_in.total_seconds(),
+        schedule_in=_seconds(schedule_in),
         priority=changed.priority,
         queue_name=changed.queue,
     )
@@ -111,6 +124,10 @@ def delete_jobs(connection: Connection, wanted: Filter) -> int:
         sum(1 for _ in querier.delete_jobs(ids=ids, statuses=_statuses(wanted)))
         for ids in _chunks(connection, wanted)
     )
+
+
+def _seconds(wait: timedelta | None) -> float | None:
+    return None if wait is None else wait.total_seconds()
 
 
 def _chunks(connection: Connection, wanted: Filter) -> Iterator[list[int]]:

@@ -1,10 +1,11 @@
 """How the queue is: what the server says of taskq's tables, its sessions, and its traffic."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
-from taskq_sql import doctor, traffic
+from taskq_sql import doctor, sessions, traffic
 
 # Whoever reads these knows nothing of who made them.
 NotificationQueue = doctor.GetNotificationQueueRow
@@ -89,6 +90,13 @@ def list_waiting_tasks(connection: Connection) -> Sequence[WaitingTask]:
 def list_tasks_not_found(connection: Connection, since: float) -> Sequence[TaskNotKnown]:
     """The tasks that a worker did not know in the last so many seconds."""
     return list(doctor.Querier(connection).list_tasks_not_found(since=since))
+
+
+def get_server_time(connection: Connection) -> datetime:
+    """The server's clock, which the times of jobs go by."""
+    time = sessions.Querier(connection).get_server_time()
+    assert time is not None  # noqa: S101 - sqlc cannot know that a row comes
+    return time
 
 
 def get_traffic(connection: Connection) -> Traffic:

@@ -117,6 +117,15 @@ def test_options_choose_jobs(
     assert [job["id"] for job in listed(*options)] == ids
 
 
+@pytest.mark.usefixtures("late_clock")
+def test_how_long_ago_goes_by_the_servers_clock(taskq: Taskq, insert: Insert) -> None:
+    insert(deferred_at="now() - interval '30 min'")
+    insert(deferred_at="now() - interval '90 min'")
+    done = taskq("jobs", "list", "--deferred-after", "1h")
+    assert re.findall(r"^(\d+) .* (\d+ min) ago", done.stdout, re.MULTILINE) == [("1", "30 min")]
+    assert taskq("jobs", "cancel", "--deferred-before", "1h", "--yes").output == "cancelled 1 job\n"
+
+
 def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
     [job] = listed("--id", "3")
     assert datetime.now(UTC) - datetime.fromisoformat(job.pop("deferred_at")) < timedelta(minutes=5)

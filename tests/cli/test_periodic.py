@@ -58,6 +58,12 @@ def test_json_has_the_same(taskq: Taskq) -> None:
     }
 
 
+@pytest.mark.usefixtures("late_clock")
+def test_the_next_tick_is_next_by_the_servers_clock(taskq: Taskq) -> None:
+    [period] = json.loads(taskq("periodic", "list", "--app", SHOP, "--json").stdout)
+    assert datetime.fromisoformat(period["next_at"]) == next_tick()
+
+
 def test_an_app_without_any_says_how_to_have_one(taskq: Taskq) -> None:
     done = taskq("periodic", "list", "--app", "tests.cli.empty_shop:app")
     assert done.exit_code == 0

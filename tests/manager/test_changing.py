@@ -114,6 +114,20 @@ async def test_a_retried_job_gets_what_it_is_given(app: App, jobs: JobManager, d
     assert jobs.fetch(7) == []
 
 
+@pytest.mark.usefixtures("late_clock")
+async def test_a_retry_in_a_while_counts_by_the_servers_clock(
+    app: App, jobs: JobManager, do: Do
+) -> None:
+    ids = [put(jobs, app, JobStatus.FAILED) for _ in range(2)]
+    await do("retry_job_by_id", ids[0], retry_in={"minutes": 5})
+    assert await do("retry_jobs", ids=ids[1:], retry_in=timedelta(minutes=5)) == 1
+    for job in jobs.list_jobs(ids=ids):
+        assert job.scheduled_at
+        waits = job.scheduled_at - job.deferred_at
+        assert timedelta(minutes=5) < waits < timedelta(minutes=6)
+    assert jobs.fetch(7) == []
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [
@@ -216,6 +230,8 @@ async def test_a_job_that_is_not_there_is_not_found(
         ("retry_job_by_id", {"queue": ""}, "queue='': .*at least 1 character"),
         ("retry_job_by_id", {"lock": "x" * 501}, "lock='xx"),
         ("retry_job_by_id", {"retry_at": datetime(2030, 1, 1)}, "retry_at=.*no time zone"),  # noqa: DTZ001
+        ("retry_job_by_id", {"retry_at": TOMORROW, "retry_in": {"days": 1}}, "give one of"),
+        ("retry_job_by_id", {"retry_in": 5}, "retry_in=5, which is no wait"),
         ("reschedule_job", {}, "nothing about it is to be changed: give schedule_at"),
         ("reschedule_job", {"schedule_at": TOMORROW, "schedule_in": {"days": 1}}, "give one of"),
         ("reschedule_job", {"schedule_in": {"dayz": 1}}, "schedule_in={'dayz': 1}, .*no wait"),

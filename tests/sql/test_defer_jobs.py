@@ -60,6 +60,37 @@ def test_a_job_by_itself_is_stored_as_in_a_batch(
     assert one | differing == other
 
 
+@pytest.mark.parametrize("on_conflict", ["raise", "skip"])
+@pytest.mark.parametrize("many", [1, 3])
+def test_a_wait_counts_from_the_call_and_not_from_the_beginning_of_the_transaction(
+    run: Run, connection: psycopg.Connection, notified: Notified, many: int, on_conflict: str
+) -> None:
+    wait = {"task_name": "noop", "schedule_in": 90.5}
+    with connection.transaction():
+        connection.execute("SELECT 1")
+        rows = run(
+            "DeferJobs",
+            on_conflict=on_conflict,
+            share_notification=False,
+            jobs=json.dumps([wait] * many),
+        )
+        counted = connection.execute(
+            "SELECT scheduled_at - interval '90.5 s' BETWEEN deferred_at AND clock_timestamp(), "
+            "scheduled_at - interval '90.5 s' > deferred_at, due FROM taskq_jobs"
+        ).fetchall()
+    assert counted == [(True, True, False)] * many
+    [job] = run("GetJob", id=rows[0]["id"])
+    assert notified() == [f"later {job['scheduled_at'].timestamp():.6f} default"]
+
+
+@pytest.mark.parametrize("wait", [0, -5, -3153600000])
+def test_a_job_whose_wait_is_over_is_due(defer: Ids, notified: Notified, wait: int) -> None:
+    defer({"schedule_in": wait})
+    assert notified() == ["ready default"]
+    defer({"schedule_in": wait}, {"schedule_in": None, "scheduled_at": "2001-01-01T00:00:00Z"})
+    assert notified() == ["ready default"]
+
+
 def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
     [id_] = defer({})
     [job] = run("GetJob", id=id_)
@@ -99,6 +130,25 @@ def nested(deep: int, *, in_the_end: int | None = None) -> dict[str, Any]:
         ([GOOD, GOOD | {"args": [1]}], "taskq_jobs_args_is_object"),
         ([GOOD, GOOD | {"priority": "high"}], 'invalid input syntax for type integer: "high"'),
         ([GOOD, GOOD | {"scheduled_at": "soon"}], "timestamp with time zone"),
+        *(
+            (jobs, rf"job \d of the array has schedule_in {shown}, which is no number of seconds")
+            for wait, shown in [
+                ("300", "300"),
+                ("infinity", "infinity"),
+                (True, "true"),
+                ([300], r"\[300\]"),
+                ([], r"\[\]"),
+                ({}, "{}"),
+                (3153600001, "3153600001"),
+                (-3153600001, "-3153600001"),
+            ]
+            for jobs in ([GOOD | {"schedule_in": wait}], [GOOD, GOOD | {"schedule_in": wait}])
+        ),
+        *(
+            (jobs, r"job \d of the array has both scheduled_at and schedule_in")
+            for both in [GOOD | {"schedule_in": 5, "scheduled_at": "2100-01-01T00:00:00Z"}]
+            for jobs in ([both], [GOOD, both])
+        ),
         ([GOOD, GOOD | {"args": {"text": "\0"}}], "unsupported Unicode escape sequence"),
     ],
 )

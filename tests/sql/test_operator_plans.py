@@ -148,7 +148,7 @@ def test_what_is_done_to_jobs_reads_those(connection: psycopg.Connection, explai
         return f"'{row[0]}'"
 
     failed, waiting = ids("failed"), ids("todo", "lock IS NOT NULL")
-    retry = dict.fromkeys(["retry_at", "priority", "queue_name", "lock"], "NULL")
+    retry = dict.fromkeys(["retry_at", "retry_in", "priority", "queue_name", "lock"], "NULL")
     assert explain("RetryJobs", ids=failed, statuses=STATUSES, **retry).read == 200
     cancel = {"abort": "true", "delete_job": "false"}
     # A follower of each lock, past those that were cancelled.

@@ -88,3 +88,16 @@ def test_whoever_waited_behind_a_job_that_is_no_longer_first_is_announced(
     assert answer["announced"] == 2
     assert notified()[1:] == ["ready second"]
     assert claim() == [second]
+
+
+def test_a_wait_counts_from_the_statement_and_not_from_the_beginning_of_the_transaction(
+    run: Run, defer: Ids, connection: psycopg.Connection
+) -> None:
+    [id_] = defer({})
+    with connection.transaction():
+        connection.execute("SELECT 1")
+        run("RescheduleJob", id=id_, **SAME | {"schedule_in": 60})
+        counted = connection.execute(
+            "SELECT scheduled_at - interval '60 s' > now(), due FROM taskq_jobs"
+        ).fetchall()
+    assert counted == [(True, False)]

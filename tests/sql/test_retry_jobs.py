@@ -10,6 +10,7 @@ from tests.sql.conftest import STATUSES, Ids, JobOf, Notified, Run
 RETRY: dict[str, Any] = {
     "statuses": STATUSES,
     "retry_at": None,
+    "retry_in": None,
     "priority": None,
     "queue_name": None,
     "lock": None,
@@ -146,3 +147,20 @@ def test_each_queue_hears_once_of_many_jobs(run: Run, ended: Ids, notified: Noti
     notified()
     assert all(answer["done"] for answer in run("RetryJobs", ids=ids, **RETRY))
     assert sorted(notified()) == ["ready default", "ready mail"]
+
+
+def test_a_wait_counts_from_the_statement_and_not_from_the_beginning_of_the_transaction(
+    run: Run, ended: Ids, notified: Notified, connection: psycopg.Connection
+) -> None:
+    ids = ended({}, {})
+    notified()
+    with connection.transaction():
+        connection.execute("SELECT 1")
+        run("RetryJobs", ids=ids, **RETRY | {"retry_in": 60})
+        counted = connection.execute(
+            "SELECT scheduled_at - interval '60 s' > now(), "
+            "scheduled_at - interval '60 s' <= clock_timestamp(), due FROM taskq_jobs"
+        ).fetchall()
+    assert counted == [(True, True, False)] * 2
+    [heard] = notified()
+    assert heard.startswith("later ")

@@ -200,4 +200,5 @@ async def managed_async(connection: AsyncConnection) -> None:
     assert_type(await jobs.cancel_jobs_async(queue="mail", abort=True), int)
     await jobs.retry_job_by_id_async(1, datetime.now(UTC), priority=3)
     await jobs.reschedule_job_async(1, schedule_in={"minutes": 5})
+    await jobs.retry_job_by_id_async(1, retry_in={"minutes": 5})
     assert_type(await jobs.fetch_async(1, ["mail"], 10), list[Job])

@@ -211,6 +211,7 @@ def managed() -> None:
     jobs.retry_job_by_id("1")  # refused
     jobs.reschedule_job(1, lock="a")  # refused
     jobs.reschedule_job(1, schedule_in={"hour": 1})  # refused
+    jobs.retry_jobs(ids=[1], retry_in={"hour": 1})  # refused
     App("postgresql://", retention={"done": timedelta(1)})  # refused
     app.run_worker(retention={"failed": 30})  # refused
 

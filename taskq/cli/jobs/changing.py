@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 
 from taskq.cli.command import Command
 from taskq.cli.completion import queue_names
-from taskq.cli.jobs.choosing import choosing_options, filters_of, refuse_unknown
+from taskq.cli.jobs.choosing import choosing_options, filters_of, refuse_unknown, said_of
 from taskq.cli.settings import (
     Settings,
     app_option,
@@ -89,7 +89,8 @@ def retry(
 
     Those with the IDs, or all that fit the options, which ask first. --priority and --into are for IDs.
     """
-    retry_at = _moment(at, given.pop("in"))
+    retry_in: timedelta | None = given.pop("in")
+    _refuse_both(at, retry_in)
     if not ids and (priority is not None or into is not None):
         raise click.UsageError("--priority and --into are for jobs that are named by their ids")
     _change(
@@ -101,9 +102,9 @@ def retry(
         words=("retry", "retried"),
         statuses=UNSUCCESSFUL,
         one=lambda manager, job_id: manager.retry_job_by_id(
-            job_id, retry_at=retry_at, priority=priority, queue=into
+            job_id, retry_at=at, retry_in=retry_in, priority=priority, queue=into
         ),
-        many=lambda manager, filters: manager.retry_jobs(retry_at=retry_at, **filters),
+        many=lambda manager, filters: manager.retry_jobs(retry_at=at, retry_in=retry_in, **filters),
     )
 
 
@@ -247,10 +248,10 @@ def _change(
     many: Callable[[JobManager, Any], int],
 ) -> None:
     do, done = words
-    filters = filters_of(given)
-    if ids and filters:
+    said = said_of(given)
+    if ids and said:
         raise click.UsageError("the jobs are named by their ids and by options: say one of the two")
-    if not ids and not filters:
+    if not ids and not said:
         raise click.UsageError(
             f"which jobs? Name their ids, as in jobs {do} 17 18, or say what they have in common, as "
             f"in jobs {do} --queue mail"
@@ -259,6 +260,7 @@ def _change(
         if ids:
             _one_by_one(partial(one, manager), ids, done=done)
             return
+        filters = filters_of(manager, said)
         if not yes:
             _confirm(manager, filters, statuses, do=do)
         changed = many(manager, filters)
@@ -316,11 +318,6 @@ def _delete(manager: JobManager, job_id: int) -> None:
     raise InvalidTransition(
         job_id, status.value, f"a job that runs is not deleted; jobs abort {job_id} comes first"
     )
-
-
-def _moment(at: datetime | None, wait: timedelta | None) -> datetime | None:
-    _refuse_both(at, wait)
-    return at if wait is None else datetime.now(UTC) + wait
 
 
 def _refuse_both(at: datetime | None, wait: timedelta | None) -> None:

@@ -1,6 +1,7 @@
 """Which jobs are meant: the options that choose them, and what they choose if nothing fits."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
@@ -9,7 +10,7 @@ import click
 from taskq.cli.completion import queue_names, task_names
 from taskq.cli.defer import read_arguments
 from taskq.cli.settings import Settings
-from taskq.cli.times import read_past
+from taskq.cli.times import read_past, server_now
 from taskq.codec import shown
 from taskq.job import Job, JobStatus
 from taskq.manager import JobManager
@@ -62,12 +63,21 @@ def choosing_options(command: F) -> F:
     return command
 
 
-def filters_of(given: Mapping[str, Any]) -> JobFilters:
-    """The filters that were said, of those options' values."""
-    said = {
-        _NAMES.get(name, name): value for name, value in given.items() if value not in (None, ())
-    }
-    return cast("JobFilters", said)
+def said_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, of those options' values."""
+    return {name: value for name, value in given.items() if value not in (None, ())}
+
+
+def filters_of(manager: JobManager, said: Mapping[str, Any]) -> JobFilters:
+    """The filters that were said.
+
+    How long ago something was goes by the server's clock, which is asked once for all pages.
+    """
+    filters = {_NAMES.get(name, name): value for name, value in said.items()}
+    if ages := {name: age for name, age in filters.items() if isinstance(age, timedelta)}:
+        now = server_now(manager.database)
+        filters.update({name: now - age for name, age in ages.items()})
+    return cast("JobFilters", filters)
 
 
 def each_job(

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from taskq.cli.command import Command
-from taskq.cli.jobs.choosing import choosing_options, each_job, filters_of, refuse_unknown
+from taskq.cli.jobs.choosing import (
+    choosing_options,
+    each_job,
+    filters_of,
+    refuse_unknown,
+    said_of,
+)
 from taskq.cli.jobs.record import STYLES, record
 from taskq.cli.listing import Column, json_option, json_text, print_listing
 from taskq.cli.settings import (
@@ -17,6 +23,7 @@ from taskq.cli.settings import (
     pass_settings,
     verbose_option,
 )
+from taskq.cli.times import server_now
 from taskq.job import Job, JobStatus
 
 
@@ -78,14 +85,15 @@ def list_jobs(
     The last column is when a job ended, started, is scheduled for or was deferred, by its status.
     """
     given["ids"] = given.pop("id")
-    filters = filters_of(given)
     with settings.job_manager(database) as manager:
+        filters = filters_of(manager, said_of(given))
         # With one more it is known whether there are more.
         jobs = each_job(manager, filters, after=after, newest_first=newest_first, at_once=limit + 1)
         page = list(islice(jobs, limit))
         if not page:
             refuse_unknown(settings, manager, filters)
         has_more = len(page) == limit and next(jobs, None) is not None
-    print_listing(page, _COLUMNS, record=record, as_json=json, nothing="no job fits")
+        now = server_now(manager.database)
+    print_listing(page, _COLUMNS, record=record, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

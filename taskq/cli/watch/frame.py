@@ -47,7 +47,7 @@ class Frame:
             if self.queues
             else Text("no job waits or runs"),
             Text(),
-            table_of(self.workers, workers.COLUMNS, width=width)[0]
+            table_of(self.workers, workers.COLUMNS, width=width, now=self.at)[0]
             if self.workers
             else Text("no worker is running"),
         )
