@@ -7,6 +7,7 @@ at once, unrun, so that nothing but claims takes time while a claim is timed.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -18,9 +19,11 @@ from taskq import App
 from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
+from taskq.queries.sessions import prepare_session
 from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
+from taskq.worker.links import TUNED
 
 BATCH = 100
 PASSED = 200_000
@@ -64,7 +67,8 @@ async def _pass(url: str) -> list[float]:
 
     async with App(url) as app:
         engine = app.database.async_engine
-        links = [Link(engine, purpose, prepare=operations.tune_session) for purpose in ("c", "f")]
+        prepare = partial(prepare_session, settings=TUNED)
+        links = [Link(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
         registration = await links[1].run(operations.register_worker, "benchmark", None, BATCH)
         identity = Identity("benchmark", None, registration)
         claiming = Claiming(

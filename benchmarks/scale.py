@@ -14,6 +14,8 @@ from benchmarks.server import fresh_database
 from taskq import App
 from taskq.database import URL_VARIABLE
 from taskq.manager import operations
+from taskq.queries.sessions import prepare_session
+from taskq.worker.links import TUNED
 
 app = App(os.environ.get(URL_VARIABLE, "postgresql://"))
 
@@ -103,7 +105,7 @@ def _claims(server: str, waiting: tuple[int, ...]) -> dict[str, float]:
             with psycopg.connect(url, autocommit=True) as connection:
                 _fill(connection, jobs)
             sessions[f"{jobs:,}"] = opened = stack.enter_context(own.database.engine.connect())
-            operations.tune_session(opened)
+            prepare_session(opened, TUNED)
         with psycopg.connect(server, autocommit=True) as connection:
             # What filling them left to write shall not be written now.
             connection.execute("CHECKPOINT")

@@ -36,6 +36,8 @@ class App(Blueprint):
         database: A URL such as ``postgresql://user@host/name``, a SQLAlchemy ``Engine`` or
             ``AsyncEngine``, or None: then the one that ``TASKQ_DATABASE_URL`` or libpq's own
             variables name, or else the project's embedded server if it is installed.
+        pooler: Whether a pooler that does not keep sessions stands before the database, such as
+            PgBouncer in transaction mode; None: what the URL says, as in ``?pooler=true``.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
         worker_defaults: Options for every worker of this app; see ``run_worker``.
         retention: How long jobs are kept once they are final, as in
@@ -62,12 +64,13 @@ class App(Blueprint):
         self,
         database: AnyDatabase = None,
         *,
+        pooler: bool | None = None,
         import_paths: Sequence[str] = (),
         worker_defaults: WorkerArguments | None = None,
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
-        self.database: Database = Database.resolve(database)
+        self.database: Database = Database.resolve(database, pooler=pooler)
         if isinstance(import_paths, str) or not isinstance(import_paths, Iterable):
             raise InvalidOption(f"import_paths={shown(import_paths)}: give a list of modules")
         for name, options in (
@@ -183,7 +186,9 @@ class App(Blueprint):
     ) -> None:
         await self.close_async()
 
-    def replace_database(self, database: AnyDatabase) -> "ReplacedDatabase":
+    def replace_database(
+        self, database: AnyDatabase, *, pooler: bool | None = None
+    ) -> "ReplacedDatabase":
         """Put the app, with all its tasks, on another database for the time of a block, as tests do.
 
         ``with app.replace_database(url):``, or ``async with`` where an event loop runs. At the end what
@@ -191,12 +196,13 @@ class App(Blueprint):
 
         Args:
             database: As for the app.
+            pooler: As for the app.
 
         Raises:
             DatabaseNotConfigured: No database is named, and there is no embedded server.
             InvalidDatabase: ``database`` is not one that taskq can use.
         """
-        return ReplacedDatabase(self, Database.resolve(database))
+        return ReplacedDatabase(self, Database.resolve(database, pooler=pooler))
 
     def move(self, database: Database) -> Database:
         """Put the app on another database, and leave it there; returns the one that it was on."""

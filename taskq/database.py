@@ -2,18 +2,21 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.database_url import DRIVER, database_url
 from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
+from taskq.engines import OWN, OWN_OPTIONS, leave_to_parent, make_async_engine, make_engine
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
-from taskq.unreadable import read_json
+from taskq.loop_pool import LoopPool
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
@@ -30,39 +33,26 @@ LIBPQ_VARIABLES = {
 # What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
 _SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
 
-# A server that goes without a word (its machine lost, a fail-over) is missed after half a minute. By
-# themselves the kernel and the driver wait for a quarter of an hour to write to it, and for two hours
-# to hear from it.
-_STEADY = {
-    "connect_timeout": "10",  # seconds, as the next three
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "25000",  # milliseconds
-}
+# In a URL or among libpq's pairs: this program's own, which no driver knows.
+_POOLER = re.compile(r"(?P<before>^|[?&\s])pooler=(?P<said>\w*)&?")
+_SAID = {"true": True, "on": True, "yes": True, "1": True}
+_SAID |= {"false": False, "off": False, "no": False, "0": False}
 
 # How an engine's database was named, for messages.
 _GIVEN = "whose engine was given"
 
-# One statement is one round trip; whoever wants a transaction begins one.
-_AUTOCOMMIT = "AUTOCOMMIT"
-
-# By which a connection of these engines is known from a caller's own.
-_OWN = "taskq_own"
-
-_OPTIONS: Mapping[str, Any] = {
-    "isolation_level": _AUTOCOMMIT,
-    "execution_options": {_OWN: True},
-    # So there is nothing to roll back when a connection goes back to the pool.
-    "skip_autocommit_rollback": True,
-    # The one that was used last has everything planned; with a first call of each it takes milliseconds.
-    "pool_use_lifo": True,
-    "json_deserializer": read_json,
-}
+_databases: "WeakSet[Database]" = WeakSet()
 
 
 class Database:
-    """The engines of one database, which ``resolve`` finds. They are made when first asked for."""
+    """The engines of one database, which ``resolve`` finds. They are made when first asked for.
+
+    They may be used in any thread and in any event loop; each loop has connections of its own, which are
+    closed when it ends. A process that is forked off makes connections of its own, too.
+
+    Attributes:
+        pooler: Whether a pooler stands between that does not keep sessions.
+    """
 
     def __init__(
         self,
@@ -71,15 +61,18 @@ class Database:
         origin: str = "which was given",
         engine: Engine | None = None,
         async_engine: AsyncEngine | None = None,
+        pooler: bool = False,
     ) -> None:
         # Where it was named, for messages.
         self.origin = origin
+        self.pooler = pooler
         self._source = source
         self._given = engine
         self._given_async = async_engine
         self._made: Engine | None = None
         self._made_async: AsyncEngine | None = None
         self._making = threading.Lock()
+        _databases.add(self)
 
     @classmethod
     def resolve(
@@ -88,6 +81,7 @@ class Database:
         environ: Mapping[str, str] = os.environ,
         *,
         embedded_name: str | None = None,
+        pooler: bool | None = None,
     ) -> Self:
         """Find out which database is meant; connects to nothing and starts nothing yet.
 
@@ -104,6 +98,9 @@ class Database:
                 the other colour is asked for, it is made from the given one's URL alone.
             environ: The environment to look in.
             embedded_name: What an embedded server is for, in place of the calling code's project.
+            pooler: Whether a pooler stands between that does not keep sessions, such as PgBouncer in
+                transaction mode. Then nothing is prepared on sessions, nothing is set on them, and nothing
+                is heard through them. None: what the URL says, as in ``?pooler=true``.
 
         Raises:
             InvalidDatabase: ``database`` or ``TASKQ_DATABASE_URL`` is not a URL of PostgreSQL, or
@@ -111,19 +108,19 @@ class Database:
             DatabaseNotConfigured: No database is named, and there is no embedded server.
         """
         if isinstance(database, Engine):
-            url = _url_of(database)
-            options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
-            return cls(url, origin=_GIVEN, engine=database.execution_options(**options))
+            engine = database.execution_options(**OWN_OPTIONS)
+            return cls(_url_of(database), origin=_GIVEN, engine=engine, pooler=bool(pooler))
         if isinstance(database, AsyncEngine):
+            async_engine = database.execution_options(**OWN_OPTIONS)
             url = _url_of(database.sync_engine)
-            options = {"isolation_level": _AUTOCOMMIT, _OWN: True}
-            return cls(url, origin=_GIVEN, async_engine=database.execution_options(**options))
+            return cls(url, origin=_GIVEN, async_engine=async_engine, pooler=bool(pooler))
         if database is not None:
-            return cls(database_url("the database", database))
+            return cls._at("the database", database, pooler)
         if named := environ.get(URL_VARIABLE):
-            return cls(database_url(URL_VARIABLE, named), origin=f"named by {URL_VARIABLE}")
+            return cls._at(URL_VARIABLE, named, pooler, origin=f"named by {URL_VARIABLE}")
         if variables := [name for name in LIBPQ_VARIABLES if environ.get(name)]:
-            return cls(URL.create(DRIVER), origin=f"named by {', '.join(variables)}")
+            origin = f"named by {', '.join(variables)}"
+            return cls(URL.create(DRIVER), origin=origin, pooler=bool(pooler))
         if is_installed():
             server = EmbeddedServer(default_folder(environ, name=embedded_name))
             named = f"named by {FOLDER_VARIABLE}" if environ.get(FOLDER_VARIABLE) else ""
@@ -136,6 +133,19 @@ class Database:
             "or get a server with pip install 'taskq-sql[embedded]'"
         )
 
+    @classmethod
+    def _at(
+        cls,
+        name: str,
+        database: str | URL,
+        pooler: bool | None,
+        *,
+        origin: str = "which was given",
+    ) -> Self:
+        database, said = _without_pooler(name, database)
+        url = database_url(name, database)
+        return cls(url, origin=origin, pooler=bool(said if pooler is None else pooler))
+
     @property
     def engine(self) -> Engine:
         """The engine for synchronous code, in autocommit.
@@ -147,7 +157,7 @@ class Database:
             return self._given
         with self._making:
             if self._made is None:
-                self._made = create_engine(self._reach(), **_OPTIONS)
+                self._made = make_engine(self._reach(), pooler=self.pooler)
             return self._made
 
     @property
@@ -163,7 +173,7 @@ class Database:
             return self._given_async
         with self._making:
             if self._made_async is None:
-                self._made_async = create_async_engine(self._reach(), **_OPTIONS)
+                self._made_async = make_async_engine(self._reach(), pooler=self.pooler)
             return self._made_async
 
     def made(self, engine: Engine) -> bool:
@@ -174,14 +184,13 @@ class Database:
     def close(self) -> None:
         """Dispose the engines made here, and leave an embedded server. Does nothing twice.
 
-        Where an event loop runs, ``await close_async()`` instead. A closed database opens again
-        when one of its engines is asked for.
+        Where an event loop runs, ``await close_async()`` does not block it meanwhile. A closed database
+        opens again when one of its engines is asked for.
 
         Raises:
             EmbeddedServerError: It is the embedded server, and that does not stop.
         """
-        if made := self._take_async():
-            asyncio.run(made.dispose())
+        self._close_async_engine()
         self._close_sync()
 
     async def close_async(self) -> None:
@@ -190,13 +199,16 @@ class Database:
         Raises:
             EmbeddedServerError: It is the embedded server, and that does not stop.
         """
-        await self.dispose_async()
+        self._close_async_engine()
         await asyncio.to_thread(self._close_sync)
 
     async def dispose_async(self) -> None:
-        """Dispose the async engine alone, if it was made here: before its event loop ends."""
-        if made := self._take_async():
-            await made.dispose()
+        """Close the connections of the running event loop, if they were made here, before it ends.
+
+        ``asyncio.run`` does so by itself.
+        """
+        if (made := self._made_async) and isinstance(made.pool, LoopPool):
+            made.pool.dispose_loop()
 
     @property
     def embedded_folder(self) -> Path | None:
@@ -239,18 +251,14 @@ class Database:
     def _reach(self) -> URL:
         if isinstance(self._source, EmbeddedServer):
             return make_url(self._source.start())
-        # What the user says, in the URL or by libpq's own variable, holds.
-        unsaid = {
-            name: value
-            for name, value in _STEADY.items()
-            if not (name == "connect_timeout" and os.environ.get("PGCONNECT_TIMEOUT"))
-        }
-        return self._source.set(query={**unsaid, **self._source.query})
+        return self._source
 
-    def _take_async(self) -> AsyncEngine | None:
+    def _close_async_engine(self) -> None:
         with self._making:
             made, self._made_async = self._made_async, None
-        return made
+        if made is not None:
+            # Its pool closes connections where no event loop runs, too.
+            made.sync_engine.dispose()
 
     def _close_sync(self) -> None:
         with self._making:
@@ -260,10 +268,45 @@ class Database:
         if isinstance(self._source, EmbeddedServer):
             self._source.stop()
 
+    def _start_anew(self) -> None:
+        """In a child process: leave the parent's connections to it, on a caller's engine as well."""
+        given = self._given_async and self._given_async.sync_engine
+        made = self._made_async and self._made_async.sync_engine
+        for engine in (self._given, given, self._made, made):
+            if engine is not None:
+                engine.dispose(close=False)
+        self._made = self._made_async = None
+        self._making = threading.Lock()
+
+
+def _after_fork() -> None:
+    leave_to_parent()
+    for database in list(_databases):
+        database._start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _without_pooler(name: str, database: str | URL) -> tuple[str | URL, bool | None]:
+    if isinstance(database, URL):
+        said = database.query.get("pooler")
+        bare: str | URL = database.difference_update_query(["pooler"])
+    else:
+        found = _POOLER.search(database)
+        said = found and found["said"]
+        bare = _POOLER.sub(r"\g<before>", database).rstrip("?&") if found else database
+    if said is None:
+        return database, None
+    if str(said) not in _SAID:
+        raise InvalidDatabase(f"{name} has pooler={said}: write pooler=true or pooler=false")
+    return bare, _SAID[str(said)]
+
 
 def is_own(connection: Connection) -> bool:
     """Whether a connection is one of a ``Database``'s own engines."""
-    return bool(connection.get_execution_options().get(_OWN))
+    return bool(connection.get_execution_options().get(OWN))
 
 
 def _url_of(engine: Engine) -> URL:

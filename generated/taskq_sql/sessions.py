@@ -4,15 +4,9 @@
 """The queries of sql/queries/sessions.sql."""
 
 import datetime
+from typing import Any
 
 import sqlalchemy
-
-
-BOUND_STATEMENTS = """-- name: bound_statements \\:exec
-SELECT set_config('statement_timeout', :p1\\:\\:text, false)
-"""
-
-_BOUND_STATEMENTS = sqlalchemy.text(BOUND_STATEMENTS)
 
 
 GET_SERVER_TIME = """-- name: get_server_time \\:one
@@ -36,13 +30,13 @@ SELECT 1
 _PING_SESSION = sqlalchemy.text(PING_SESSION)
 
 
-TUNE_SESSION = """-- name: tune_session \\:exec
-SELECT
-    set_config('jit', 'off', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false)
+PREPARE_SESSION = """-- name: prepare_session \\:exec
+SELECT set_config(setting.key, setting.value, false)
+FROM jsonb_each_text(:p1\\:\\:jsonb) AS setting
+WHERE current_setting(setting.key, true) IS NOT NULL
 """
 
-_TUNE_SESSION = sqlalchemy.text(TUNE_SESSION)
+_PREPARE_SESSION = sqlalchemy.text(PREPARE_SESSION)
 
 
 class Querier:
@@ -50,16 +44,6 @@ class Querier:
 
     def __init__(self, conn: sqlalchemy.Connection) -> None:
         self._conn = conn
-
-    def bound_statements(
-        self,
-        *,
-        milliseconds: str,
-    ) -> None:
-        """For every connection of a worker: a statement that its worker has given up, on a connection that went
-        silent, would otherwise go on, and keep its locks, for as long as it likes.
-        """
-        self._conn.execute(_BOUND_STATEMENTS, {"p1": milliseconds})
 
     def get_server_time(
         self,
@@ -87,10 +71,12 @@ class Querier:
         """
         self._conn.execute(_PING_SESSION)
 
-    def tune_session(
+    def prepare_session(
         self,
+        *,
+        settings: Any,
     ) -> None:
-        """For a connection that claims: the planner's guesses about the claim's hops are far too high, and
-        just-in-time compilation and planning for each call cost more than the claim.
+        """Sets what a session of taskq's own relies on, given as an object of names and values, as far as this version
+        of the server has it.
         """
-        self._conn.execute(_TUNE_SESSION)
+        self._conn.execute(_PREPARE_SESSION, {"p1": settings})

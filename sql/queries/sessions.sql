@@ -1,18 +1,13 @@
--- name: TuneSession :exec
--- For a connection that claims: the planner's guesses about the claim's hops are far too high, and
--- just-in-time compilation and planning for each call cost more than the claim.
-SELECT
-    set_config('jit', 'off', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false);
+-- name: PrepareSession :exec
+-- Sets what a session of taskq's own relies on, given as an object of names and values, as far as this version
+-- of the server has it.
+SELECT set_config(setting.key, setting.value, false)
+FROM jsonb_each_text(@settings::jsonb) AS setting
+WHERE current_setting(setting.key, true) IS NOT NULL;
 
 -- name: ListenSession :exec
 -- Makes the session hear the notifications for workers.
 SELECT taskq_listen();
-
--- name: BoundStatements :exec
--- For every connection of a worker: a statement that its worker has given up, on a connection that went
--- silent, would otherwise go on, and keep its locks, for as long as it likes.
-SELECT set_config('statement_timeout', @milliseconds::text, false);
 
 -- name: PingSession :exec
 -- A sign of life: a session that only listens would not notice that nothing reaches it any more.

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from taskq.engines import has_ended
 from taskq.exceptions import InvalidDatabase
 from taskq.manager.transactions import async_psycopg_savepoint, psycopg_savepoint, savepoint
 from taskq.unreadable import UnreadableTime, read_json
@@ -35,6 +36,8 @@ AnyConnection = SyncConnection | AnyAsyncConnection
 
 # The types whose values Python may not be able to read.
 _READ = ("jsonb", "timestamptz")
+
+_LARGEST_POOL = 100
 
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
@@ -89,12 +92,19 @@ async def run_async(
     )
 
 
-async def adopt(connection: psycopg.AsyncConnection) -> None:
-    """Make a connection, whoever's engine it comes from, read rows and JSON as taskq does, in autocommit."""
+async def adopt(connection: psycopg.AsyncConnection, *, pooler: bool = False) -> None:
+    """Make a connection, whoever's engine it comes from, read rows and JSON as taskq does, in autocommit.
+
+    Args:
+        connection: A connection that nobody else uses.
+        pooler: Whether a pooler stands between, so that nothing may be prepared.
+    """
     await connection.set_autocommit(True)
     connection.cursor_factory, connection.row_factory = psycopg.AsyncCursor, tuple_row
     set_json_loads(read_json, connection)
-    if connection.prepare_threshold:
+    if pooler:
+        connection.prepare_threshold = None
+    elif connection.prepare_threshold:
         # From the first time on, and not from the sixth: planning a claim takes longer than a claim.
         connection.prepare_threshold = 0
 
@@ -127,11 +137,36 @@ def pooled(engine: Engine) -> Iterator[Connection]:
     finally:
         if driver.closed:
             # As SQLAlchemy does it: the server is gone, and for the others in the pool as well.
-            taken.invalidate()
-            engine.dispose()
+            engine.pool._invalidate(taken)
         elif driver.info.transaction_status is not TransactionStatus.IDLE:
             taken.invalidate()  # cut off in the middle
         taken.close()
+
+
+@contextmanager
+def borrowed(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
+    """A connection of any engine, through SQLAlchemy; not one that was ended while it was idle.
+
+    Args:
+        engine: Whose.
+        pooler: Whether a pooler stands between, so that nothing may be prepared.
+    """
+    connection = engine.connect()
+    # Others in the pool may have been ended as well; then comes a new one.
+    for _ in range(_LARGEST_POOL):
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection | psycopg.AsyncConnection):
+            break
+        if not has_ended(driver):
+            if pooler:
+                driver.prepare_threshold = None
+            break
+        connection.invalidate()
+        # Not this one connected again: that would not be in autocommit.
+        connection.close()
+        connection = engine.connect()
+    with connection:
+        yield connection
 
 
 class _Rows:

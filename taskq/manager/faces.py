@@ -57,7 +57,7 @@ class Faces:
                 return run(own)
 
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
-        return engine.connect()
+        return connections.borrowed(engine, pooler=self.database.pooler)
 
     def _awaiting(self) -> Self:
         # Made anew, as the manager may be put on another database; copy() takes five times as long.

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from sqlalchemy import Connection, Engine
 
 from taskq.manager.changing import Changing
-from taskq.manager.connections import pooled, reading
+from taskq.manager.connections import borrowed, pooled, reading
 from taskq.manager.reading import Reading
 from taskq.manager.working import Working
 
@@ -26,11 +26,13 @@ class JobManager(Reading, Changing, Working):
     """
 
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
-        # A caller's engine may have listeners for what it executes.
-        return pooled(engine) if self.database.made(engine) else _connected(engine)
+        # A caller's own may have listeners for what it executes.
+        if self.database.made(engine):
+            return pooled(engine)
+        return _connected(engine, pooler=self.database.pooler)
 
 
 @contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
-    with engine.connect() as connection, reading(connection):
+def _connected(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
+    with borrowed(engine, pooler=pooler) as connection, reading(connection):
         yield connection

@@ -237,16 +237,6 @@ def defer_periodic(
     return next(iter(ids), None) or None
 
 
-def tune_session(connection: Connection) -> None:
-    """Prepare a connection for claims."""
-    sessions.Querier(connection).tune_session()
-
-
-def bound_statements(connection: Connection, seconds: float) -> None:
-    """Have the server give up statements of a connection that take longer."""
-    sessions.Querier(connection).bound_statements(milliseconds=str(round(1000 * seconds)))
-
-
 def ping(connection: Connection) -> None:
     """Ask for a sign of life."""
     sessions.Querier(connection).ping_session()

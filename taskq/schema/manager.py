@@ -104,7 +104,8 @@ class SchemaManager(Faces):
             MigrationOutOfOrder: With ``pre_only``, one that is marked post has to come first.
             MigrationBlocked: A lock was not to be had; the message says who has one.
             MigrationFailed: The database refuses one. Those before it stay applied.
-            InvalidDatabase: ``search_path`` names no namespace that exists.
+            InvalidDatabase: ``search_path`` names no namespace that exists, or there is something to apply
+                and a pooler stands between.
         """
         return self._run(
             None,
@@ -114,6 +115,7 @@ class SchemaManager(Faces):
             pre_only=pre_only,
             up_to=up_to,
             patience=patience,
+            pooler=self.database.pooler,
         )
 
     apply_schema_async: Final = async_face(apply_schema)
@@ -155,9 +157,16 @@ class SchemaManager(Faces):
             SchemaInUse: Something that is not taskq's depends on it, such as a view.
             SchemaTooNew: A newer version has changed it, and knows better what belongs to it.
             MigrationBlocked: A lock was not to be had.
-            InvalidDatabase: ``search_path`` names no namespace that exists.
+            InvalidDatabase: ``search_path`` names no namespace that exists, or a pooler stands between.
         """
-        return self._run(None, operations.remove, self._known(), self._sleep, patience=patience)
+        return self._run(
+            None,
+            operations.remove,
+            self._known(),
+            self._sleep,
+            patience=patience,
+            pooler=self.database.pooler,
+        )
 
     remove_async: Final = async_face(remove)
 

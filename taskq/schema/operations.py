@@ -90,6 +90,7 @@ def apply(
     pre_only: bool,
     up_to: int | None,
     patience: float,
+    pooler: bool,
 ) -> list[Migration]:
     """Apply what is missing; returns it."""
 
@@ -98,7 +99,7 @@ def apply(
 
     if not missing():
         return []
-    with _migrating(connection, sleep):
+    with _migrating(connection, sleep, pooler=pooler):
         # Somebody else may have done it while this process waited for its turn.
         wanted = missing()
         for migration in wanted:
@@ -136,13 +137,18 @@ def count_users(connection: Connection) -> tuple[int, int]:
 
 
 def remove(
-    connection: Connection, known: Sequence[Migration], sleep: Sleep, *, patience: float
+    connection: Connection,
+    known: Sequence[Migration],
+    sleep: Sleep,
+    *,
+    patience: float,
+    pooler: bool,
 ) -> bool:
     """Drop all of taskq's objects; returns whether there were any."""
     if not is_applied(connection):
         namespace(connection)
         return False
-    with _migrating(connection, sleep):
+    with _migrating(connection, sleep, pooler=pooler):
         refuse_newer(status(connection, known), even_pre=True)
         script = str(migrations.Querier(connection).write_removal())
         try:
@@ -216,8 +222,13 @@ def _script(connection: Connection, migration: Migration) -> str:
 
 
 @contextmanager
-def _migrating(connection: Connection, sleep: Sleep) -> Iterator[None]:
+def _migrating(connection: Connection, sleep: Sleep, *, pooler: bool) -> Iterator[None]:
     """Make the connection one that migrates, alone; it ends with it, and its settings and lock too."""
+    if pooler:
+        raise InvalidDatabase(
+            "the schema is changed in one session that has a lock, and a pooler keeps no sessions: name the "
+            "server itself, as in python -m taskq schema apply --database postgresql://user@host/name"
+        )
     # What runs often would be prepared, which a script of many statements cannot be.
     cast("psycopg.Connection", connection.connection.driver_connection).prepare_threshold = None
     querier = migrations.Querier(connection)

@@ -69,6 +69,7 @@ class Link:
         purpose: What it is for, in logs.
         bound: Seconds after which a statement has been given up, and its connection if need be.
         alarm_after: Seconds of failures after which that is an error, and not a bad moment.
+        pooler: Whether a pooler stands between, so that nothing may be prepared.
         prepare: Run on each new connection.
     """
 
@@ -79,6 +80,7 @@ class Link:
         *,
         bound: float = 15.0,
         alarm_after: float = 30.0,
+        pooler: bool = False,
         prepare: Callable[[Connection], None] | None = None,
     ) -> None:
         # Connects as the engine's own does, with its listeners.
@@ -87,6 +89,7 @@ class Link:
         self._cancel_within = min(_CANCEL_WITHIN, _CANCEL_SHARE * bound)
         self._bound = bound - self._cancel_within
         self._alarm_after = alarm_after
+        self._pooler = pooler
         self._prepare = prepare
         self._connection: psycopg.AsyncConnection | None = None
         self._busy = asyncio.Lock()
@@ -233,7 +236,7 @@ class Link:
         connection = cast("psycopg.AsyncConnection", pooled.driver_connection)
         try:
             pooled.detach()
-            await connections.adopt(connection)
+            await connections.adopt(connection, pooler=self._pooler)
             if self._prepare is not None:
                 await self._complete(connection, self._prepare)
         except BaseException:

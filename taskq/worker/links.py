@@ -1,47 +1,49 @@
 """The connections of a worker: to which server, with what set on their sessions, with which bounds."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.database import Database
-from taskq.manager import operations
+from taskq.queries.sessions import prepare_session
+from taskq.session_settings import SESSION_SETTINGS
 from taskq.worker.link import Link
 from taskq.worker.options import WorkerOptions
+
+# For claims and ends: the planner's guesses about the claim's hops are far too high, and just-in-time
+# compilation and planning for each call cost more than the claim.
+TUNED: Mapping[str, str] = {"jit": "off", "plan_cache_mode": "force_generic_plan"}
 
 
 class Links:
     """Makes the links of a worker, and closes those that nobody else does.
 
     Args:
-        engine: The app's.
+        database: The app's.
         options: The worker's.
         check: Run on each new connection for claims, before anything else.
     """
 
     def __init__(
-        self, engine: AsyncEngine, options: WorkerOptions, *, check: Callable[[Connection], None]
+        self,
+        database: Database,
+        options: WorkerOptions,
+        *,
+        check: Callable[[Connection], None],
     ) -> None:
-        self._engine = engine
         self._options = options
         self._direct = (
-            Database.resolve(options.listen_database) if options.listen_database else None
+            Database.resolve(options.listen_database, pooler=False)
+            if options.listen_database
+            else None
         )
-        self._bound = partial(operations.bound_statements, seconds=options.server_bound)
+        self._database = database
         self.shared: Link = self._link("scheduling, aborting and rescuing")
-        self.claims: Link = self._link("claiming", prepare=self._tune, check=check)
-        self.completions: Link = self._link("completing", prepare=self._tune)
+        self.claims: Link = self._link("claiming", settings=TUNED, check=check)
+        self.completions: Link = self._link("completing", settings=TUNED)
         self.pruning: Link = self._link("pruning")
         self.heartbeat: Link = self._link("heartbeat", seconds=options.heartbeat_bound)
-        self.listening: Link = Link(
-            self._direct.async_engine if self._direct else engine,
-            "listening",
-            bound=options.statement_bound,
-            alarm_after=options.stalled_worker_timeout,
-            prepare=self._bound,
-        )
+        self.listening: Link = self._link("listening", database=self._direct)
 
     async def close(self) -> None:
         """Close what the worker's parts do not close themselves."""
@@ -54,26 +56,34 @@ class Links:
         self,
         purpose: str,
         *,
+        database: Database | None = None,
         seconds: float | None = None,
-        prepare: Callable[[Connection], None] | None = None,
+        settings: Mapping[str, str] | None = None,
         check: Callable[[Connection], None] | None = None,
     ) -> Link:
+        options = self._options
+        to = database or self._database
+        engine = to.async_engine
+        # A statement that the worker has given up, on a connection that went silent, would otherwise go
+        # on, and keep its locks, for as long as it likes.
+        bound = {"statement_timeout": str(round(1000 * options.server_bound))}
+        # An engine made here has set the first of these already, below what its URL says.
+        theirs = {} if to.made(engine.sync_engine) else SESSION_SETTINGS
+        wanted = {**theirs, **bound, **(settings or {})}
         # Behind a pooler what is set on a session would be another client's a moment later.
-        first = None if self._direct else prepare or self._bound
+        is_shared = to.pooler or (self._direct is not None and database is None)
 
-        def prepared(connection: Connection) -> None:
-            for do in (first, check):
-                if do is not None:
-                    do(connection)
+        def prepare(connection: Connection) -> None:
+            if not is_shared:
+                prepare_session(connection, wanted)
+            if check is not None:
+                check(connection)
 
         return Link(
-            self._engine,
+            engine,
             purpose,
-            bound=seconds or self._options.statement_bound,
-            alarm_after=self._options.stalled_worker_timeout,
-            prepare=prepared,
+            bound=seconds or options.statement_bound,
+            alarm_after=options.stalled_worker_timeout,
+            pooler=to.pooler,
+            prepare=prepare,
         )
-
-    def _tune(self, connection: Connection) -> None:
-        operations.tune_session(connection)
-        self._bound(connection)

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
@@ -134,17 +133,16 @@ class Worker:
         task.result()
 
     async def _run(self) -> None:
-        engine = self.app.database.async_engine
         # Rather than fail one job after the other on what the schema lacks.
         await self.app.schema_manager.check_async()
         with self._signals():
-            await self._work(engine)
+            await self._work()
         if self._broken is not None:
             raise self._broken
 
-    async def _work(self, engine: AsyncEngine) -> None:
+    async def _work(self) -> None:
         options = self.options
-        self._links = links = Links(engine, options, check=self._check_registration)
+        self._links = links = Links(self.app.database, options, check=self._check_registration)
         self._identity = identity = await self._register()
 
         # The parts that take from one another.
@@ -213,7 +211,7 @@ class Worker:
             overdue=self._is_overdue,
         )
         listening = None
-        if options.listen_notify:
+        if options.listen_notify and self._can_listen():
             listening = Listening(
                 links.listening,
                 identity,
@@ -364,6 +362,18 @@ class Worker:
                     signal.signal(number, handler)
 
     # What the parts tell one another
+
+    def _can_listen(self) -> bool:
+        if not self.app.database.pooler or self.options.listen_database:
+            return True
+        logger.warning(
+            "worker %s hears of nothing through a pooler, and looks for jobs every %g s: name the server "
+            "itself in listen_database, or say listen_notify=False",
+            self.id,
+            self.options.fetch_job_polling_interval,
+            extra={"action": "worker_only_polls", "worker_id": self.id},
+        )
+        return False
 
     def _is_overdue(self) -> bool:
         return self._heartbeat is not None and self._heartbeat.is_overdue

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq import App
 from taskq.exceptions import DatabaseUnavailable
@@ -40,6 +41,10 @@ def waiting(connection: psycopg.Connection) -> list[int]:
     return [pid for [pid] in connection.execute(query).fetchall()]
 
 
+def end(connection: psycopg.Connection, pids: list[int]) -> None:
+    connection.execute("SELECT pg_terminate_backend(pid, 20000) FROM unnest(%s) AS pid", [pids])
+
+
 async def until_several_wait(connection: psycopg.Connection, count: int = SEVERAL) -> list[int]:
     async with asyncio.timeout(20):
         while len(pids := waiting(connection)) < count:  # noqa: ASYNC110 - a server tells nobody
@@ -48,7 +53,7 @@ async def until_several_wait(connection: psycopg.Connection, count: int = SEVERA
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-async def test_a_lost_connection_is_told_once_whatever_else_is_in_the_pool(
+async def test_connections_that_were_ended_while_idle_are_replaced_before_anything_is_sent(
     app: App, jobs: JobManager, connection: psycopg.Connection, is_async: bool
 ) -> None:
     hold(connection)
@@ -65,15 +70,48 @@ async def test_a_lost_connection_is_told_once_whatever_else_is_in_the_pool(
         pids = await until_several_wait(connection)
         connection.execute("COMMIT")
         assert await asyncio.gather(*calls) == [{}] * SEVERAL
-    connection.execute("SELECT pg_terminate_backend(pid, 20000) FROM unnest(%s) AS pid", [pids])
+    end(connection, pids)
+    task = app.configure_task("noop")
+    ids = {await task.defer_async() if is_async else task.defer() for _ in range(SEVERAL)}
+    found = await jobs.list_jobs_async() if is_async else jobs.list_jobs()
+    assert [job.id for job in found] == sorted(ids)
+    assert len(ids) == SEVERAL
 
-    async def count() -> object:
-        return await jobs.count_jobs_async() if is_async else jobs.count_jobs()
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_a_callers_engine_does_not_lend_what_was_ended_while_idle(
+    database_url: str, connection: psycopg.Connection, is_async: bool
+) -> None:
+    engine: Engine | AsyncEngine
+    engine = create_async_engine(database_url) if is_async else create_engine(database_url)
+    app = App(engine)
+    task = app.configure_task("noop")
+    for _ in range(2):
+        await task.defer_async() if is_async else task.defer()
+        own = (
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        end(connection, [pid for [pid] in connection.execute(own).fetchall()])
+    assert (
+        await app.schema_manager.is_applied_async() if is_async else app.schema_manager.is_applied()
+    )
+    assert connection.execute("SELECT count(*) FROM taskq_jobs").fetchone() == (2,)
+    await engine.dispose() if isinstance(engine, AsyncEngine) else engine.dispose()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_what_may_have_been_done_is_not_sent_again(
+    app: App, connection: psycopg.Connection, is_async: bool
+) -> None:
+    task = app.configure_task("noop")
+    hold(connection)
+    call = asyncio.ensure_future(task.defer_async() if is_async else asyncio.to_thread(task.defer))
+    end(connection, await until_several_wait(connection, 1))
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
-        await count()
-    for _ in range(SEVERAL):
-        assert await count() == {}
+        await call
+    connection.execute("COMMIT")
+    assert connection.execute("SELECT count(*) FROM taskq_jobs").fetchone() == (0,)
 
 
 async def test_a_call_that_is_cancelled_leaves_nothing_behind_in_the_pool(

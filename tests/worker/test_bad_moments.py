@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +54,6 @@ def terminate_all(connection: psycopg.Connection) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-
-
-@contextmanager
-def altered(connection: psycopg.Connection, how: str, back: str) -> Iterator[None]:
-    """The database is different for a while, for everybody who connects."""
-    info = connection.info
-    with psycopg.connect(
-        host=info.host, port=info.port, user=info.user, password=info.password, dbname="postgres"
-    ) as other:
-        other.autocommit = True
-        other.execute(f"ALTER DATABASE {info.dbname} {how}".encode())
-        terminate_all(connection)
-        try:
-            yield
-        finally:
-            other.execute(f"ALTER DATABASE {info.dbname} {back}".encode())
-            terminate_all(connection)
 
 
 @pytest.mark.case(4)
@@ -192,21 +175,47 @@ async def test_an_end_that_the_database_refuses_for_good_holds_up_no_other(
     assert "never" in attempt.error_message
 
 
-@pytest.mark.parametrize(
-    ("how", "back"),
-    [
-        ("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true"),
-        # A fail-over seen from a client: the old primary is a standby now.
-        ("SET default_transaction_read_only = on", "RESET default_transaction_read_only"),
-    ],
-)
+@contextmanager
+def unreachable(connection: psycopg.Connection) -> Iterator[None]:
+    info = connection.info
+    alter = f"ALTER DATABASE {info.dbname} ALLOW_CONNECTIONS"
+    with psycopg.connect(
+        host=info.host, port=info.port, user=info.user, password=info.password, dbname="postgres"
+    ) as other:
+        other.autocommit = True
+        other.execute(f"{alter} false".encode())
+        terminate_all(connection)
+        try:
+            yield
+        finally:
+            other.execute(f"{alter} true".encode())
+            terminate_all(connection)
+
+
+@contextmanager
+def read_only(connection: psycopg.Connection) -> Iterator[None]:
+    """A fail-over seen from a client: the old primary is a standby now, and refuses what writes."""
+    connection.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE 'a standby' USING ERRCODE = 'read_only_sql_transaction'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON taskq_jobs EXECUTE FUNCTION refuse();
+        CREATE TRIGGER refuse BEFORE UPDATE ON taskq_workers EXECUTE FUNCTION refuse();
+        """
+    )
+    terminate_all(connection)
+    yield
+    connection.execute("DROP FUNCTION refuse CASCADE")
+    terminate_all(connection)
+
+
+@pytest.mark.parametrize("away", [unreachable, read_only])
 async def test_jobs_that_end_while_the_database_is_away_are_written_when_it_is_back(
     app: App,
     start: Start,
     connection: psycopg.Connection,
     actions: Any,
-    how: str,
-    back: str,
+    away: Callable[[psycopg.Connection], AbstractContextManager[None]],
 ) -> None:
     begun, gate = asyncio.Semaphore(0), asyncio.Event()
     runs = 0
@@ -230,7 +239,7 @@ async def test_jobs_that_end_while_the_database_is_away_are_written_when_it_is_b
     await start(app, concurrency=5, abort_job_polling_interval=0.3)
     for _ in range(5):
         await begun.acquire()
-    with altered(connection, how, back):
+    with away(connection):
         gate.set()
         await asyncio.sleep(1.5)
         read = connection.execute("SELECT DISTINCT status::text FROM taskq_jobs").fetchall()
