@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import signal
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq import App
@@ -48,6 +49,26 @@ def sessions(connection: psycopg.Connection) -> int:
     return int(count)
 
 
+def wait_for(connection: psycopg.Connection, condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        connection.execute("SELECT pg_sleep(0.02)")
+    pytest.fail("it did not come about within 10 s")
+
+
+def ends_within(connection: psycopg.Connection, pid: int) -> None:
+    query = "SELECT FROM pg_stat_activity WHERE pid = %s"
+    wait_for(connection, lambda: connection.execute(query, [pid]).fetchone() is None)
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[App]:
+    app = App(database_url)
+    yield app
+    app.close()
+
+
 def in_child(run: Callable[[], object]) -> int:
     """Run something in a forked child, for at most 30 s; returns its process id."""
     child = os.fork()
@@ -63,8 +84,6 @@ def in_child(run: Callable[[], object]) -> int:
 
 
 def signal_after(seconds: int) -> None:
-    import signal  # noqa: PLC0415
-
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
 
@@ -167,29 +186,101 @@ async def test_a_forked_child_has_connections_of_its_own(
         source.dispose()
 
 
-def test_each_event_loop_has_connections_of_its_own_until_it_ends(
-    database_url: str, connection: psycopg.Connection
+async def test_a_worker_goes_on_after_a_task_that_forked(
+    app: App, connection: psycopg.Connection
 ) -> None:
-    app = App(database_url)
+    @app.task
+    def note(number: int) -> None: ...
+
+    @app.task(queue="parent")
+    async def fork() -> None:
+        def defer_and_work() -> None:
+            note.defer(number=1)
+            app.run_worker(queues=["default"], wait=False, install_signal_handlers=False)
+
+        _, code = await asyncio.to_thread(os.waitpid, in_child(defer_and_work), 0)
+        assert os.waitstatus_to_exitcode(code) == 0
+        await note.configure(queue="parent").defer_async(number=2)
+
+    await fork.defer_async()
+    await app.run_worker_async(queues=["parent"], wait=False, install_signal_handlers=False)
+    jobs = await app.job_manager.list_jobs_async()
+    assert [job.status for job in jobs] == ["succeeded"] * 3
+    assert len({job.worker_id for job in jobs}) == 2
+
+
+def test_a_child_keeps_no_session_of_its_parent_open(
+    app: App, connection: psycopg.Connection
+) -> None:
+    app.configure_task("noop").defer()
+    reading, writing = os.pipe()
+
+    def wait() -> None:
+        os.close(writing)
+        os.read(reading, 1)
+
+    child = in_child(wait)
+    os.close(reading)
+    with app.database.engine.connect() as own:
+        driver = own.connection.driver_connection
+        # As if the parent were killed: nothing is said, and its file is closed.
+        assert isinstance(driver, psycopg.Connection)
+        pid = driver.info.backend_pid
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, driver.fileno())
+        os.close(nothing)
+        own.invalidate()
+    ends_within(connection, pid)
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_each_event_loop_has_connections_of_its_own_until_it_ends(
+    app: App, connection: psycopg.Connection
+) -> None:
     task = app.configure_task("noop")
     before = sessions(connection)
 
     async def defer(count: int) -> None:
+        await asyncio.gather(*(task.defer_async() for _ in range(count)))
+        # Not in one statement.
         for _ in range(count):
-            await task.defer_async()
+            await asyncio.gather(app.job_manager.count_jobs_async(), task.defer_async())
 
     for _ in range(10):
         asyncio.run(defer(1))
-    with ThreadPoolExecutor(20) as threads:
-        list(threads.map(lambda _: asyncio.run(asyncio.wait_for(defer(20), 60)), range(20)))
-    assert connection.execute("SELECT count(*) FROM taskq_jobs").fetchone() == (410,)
-    wait = "SELECT pg_sleep(0.02)"
-    for _ in range(500):
-        if sessions(connection) == before:
-            break
-        connection.execute(wait)
-    assert sessions(connection) == before
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(lambda _: asyncio.run(asyncio.wait_for(defer(10), 60)), range(40)))
+    assert connection.execute("SELECT count(*) FROM taskq_jobs").fetchone() == (820,)
+    wait_for(connection, lambda: sessions(connection) == before)
+
+
+def test_the_connections_of_a_loop_that_was_only_closed_are_closed_by_the_next(
+    app: App, connection: psycopg.Connection
+) -> None:
+    before = sessions(connection)
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(app.configure_task("noop").defer_async())
+        loop.close()
+    wait_for(connection, lambda: sessions(connection) == before + 1)
     app.close()
+    wait_for(connection, lambda: sessions(connection) == before)
+
+
+async def test_an_app_is_closed_while_others_use_it(
+    app: App, connection: psycopg.Connection
+) -> None:
+    before = sessions(connection)
+    with connection.transaction():
+        connection.execute("LOCK TABLE taskq_jobs")
+        deferred = asyncio.create_task(app.configure_task("noop").defer_async())
+        while sessions(connection) == before:
+            connection.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
+        app.close()
+    assert await deferred
+    wait_for(connection, lambda: sessions(connection) == before)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
@@ -230,3 +321,67 @@ def test_what_a_url_says_of_a_pooler_is_yes_or_no() -> None:
         assert database.pooler
         assert "pooler" not in str(database.engine.url)
     assert not Database.resolve("postgresql://h/d?pooler=true", pooler=False).pooler
+
+
+async def test_a_worker_behind_a_pooler_only_polls_and_says_so(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(database_url, pooler=True)
+    ran = asyncio.Event()
+
+    @app.task
+    async def note() -> None:
+        ran.set()
+
+    worker = app.worker(install_signal_handlers=False, fetch_job_polling_interval=0.2)
+    running = asyncio.create_task(worker.run())
+
+    def said() -> set[object]:
+        return {getattr(record, "action", None) for record in caplog.records}
+
+    while "worker_only_polls" not in said():
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    await note.defer_async()
+    await asyncio.wait_for(ran.wait(), 10)
+    async with app.database.async_engine.connect() as own:
+        [[jobs]] = await own.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND (query ~* 'listen' OR query ~ 'set_config') AND pid <> pg_backend_pid()"
+        )
+    assert jobs == 0
+    worker.stop()
+    await running
+    await app.close_async()
+
+
+def test_the_schema_is_not_changed_through_a_pooler(bare_url: str, database_url: str) -> None:
+    with App(bare_url, pooler=True) as app:
+        with pytest.raises(InvalidDatabase, match="name the server itself"):
+            app.schema_manager.apply_schema()
+        assert not app.schema_manager.is_applied()
+        with app.replace_database(database_url, pooler=True):
+            assert app.database.pooler
+            assert app.schema_manager.apply_schema() == []
+            with pytest.raises(InvalidDatabase, match="name the server itself"):
+                app.schema_manager.remove()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+async def test_nothing_is_prepared_on_a_callers_engine_behind_a_pooler(
+    database_url: str, is_async: bool
+) -> None:
+    engine = create_async_engine(database_url) if is_async else create_engine(database_url)
+    app = App(engine, pooler=True)
+    task = app.configure_task("noop")
+    for _ in range(10):
+        await task.defer_async() if is_async else task.defer()
+    count = "SELECT count(*) FROM pg_prepared_statements"
+    if isinstance(engine, AsyncEngine):
+        async with engine.connect() as own:
+            assert await own.scalar(text(count)) == 0
+        await engine.dispose()
+    else:
+        with engine.connect() as one:
+            assert one.scalar(text(count)) == 0
+        engine.dispose()

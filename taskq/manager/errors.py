@@ -79,6 +79,11 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             )
         case errors.NumericValueOutOfRange():
             return JobNotFound(f"no job can have that id ({_first_line(error)})")
+        case errors.OperationalError() if "unsupported startup parameter" in str(error):
+            return InvalidDatabase(
+                f"a pooler answers, which takes no settings of a session ({_first_line(error)}): say that "
+                "there is one, by App(pooler=True) or ?pooler=true in the URL"
+            )
         case errors.OperationalError() if _is_unavailable(error):
             return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")
     if isinstance(error, _MISSING) and "taskq_" in str(error):
