@@ -24,6 +24,7 @@ from taskq.retention import Retention
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from taskq.worker import Worker
+from taskq.worker.event_loop import run_to_end
 from taskq.worker.options import WorkerArguments, WorkerOptions
 
 AnyDatabase = str | URL | Engine | AsyncEngine | None
@@ -304,14 +305,16 @@ class App(Blueprint):
                 "await app.run_worker_async(…) instead"
             )
 
+        worker = self.worker(**options)
+
         async def run() -> None:
             try:
-                await self.run_worker_async(**options)
+                await worker.run()
             finally:
                 # Its connections belong to the event loop that ends here.
                 await self.database.dispose_async()
 
-        asyncio.run(run())
+        run_to_end(worker, run())
 
     async def run_worker_async(self, **options: Unpack[WorkerArguments]) -> None:
         """Run a worker until it is stopped, or with ``wait=False`` until no job is left for it.

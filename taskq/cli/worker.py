@@ -1,6 +1,5 @@
 """``taskq worker``: runs jobs."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,8 @@ from taskq.cli import logs
 from taskq.cli.command import Command
 from taskq.cli.leaving import leave_at_once
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.worker import Worker
+from taskq.worker.event_loop import run_to_end
 
 _EPILOG = """\
 An option wins over its variable, and that over the app's worker_defaults.
@@ -107,11 +108,11 @@ def worker(settings: Settings, /, **given: Any) -> None:
     """Run jobs of the app's tasks until it is told to stop."""
     app = settings.app()
     logs.set_up(verbose=settings.verbose)
-    asyncio.run(_run(app, {name: value for name, value in given.items() if value is not None}))
+    running = app.worker(**{name: value for name, value in given.items() if value is not None})
+    run_to_end(running, _run(app, running))
 
 
-async def _run(app: App, options: dict[str, Any]) -> None:
-    running = app.worker(**options)
+async def _run(app: App, running: Worker) -> None:
     try:
         await running.run()
     finally:

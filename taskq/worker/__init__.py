@@ -12,7 +12,8 @@ What a part moves, and when it may not act, stands at its top:
 - ``pruning`` deletes jobs that are kept no longer;
 - ``aborting`` finds out what of the running is to be aborted, or is not the worker's any more;
 - ``link`` is a part's connection to the database, which comes back by itself;
-- ``worker`` puts them together, and stops them in the right order.
+- ``worker`` puts them together, and stops them in the right order;
+- ``event_loop`` drives one to its end in an event loop of its own.
 """
 
 from taskq.worker.worker import Worker

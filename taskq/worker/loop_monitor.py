@@ -90,7 +90,7 @@ class LoopMonitor:
             "the event loop of worker %s has not turned for %.1f s, as %s blocks it",
             self._identity.id,
             self.blocked_for,
-            _named(jobs),
+            named(jobs),
             extra={"action": "loop_blocked", "stack": stack, **self._facts(self.blocked_for, jobs)},
         )
         own, turned = asyncio.get_running_loop(), asyncio.Event()
@@ -105,7 +105,7 @@ class LoopMonitor:
         logger.warning(
             "the event loop of worker %s turns again: %s blocked it for %.1f s",
             self._identity.id,
-            _named(jobs),
+            named(jobs),
             took,
             extra={"action": "loop_unblocked", **self._facts(took, jobs)},
         )
@@ -120,7 +120,8 @@ class LoopMonitor:
         }
 
 
-def _named(jobs: Sequence[Job]) -> str:
+def named(jobs: Sequence[Job]) -> str:
+    """The jobs of which one did something, for a record of the log."""
     names = [f"job {job.id} ({shown(job.task_name)})" for job in jobs[:_JOBS_SHOWN]]
     if len(jobs) > _JOBS_SHOWN:
         names.append(f"one of {len(jobs) - _JOBS_SHOWN} more")

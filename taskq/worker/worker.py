@@ -86,6 +86,11 @@ class Worker:
         """Whether it was told twice to stop: threads may still run tasks that it left behind."""
         return self._leaving.is_set()
 
+    @property
+    def running_jobs(self) -> Sequence[Job]:
+        """The jobs that it runs at this moment; may be asked in any thread."""
+        return self._running.jobs_of(None)
+
     def stop(self) -> None:
         """Ask the worker to stop, from any thread, task or middleware.
 

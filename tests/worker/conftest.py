@@ -257,19 +257,22 @@ def actions(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, st
 
 @pytest.fixture
 def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
-    """Starts a worker in a process of its own, with options for its environment.
+    """Starts a worker in a process of its own, or Python with other arguments; with options for a worker.
 
     The tasks in ``program.py`` write what they do into ``tmp_path``.
     """
     started: list[subprocess.Popen[str]] = []
 
-    def start_program(**options: Any) -> subprocess.Popen[str]:
+    def start_program(
+        *arguments: str, environment: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
         variables = {f"TASKQ_WORKER_{name.upper()}": str(value) for name, value in options.items()}
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM)],
+            [sys.executable, *(arguments or [str(PROGRAM)])],
             env={
                 **os.environ,
                 **variables,
+                **(environment or {}),
                 "TASKQ_DATABASE_URL": database_url,
                 "TASKQ_TEST_FOLDER": str(tmp_path),
                 "PYTHONPATH": str(ROOT),
