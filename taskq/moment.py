@@ -1,5 +1,6 @@
 """Times that a job can have: what Python and PostgreSQL both can hold, and anybody can mean."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TypedDict
 
@@ -25,7 +26,10 @@ def moment_of(value: object) -> datetime:
         ValueError: Why it is none, to follow the value in a message.
     """
     if not isinstance(value, datetime):
-        raise ValueError("which is no datetime")
+        raise ValueError(
+            "which is no datetime: give one with its time zone, as in datetime.now(UTC) + "
+            "timedelta(hours=1)"
+        )
     if value.utcoffset() is None:
         raise ValueError(
             "which has no time zone: say which, as in datetime.now(UTC) + timedelta(hours=1)"
@@ -46,8 +50,13 @@ def wait_of(value: timedelta | TimeDeltaParams) -> timedelta:
     try:
         wait = value if isinstance(value, timedelta) else timedelta(**value)
     except (TypeError, ValueError, OverflowError) as error:
+        why = ""
+        if isinstance(value, Mapping):
+            unknown = [unit for unit in value if unit not in TimeDeltaParams.__annotations__]
+            units = ", ".join(TimeDeltaParams.__annotations__)
+            why = f" ({unknown[0]!r} is none of {units})" if unknown else f" ({error})"
         raise ValueError(
-            f"which is no wait ({error}): give a timedelta, or its keywords as in {{'minutes': 5}}"
+            f"which is no wait{why}: give a timedelta, or its keywords as in {{'minutes': 5}}"
         ) from None
     if abs(wait) > LONGEST_WAIT:
         raise ValueError("which is more than a hundred years")

@@ -45,7 +45,7 @@ class Signature:
         Raises:
             InvalidSignature: It names something that does not exist at run time.
         """
-        return self._resolved(parameter.annotation)
+        return self.resolved(parameter.annotation)
 
     def returned(self) -> Any:
         """The type of what a task returns once it has run: of a coroutine, what it ends with.
@@ -55,7 +55,7 @@ class Signature:
         """
         if isinstance(self._function, type):
             return self._function
-        returned = self._resolved(self._signature.return_annotation)
+        returned = self.resolved(self._signature.return_annotation)
         if get_origin(returned) in {Awaitable, Coroutine}:
             return get_args(returned)[-1]
         return returned
@@ -70,7 +70,12 @@ class Signature:
             for name, hint in self._hints(typed_dict).items()
         }
 
-    def _resolved(self, annotation: Any) -> Any:
+    def resolved(self, annotation: Any) -> Any:
+        """What an annotation of the function says, which may be text; ``Any`` if there is none.
+
+        Raises:
+            InvalidSignature: It names something that does not exist at run time.
+        """
         if annotation is inspect.Parameter.empty:
             return Any
         # The one way to resolve text, also inside of types, is by what has it as an annotation.

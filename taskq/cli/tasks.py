@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import click
@@ -9,6 +10,8 @@ import click
 from taskq.cli.command import Group
 from taskq.cli.listing import Column, json_option, json_text, print_listing
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.exceptions import InvalidSignature
+from taskq.signature import Signature
 from taskq.task import Task
 
 _Task = Task[..., Any]
@@ -50,15 +53,35 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
 
 
 def _signature(task: _Task) -> str:
-    try:
-        # What an annotation says, and not its text, as `from __future__ import annotations` makes of it.
-        signature = inspect.signature(task.func, eval_str=True)
-    except NameError:
-        # Of something else than an argument: what is only there for type checkers.
-        signature = inspect.signature(task.func)
+    signature = Signature(task.func, task_name=task.name)
     skipped = 1 if task.pass_context else 0
-    parameters = list(signature.parameters.values())[skipped:]
-    return str(signature.replace(parameters=parameters))
+    parameters = [
+        parameter.replace(annotation=_type(signature, parameter.annotation))
+        for parameter in signature.parameters[skipped:]
+    ]
+    returned = _type(signature, inspect.signature(task.func).return_annotation)
+    return str(inspect.Signature(parameters, return_annotation=returned))
+
+
+def _type(signature: Signature, annotation: Any) -> Any:
+    """What an annotation says, and not its text, as `from __future__ import annotations` makes of it."""
+    if annotation is inspect.Signature.empty:
+        return annotation
+    try:
+        resolved = signature.resolved(annotation)
+        return None if resolved is NoneType else resolved
+    except InvalidSignature:
+        # Of something else than an argument: what is only there for type checkers.
+        return _Text(annotation) if isinstance(annotation, str) else annotation
+
+
+class _Text(str):
+    """The text of an annotation, which a signature shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _record(task: _Task) -> Mapping[str, Any]:

@@ -24,6 +24,11 @@ def test_people_see_the_signature_and_the_queue_of_each_task() -> None:
 def test_annotations_that_are_text_are_shown_as_types_and_the_module_is_enough() -> None:
     done = ended("tasks", "list", "--app", "tests.cli.modern_shop")
     assert "(path: pathlib.Path, sizes: list[int] | None = None) -> None" in done.stdout
+    # Of a context and what is returned, the type may be there for type checkers alone.
+    assert (
+        "(folder: pathlib.Path, of: collections.abc.Sequence[pathlib.Path | None] = (), **rest: int) "
+        "-> Decimal "
+    ) in done.stdout
 
 
 def test_json_has_the_schema_of_its_arguments(taskq: Taskq) -> None:
