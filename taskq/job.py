@@ -171,7 +171,7 @@ class NewJob(BaseModel):
 
 
 # What somebody who defers calls it.
-_OPTIONS = {"task_name": "name", "queue_name": "queue", "scheduled_at": "schedule_at"}
+OPTION_NAMES = {"task_name": "name", "queue_name": "queue", "scheduled_at": "schedule_at"}
 
 _REFUSALS: dict[str, type[InvalidJob]] = {
     "task_name": InvalidName,
@@ -200,7 +200,7 @@ def new_job(**values: Any) -> NewJob:
         option = str(fault["loc"][0])
         raise _REFUSALS.get(option, InvalidJob)(
             f"task {shown(values.get('task_name'))} cannot be deferred with "
-            f"{_OPTIONS.get(option, option)}={shown(values.get(option))}: {explained(error, skip=1)}"
+            f"{OPTION_NAMES.get(option, option)}={shown(values.get(option))}: {explained(error, skip=1)}"
         ) from None
 
 

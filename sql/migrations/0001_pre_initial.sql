@@ -376,6 +376,11 @@ BEGIN
             HINT = 'Wrap a single job: ''[{"task_name": "...", "args": {...}}]''.';
     END IF;
 
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        -- What UTF8 lacks no worker can read, nor hear in a notification: this refuses it.
+        PERFORM convert_to(jobs::text, 'UTF8');
+    END IF;
+
     -- A job by itself, as most calls have: expressions take two thirds of the time of the queries below,
     -- which also say what is wrong with it, or who waits already.
     only_job := jobs -> 0;

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader, Transformer
+from psycopg.errors import UntranslatableCharacter
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.datetime import TimestamptzLoader
@@ -21,7 +22,9 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.engines import has_ended
 from taskq.exceptions import InvalidDatabase
+from taskq.manager.encodings import Driver, native_encoding, register_native_loaders
 from taskq.manager.transactions import async_psycopg_savepoint, psycopg_savepoint, savepoint
+from taskq.queries.sessions import prepare_session
 from taskq.unreadable import UnreadableTime, read_json
 
 P = ParamSpec("P")
@@ -182,7 +185,7 @@ class _Rows:
         return self._rows[0] if self._rows else None
 
 
-class _Psycopg:
+class _Bridge:
     """As much of SQLAlchemy's connection as a Querier uses, straight on psycopg.
 
     For a caller's connection, as an engine around it would take it for its own: set it up, and roll it
@@ -192,38 +195,100 @@ class _Psycopg:
         cursor: Makes a cursor of the connection.
     """
 
-    def __init__(self, cursor: Callable[[], psycopg.Cursor[Any]]) -> None:
-        self._cursor = cursor
+    def __init__(
+        self, cursor: Callable[[], psycopg.Cursor[Any]] | Callable[[], psycopg.AsyncCursor[Any]]
+    ) -> None:
+        self._cursor: Callable[[], Any] = cursor
+
+    @property
+    def driver(self) -> Driver:
+        """The connection itself."""
+        driver: Driver = self._cursor().connection
+        return driver
 
     def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
+        try:
+            return self._execute(statement, values)
+        except UntranslatableCharacter as error:
+            # It failed as a whole, so that it may be sent again.
+            encoding = native_encoding(self.driver, error)
+            if encoding is None:
+                raise
+        session = cast("Connection", self)
+        prepare_session(session, {"client_encoding": encoding})
+        try:
+            return self._execute(statement, values, is_native=True)
+        finally:
+            prepare_session(session, {"client_encoding": "UTF8"})
+
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> _Rows:
+        raise NotImplementedError
+
+
+class _Psycopg(_Bridge):
+    """The bridge to a synchronous connection."""
+
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> _Rows:
         with self._cursor() as cursor:
             cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
                 return _Rows(())
+            if is_native:
+                register_native_loaders(cursor)
+                return _Rows(_read_one_by_one(cursor))
             try:
                 return _Rows(cursor.fetchall())
             except (psycopg.DataError, ValueError):
                 return _Rows(_read_one_by_one(cursor))
 
 
-class _AsyncPsycopg:
-    """The same for an async psycopg connection; runs in a greenlet, as SQLAlchemy's own do."""
+class _AsyncPsycopg(_Bridge):
+    """The bridge to an async connection; runs in a greenlet, as SQLAlchemy's own do."""
 
-    def __init__(self, cursor: Callable[[], psycopg.AsyncCursor[Any]]) -> None:
-        self._cursor = cursor
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> _Rows:
+        return await_only(self._execute_async(statement, values, is_native))
 
-    def execute(self, statement: TextClause, values: Mapping[str, Any] | None = None) -> _Rows:
-        return await_only(self._execute(statement, values))
-
-    async def _execute(self, statement: TextClause, values: Mapping[str, Any] | None) -> _Rows:
+    async def _execute_async(
+        self, statement: TextClause, values: Mapping[str, Any] | None, is_native: bool
+    ) -> _Rows:
         async with self._cursor() as cursor:
             await cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
                 return _Rows(())
+            if is_native:
+                register_native_loaders(cursor)
+                return _Rows(_read_one_by_one(cursor))
             try:
                 return _Rows(await cursor.fetchall())
             except (psycopg.DataError, ValueError):
                 return _Rows(_read_one_by_one(cursor))
+
+
+def driver_of(connection: Connection) -> Driver | None:
+    """The psycopg connection below what an operation runs on; None if it is another driver's."""
+    bridged: object = connection
+    if isinstance(bridged, _Bridge):
+        return bridged.driver
+    driver = connection.connection.driver_connection
+    return driver if isinstance(driver, psycopg.Connection | psycopg.AsyncConnection) else None
 
 
 def _neutral(cursor: C) -> C:

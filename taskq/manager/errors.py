@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg import Error, errors
@@ -19,6 +19,8 @@ from taskq.exceptions import (
     SchemaNotApplied,
     TaskqException,
 )
+from taskq.job import NewJob
+from taskq.manager.encodings import explain, unstorable
 
 _MISSING = (
     errors.UndefinedTable,
@@ -59,6 +61,8 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
     match error:
         case errors.UniqueViolation() if _told(raised, "constraint_name") == _QUEUEING_LOCK_INDEX:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
+        case errors.UntranslatableCharacter():
+            return InvalidDatabase(explain(error))
         case errors.ProgramLimitExceeded() if "jsonb" in str(error):
             return too_large(_first_line(error))
         case errors.InternalError_() if is_too_large(error):
@@ -93,6 +97,20 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             "app.schema_manager.apply_schema()"
         )
     return None
+
+
+@contextmanager
+def naming(jobs: Sequence[NewJob]) -> Iterator[None]:
+    """Name the job and its value that has a text which the database cannot store."""
+    try:
+        yield
+    except (DBAPIError, Error) as error:
+        raised = _as_psycopg(error.orig if isinstance(error, DBAPIError) else error)
+        if isinstance(raised, errors.UntranslatableCharacter) and (
+            named := unstorable(jobs, raised)
+        ):
+            raise named from error
+        raise
 
 
 def too_large(reason: str) -> InvalidJob:

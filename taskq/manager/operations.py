@@ -7,12 +7,15 @@ does to them.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+from psycopg.errors import UntranslatableCharacter
 from sqlalchemy import Connection
 
 from taskq.job import FailedAttempt, Job, JobStatus, NewJob, to_json
-from taskq.manager.errors import too_large
+from taskq.manager.connections import driver_of
+from taskq.manager.encodings import as_ascii, codec_of, encoding_of, storable
+from taskq.manager.errors import naming, too_large
 from taskq.manager.operations_listing import STATUSES, job_of
 from taskq.manager.outcome import (
     Colleague,
@@ -24,6 +27,7 @@ from taskq.manager.outcome import (
     outcomes_to_json,
 )
 from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, workers
+from taskq_sql.attempts import FinishJobsRow
 
 T = TypeVar("T")
 
@@ -42,12 +46,20 @@ def defer_jobs(
     own_transaction: bool,
 ) -> list[int | None]:
     """Defer jobs, all or none; returns their ids in the same order, None for those skipped."""
-    rows = jobs.Querier(connection).defer_jobs(
-        jobs=_bounded(to_json(new_jobs, exclude_none=True).decode(), len(new_jobs)),
-        on_conflict=on_conflict,
-        share_notification=own_transaction,
-    )
-    return [id_ or None for id_ in rows]
+
+    def defer(document: str) -> list[int | None]:
+        rows = jobs.Querier(connection).defer_jobs(
+            jobs=document, on_conflict=on_conflict, share_notification=own_transaction
+        )
+        return [id_ or None for id_ in rows]
+
+    document = _bounded(to_json(new_jobs, exclude_none=True).decode(), len(new_jobs))
+    with naming(new_jobs):
+        try:
+            return defer(document)
+        except UnicodeEncodeError:
+            # A caller's connection has another client_encoding, and nothing was sent.
+            return defer(as_ascii(document))
 
 
 def register_worker(
@@ -166,11 +178,20 @@ def finish_jobs(
     connection: Connection, worker_id: int, outcomes: Sequence[Outcome]
 ) -> dict[int, JobStatus]:
     """Write how attempts ended, all or none; returns what is now of those still this worker's."""
-    ours = _only(
-        attempts.Querier(connection).finish_jobs(
-            worker_id=worker_id, outcomes=_bounded(outcomes_to_json(outcomes), len(outcomes))
+
+    def finish(outcomes: Sequence[Outcome]) -> FinishJobsRow:
+        document = _bounded(outcomes_to_json(outcomes), len(outcomes))
+        return _only(
+            attempts.Querier(connection).finish_jobs(worker_id=worker_id, outcomes=document)
         )
-    )
+
+    try:
+        ours = finish(outcomes)
+    except UntranslatableCharacter:
+        # What was said of an error is worth more than how it is written.
+        driver = driver_of(connection)
+        codec = codec_of(encoding_of(driver)) if driver is not None else None
+        ours = finish([_storable(outcome, codec or "ascii") for outcome in outcomes])
     return dict(zip(ours.ids, map(STATUSES.__getitem__, ours.statuses), strict=True))
 
 
@@ -245,6 +266,15 @@ def ping(connection: Connection) -> None:
 def listen(connection: Connection) -> None:
     """Make a connection hear the notifications for workers."""
     sessions.Querier(connection).listen_session()
+
+
+def _storable(outcome: Outcome, codec: str) -> Outcome:
+    texts: dict[str, Any] = {
+        name: storable(text, codec)
+        for name in ("error_type", "error_message", "error_traceback")
+        if (text := getattr(outcome, name)) is not None
+    }
+    return replace(outcome, **texts)
 
 
 def _bounded(document: str, jobs: int) -> str:

@@ -19,6 +19,8 @@ from taskq.exceptions import (
     SchemaInUse,
     SchemaNotApplied,
 )
+from taskq.manager.connections import driver_of
+from taskq.manager.encodings import encoding_of
 from taskq.schema.migration import Migration, statements_of
 from taskq.schema.status import (
     MigrationStatus,
@@ -79,6 +81,7 @@ def status(connection: Connection, known: Sequence[Migration]) -> list[Migration
 
 def check(connection: Connection, known: Sequence[Migration]) -> None:
     """Refuse a database on which this version of taskq does not run."""
+    _refuse_encoding(connection)
     refuse(compare(known, _recorded(migrations.Querier(connection))))
 
 
@@ -93,6 +96,7 @@ def apply(
     pooler: bool,
 ) -> list[Migration]:
     """Apply what is missing; returns it."""
+    _refuse_encoding(connection)
 
     def missing() -> list[Migration]:
         return select(known, status(connection, known), pre_only=pre_only, up_to=up_to)
@@ -181,6 +185,16 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
         "observer": querier.write_observer_grants,
     }[kind]
     return str(write(role=role))
+
+
+def _refuse_encoding(connection: Connection) -> None:
+    driver = driver_of(connection)
+    if driver is not None and encoding_of(driver) == "SQL_ASCII":
+        raise InvalidDatabase(
+            f"the encoding of the database {driver.info.dbname!r} is SQL_ASCII: it takes any bytes for text, "
+            "and what one client writes another cannot read; make a database for taskq with CREATE DATABASE "
+            "name ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _is_identifier(name: object) -> bool:
