@@ -351,10 +351,8 @@ DECLARE
         'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at', 'schedule_in'
     ];
     -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
-    wrong_kinds CONSTANT jsonpath := jsonpath '$[*] ? (
-        @.type() != "object"
-        || !(@.task_name.type() == "string")
-        || @.schedule_in.type() != "null" && !(
+    wrong_wait CONSTANT jsonpath := jsonpath '$[*] ? (
+        @.schedule_in.type() != "null" && !(
             @.schedule_in.type() == "number" && @.schedule_in >= -3153600000 && @.schedule_in <= 3153600000
             && !(@.scheduled_at.type() != "null")
         )
@@ -391,7 +389,7 @@ BEGIN
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
         AND NOT only_job ? 'queueing_lock'
-        AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_kinds))
+        AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_wait))
         AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
     THEN
         new_queue := coalesce(only_job ->> 'queue_name', 'default');
@@ -434,7 +432,11 @@ BEGIN
 
     -- jsonb_to_recordset passes over what it does not know: a misspelt key would be lost in silence. What
     -- these find wrong, the query below explains. Keys by a path ($[*].keyvalue()) cost three times as much.
-    faulty := jsonb_path_exists(jobs, wrong_kinds);
+    faulty := jsonb_path_exists(
+        jobs,
+        '$[*] ? (@.type() != "object" || !(@.task_name.type() == "string"))'
+    )
+    OR (jsonb_path_exists(jobs, '$[*].schedule_in') AND jsonb_path_exists(jobs, wrong_wait));
 
     IF NOT faulty THEN
         faulty := EXISTS (
@@ -477,8 +479,9 @@ BEGIN
             CASE
                 WHEN jsonb_typeof(element.job) <> 'object' THEN true
                 ELSE
-                    jsonb_path_exists(element.job, wrong_kinds)
+                    jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
                     OR element.job - known_keys <> '{}'
+                    OR jsonb_path_exists(element.job, wrong_wait)
                     OR jsonb_path_exists(element.job, 'strict $.**{202}')
             END
         ORDER BY element.ordinality
