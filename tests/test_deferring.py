@@ -17,7 +17,7 @@ from taskq.exceptions import (
     InvalidSchedule,
     TaskNotFound,
 )
-from taskq.job import new_job
+from taskq.job import NewJob, new_job
 from taskq.task import Task
 
 LATER = datetime(2100, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -248,6 +248,19 @@ async def test_skip_answers_none_in_the_place_of_a_job_that_is_not_deferred(
     assert get(app, first).task_kwargs == {"to": "ada"}
     with pytest.raises(AlreadyEnqueued):
         await face.defer(skipping.configure(on_conflict="raise"), to="bob")
+
+
+@pytest.mark.parametrize("before", [0, 1, 2149, 2150, 4299])
+def test_what_no_worker_could_read_is_refused_however_it_comes(app: App, before: int) -> None:
+    def jobs(number: int | str) -> list[NewJob]:
+        args = {"before": "x" * before, "n": number}
+        return [NewJob(task_name="plain", args={}), NewJob(task_name="plain", args=args)]
+
+    for number in (10**4300 - 1, "9" * 9000):
+        assert len(app.job_manager.defer_jobs(jobs(number))) == 2
+    for number in (10**4300, -(10**4300), 10**9000):
+        with pytest.raises(InvalidJob, match="job 1 of the array has a number of more than 4,300"):
+            app.job_manager.defer_jobs(jobs(number))
 
 
 # Tasks by name

@@ -14,7 +14,7 @@ from taskq_sql import models
 DEFER_JOBS = """-- name: defer_jobs \\:many
 SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
 FROM taskq_defer_jobs(
-    :p1\\:\\:jsonb, :p2\\:\\:text, :p3\\:\\:boolean
+    :p1\\:\\:jsonb, :p2\\:\\:text, :p3\\:\\:boolean, :p4\\:\\:boolean
 ) AS deferred (id)
 """
 
@@ -59,11 +59,12 @@ class Querier:
         jobs: Any,
         on_conflict: str,
         share_notification: bool,
+        numbers_checked: bool,
     ) -> Iterator[int]:
         """The one way in; whatever is checked is checked there, for every caller alike. 0 is in the place of a
         job that was skipped, as sqlc takes the column for not null.
         """
-        for row in self._conn.execute(_DEFER_JOBS, {"p1": jobs, "p2": on_conflict, "p3": share_notification}):
+        for row in self._conn.execute(_DEFER_JOBS, {"p1": jobs, "p2": on_conflict, "p3": share_notification, "p4": numbers_checked}):
             value: int = row[0]
             yield value
 

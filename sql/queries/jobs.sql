@@ -3,7 +3,7 @@
 -- job that was skipped, as sqlc takes the column for not null.
 SELECT coalesce(deferred.id, 0)::bigint AS id
 FROM taskq_defer_jobs(
-    @jobs::jsonb, @on_conflict::text, @share_notification::boolean
+    @jobs::jsonb, @on_conflict::text, @share_notification::boolean, @numbers_checked::boolean
 ) AS deferred (id);
 
 -- name: GetJob :one

@@ -59,6 +59,7 @@ def defer(run: Run) -> Ids:
             "DeferJobs",
             on_conflict="raise",
             share_notification=False,
+            numbers_checked=False,
             jobs=json.dumps([{"task_name": "noop"} | job for job in jobs]),
         )
         return [row["id"] for row in rows]

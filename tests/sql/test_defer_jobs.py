@@ -72,6 +72,7 @@ def test_a_wait_counts_from_the_call_and_not_from_the_beginning_of_the_transacti
             "DeferJobs",
             on_conflict=on_conflict,
             share_notification=False,
+            numbers_checked=False,
             jobs=json.dumps([wait] * many),
         )
         counted = connection.execute(
@@ -156,7 +157,13 @@ def test_a_faulty_job_is_refused_with_its_whole_batch(
     run: Run, connection: psycopg.Connection, jobs: Any, message: str
 ) -> None:
     with pytest.raises(psycopg.Error, match=message):
-        run("DeferJobs", on_conflict="raise", share_notification=False, jobs=json.dumps(jobs))
+        run(
+            "DeferJobs",
+            on_conflict="raise",
+            share_notification=False,
+            numbers_checked=False,
+            jobs=json.dumps(jobs),
+        )
     assert jobs_in_table(connection) == 0
 
 
@@ -167,6 +174,60 @@ def test_the_deepest_arguments_that_are_taken_can_be_read(
     [id_] = defer(GOOD | {"args": args})
     with App(database_url) as app:
         assert app.job_manager.get_job(id_).task_kwargs == args
+
+
+# As JSON has them, whose exponents a shorter text hides; and whether Python reads them.
+NUMBERS = {
+    "9" * 4300: True,
+    "-" + "9" * 4300: True,
+    "1e4299": True,
+    "1e-5000": True,
+    "0." + "3" * 5000: True,
+    "9" * 4301: False,
+    "-" + "9" * 4301: False,
+    "1e4300": False,
+    "-1e5000": False,
+    "1e5000": False,
+    "9" * 4301 + ".5": False,
+}
+
+
+def with_number(number: str, *, deep: bool, on_conflict: str = "raise") -> dict[str, Any]:
+    """What a query takes that defers three jobs, or one, with a number in their arguments."""
+    args = f'{{"n": [{{"m": [{number}]}}]}}' if deep else f'{{"n": {number}}}'
+    job = f'{{"task_name": "noop", "args": {args}}}'
+    return {
+        "on_conflict": on_conflict,
+        "share_notification": False,
+        "numbers_checked": False,
+        "jobs": f'[{{"task_name": "noop"}}, {job}]' if deep else f"[{job}]",
+    }
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_is_taken_if_python_can_read_it(
+    run: Run, connection: psycopg.Connection, database_url: str, number: str, deep: bool
+) -> None:
+    if not NUMBERS[number]:
+        for on_conflict in ("raise", "skip"):
+            given = with_number(number, deep=deep, on_conflict=on_conflict)
+            with pytest.raises(
+                psycopg.errors.InvalidParameterValue,
+                match=f"job {int(deep)} of the array has a number of more than 4,300 digits",
+            ):
+                run("DeferJobs", **given)
+        assert jobs_in_table(connection) == 0
+        return
+    [*_, row] = run("DeferJobs", **with_number(number, deep=deep))
+    with App(database_url) as app:
+        assert app.job_manager.get_job(row["id"]).unreadable == {}
+
+
+def test_a_long_text_of_digits_is_taken(run: Run, connection: psycopg.Connection) -> None:
+    run("DeferJobs", **with_number(f'"{"9" * 9000}"', deep=False))
+    run("DeferJobs", **with_number(f'"{"9" * 9000}"', deep=True))
+    assert jobs_in_table(connection) == 3
 
 
 def test_two_jobs_of_one_queueing_lock_do_not_wait_at_once(
