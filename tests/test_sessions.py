@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq import App
 from taskq.database import Database
-from taskq.exceptions import InvalidDatabase
+from taskq.exceptions import AlreadyEnqueued, InvalidDatabase
 
 SETTINGS = {
     "client_encoding": "LATIN1",
@@ -37,6 +37,9 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "1",
     "idle_session_timeout": "1",
     "TimeZone": "<odd>-05:45",
+    "bytea_output": "escape",
+    "row_security": "off",
+    "exit_on_error": "on",
 }
 
 
@@ -106,7 +109,10 @@ async def test_what_a_database_sets_changes_nothing(
 
         assert app.schema_manager.apply_schema() == []
         note.configure(queue="猫").defer(text="é")
-        await note.configure(queue="猫").defer_async(text="\\ 猫")
+        second = note.configure(queue="猫", queueing_lock="one")
+        await second.defer_async(text="\\ 猫")
+        with pytest.raises(AlreadyEnqueued):
+            second.defer(text="again")
         await app.run_worker_async(install_signal_handlers=False)
         found = app.job_manager.list_jobs(queue="猫")
         assert [job.task_kwargs for job in found] == [{"text": "é"}, {"text": "\\ 猫"}]
@@ -114,6 +120,15 @@ async def test_what_a_database_sets_changes_nothing(
             assert job.finished_at is not None
             assert abs((datetime.now(UTC) - job.finished_at).total_seconds()) < 60
     assert ran == ["é", "\\ 猫"]
+
+
+def test_a_transaction_may_take_its_time(app: App, connection: psycopg.Connection) -> None:
+    if connection.info.server_version < 170000:
+        pytest.skip("PostgreSQL has transaction_timeout since 17")
+    name = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("ALTER DATABASE {} SET transaction_timeout = 2000").format(name))
+    with app.database.engine.connect() as own:
+        assert own.exec_driver_sql("SHOW transaction_timeout").scalar() == "0"
 
 
 def test_what_a_url_says_of_a_session_holds(

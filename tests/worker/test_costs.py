@@ -195,3 +195,29 @@ async def test_an_idle_worker_asks_only_as_often_as_its_intervals_say(measured: 
     await running
     # A beat, a look for the dead and one for colleagues; a claim, a look at jobs for later, one at aborts.
     assert turns <= asked <= 6 * (turns + 1)
+
+
+async def test_what_is_set_on_a_session_costs_one_statement_at_most(
+    measured: Measured, server: str
+) -> None:
+    """And none for a server before 17, which takes it all as options."""
+    async with App(server) as app:
+        count = app.job_manager.count_jobs_async
+        await count()
+        measured.statements = 0
+        await asyncio.gather(*(count() for _ in range(5)))
+        opened = measured.statements
+        await asyncio.gather(*(count() for _ in range(5)))
+    assert 5 <= opened <= 5 + 4
+    assert measured.statements - opened == 5
+
+
+async def test_a_worker_that_starts_prepares_its_connections_and_asks_once(
+    measured: Measured, server: str
+) -> None:
+    async with App(server) as app:
+        await app.schema_manager.check_async()
+        measured.statements = 0
+        await app.run_worker_async(wait=False, install_signal_handlers=False)
+    # Two for each of its connections, and what each is for; all of them are opened once.
+    assert measured.statements <= 35
