@@ -28,7 +28,7 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
 
 
 def action(call: ast.Call) -> str | None:
-    """The ``action`` of a call, as it is written there: in a dictionary, or by ``_extra``."""
+    """The ``action`` of a call, as it is written there: in a dictionary, or by ``log_facts``."""
     extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
     match extra:
         case ast.Dict(keys=keys, values=values):
@@ -36,7 +36,7 @@ def action(call: ast.Call) -> str | None:
                 match key, value:
                     case ast.Constant(value="action"), ast.Constant(value=str(name)):
                         return name
-        case ast.Call(func=ast.Attribute(attr="_extra"), args=[ast.Constant(value=str(name))]):
+        case ast.Call(func=ast.Attribute(attr="log_facts"), args=[ast.Constant(value=str(name))]):
             return name
     return None
 

@@ -191,7 +191,7 @@ async def test_an_unknown_task_and_arguments_that_do_not_fit_fail_their_jobs_alo
     unknown, unfit, fine = (row[0] for row in rows)
     await drain(app)
     [(kind, message)] = await errors_of(app, unknown)
-    assert (kind, "did you mean 'count'?" in message) == ("taskq.exceptions.TaskNotFound", True)
+    assert (kind, "did you mean 'count'?" in message) == ("taskq.exceptions.JobGivenBack", True)
     [(kind, message)] = await errors_of(app, unfit)
     assert (kind, "argument 'number' got 'many'" in message) == (
         "taskq.exceptions.InvalidArguments",
