@@ -12,6 +12,7 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskq.codec import shown
 from taskq.database_url import DRIVER, database_url
 from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
 from taskq.engines import OWN, OWN_OPTIONS, leave_to_parent, make_async_engine, make_engine
@@ -107,6 +108,11 @@ class Database:
                 not for psycopg.
             DatabaseNotConfigured: No database is named, and there is no embedded server.
         """
+        given: object = pooler
+        if not isinstance(given, bool | None):
+            raise InvalidDatabase(
+                f"pooler={shown(given)}: give True, False, or None for what the URL says"
+            )
         if isinstance(database, Engine):
             engine = database.execution_options(**OWN_OPTIONS)
             return cls(_url_of(database), origin=_GIVEN, engine=engine, pooler=bool(pooler))
@@ -294,6 +300,9 @@ def _without_pooler(name: str, database: str | URL) -> tuple[str | URL, bool | N
         said = database.query.get("pooler")
         bare: str | URL = database.difference_update_query(["pooler"])
     else:
+        text: object = database
+        if not isinstance(text, str):  # which is refused as no URL
+            return database, None
         found = _POOLER.search(database)
         said = found and found["said"]
         bare = _POOLER.sub(r"\g<before>", database).rstrip("?&") if found else database

@@ -140,9 +140,12 @@ def test_a_deferrer_refuses_it(database_url: str) -> None:
 def test_an_app_refuses_it() -> None:
     nowhere = "postgresql://nobody.is.asked"
     with App(nowhere) as app:
-        options = ["import_paths", "worker_defaults", "retention", "periodic_defaults"]
-        assert surprises(lambda **given: App(**{"database": nowhere} | given), options) == []
+        options = "import_paths worker_defaults retention periodic_defaults pooler"
+        assert (
+            surprises(lambda **given: App(**{"database": nowhere} | given), options.split()) == []
+        )
         assert surprises(app.replace_database, ["database"]) == []
+        assert surprises(app.replace_database, ["pooler"], database=nowhere) == []
         assert surprises(app.add_tasks_from, ["blueprint"], namespace="a") == []
         assert surprises(app.add_tasks_from, ["namespace"], blueprint=Blueprint()) == []
         assert surprises(App.from_path, ["path"]) == []
