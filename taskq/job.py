@@ -183,7 +183,9 @@ _REFUSALS: dict[str, type[InvalidJob]] = {
 }
 
 _name: TypeAdapter[str] = TypeAdapter(Name)
-_new_jobs = TypeAdapter(list[NewJob])
+# What JSON has no number for is refused by the database, and not written as null: a task's own arguments never
+# hold it, but a NewJob that is made by hand may.
+_new_jobs = TypeAdapter(list[NewJob], config=ConfigDict(ser_json_inf_nan="constants"))
 to_json: Callable[..., bytes] = _new_jobs.dump_json
 
 

@@ -67,6 +67,8 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             return too_large(_first_line(error))
         case errors.InternalError_() if is_too_large(error):
             return too_large(_first_line(error))
+        case errors.InvalidTextRepresentation() if "json" in str(error):
+            return InvalidJob(f"it holds what JSON cannot carry: {_first_line(error)}")
         # By a constraint of the table, or by taskq_defer_jobs.
         case errors.CheckViolation() | errors.InvalidParameterValue() if "taskq_" in str(error):
             return InvalidJob(f"the database refuses the job: {_first_line(error)}")

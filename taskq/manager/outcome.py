@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from taskq.job import JobStatus
 
@@ -120,7 +120,8 @@ class Rescued:
     had_begun: bool
 
 
-_outcomes = TypeAdapter(list[Outcome])
+# As for new jobs: no number of JSON is refused, and not written as null.
+_outcomes = TypeAdapter(list[Outcome], config=ConfigDict(ser_json_inf_nan="constants"))
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> str:

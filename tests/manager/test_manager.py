@@ -4,6 +4,7 @@ import socket
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from math import inf, nan
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from taskq.exceptions import (
     JobNotFound,
     SchemaNotApplied,
 )
-from taskq.job import Job
+from taskq.job import Job, NewJob
 from taskq.manager import JobManager, operations
 from taskq.manager.errors import translated
 from taskq.manager.outcome import Outcome
@@ -76,6 +77,24 @@ async def test_a_job_is_read_as_the_database_has_it(app: App, jobs: JobManager) 
     assert (ended.status, ended.result) == (JobStatus.SUCCEEDED, {"a": [None]})
     assert ended.finished_at is not None
     assert ended.deferred_at <= ended.finished_at
+
+
+@pytest.mark.parametrize("value", [inf, -inf, nan])
+def test_a_number_that_json_lacks_is_refused_and_no_null(
+    app: App, jobs: JobManager, value: float
+) -> None:
+    """In what callers make by hand: a task's own arguments and results are refused before."""
+    with pytest.raises(InvalidJob, match="JSON cannot carry"):
+        jobs.defer_jobs([NewJob(task_name="count", args={"n": [{"a": value}]})])
+    assert jobs.count_jobs() == {}
+    [id_] = defer(app)
+    [claimed] = claim(app)
+    with pytest.raises(InvalidJob, match="JSON cannot carry"):
+        jobs.finish(
+            7,
+            [Outcome(job_id=id_, attempt=claimed.claim, status=JobStatus.SUCCEEDED, result=value)],
+        )
+    assert jobs.get_job_status(id_) is JobStatus.DOING
 
 
 async def test_a_snooze_is_a_claim_and_no_attempt(app: App, jobs: JobManager) -> None:
