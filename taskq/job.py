@@ -183,8 +183,8 @@ _REFUSALS: dict[str, type[InvalidJob]] = {
 }
 
 _name: TypeAdapter[str] = TypeAdapter(Name)
-# What JSON has no number for is refused by the database, and not written as null: a task's own arguments never
-# hold it, but a NewJob that is made by hand may.
+# The database refuses what JSON has no number for; else it would be written as null. A task's own arguments
+# never hold it, but a NewJob that is made by hand may.
 _new_jobs = TypeAdapter(list[NewJob], config=ConfigDict(ser_json_inf_nan="constants"))
 to_json: Callable[..., bytes] = _new_jobs.dump_json
 

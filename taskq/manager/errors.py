@@ -63,9 +63,7 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
         case errors.UntranslatableCharacter():
             return InvalidDatabase(explain(error))
-        case errors.ProgramLimitExceeded() if "jsonb" in str(error):
-            return too_large(_first_line(error))
-        case errors.InternalError_() if is_too_large(error):
+        case Error() if is_too_large(error):
             return too_large(_first_line(error))
         case errors.InvalidTextRepresentation() if "json" in str(error):
             return InvalidJob(f"it holds what JSON cannot carry: {_first_line(error)}")
@@ -125,7 +123,9 @@ def too_large(reason: str) -> InvalidJob:
 
 
 def is_too_large(error: Error) -> bool:
-    """Whether PostgreSQL ran into its bound of 1 GB, as in JSON with 17 million small elements."""
+    """Whether PostgreSQL ran into a bound of jsonb, or its own of 1 GB, as with 17 million small elements."""
+    if isinstance(error, errors.ProgramLimitExceeded):
+        return "jsonb" in str(error)
     return "invalid memory alloc request size" in str(error)
 
 
