@@ -1,7 +1,7 @@
 """Claims while another transaction is left open: what it could see, nobody may remove.
 
 The entries of jobs that are long claimed stay in the index of ready jobs, and a claim from the start
-walks over them. It is the worker's own claiming that is measured, with what it remembers; the jobs end
+walks over them. It is the worker's own producer that is measured, with what it remembers; the jobs end
 at once, unrun, so that nothing but claims takes time while a claim is timed.
 """
 
@@ -20,10 +20,10 @@ from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
 from taskq.queries.sessions import prepare_session
-from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.links import TUNED
+from taskq.worker.producer import Producer
 
 BATCH = 100
 PASSED = 200_000
@@ -71,19 +71,19 @@ async def _pass(url: str) -> list[float]:
         links = [Link(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
         registration = await links[1].run(operations.register_worker, "benchmark", None, BATCH)
         identity = Identity("benchmark", None, registration)
-        claiming = Claiming(
-            links[0], identity, polling_interval=60, room=lambda: wanted, deliver=deliver
+        producer = Producer(
+            links[0], identity, polling_interval=60, capacity=lambda: wanted, deliver=deliver
         )
-        claiming.start(lambda error: None)
+        producer.start(lambda error: None)
         while len(took) < PASSED // BATCH:
             began, wanted = perf_counter(), BATCH
-            claiming.wake()
+            producer.wake()
             outcomes = [
                 Outcome(job_id=job.id, attempt=job.claim, status=JobStatus.SUCCEEDED)
                 for job in await claimed.get()
             ]
             await links[1].run(operations.finish_jobs, identity.id, outcomes)
-        await claiming.stop()
+        await producer.stop()
         for link in links:
             await link.close()
     return took

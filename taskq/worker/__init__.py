@@ -2,11 +2,11 @@
 
 What a part moves, and when it may not act, stands at its top:
 
-- ``claiming`` takes jobs from the database, ``prefetch`` says how many beyond the free sub-workers;
+- ``producer`` takes jobs from the database, ``prefetch`` says how many beyond the free sub-workers;
 - ``running`` hands them to sub-workers, ``attempt`` is what one of them does with a job,
   ``threads`` is where it does it if the task is sync;
 - ``completing`` writes how attempts ended;
-- ``listening`` hears notifications, ``scheduling`` knows when the next job is due: both wake ``claiming``;
+- ``listening`` hears notifications, ``scheduling`` knows when the next job is due: both wake ``producer``;
 - ``ticking`` defers periodic tasks;
 - ``heartbeat`` says that the worker is alive, and rescues the jobs of those that are not;
 - ``pruning`` deletes jobs that are kept no longer;

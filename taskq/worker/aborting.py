@@ -11,11 +11,11 @@ from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
-from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
 from taskq.worker.identity import Identity
 from taskq.worker.link import Link
 from taskq.worker.part import Alarm, Part
+from taskq.worker.producer import Producer
 from taskq.worker.running import Running
 
 logger: Final = get_logger("taskq.worker.aborting")
@@ -31,7 +31,7 @@ class Aborting(Part):
         link: A connection, which may be shared.
         identity: Whose jobs.
         polling_interval: Seconds between two looks, unless it is notified.
-        claiming: Whose claims may be under way.
+        producer: Whose claims may be under way.
         running: What is in hand.
         completing: Where ended attempts wait to be written.
     """
@@ -42,14 +42,14 @@ class Aborting(Part):
         identity: Identity,
         *,
         polling_interval: float,
-        claiming: Claiming,
+        producer: Producer,
         running: Running,
         completing: Completing,
     ) -> None:
         self._link = link
         self._identity = identity
         self._polling_interval = polling_interval
-        self._claiming = claiming
+        self._producer = producer
         self._running = running
         self._completing = completing
         self._alarm = Alarm()
@@ -74,9 +74,9 @@ class Aborting(Part):
     async def _look(self) -> None:
         worker_id = self._identity.id
         before = self._running.held(worker_id)
-        claiming, claims = self._claiming.in_flight, self._claiming.runs
+        in_flight, claims = self._producer.in_flight, self._producer.runs
         doing = await self._link.insist(operations.list_doing_jobs, worker_id)
-        claims_by_now = self._claiming.runs
+        claims_by_now = self._producer.runs
         if worker_id != self._identity.id:
             # The worker has registered again, and let those jobs go.
             self._strays = {}
@@ -96,7 +96,7 @@ class Aborting(Part):
         strays = {
             key for key in doing if key not in held and not self._completing.holds(worker_id, *key)
         }
-        quiet = not claiming and not self._claiming.in_flight
+        quiet = not in_flight and not self._producer.in_flight
         for key in strays & self._strays.keys():
             # Seen twice, and no claim can bring it any more: the answer of one was lost with its connection.
             if quiet or claims > self._strays[key]:

@@ -39,7 +39,7 @@ class Links:
         )
         self._database = database
         self.shared: Link = self._link("scheduling, aborting and rescuing")
-        self.claims: Link = self._link("claiming", settings=TUNED, check=check)
+        self.claims: Link = self._link("claims", settings=TUNED, check=check)
         self.completions: Link = self._link("completing", settings=TUNED)
         self.pruning: Link = self._link("pruning")
         self.heartbeat: Link = self._link("heartbeat", seconds=options.heartbeat_bound)

@@ -6,10 +6,10 @@ the polls. What notifications say is written in the first migration.
 
 from taskq.manager import operations
 from taskq.worker.aborting import Aborting
-from taskq.worker.claiming import Claiming
 from taskq.worker.identity import Identity
 from taskq.worker.link import Backoff, Link
 from taskq.worker.part import Part
+from taskq.worker.producer import Producer
 from taskq.worker.scheduling import Scheduling
 
 # A connection that lives this long is no bad moment any more.
@@ -23,7 +23,7 @@ class Listening(Part):
         link: A connection of its own, straight to the server or through a pooler that keeps sessions.
         identity: For whom.
         ping_interval: Seconds between two signs of life that it asks the server for.
-        claiming: Told of jobs.
+        producer: Told of jobs.
         scheduling: Told of jobs for later.
         aborting: Told of requests to abort.
     """
@@ -34,14 +34,14 @@ class Listening(Part):
         identity: Identity,
         *,
         ping_interval: float,
-        claiming: Claiming,
+        producer: Producer,
         scheduling: Scheduling,
         aborting: Aborting,
     ) -> None:
         self._link = link
         self._identity = identity
         self._ping_interval = ping_interval
-        self._claiming = claiming
+        self._producer = producer
         self._scheduling = scheduling
         self._aborting = aborting
         self._heard_since: float | None = None
@@ -68,7 +68,7 @@ class Listening(Part):
             await self._link.ask(connection, operations.listen)
             self._heard_since = self._identity.now()
             # What was said while nobody heard, also for others that commit only later.
-            self._claiming.hear(0)
+            self._producer.notified(0)
             self._aborting.wake()
             self._scheduling.expect(0)
             while True:
@@ -84,7 +84,7 @@ class Listening(Part):
         key, _, queue = rest.partition(" ")
         match kind:
             case "ready" if self._identity.serves(queue):
-                self._claiming.hear(self._identity.turn(key, queue), queue)
+                self._producer.notified(self._identity.turn(key, queue), queue)
             case "later" if self._identity.serves(queue):
                 self._scheduling.expect(float(key))
             case "abort" if key == str(self._identity.id):

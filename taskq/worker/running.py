@@ -65,7 +65,7 @@ class Running:
         room: Told that there is more room for jobs.
         overdue: Says whether the heartbeat is overdue.
         unwritten: Says how many outcomes are not written yet.
-        claiming: Says whether a claim is under way.
+        claim_in_flight: Says whether a claim is under way.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Running:
         room: Callable[[], None],
         overdue: Callable[[], bool],
         unwritten: Callable[[], int],
-        claiming: Callable[[], bool],
+        claim_in_flight: Callable[[], bool],
     ) -> None:
         options = worker.options
         self._worker = worker
@@ -90,7 +90,7 @@ class Running:
             concurrency=options.concurrency,
             max_crashes=options.max_crashes,
             unwritten=unwritten,
-            claiming=claiming,
+            claim_in_flight=claim_in_flight,
         )
         self._executor = Threads(options.concurrency)
         self._idle = [SubWorker(self) for _ in range(options.concurrency)]

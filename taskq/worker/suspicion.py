@@ -26,7 +26,7 @@ class Suspicion:
         concurrency: How many jobs the worker runs at once.
         max_crashes: The how-manieth crash ends a job.
         unwritten: Says how many ends of jobs are not written yet.
-        claiming: Says whether a claim is under way.
+        claim_in_flight: Says whether a claim is under way.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Suspicion:
         concurrency: int,
         max_crashes: int,
         unwritten: Callable[[], int],
-        claiming: Callable[[], bool],
+        claim_in_flight: Callable[[], bool],
     ) -> None:
         self._concurrency = concurrency
         # One more crash would end such a job, if nothing else can have caused it.
         self._suspect_from = max(1, max_crashes - 1)
         self._unwritten = unwritten
-        self._claiming = claiming
+        self._claim_in_flight = claim_in_flight
         self._careful_until = 0.0
         self._alone_until = 0.0
         self.is_careful: bool = False
@@ -78,4 +78,4 @@ class Suspicion:
         """Whether the suspect may begin: it is all of this worker that the database knows."""
         if now >= self._alone_until:
             return running < self._concurrency
-        return not (running or self._unwritten() or self._claiming())
+        return not (running or self._unwritten() or self._claim_in_flight())

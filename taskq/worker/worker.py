@@ -16,7 +16,6 @@ from taskq.manager import operations
 from taskq.manager.outcome import Outcome, Registration
 from taskq.retention import kept_for
 from taskq.worker.aborting import Aborting
-from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.identity import Identity
@@ -25,6 +24,7 @@ from taskq.worker.listening import Listening
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.options import WorkerOptions
 from taskq.worker.part import Part
+from taskq.worker.producer import Producer
 from taskq.worker.pruning import Pruning
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.running import Running, locks_of
@@ -78,7 +78,7 @@ class Worker:
             room=self._on_room,
             overdue=self._is_overdue,
             unwritten=lambda: self._completing.unwritten,
-            claiming=lambda: self._claiming.in_flight,
+            claim_in_flight=lambda: self._producer.in_flight,
         )
 
     @property
@@ -152,24 +152,24 @@ class Worker:
 
         # The parts that take from one another.
         self._completing = Completing(links.completions, identity, written=self._on_written)
-        self._claiming = Claiming(
+        self._producer = Producer(
             links.claims,
             identity,
             polling_interval=options.fetch_job_polling_interval,
-            room=self._running.room,
+            capacity=self._running.room,
             deliver=self._on_claimed,
         )
         self._scheduling = Scheduling(
             links.shared,
             identity,
             polling_interval=options.fetch_job_polling_interval,
-            due=self._claiming.wake,
+            due=self._producer.wake,
         )
         aborting = Aborting(
             links.shared,
             identity,
             polling_interval=options.abort_job_polling_interval,
-            claiming=self._claiming,
+            producer=self._producer,
             running=self._running,
             completing=self._completing,
         )
@@ -179,7 +179,7 @@ class Worker:
                 self._running.let_go()
             else:
                 aborting.wake()
-                self._claiming.wake()
+                self._producer.wake()
 
         monitor = LoopMonitor(identity, jobs_of=self._running.jobs_of)
 
@@ -223,7 +223,7 @@ class Worker:
                 ping_interval=max(
                     min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
                 ),
-                claiming=self._claiming,
+                producer=self._producer,
                 scheduling=self._scheduling,
                 aborting=aborting,
             )
@@ -247,7 +247,7 @@ class Worker:
                 part.start(self._on_broken)
             if not options.wait:
                 await self._scheduling.look()
-            self._claiming.start(self._on_broken)
+            self._producer.start(self._on_broken)
             await self._stopping.wait()
             logger.info(
                 "worker %s stops",
@@ -257,7 +257,7 @@ class Worker:
             await asyncio.gather(*(part.stop() for part in wakers))
             await self._finish()
         finally:
-            parts = (self._claiming, *wakers, aborting, rescuer, self._completing)
+            parts = (self._producer, *wakers, aborting, rescuer, self._completing)
             await asyncio.gather(*(part.stop() for part in parts))
             self._running.close()
             await heartbeat.stop()
@@ -295,7 +295,7 @@ class Worker:
 
     async def _finish(self) -> None:
         self._running.stop()
-        claimed = asyncio.create_task(self._claiming.end())
+        claimed = asyncio.create_task(self._producer.end())
         drained = await self._unless_leaving(
             self._running.drain(), self.options.shutdown_graceful_timeout
         )
@@ -404,7 +404,7 @@ class Worker:
         self._completing.add(outcome)
 
     def _on_room(self) -> None:
-        self._claiming.make_room()
+        self._producer.more_capacity()
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
         self._running.written()
@@ -414,16 +414,16 @@ class Worker:
         ):
             self._completing.announce(locks)
         if locks or any(outcome.status is JobStatus.TODO for outcome in outcomes):
-            self._claiming.wake()
+            self._producer.wake()
         if not self.options.wait:
-            self._claiming.wake()
+            self._producer.wake()
 
     def _end_if_dry(self) -> None:
         if (
             not self.options.wait
             and self._running.is_empty
             and self._completing.is_empty
-            and not self._claiming.is_promising
+            and not self._producer.is_pending
         ):
             self._stopping.set()
 

@@ -44,13 +44,13 @@ async def until(condition: Callable[[], object], what: str = "it", seconds: floa
 
 async def idle(worker: Worker) -> None:
     """Wait until a worker has nothing to do, and no reason to look for something."""
-    claiming, completing = worker._claiming, worker._completing
+    producer, completing = worker._producer, worker._completing
     await until(
         lambda: (
             worker._running.is_empty
             and completing.is_empty
-            and not claiming.is_promising
-            and not claiming.in_flight
+            and not producer.is_pending
+            and not producer.in_flight
         ),
         "an idle worker",
     )

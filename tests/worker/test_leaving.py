@@ -18,11 +18,11 @@ from taskq import App
 from taskq.job import JobStatus
 from taskq.worker import Worker
 from taskq.worker.aborting import Aborting
-from taskq.worker.claiming import Claiming
 from taskq.worker.completing import Completing
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.listening import Listening
 from taskq.worker.part import Part
+from taskq.worker.producer import Producer
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduling import Scheduling
 from tests.worker.conftest import (
@@ -184,7 +184,7 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
 
 
 @pytest.mark.parametrize(
-    "part", [Aborting, Claiming, Completing, Heartbeat, Listening, Rescuer, Scheduling]
+    "part", [Aborting, Producer, Completing, Heartbeat, Listening, Rescuer, Scheduling]
 )
 async def test_a_worker_leaves_when_a_part_of_it_breaks(
     app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Part]
@@ -257,7 +257,7 @@ loop = asyncio.new_event_loop()
 running = loop.create_task(worker.run())
 
 async def at_work():
-    while not (worker._heartbeat and worker._claiming.runs):
+    while not (worker._heartbeat and worker._producer.runs):
         await asyncio.sleep(0.01)
 
 loop.run_until_complete(at_work())
