@@ -21,7 +21,7 @@ from taskq.cli.settings import (
 )
 from taskq.cli.times import read_duration
 from taskq.database_url import database_url, without_secrets
-from taskq.doctor import CONCERNS, Finding, Severity, Thresholds, examine
+from taskq.doctor import CHECKS, Finding, Severity, Thresholds, examine
 from taskq.duration import brief
 from taskq.escaping import escaped
 
@@ -158,13 +158,13 @@ def _print(findings: Sequence[Finding]) -> None:
     terminal = console()
     for finding in findings:
         severity = Text(f"{finding.severity:10}", _STYLES[finding.severity])
-        print_hanging(terminal, severity, f"{finding.concern}: {escaped(finding.what)}")
+        print_hanging(terminal, severity, f"{finding.check}: {escaped(finding.what)}")
         if finding.remedy != "; ".join(finding.statements):
             print_hanging(terminal, Text(f"{'':10}"), f"→ {escaped(finding.remedy)}", "dim")
         for command in finding.commands:
             print_command(terminal, Text(f"            {command}"))
-    troubled = {finding.concern for finding in findings}
-    if well := [name for name in CONCERNS if name not in troubled]:
+    troubled = {finding.check for finding in findings}
+    if well := [name for name in CHECKS if name not in troubled]:
         terminal.print(Text(f"well: {', '.join(well)}"))
     counts = Counter(finding.severity for finding in findings)
     terminal.print(

@@ -4,8 +4,8 @@
 and nothing is locked.
 """
 
-from taskq.doctor.examination import Thresholds
-from taskq.doctor.examining import CONCERNS, examine
+from taskq.doctor.check import Thresholds
+from taskq.doctor.doctor import CHECKS, examine
 from taskq.doctor.finding import Finding, Severity
 
-__all__ = ["CONCERNS", "Finding", "Severity", "Thresholds", "examine"]
+__all__ = ["CHECKS", "Finding", "Severity", "Thresholds", "examine"]

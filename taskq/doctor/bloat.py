@@ -5,11 +5,11 @@ An estimate, from what ANALYZE has seen: nothing is read but the catalogs.
 
 from collections.abc import Iterator
 
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.manager import vitals
 
-CONCERN = "bloat"
+NAME = "bloat"
 
 _ROW = 28  # bytes of a row beside its columns: its header, and its place in the page
 _ENTRY = 20  # bytes of an index entry beside its keys
@@ -18,9 +18,9 @@ _PACKED = 0.7  # how full the pages of an index are that grew in no order
 _SHARE = 0.5  # of what it takes, that it must waste
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables and indexes most of whose room is empty."""
-    connection, allowed = examination.connection, examination.thresholds.bloat
+    connection, allowed = context.connection, context.thresholds.bloat
     for table in vitals.list_tables(connection):
         rows = table.live_rows + table.dead_rows
         needed = rows * (table.row_bytes + _ROW) * 100 / table.fillfactor
@@ -56,7 +56,7 @@ def _finding(
 ) -> Finding:
     return Finding(
         severity=Severity.WARNING,
-        concern=CONCERN,
+        check=NAME,
         what=f"the {kind} {name} takes {size / 2**20:,.0f} MB, and what it holds about "
         f"{needed / 2**20:,.0f} MB",
         remedy=remedy,

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.schema import MigrationState, MigrationStatus, Phase, operations, read_migrations
 
-CONCERN = "schema"
+NAME = "schema"
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for migrations that the database lacks, has otherwise, or has from a newer taskq."""
-    for status in operations.status(examination.connection, read_migrations()):
+    for status in operations.status(context.connection, read_migrations()):
         if status.state is not MigrationState.APPLIED:
             yield _finding(status)
 
@@ -47,7 +47,7 @@ def _finding(status: MigrationStatus) -> Finding:
             remedy = "install that version: pip install --upgrade taskq-sql"
     return Finding(
         severity=severity,
-        concern=CONCERN,
+        check=NAME,
         what=what,
         remedy=remedy,
         commands=["schema apply"] if status.state is MigrationState.PENDING else [],

@@ -6,12 +6,12 @@ removes it, and the next claims walk over it.
 
 from collections.abc import Iterator
 
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "horizon"
+NAME = "horizon"
 
 _CRITICAL = 12  # times what a transaction may
 
@@ -21,9 +21,9 @@ _SLOT_BEHIND = 100_000
 _STANDBY = "end the long queries of that standby, or set hot_standby_feedback = off there"
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for sessions, prepared transactions and replication slots that hold the horizon."""
-    connection, held = examination.connection, examination.thresholds.held
+    connection, held = context.connection, context.thresholds.held
     for snapshot in vitals.list_snapshots(connection, held):
         yield _session(snapshot, critical=snapshot.seconds >= _CRITICAL * held)
     for prepared in vitals.list_prepared_transactions(connection, held):
@@ -34,7 +34,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
     if not vitals.can_see_sessions(connection):
         yield Finding(
             severity=Severity.NOTE,
-            concern=CONCERN,
+            check=NAME,
             what="the server does not show this user what the sessions of others do",
             remedy="GRANT pg_read_all_stats to the user that runs doctor",
         )
@@ -54,7 +54,7 @@ def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
     )
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        concern=CONCERN,
+        check=NAME,
         what=f"{who} has been in one transaction for {brief(snapshot.seconds)}: no row that died in "
         f"the last {snapshot.transactions:,} transactions can be removed. It says: {snapshot.statement}",
         remedy=remedy,
@@ -78,7 +78,7 @@ def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
     return Finding(
         # Nobody may be left who would end it.
         severity=Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"the transaction {gid} of user {prepared.owner!r} was prepared {brief(prepared.seconds)} "
         "ago and not ended: no row that died in the last "
         f"{prepared.transactions:,} transactions can be removed",
@@ -96,7 +96,7 @@ def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
 def _slot(slot: vitals.ReplicationSlot) -> Finding:
     return Finding(
         severity=Severity.WARNING if slot.active else Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"the replication slot {slot.slot_name!r}, which {'a' if slot.active else 'no'} standby "
         f"uses, holds the horizon: no row that died in the last {slot.transactions:,} transactions can "
         "be removed",

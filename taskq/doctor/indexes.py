@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.manager import vitals
 from taskq.schema import MigrationState, operations, read_migrations
 from taskq.schema.migration import statements_of
 
-CONCERN = "indexes"
+NAME = "indexes"
 
 _CREATED = re.compile(
     r"CREATE (UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)\s+(ON [^;]+)", re.IGNORECASE
@@ -19,10 +19,10 @@ _CREATED = re.compile(
 _DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.IGNORECASE)
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
-    found = {index.index_name: index for index in vitals.list_indexes(examination.connection)}
-    wanted = _wanted(examination.connection)
+    found = {index.index_name: index for index in vitals.list_indexes(context.connection)}
+    wanted = _wanted(context.connection)
     for name, statement in wanted.items():
         if name not in found:
             yield _missing(name, statement)
@@ -53,7 +53,7 @@ def _wanted(connection: Connection) -> dict[str, str]:
 def _missing(name: str, statement: str) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"the index {name} is missing: what it is for reads the whole table instead, or is no "
         "longer guarded",
         remedy=statement,
@@ -66,7 +66,7 @@ def _invalid(index: vitals.IndexState, statement: str | None) -> Finding:
     drop = f"DROP INDEX CONCURRENTLY {index.index_name}"
     return Finding(
         severity=Severity.WARNING if statement is None else Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"the index {index.index_name} of {index.table_name} is invalid: it costs every write, and "
         "no query uses it. A CREATE INDEX or REINDEX CONCURRENTLY failed, or is still at it",
         remedy=drop if statement is None else f"{drop}; {statement}",

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from shlex import quote
 
 from taskq.counted import counted
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "locks"
+NAME = "locks"
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for long chains, and for what they wait for."""
-    for chain in vitals.list_long_chains(examination.connection, examination.thresholds.chain):
+    for chain in vitals.list_long_chains(context.connection, context.thresholds.chain):
         if chain.holder_id is not None:
             cause = (
                 f"job {chain.holder_id} of task {chain.holder_task!r} holds it, and has run for "
@@ -29,7 +29,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
             cause = f"its first job is {chain.head_id}"
         yield Finding(
             severity=Severity.WARNING,
-            concern=CONCERN,
+            check=NAME,
             what=f"{counted(chain.jobs, 'job')} for the lock {chain.lock!r} wait for one another: {cause}",
             remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed",
             commands=[f"jobs cancel --lock {quote(chain.lock)}"],

@@ -5,20 +5,20 @@ from shlex import quote
 from typing import Any
 
 from taskq.counted import counted
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "queues"
+NAME = "queues"
 
 _CRITICAL = 6  # times what a job may wait
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for queues that nobody serves, and for those whose first job has waited too long."""
-    waiting = examination.thresholds.waiting
-    for queue in vitals.list_waiting_queues(examination.connection, examination.thresholds.stalled):
+    waiting = context.thresholds.waiting
+    for queue in vitals.list_waiting_queues(context.connection, context.thresholds.stalled):
         if queue.workers == 0:
             yield _unserved(queue)
         elif queue.seconds >= waiting:
@@ -28,7 +28,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
 def _unserved(queue: vitals.WaitingQueue) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"no worker serves the queue {queue.queue_name!r}, with {counted(queue.jobs, 'job')} in "
         f"it; the first has waited for {brief(queue.seconds)}",
         remedy="start one; or, if the name is a slip, cancel the jobs and retry them into another queue",
@@ -40,7 +40,7 @@ def _unserved(queue: vitals.WaitingQueue) -> Finding:
 def _late(queue: vitals.WaitingQueue, *, critical: bool) -> Finding:
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        concern=CONCERN,
+        check=NAME,
         what=f"a job of the queue {queue.queue_name!r} has waited for {brief(queue.seconds)}: "
         f"{counted(queue.jobs, 'job')} in all, {counted(queue.workers, 'worker')}",
         remedy="more workers, or a higher --concurrency; if it is one of low priority, or behind a "

@@ -6,11 +6,11 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from taskq.codec import shown
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.manager import vitals
 
-CONCERN = "rows"
+NAME = "rows"
 
 
 class _Fault(NamedTuple):
@@ -51,9 +51,9 @@ _FAULTS = {
 }
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for rows that nothing of taskq's could have written so."""
-    stuck = vitals.list_stuck_rows(examination.connection)
+    stuck = vitals.list_stuck_rows(context.connection)
     for name, rows in groupby(stuck, key=attrgetter("fault")):
         fault = _FAULTS[name]
         keys = [row.name for row in rows]
@@ -61,7 +61,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
         statement = fault.statement.format(names=names)
         yield Finding(
             severity=fault.severity,
-            concern=CONCERN,
+            check=NAME,
             what=fault.what.format(names=names),
             remedy=fault.advice + statement,
             statements=[statement] if statement else [],

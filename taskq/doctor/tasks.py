@@ -5,30 +5,30 @@ from difflib import get_close_matches
 from shlex import quote
 
 from taskq.counted import counted
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "tasks"
+NAME = "tasks"
 
 _SINCE = 86_400  # seconds for which a failure is news
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for jobs of tasks that the app does not know, or that a worker did not know."""
-    if examination.tasks is None:
+    if context.tasks is None:
         yield Finding(
             severity=Severity.NOTE,
-            concern=CONCERN,
+            check=NAME,
             what="whether the tasks of the jobs that wait are known cannot be said without an app",
             remedy="name it with --app module.path:attribute",
         )
     else:
-        for waiting in vitals.list_waiting_tasks(examination.connection):
-            if waiting.task_name not in examination.tasks:
-                yield _unknown(waiting, examination.tasks)
-    for failed in vitals.list_tasks_not_found(examination.connection, _SINCE):
+        for waiting in vitals.list_waiting_tasks(context.connection):
+            if waiting.task_name not in context.tasks:
+                yield _unknown(waiting, context.tasks)
+    for failed in vitals.list_tasks_not_found(context.connection, _SINCE):
         yield _not_found(failed)
 
 
@@ -37,7 +37,7 @@ def _unknown(waiting: vitals.WaitingTask, known: Collection[str]) -> Finding:
     hint = f"; it knows {close[0]!r}" if close else ""
     return Finding(
         severity=Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"the app does not know the task {waiting.task_name!r}, with "
         f"{counted(waiting.jobs, 'job')} waiting, which will fail{hint}",
         remedy="import its module, name that in import_paths, or give a task this name as an alias. If "
@@ -49,7 +49,7 @@ def _unknown(waiting: vitals.WaitingTask, known: Collection[str]) -> Finding:
 def _not_found(failed: vitals.TaskNotKnown) -> Finding:
     return Finding(
         severity=Severity.WARNING,
-        concern=CONCERN,
+        check=NAME,
         what=f"{counted(failed.jobs, 'job')} of the task {failed.task_name!r} failed because a worker "
         f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}",
         remedy="deploy its code to all workers that serve its queue, and retry the jobs",

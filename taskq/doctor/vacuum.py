@@ -2,25 +2,25 @@
 
 from collections.abc import Iterator
 
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "vacuum"
+NAME = "vacuum"
 
 # Autovacuum comes by once a minute where nobody has said otherwise: a table that has waited this many
 # seconds is not its next one.
 _BEHIND = 180
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables that are not vacuumed, late, or in vain."""
-    tables = vitals.list_tables(examination.connection)
+    tables = vitals.list_tables(context.connection)
     if not all(table.server_vacuums for table in tables):
         yield Finding(
             severity=Severity.CRITICAL,
-            concern=CONCERN,
+            check=NAME,
             what="autovacuum is off for the whole server: dead rows stay, and claims grow slower",
             remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and have the server read "
             "its settings again with pg_reload_conf()",
@@ -34,14 +34,14 @@ def examine(examination: Examination) -> Iterator[Finding]:
     for table in tables:
         if not table.table_vacuums:
             yield _off(table)
-        if table.dead_rows >= max(examination.thresholds.dead_rows, 2 * table.vacuumed_from):
+        if table.dead_rows >= max(context.thresholds.dead_rows, 2 * table.vacuumed_from):
             yield _dead_rows(table)
 
 
 def _off(table: vitals.TableState) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        concern=CONCERN,
+        check=NAME,
         what=f"autovacuum is off for {table.table_name}: dead rows stay, and claims grow slower",
         remedy=f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)",
         statements=[f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)"],
@@ -69,7 +69,7 @@ def _dead_rows(table: vitals.TableState) -> Finding:
         )
     return Finding(
         severity=Severity.WARNING,
-        concern=CONCERN,
+        check=NAME,
         what=what,
         remedy=remedy,
         statements=[f"VACUUM {table.table_name}"],

@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 
 from taskq.counted import counted
-from taskq.doctor.examination import Examination
+from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.duration import brief
 from taskq.manager import vitals
 
-CONCERN = "workers"
+NAME = "workers"
 
 
-def examine(examination: Examination) -> Iterator[Finding]:
+def check(context: CheckContext) -> Iterator[Finding]:
     """Look for workers without a heartbeat, and for jobs whose worker is gone."""
     for worker in vitals.list_stalled_workers(
-        examination.connection, examination.thresholds.stalled
+        context.connection, context.thresholds.stalled
     ):
         if worker.name:
             what = (
@@ -28,7 +28,7 @@ def examine(examination: Examination) -> Iterator[Finding]:
         in_hand = f", with {counted(worker.jobs, 'job')} in hand" if worker.jobs else ""
         yield Finding(
             severity=Severity.CRITICAL if worker.jobs else Severity.WARNING,
-            concern=CONCERN,
+            check=NAME,
             what=what + in_hand,
             remedy="start a worker: it takes the jobs of dead ones back into the queue, within its "
             "stalled_worker_timeout. If one is running, look at its log",

@@ -18,13 +18,13 @@ SERVED = "INSERT INTO taskq_workers (id, name) VALUES (1, 'alive')"
 
 @pytest.fixture
 def found(taskq: Taskq) -> Found:
-    """What the doctor finds of one concern; everything else has to be well."""
+    """What the doctor finds of one check; everything else has to be well."""
 
-    def examine(concern: str, *options: str, url: str | None = None) -> list[dict[str, Any]]:
+    def examine(check: str, *options: str, url: str | None = None) -> list[dict[str, Any]]:
         env = {"TASKQ_DATABASE_URL": url} if url else {}
         done = taskq("doctor", "--app", SHOP, "--json", *options, env=env)
         findings: list[dict[str, Any]] = json.loads(done.stdout)
-        assert {finding["concern"] for finding in findings} <= {concern}
+        assert {finding["check"] for finding in findings} <= {check}
         critical = any(finding["severity"] == "critical" for finding in findings)
         assert done.exit_code == int(critical), done.output
         return findings
@@ -426,7 +426,7 @@ def test_a_task_that_a_worker_did_not_know_at_first(
 def test_without_an_app_it_says_what_it_could_not_look_at(taskq: Taskq) -> None:
     done = taskq("doctor", "--json")
     [finding] = json.loads(done.stdout)
-    assert (done.exit_code, finding["severity"], finding["concern"]) == (0, "note", "tasks")
+    assert (done.exit_code, finding["severity"], finding["check"]) == (0, "note", "tasks")
     assert "--app" in finding["remedy"]
 
 
@@ -441,7 +441,7 @@ def test_a_user_who_may_see_little_is_told_what_was_not_looked_at(
         done = taskq("doctor", "--app", SHOP, "--json", env={"TASKQ_DATABASE_URL": url})
         findings = json.loads(done.stdout)
         assert (done.exit_code, {finding["severity"] for finding in findings}) == (0, {"note"})
-        not_seen = {finding["concern"] for finding in findings}
+        not_seen = {finding["check"] for finding in findings}
         assert not_seen == {"workers", "queues", "locks", "rows", "tasks", "horizon"}
     finally:
         connection.execute(f"DROP OWNED BY {name}")
@@ -509,7 +509,7 @@ def test_rows_that_nothing_of_taskqs_writes_are_named_with_what_to_do(
     connection.execute("INSERT INTO taskq_periodic VALUES ('tick\n', '', 9223372036854775807)")
     done = taskq("doctor", "--app", SHOP, "--json")
     assert (done.exit_code, done.stderr) == (1, "")
-    rows = [found for found in json.loads(done.stdout) if found["concern"] == "rows"]
+    rows = [found for found in json.loads(done.stdout) if found["check"] == "rows"]
     assert {found["facts"]["fault"]: found["facts"]["names"] for found in rows} == {
         "timeless": ["1"],
         "unclaimed": ["2", "3"],
@@ -522,5 +522,5 @@ def test_rows_that_nothing_of_taskqs_writes_are_named_with_what_to_do(
             connection.execute(found["remedy"][found["remedy"].index("UPDATE") :])
     again = json.loads(taskq("doctor", "--app", SHOP, "--json").stdout)
     # A worker takes back the other two.
-    left = [found["facts"]["names"] for found in again if found["concern"] == "rows"]
+    left = [found["facts"]["names"] for found in again if found["check"] == "rows"]
     assert left == [["1"], ["2"]]

@@ -54,15 +54,15 @@ def session(url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def found(taskq: Taskq, url: str, monkeypatch: pytest.MonkeyPatch) -> Found:
-    """What the doctor finds of one concern."""
+    """What the doctor finds of one check."""
     monkeypatch.setenv("TASKQ_DATABASE_URL", url)
 
-    def examine(concern: str) -> list[dict[str, Any]]:
+    def examine(check: str) -> list[dict[str, Any]]:
         done = taskq("doctor", "--json", "--held", "0")
         findings: list[dict[str, Any]] = json.loads(done.stdout)
         critical = any(finding["severity"] == "critical" for finding in findings)
         assert done.exit_code == int(critical), done.output
-        return [finding for finding in findings if finding["concern"] == concern]
+        return [finding for finding in findings if finding["check"] == check]
 
     return examine
 

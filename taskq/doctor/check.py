@@ -1,9 +1,11 @@
-"""One look at a database, concern by concern."""
+"""What a check is given, and what it is."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
+
+from taskq.doctor.finding import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +30,8 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """What a concern looks at.
+class CheckContext:
+    """What a check looks at.
 
     Attributes:
         connection: A connection to the database, in autocommit.
@@ -40,3 +42,7 @@ class Examination:
     connection: Connection
     thresholds: Thresholds
     tasks: Collection[str] | None
+
+
+# Looks for one kind of trouble.
+Check = Callable[[CheckContext], Iterator[Finding]]

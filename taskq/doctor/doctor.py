@@ -1,6 +1,6 @@
-"""The whole examination."""
+"""The doctor: runs every check, and sorts what they find."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 
 from psycopg.errors import InsufficientPrivilege
@@ -20,13 +20,13 @@ from taskq.doctor import (
     vacuum,
     workers,
 )
-from taskq.doctor.examination import Examination, Thresholds
+from taskq.doctor.check import Check, CheckContext, Thresholds
 from taskq.doctor.finding import Finding, Severity
 from taskq.manager.errors import translated
 
-CONCERNS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = MappingProxyType(
+CHECKS: Mapping[str, Check] = MappingProxyType(
     {
-        module.CONCERN: module.examine
+        module.NAME: module.check
         for module in (
             drift,
             indexes,
@@ -64,21 +64,21 @@ def examine(
         DatabaseUnavailable: The database does not answer.
     """
     with translated(database), database.engine.connect() as connection:
-        examination = Examination(connection=connection, thresholds=thresholds, tasks=tasks)
-        findings = [finding for name in CONCERNS for finding in _examine(name, examination)]
+        context = CheckContext(connection=connection, thresholds=thresholds, tasks=tasks)
+        findings = [finding for name in CHECKS for finding in _run(name, context)]
     return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.severity))
 
 
-def _examine(concern: str, examination: Examination) -> Iterator[Finding]:
+def _run(check: str, context: CheckContext) -> Iterator[Finding]:
     try:
-        yield from CONCERNS[concern](examination)
+        yield from CHECKS[check](context)
     except DBAPIError as error:
         if not isinstance(error.orig, InsufficientPrivilege):
             raise
         # One thing that this user may not see is no reason to see nothing.
         yield Finding(
             severity=Severity.NOTE,
-            concern=concern,
+            check=check,
             what=f"not looked at: {error.orig.diag.message_primary}",
             remedy="run doctor as a user who may read taskq's tables, with what this prints",
             commands=["schema grants --as observer --role NAME"],
