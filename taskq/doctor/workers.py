@@ -13,9 +13,7 @@ NAME = "workers"
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for workers without a heartbeat, and for jobs whose worker is gone."""
-    for worker in vitals.list_stalled_workers(
-        context.connection, context.thresholds.stalled
-    ):
+    for worker in vitals.list_stalled_workers(context.connection, context.thresholds.stalled):
         if worker.name:
             what = (
                 f"worker {worker.id} ({worker.name!r}) has given no sign of life for "
