@@ -1,6 +1,6 @@
 """Blueprints: tasks that are declared before, or apart from, the app that they will belong to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
@@ -9,10 +9,8 @@ from taskq.context import JobContext
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidOption, InvalidPeriodic, TaskAlreadyRegistered
 from taskq.job import check_name
-from taskq.middleware import Several, TaskMiddleware
 from taskq.periodic import Periodic, periodic_of
-from taskq.retry import RetryValue
-from taskq.task import Task
+from taskq.task import Task, TaskOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,70 +37,31 @@ class Blueprint:
     def task(
         self,
         *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
         pass_context: Literal[True],
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: Several[TaskMiddleware] = None,
+        **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
 
     @overload
     def task(
         self,
         *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
         pass_context: Literal[False] = False,
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: Several[TaskMiddleware] = None,
+        **options: Unpack[TaskOptions],
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
     def task(
         self,
         function: Callable[..., Any] | None = None,
         *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
         pass_context: bool = False,
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: Several[TaskMiddleware] = None,
+        **options: Unpack[TaskOptions],
     ) -> Any:
         """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
 
         Args:
             function: The function, sync or async.
-            name: What its jobs call it by; by default its module and qualified name, with dots.
-            aliases: Other names that jobs may call it by, such as an earlier name.
-            queue: The queue its jobs go to, unless they are configured otherwise; so below.
-            priority: Higher first.
-            lock: Jobs with the same lock run one at a time, in order.
-            queueing_lock: No two jobs with the same one wait at once.
-            retry: False: a failed attempt is the last; True: it is followed by another at once; a
-                number: so many times at most; a ``RetryStrategy``: see there.
             pass_context: Pass a ``JobContext`` as the first argument.
-            timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task
-                cannot be, and is told by ``context.should_abort()``.
-            store_result: Keep the return value on the job.
-            task_middleware: What wraps each attempt, one or several; sync for a sync function, async for
-                an async one.
+            **options: See ``TaskOptions``.
 
         Raises:
             TaskAlreadyRegistered: The name or an alias is another task's.
@@ -114,20 +73,7 @@ class Blueprint:
         """
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            task: Task[..., Any] = Task(
-                function,
-                name=name,
-                aliases=aliases,
-                queue=queue,
-                priority=priority,
-                lock=lock,
-                queueing_lock=queueing_lock,
-                retry=retry,
-                pass_context=pass_context,
-                timeout=timeout,
-                store_result=store_result,
-                task_middleware=task_middleware,
-            )
+            task: Task[..., Any] = Task(function, pass_context=pass_context, **options)
             self._register(task)
             return task
 

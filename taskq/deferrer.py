@@ -35,29 +35,37 @@ Id = TypeVar("Id", bound=int | None)
 T = TypeVar("T")
 
 
-class JobOptions(TypedDict, total=False):
-    """What ``configure`` takes; what is left out stays as it is.
+class JobDefaults(TypedDict, total=False):
+    """What a task says of its jobs when it is declared, and ``configure`` of some of them.
 
     Attributes:
-        lock: Jobs with the same lock run one at a time, in order; None unsets the task's.
-        queueing_lock: No two jobs with the same one wait at once; None unsets the task's.
+        queue: The queue; ``default`` if nothing is said.
+        priority: Higher first; 0 if nothing is said.
+        lock: Jobs with the same lock run one at a time, in order; None: no lock.
+        queueing_lock: No two jobs with the same one wait at once; None: no queueing lock.
+    """
+
+    queue: str
+    priority: int
+    lock: str | None
+    queueing_lock: str | None
+
+
+class JobOptions(JobDefaults, total=False):
+    """What ``configure`` takes, beside what it has of ``JobDefaults``; what is left out stays as it is.
+
+    Attributes:
         task_kwargs: Arguments that every job gets, unless it is given others; None unsets earlier ones.
         schedule_at: When the job may start, with a time zone.
         schedule_in: In how long, from the call of ``defer`` and by the database's clock: a ``timedelta`` or
             its keywords.
-        queue: The queue.
-        priority: The priority, higher first.
         connection: In whose transaction jobs are deferred: a SQLAlchemy ``Connection`` or ``Session``
             or a ``psycopg.Connection``, or for the async methods their async twins.
     """
 
-    lock: str | None
-    queueing_lock: str | None
     task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
     schedule_in: timedelta | TimeDeltaParams | None
-    queue: str
-    priority: int
     connection: AnyConnection | None
 
 
@@ -134,7 +142,9 @@ class Deferrer(Generic[P, Id]):
         Raises:
             InvalidJob: An option no job can have; the message says which.
         """
-        self._refuse_unknown(options)
+        refuse_unknown(
+            options, JobOptions, f"task {self.task_name!r} cannot be configured with", "on_conflict"
+        )
         schedule_at, schedule_in = options.get("schedule_at"), options.get("schedule_in")
         if schedule_at is not None and schedule_in is not None:
             raise InvalidSchedule(
@@ -265,15 +275,6 @@ class Deferrer(Generic[P, Id]):
             schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
         )
 
-    def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
-        for name in options.keys() - JobOptions.__annotations__.keys():
-            close = get_close_matches(name, JobOptions.__annotations__, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise InvalidJob(
-                f"task {self.task_name!r} cannot be configured with {name!r}: {hint}it takes "
-                f"{', '.join(JobOptions.__annotations__)} and on_conflict"
-            )
-
     def _merged(self, task_kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
         if task_kwargs is None:
             return {}
@@ -291,6 +292,25 @@ class Deferrer(Generic[P, Id]):
             raise InvalidSchedule(
                 f"task {self.task_name!r} got {name}={shown(value)}, {error}"
             ) from None
+
+
+def refuse_unknown(given: Mapping[str, Any], known: type, refusal: str, *also: str) -> None:
+    """Refuse an option that a TypedDict does not have.
+
+    Args:
+        given: Options by name.
+        known: The TypedDict.
+        refusal: What to say before the name.
+        also: Other names that are taken.
+
+    Raises:
+        InvalidJob: One is unknown; the message says which are known.
+    """
+    names = [*known.__annotations__, *also]
+    for name in given.keys() - set(names):
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise InvalidJob(f"{refusal} {name!r}: {hint}it takes {', '.join(names)}")
 
 
 def positional(nothing: object, args: tuple[object, ...]) -> tuple[object, ...]:

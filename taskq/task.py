@@ -9,7 +9,16 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, Unpack, ove
 
 from taskq.arguments import Arguments
 from taskq.codec import shown
-from taskq.deferrer import BY_NAME, ByName, Deferrer, JobOptions, TaskArgs, positional
+from taskq.deferrer import (
+    BY_NAME,
+    ByName,
+    Deferrer,
+    JobDefaults,
+    JobOptions,
+    TaskArgs,
+    positional,
+    refuse_unknown,
+)
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidJob,
@@ -43,6 +52,29 @@ _NO_RESULT = {
 }
 
 
+class TaskOptions(JobDefaults, total=False):
+    """What a task is declared with, beside what its jobs have of ``JobDefaults``.
+
+    Attributes:
+        name: What its jobs call it by; by default its module and qualified name, with dots.
+        aliases: Other names that jobs may call it by, such as an earlier name.
+        retry: False: a failed attempt is the last; True: it is followed by another at once; a number: so
+            many times at most; a ``RetryStrategy``: see there.
+        timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task cannot be, and
+            is told by ``context.should_abort()``.
+        store_result: Keep the return value on the job.
+        task_middleware: What wraps each attempt, one or several; sync for a sync function, async for an async
+            one.
+    """
+
+    name: str | None
+    aliases: Sequence[str]
+    retry: RetryValue
+    timeout: float | None
+    store_result: bool
+    task_middleware: Several[TaskMiddleware]
+
+
 class Task(Generic[P, R_co]):
     """A function that is executed at a later time by a worker; ``App.task`` makes it.
 
@@ -68,37 +100,26 @@ class Task(Generic[P, R_co]):
         self,
         function: Callable[..., R_co],
         *,
-        name: str | None = None,
-        aliases: Sequence[str] = (),
-        queue: str = "default",
-        priority: int = 0,
-        lock: str | None = None,
-        queueing_lock: str | None = None,
-        retry: RetryValue = False,
         pass_context: bool = False,
-        timeout: float | None = None,
-        store_result: bool = False,
-        task_middleware: Several[TaskMiddleware] = None,
+        **options: Unpack[TaskOptions],
     ) -> None:
+        name = options.get("name")
         _check_function(function, name)
         update_wrapper(self, function)
         self.func = function
         self.name: str = name if name is not None else _dotted_path(function)
+        refuse_unknown(
+            options, TaskOptions, f"task {self.name!r} cannot be declared with", "pass_context"
+        )
         self._is_nowhere = name is None and self.name.startswith("__main__.")
-        if isinstance(aliases, str) or not isinstance(aliases, Iterable):
-            raise InvalidJob(
-                f"task {self.name!r} got aliases={shown(aliases)}: give a list of names"
-            )
-        self.aliases: tuple[str, ...] = tuple(aliases)
-        self.queue = queue
-        self.priority = priority
-        self.lock = lock
-        self.queueing_lock = queueing_lock
-        self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(retry)
+        self.aliases: tuple[str, ...] = _checked_aliases(options.get("aliases", ()), self.name)
+        self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(
+            options.get("retry", False)
+        )
         self.pass_context = pass_context
-        self.timeout: float | None = _checked_timeout(timeout, self.name)
-        self.store_result = store_result
-        self.task_middleware: Sequence[TaskMiddleware] = several(task_middleware)
+        self.timeout: float | None = _checked_timeout(options.get("timeout"), self.name)
+        self.store_result: bool = options.get("store_result", False)
+        self.task_middleware: Sequence[TaskMiddleware] = several(options.get("task_middleware"))
         self.is_async: bool = is_async(function)
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
@@ -106,11 +127,23 @@ class Task(Generic[P, R_co]):
             function, task_name=self.name, skip=1 if pass_context else 0
         )
         self.returns: Result[Any] | None = (
-            Result(function, task_name=self.name) if store_result else None
+            Result(function, task_name=self.name) if self.store_result else None
         )
         # Set by the app that takes the task in; what a blueprint's task is without.
         self.manager: JobManager | None = None
-        self.configure()  # refuses now what no job can have
+        defaults: Any = {
+            option: value
+            for option, value in options.items()
+            if option in JobDefaults.__annotations__
+        }
+        # Refuses now what no job can have.
+        self._deferrer: Deferrer[P, int] = Deferrer(
+            arguments=self.arguments, door=self._door
+        ).configure(**defaults)
+        self.queue: str = self._deferrer.queue
+        self.priority: int = self._deferrer.priority
+        self.lock: str | None = self._deferrer.lock
+        self.queueing_lock: str | None = self._deferrer.queueing_lock
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""
@@ -130,21 +163,21 @@ class Task(Generic[P, R_co]):
 
     def defer(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> int:
         """Defer a job of this task; see ``Deferrer.defer``."""
-        return self._deferrer().defer(nothing, *args, **kwargs)
+        return self._deferrer.defer(nothing, *args, **kwargs)
 
     async def defer_async(
         self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs
     ) -> int:
         """The async face of ``defer``."""
-        return await self._deferrer().defer_async(nothing, *args, **kwargs)
+        return await self._deferrer.defer_async(nothing, *args, **kwargs)
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
         """Defer one job per call; see ``Deferrer.batch_defer``."""
-        return self._deferrer().batch_defer(*calls)
+        return self._deferrer.batch_defer(*calls)
 
     async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
         """The async face of ``batch_defer``."""
-        return await self._deferrer().batch_defer_async(*calls)
+        return await self._deferrer.batch_defer_async(*calls)
 
     @overload
     def configure(
@@ -165,7 +198,7 @@ class Task(Generic[P, R_co]):
         Raises:
             InvalidJob: An option no job can have; the message says which.
         """
-        return self._deferrer().configure(on_conflict=on_conflict, **options)
+        return self._deferrer.configure(on_conflict=on_conflict, **options)
 
     def rename(self, renamed: Callable[[str], str]) -> None:
         """Change the name and the aliases, as an app does that takes in a blueprint."""
@@ -219,16 +252,6 @@ class Task(Generic[P, R_co]):
             return f"job {job.id} {_NO_RESULT[job.status]}"
         return None
 
-    def _deferrer(self) -> Deferrer[P, int]:
-        return Deferrer(
-            arguments=self.arguments,
-            door=self._door,
-            queue=self.queue,
-            priority=self.priority,
-            lock=self.lock,
-            queueing_lock=self.queueing_lock,
-        )
-
     def _door(self) -> JobManager:
         if self._is_nowhere:
             self._is_nowhere = False  # said once
@@ -273,6 +296,12 @@ def _dotted_path(function: Callable[..., object]) -> str:
         elif file := main.get("__file__"):
             module = Path(file).stem
     return f"{module}.{function.__qualname__}"
+
+
+def _checked_aliases(aliases: object, name: str) -> tuple[str, ...]:
+    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+        raise InvalidJob(f"task {name!r} got aliases={shown(aliases)}: give a list of names")
+    return tuple(aliases)
 
 
 def _checked_timeout(timeout: Any, name: str) -> float | None:
