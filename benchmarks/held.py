@@ -20,10 +20,10 @@ from taskq.job import Job, JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
 from taskq.queries.sessions import prepare_session
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.links import TUNED
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.connections import TUNED
 from taskq.worker.producer import Producer
+from taskq.worker.registration import Registration
 
 BATCH = 100
 PASSED = 200_000
@@ -68,11 +68,15 @@ async def _pass(url: str) -> list[float]:
     async with App(url) as app:
         engine = app.database.async_engine
         prepare = partial(prepare_session, settings=TUNED)
-        links = [Link(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
-        registration = await links[1].run(operations.register_worker, "benchmark", None, BATCH)
-        identity = Identity("benchmark", None, registration)
+        connections = [WorkerConnection(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
+        row = await connections[1].run(operations.register_worker, "benchmark", None, BATCH)
+        registration = Registration("benchmark", None, row)
         producer = Producer(
-            links[0], identity, polling_interval=60, capacity=lambda: wanted, deliver=deliver
+            connections[0],
+            registration,
+            polling_interval=60,
+            capacity=lambda: wanted,
+            deliver=deliver,
         )
         producer.start(lambda error: None)
         while len(took) < PASSED // BATCH:
@@ -82,8 +86,8 @@ async def _pass(url: str) -> list[float]:
                 Outcome(job_id=job.id, attempt=job.claim, status=JobStatus.SUCCEEDED)
                 for job in await claimed.get()
             ]
-            await links[1].run(operations.finish_jobs, identity.id, outcomes)
+            await connections[1].run(operations.finish_jobs, registration.id, outcomes)
         await producer.stop()
-        for link in links:
-            await link.close()
+        for connection in connections:
+            await connection.close()
     return took

@@ -15,7 +15,7 @@ from taskq import App
 from taskq.database import URL_VARIABLE
 from taskq.manager import operations
 from taskq.queries.sessions import prepare_session
-from taskq.worker.links import TUNED
+from taskq.worker.connections import TUNED
 
 app = App(os.environ.get(URL_VARIABLE, "postgresql://"))
 

@@ -47,7 +47,7 @@ SELECT
 _IS_WORKER_REGISTERED = sqlalchemy.text(IS_WORKER_REGISTERED)
 
 
-LIST_COLLEAGUES = """-- name: list_colleagues \\:many
+LIST_PEERS = """-- name: list_peers \\:many
 SELECT
     worker.id,
     (worker.queue_names IS NULL)\\:\\:boolean AS serves_all,
@@ -63,10 +63,10 @@ WHERE
     AND worker.last_heartbeat < 'infinity'
 """
 
-_LIST_COLLEAGUES = sqlalchemy.text(LIST_COLLEAGUES)
+_LIST_PEERS = sqlalchemy.text(LIST_PEERS)
 
 
-class ListColleaguesRow(pydantic.BaseModel):
+class ListPeersRow(pydantic.BaseModel):
     id: int
     serves_all: bool
     queue_names: list[str]
@@ -189,16 +189,16 @@ class Querier:
         value: bool = row[0]
         return value
 
-    def list_colleagues(
+    def list_peers(
         self,
         *,
         stalled_after: float,
-    ) -> Iterator[ListColleaguesRow]:
+    ) -> Iterator[ListPeersRow]:
         """The workers that are alive, so that those who hear the same notification know who goes first; and
         for how long each has said nothing, in seconds, to be there when it is too long.
         """
-        for row in self._conn.execute(_LIST_COLLEAGUES, {"p1": stalled_after}):
-            yield ListColleaguesRow(
+        for row in self._conn.execute(_LIST_PEERS, {"p1": stalled_after}):
+            yield ListPeersRow(
                 id=row[0],
                 serves_all=row[1],
                 queue_names=row[2],

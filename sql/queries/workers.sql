@@ -39,7 +39,7 @@ SELECT
             AND @incarnation::text = taskq_incarnation()
     )::boolean AS registered;
 
--- name: ListColleagues :many
+-- name: ListPeers :many
 -- The workers that are alive, so that those who hear the same notification know who goes first; and
 -- for how long each has said nothing, in seconds, to be there when it is too long.
 SELECT

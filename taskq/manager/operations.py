@@ -19,12 +19,12 @@ from taskq.manager.encodings import as_ascii, codec_of, encoding_of, storable
 from taskq.manager.errors import naming, too_large
 from taskq.manager.operations_listing import STATUSES, job_of
 from taskq.manager.outcome import (
-    Colleague,
-    Doing,
-    Look,
+    AvailabilityCheck,
     Outcome,
-    Registration,
+    Peer,
+    RegisteredWorker,
     Rescued,
+    RunningJob,
     outcomes_to_json,
 )
 from taskq_sql import attempts, claims, jobs, periodic, sessions, waking, workers
@@ -72,14 +72,14 @@ def defer_jobs(
 
 def register_worker(
     connection: Connection, name: str, queues: Sequence[str] | None, concurrency: int
-) -> Registration:
+) -> RegisteredWorker:
     """Register a worker, under a new id."""
     row = _only(
         workers.Querier(connection).register_worker(
             name=name, queue_names=_array(queues), concurrency=concurrency
         )
     )
-    return Registration(
+    return RegisteredWorker(
         id=row.id,
         incarnation=row.incarnation,
         last_heartbeat=row.last_heartbeat,
@@ -88,8 +88,8 @@ def register_worker(
 
 
 def beat(
-    connection: Connection, registration: Registration, *, stopping: bool
-) -> Registration | None:
+    connection: Connection, registration: RegisteredWorker, *, stopping: bool
+) -> RegisteredWorker | None:
     """Say that a worker is alive; None if it is not registered any more, and says nothing."""
     row = workers.Querier(connection).beat_worker(
         id=registration.id,
@@ -102,7 +102,7 @@ def beat(
     return replace(registration, last_heartbeat=row.last_heartbeat, server_time=row.server_time)
 
 
-def is_registered(connection: Connection, registration: Registration) -> bool:
+def is_registered(connection: Connection, registration: RegisteredWorker) -> bool:
     """Whether a worker is registered where a connection leads to."""
     return bool(
         workers.Querier(connection).is_worker_registered(
@@ -113,14 +113,14 @@ def is_registered(connection: Connection, registration: Registration) -> bool:
     )
 
 
-def list_colleagues(connection: Connection, stalled_after: float) -> dict[int, Colleague]:
+def list_peers(connection: Connection, stalled_after: float) -> dict[int, Peer]:
     """The workers that are alive, by their ids."""
     return {
-        row.id: Colleague(
+        row.id: Peer(
             queues=None if row.serves_all else frozenset(row.queue_names),
             silent_for=row.silent_for,
         )
-        for row in workers.Querier(connection).list_colleagues(stalled_after=stalled_after)
+        for row in workers.Querier(connection).list_peers(stalled_after=stalled_after)
     }
 
 
@@ -161,10 +161,10 @@ def claim_jobs(
     return [job_of(row) for row in rows]
 
 
-def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> Look:
+def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> AvailabilityCheck:
     """Whether a claim is worth trying, now or when what is under way has ended."""
     row = _only(waking.Querier(connection).has_ready_jobs(queue_names=_array(queues)))
-    return Look(
+    return AvailabilityCheck(
         ready=row.ready,
         oldest_transaction=row.oldest_transaction,
         next_transaction=row.next_transaction,
@@ -203,10 +203,10 @@ def finish_jobs(
     return dict(zip(ours.ids, map(STATUSES.__getitem__, ours.statuses), strict=True))
 
 
-def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], Doing]:
+def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], RunningJob]:
     """What a worker has in hand, by job and claim."""
     return {
-        (row.id, row.attempt): Doing(lock=row.lock, abort_requested=row.abort_requested)
+        (row.id, row.attempt): RunningJob(lock=row.lock, abort_requested=row.abort_requested)
         for row in attempts.Querier(connection).list_doing_jobs(worker_id=worker_id)
     }
 

@@ -56,7 +56,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class RegisteredWorker:
     """How a worker is known in the database.
 
     Attributes:
@@ -73,7 +73,7 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doing:
+class RunningJob:
     """What the database says of an attempt under way: the lock it holds, and whether to abort it."""
 
     lock: str | None
@@ -81,7 +81,7 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class AvailabilityCheck:
     """What a look for jobs saw.
 
     Attributes:
@@ -96,7 +96,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Colleague:
+class Peer:
     """A worker that is alive: the queues it serves (None: all), and its last heartbeat, seconds ago."""
 
     queues: frozenset[str] | None

@@ -1,4 +1,4 @@
-"""An attempt: what a sub-worker does with one job, from its arguments to its outcome."""
+"""An attempt: what a slot does with one job, from its arguments to its outcome."""
 
 import asyncio
 import contextvars

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskq.manager.outcome import Look
+from taskq.manager.outcome import AvailabilityCheck
 
 # Long enough for the worker that goes first to have claimed, and short enough not to be noticed. On a slow
 # network or machine its claim takes about as many times longer as the claims here do.
@@ -178,7 +178,7 @@ class ClaimTiming:
         """A check is under way."""
         self._check_at = None
 
-    def check_ended(self, now: float, seen: Look) -> None:
+    def check_ended(self, now: float, seen: AvailabilityCheck) -> None:
         """A check has answered."""
         if seen.ready:
             # Others who checked may claim it too. With eight idle workers and jobs that come one by one that
@@ -200,7 +200,7 @@ class ClaimTiming:
             self._put_off_until = now + _PUT_OFF * after
         self._check_at = min(now + after, self._put_off_until)
 
-    def _recheck(self, now: float, seen: Look, after: float) -> None:
+    def _recheck(self, now: float, seen: AvailabilityCheck, after: float) -> None:
         if self._recheck_until is None:
             self._recheck_until = seen.next_transaction
         if seen.oldest_transaction >= self._recheck_until:

@@ -19,11 +19,11 @@ from sqlalchemy import Connection
 
 from taskq.escaping import get_logger
 from taskq.manager import operations
-from taskq.manager.outcome import Registration
-from taskq.worker.identity import Identity
-from taskq.worker.link import Backoff, Link
+from taskq.manager.outcome import RegisteredWorker
+from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.loop_monitor import LoopMonitor
-from taskq.worker.part import Alarm, ThreadedPart
+from taskq.worker.registration import Registration
+from taskq.worker.service import ThreadService, Wakeup
 
 logger: Final = get_logger("taskq.worker.heartbeat")
 
@@ -34,12 +34,12 @@ _RETRY = 1.0  # seconds
 _UNREGISTER_WITHIN = 2.0  # seconds
 
 
-class Heartbeat(ThreadedPart):
+class Heartbeat(ThreadService):
     """Says that the worker is alive, and knows when it has not for too long.
 
     Args:
-        link: A connection that nothing else uses, from its thread.
-        identity: Whose heart.
+        connection: A connection that nothing else uses, from its thread.
+        registration: Whose heart.
         concurrency: How many jobs the worker runs at once.
         interval: Seconds between two beats.
         overdue_after: Seconds without a beat after which the next one is overdue.
@@ -53,8 +53,8 @@ class Heartbeat(ThreadedPart):
 
     def __init__(
         self,
-        link: Link,
-        identity: Identity,
+        connection: WorkerConnection,
+        registration: Registration,
         *,
         concurrency: int,
         interval: float,
@@ -62,10 +62,10 @@ class Heartbeat(ThreadedPart):
         monitor: LoopMonitor,
         obstacle: Callable[[], str | None],
         overdue: Callable[[bool], None],
-        registered: Callable[[Registration], None],
+        registered: Callable[[RegisteredWorker], None],
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._concurrency = concurrency
         self._interval = interval
         self._overdue_after = overdue_after
@@ -73,12 +73,12 @@ class Heartbeat(ThreadedPart):
         self._obstacle = obstacle
         self._on_overdue = overdue
         self._on_registered = registered
-        self._alarm = Alarm()
+        self._wakeup = Wakeup()
         # Written by the thread.
         self._good_until = time.monotonic() + self._overdue_after
         self._lapses = 0
         self._withheld = False
-        self._registration = identity.registration
+        self._row = registration.row
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         # Written by the worker's event loop, when it has taken note.
@@ -94,7 +94,7 @@ class Heartbeat(ThreadedPart):
 
     def beat_soon(self) -> None:
         """Beat, and do not wait for the interval to be over; called in the worker's event loop."""
-        self.call(self._alarm.ring)
+        self.call(self._wakeup.set)
 
     def tell_of_stop(self) -> None:
         """Say with the next beat, and soon, that the worker was asked to stop."""
@@ -116,16 +116,16 @@ class Heartbeat(ThreadedPart):
             self._timer.cancel()
         try:
             # On a new connection: who knows whether the old one still leads anywhere.
-            await self._link.close()
+            await self._connection.close()
             async with asyncio.timeout(_UNREGISTER_WITHIN):
-                await self._link.insist(operations.unregister_worker, self._registration.id)
+                await self._connection.retry(operations.unregister_worker, self._row.id)
         except TimeoutError:
             logger.warning(
                 "worker %s could not unregister, and will be taken for dead",
-                self._identity.id,
-                extra={"action": "worker_unregister_failed", "worker_id": self._identity.id},
+                self._registration.id,
+                extra={"action": "worker_unregister_failed", "worker_id": self._registration.id},
             )
-        await self._link.close()
+        await self._connection.close()
 
     async def _beat_on(self) -> None:
         while True:
@@ -138,11 +138,11 @@ class Heartbeat(ThreadedPart):
                 self._good_until = 0
                 logger.error(
                     "worker %s says no more that it is alive, so that others take over its jobs: %s",
-                    self._identity.id,
+                    self._registration.id,
                     obstacle,
-                    extra={"action": "heartbeat_withheld", "worker_id": self._identity.id},
+                    extra={"action": "heartbeat_withheld", "worker_id": self._registration.id},
                 )
-            await self._alarm.wait(min(self._interval, _RETRY) if obstacle else self._interval)
+            await self._wakeup.wait(min(self._interval, _RETRY) if obstacle else self._interval)
 
     async def _beat(self) -> None:
         backoff = Backoff(longest=min(1.0, self._interval))
@@ -150,41 +150,41 @@ class Heartbeat(ThreadedPart):
         while True:
             began = time.monotonic()
             try:
-                registration = await self._link.run(self._beat_or_register)
+                row = await self._connection.run(self._beat_or_register)
             except Exception as error:
                 if not failed:
-                    self._link.report(error)
+                    self._connection.report(error)
                 failed = True
                 await backoff.wait()
                 continue
             self._good_until = began + self._overdue_after
             self._arm()
-            former, self._registration = self._registration, registration
-            self.tell(self._identity.see_clock, registration.server_time, time.monotonic())
-            if registration.id != former.id:
+            former, self._row = self._row, row
+            self.tell(self._registration.see_clock, row.server_time, time.monotonic())
+            if row.id != former.id:
                 self._lapses += 1
                 logger.warning(
                     "worker %s was taken for dead, or the database is not what it was: it lets its jobs "
                     "go, and has registered again as worker %s",
                     former.id,
-                    registration.id,
+                    row.id,
                     extra={
                         "action": "worker_registered_again",
-                        "worker_id": registration.id,
+                        "worker_id": row.id,
                         "former_worker_id": former.id,
                     },
                 )
                 self.tell(self._on_overdue, True)
-                self.tell(self._on_registered, registration)
+                self.tell(self._on_registered, row)
             if self._withheld or self._lapses != self._lapses_over:
                 self.tell(self._alive_again, self._lapses)
             self._withheld = False
             return
 
-    def _beat_or_register(self, connection: Connection) -> Registration:
-        beaten = operations.beat(connection, self._registration, stopping=self._stopping)
+    def _beat_or_register(self, connection: Connection) -> RegisteredWorker:
+        beaten = operations.beat(connection, self._row, stopping=self._stopping)
         return beaten or operations.register_worker(
-            connection, self._identity.name, self._identity.queues, self._concurrency
+            connection, self._registration.name, self._registration.queues, self._concurrency
         )
 
     def _arm(self) -> None:
@@ -200,7 +200,7 @@ class Heartbeat(ThreadedPart):
             "no heartbeat for %.1f s: other workers are about to take this one for dead, so it begins "
             "nothing, and aborts what runs, until a heartbeat succeeds",
             self._overdue_after,
-            extra={"action": "heartbeat_overdue", "worker_id": self._identity.id},
+            extra={"action": "heartbeat_overdue", "worker_id": self._registration.id},
         )
         self.tell(self._on_overdue, True)
 

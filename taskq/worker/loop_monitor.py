@@ -17,7 +17,7 @@ from typing import Final
 from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.job import Job
-from taskq.worker.identity import Identity
+from taskq.worker.registration import Registration
 
 logger: Final = get_logger("taskq.worker.loop_monitor")
 
@@ -33,17 +33,17 @@ class LoopMonitor:
     """Notices that the event loop it is made in does not turn.
 
     Args:
-        identity: Whose event loop.
+        registration: Whose event loop.
         jobs_of: Says which jobs a task of the event loop may belong to; called in the other thread.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        registration: Registration,
         *,
         jobs_of: Callable[["asyncio.Task[object] | None"], Sequence[Job]],
     ) -> None:
-        self._identity = identity
+        self._registration = registration
         self._jobs_of = jobs_of
         self._monitored = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
@@ -88,7 +88,7 @@ class LoopMonitor:
         stack = "".join(traceback.format_stack(frame, limit=_CALLS_SHOWN)) if frame else ""
         logger.warning(
             "the event loop of worker %s has not turned for %.1f s, as %s blocks it",
-            self._identity.id,
+            self._registration.id,
             self.blocked_for,
             named(jobs),
             extra={"action": "loop_blocked", "stack": stack, **self._facts(self.blocked_for, jobs)},
@@ -104,7 +104,7 @@ class LoopMonitor:
         took = self._answered_at - self._asked_at
         logger.warning(
             "the event loop of worker %s turns again: %s blocked it for %.1f s",
-            self._identity.id,
+            self._registration.id,
             named(jobs),
             took,
             extra={"action": "loop_unblocked", **self._facts(took, jobs)},
@@ -112,8 +112,8 @@ class LoopMonitor:
 
     def _facts(self, duration: float, jobs: Sequence[Job]) -> dict[str, object]:
         return {
-            "worker_id": self._identity.id,
-            "worker_name": self._identity.name,
+            "worker_id": self._registration.id,
+            "worker_name": self._registration.name,
             "duration": duration,
             "job_ids": [job.id for job in jobs],
             "task_names": [job.task_name for job in jobs],

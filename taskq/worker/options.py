@@ -72,18 +72,18 @@ class WorkerOptions(BaseModel):
         name: What it is called in logs and lists; several may share a name.
         concurrency: How many jobs it runs side by side.
         wait: Whether it waits for more when no job is left; otherwise it ends then.
-        fetch_job_polling_interval: Seconds after which an idle worker looks for jobs without having
+        fetch_job_polling_interval: Seconds after which an idle worker claims without having
             been notified: the safety net, and the bound without ``listen_notify``.
-        abort_job_polling_interval: Seconds after which it looks for requests to abort what it runs.
+        abort_job_polling_interval: Seconds after which it checks for requests to abort what it runs.
         shutdown_graceful_timeout: Seconds that running jobs have to finish once the worker is asked
             to stop; None: as long as they take.
-        listen_notify: Whether to hear notifications, which takes a connection.
-        listen_database: A URL to hear them by, for those whose database URL leads to a pooler that
+        listen_notify: Whether to listen for notifications, which takes a connection.
+        listen_database: A URL to listen on, for those whose database URL leads to a pooler that
             does not keep sessions.
         delete_jobs: Which jobs are deleted rather than kept when they are final.
         additional_context: What tasks find as ``context.additional_context``.
         install_signal_handlers: Whether SIGINT and SIGTERM stop it.
-        update_heartbeat_interval: Seconds between two heartbeats, and between two looks for dead workers.
+        update_heartbeat_interval: Seconds between two heartbeats, and between two checks for dead workers.
         stalled_worker_timeout: Seconds without a heartbeat after which a worker is dead.
         blocked_loop_timeout: Seconds for which a task may block the event loop; after that the worker sends
             no more heartbeats, and ``stalled_worker_timeout`` later others take over its jobs.

@@ -19,7 +19,7 @@ class Prefetch:
     and the machine really manage.
 
     Args:
-        concurrency: The number of sub-workers.
+        concurrency: The number of slots.
         fixed: A number of jobs instead, or "auto".
     """
 
@@ -65,7 +65,7 @@ class Prefetch:
 
     @property
     def size(self) -> int:
-        """How many jobs to claim beyond the free sub-workers."""
+        """How many jobs to claim beyond the free slots."""
         if self.fixed is not None:
             return self.fixed
         if self._duration is None:

@@ -14,23 +14,23 @@ from sqlalchemy import Connection
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.part import Part
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service
 
 logger: Final = get_logger("taskq.worker.rescuer")
 
-# A look for the dead this long after one has died finds it.
+# A check this long after a worker has died finds it.
 _AFTERWARDS = 0.02  # seconds
 
 
-class Rescuer(Part):
+class Rescuer(Service):
     """Takes the jobs of dead workers back, and lists the workers that are alive.
 
     Args:
-        link: A connection, which may be shared.
-        identity: Who is told of the other workers.
-        interval: Seconds between two looks, unless another worker dies before.
+        connection: A connection, which may be shared.
+        registration: Who is told of the other workers.
+        interval: Seconds between two checks, unless another worker dies before.
         stalled_after: Seconds without a heartbeat after which a worker is dead.
         max_crashes: The how-manieth death of its worker ends a job.
         overdue: Says whether this worker's own heartbeat is overdue.
@@ -38,16 +38,16 @@ class Rescuer(Part):
 
     def __init__(
         self,
-        link: Link,
-        identity: Identity,
+        connection: WorkerConnection,
+        registration: Registration,
         *,
         interval: float,
         stalled_after: float,
         max_crashes: int,
         overdue: Callable[[], bool],
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._interval = interval
         self._stalled_after = stalled_after
         self._max_crashes = max_crashes
@@ -60,11 +60,11 @@ class Rescuer(Part):
             wait = self._interval
             if not self._overdue():
                 try:
-                    wait = min(wait, await self._link.run(self._rescue_and_list_workers))
+                    wait = min(wait, await self._connection.run(self._rescue_and_list_workers))
                     failed = False
                 except Exception as error:
                     if not failed:
-                        self._link.report(error)
+                        self._connection.report(error)
                     failed = True
             await asyncio.sleep(wait)
 
@@ -81,7 +81,7 @@ class Rescuer(Part):
                 job.crashes,
                 extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
             )
-        colleagues = operations.list_colleagues(connection, self._stalled_after)
-        self._identity.see_colleagues(colleagues)
-        silent_for = max((other.silent_for for other in colleagues.values()), default=0.0)
+        peers = operations.list_peers(connection, self._stalled_after)
+        self._registration.see_peers(peers)
+        silent_for = max((other.silent_for for other in peers.values()), default=0.0)
         return self._stalled_after - silent_for + _AFTERWARDS

@@ -13,26 +13,30 @@ from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.manager import operations_listing
 from taskq.manager.filters import Filter
-from taskq.worker.link import Link
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
-from taskq.worker.part import Part
+from taskq.worker.service import Service
 
 logger: Final = get_logger("taskq.worker.unknown_names")
 
 
-class UnknownNames(Part):
+class UnknownNames(Service):
     """Looks once.
 
     Args:
-        link: A connection, which may be shared.
+        connection: A connection, which may be shared.
         queues: The queues that the worker serves; None: all.
         task_queues: The queues that the app's own tasks defer to.
     """
 
     def __init__(
-        self, link: Link, *, queues: Sequence[str] | None, task_queues: Collection[str]
+        self,
+        connection: WorkerConnection,
+        *,
+        queues: Sequence[str] | None,
+        task_queues: Collection[str],
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._queues = queues or ()
         self._task_queues = task_queues
 
@@ -50,9 +54,9 @@ class UnknownNames(Part):
         if not doubtful:
             return
         try:
-            counts = await self._link.run(operations_listing.count_jobs, Filter())
+            counts = await self._connection.run(operations_listing.count_jobs, Filter())
         except Exception as error:
-            self._link.report(error)
+            self._connection.report(error)
             return  # a hint is not worth a second try
         known = {count.queue for count in counts} | set(self._task_queues)
         for queue in doubtful:

@@ -1,4 +1,4 @@
-"""The worker itself: puts its parts together, and stops them in the right order."""
+"""The worker itself: starts its services, and stops them in the right order."""
 
 import asyncio
 import signal
@@ -13,23 +13,23 @@ from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import operations
-from taskq.manager.outcome import Outcome, Registration
+from taskq.manager.outcome import Outcome, RegisteredWorker
 from taskq.retention import kept_for
-from taskq.worker.aborting import Aborting
-from taskq.worker.completing import Completing
+from taskq.worker.canceller import Canceller
+from taskq.worker.completer import Completer
+from taskq.worker.connections import WorkerConnections
+from taskq.worker.executor_pool import ExecutorPool, locks_of
 from taskq.worker.heartbeat import Heartbeat
-from taskq.worker.identity import Identity
-from taskq.worker.links import Links
-from taskq.worker.listening import Listening
 from taskq.worker.loop_monitor import LoopMonitor
+from taskq.worker.notifier import Notifier
 from taskq.worker.options import WorkerOptions
-from taskq.worker.part import Part
+from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
 from taskq.worker.producer import Producer
-from taskq.worker.pruning import Pruning
+from taskq.worker.pruner import Pruner
+from taskq.worker.registration import Registration
 from taskq.worker.rescuer import Rescuer
-from taskq.worker.running import Running, locks_of
-from taskq.worker.scheduling import Scheduling
-from taskq.worker.ticking import Ticking
+from taskq.worker.scheduler import Scheduler
+from taskq.worker.service import Service
 from taskq.worker.unknown_names import UnknownNames
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class Worker:
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
         self._heartbeat: Heartbeat | None = None
-        self._running = Running(
+        self._executor_pool = ExecutorPool(
             self,
             ended=self._on_ended,
-            room=self._on_room,
+            freed=self._on_freed,
             overdue=self._is_overdue,
-            unwritten=lambda: self._completing.unwritten,
+            unwritten=lambda: self._completer.unwritten,
             claim_in_flight=lambda: self._producer.in_flight,
         )
 
@@ -89,7 +89,7 @@ class Worker:
     @property
     def running_jobs(self) -> Sequence[Job]:
         """The jobs that it runs at this moment; may be asked in any thread."""
-        return self._running.jobs_of(None)
+        return self._executor_pool.jobs_of(None)
 
     def stop(self) -> None:
         """Ask the worker to stop, from any thread, task or middleware.
@@ -106,7 +106,7 @@ class Worker:
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
-        return await self._links.shared.insist(operations.list_failed_attempts, job.id)
+        return await self._connections.shared.retry(operations.list_failed_attempts, job.id)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
@@ -147,41 +147,43 @@ class Worker:
 
     async def _work(self) -> None:
         options = self.options
-        self._links = links = Links(self.app.database, options, check=self._check_registration)
-        self._identity = identity = await self._register()
+        self._connections = connections = WorkerConnections(
+            self.app.database, options, check=self._check_registration
+        )
+        self._registration = registration = await self._register()
 
-        # The parts that take from one another.
-        self._completing = Completing(links.completions, identity, written=self._on_written)
+        # The services that take from one another.
+        self._completer = Completer(connections.completions, registration, written=self._on_written)
         self._producer = Producer(
-            links.claims,
-            identity,
+            connections.claims,
+            registration,
             polling_interval=options.fetch_job_polling_interval,
-            capacity=self._running.room,
+            capacity=self._executor_pool.capacity,
             deliver=self._on_claimed,
         )
-        self._scheduling = Scheduling(
-            links.shared,
-            identity,
+        self._scheduler = Scheduler(
+            connections.shared,
+            registration,
             polling_interval=options.fetch_job_polling_interval,
             due=self._producer.wake,
         )
-        aborting = Aborting(
-            links.shared,
-            identity,
+        canceller = Canceller(
+            connections.shared,
+            registration,
             polling_interval=options.abort_job_polling_interval,
             producer=self._producer,
-            running=self._running,
-            completing=self._completing,
+            executor_pool=self._executor_pool,
+            completer=self._completer,
         )
 
         def on_overdue(overdue: bool) -> None:
             if overdue:
-                self._running.let_go()
+                self._executor_pool.let_go()
             else:
-                aborting.wake()
+                canceller.wake()
                 self._producer.wake()
 
-        monitor = LoopMonitor(identity, jobs_of=self._running.jobs_of)
+        monitor = LoopMonitor(registration, jobs_of=self._executor_pool.jobs_of)
 
         def obstacle() -> str | None:
             if monitor.blocked_for > options.blocked_loop_timeout:
@@ -189,7 +191,7 @@ class Worker:
                     "its event loop has not turned for longer than "
                     f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
                 )
-            if self._completing.failing_for > options.stalled_worker_timeout:
+            if self._completer.failing_for > options.stalled_worker_timeout:
                 return (
                     "it has not been able to write how jobs ended for longer than "
                     f"stalled_worker_timeout={options.stalled_worker_timeout:g} s"
@@ -197,8 +199,8 @@ class Worker:
             return None
 
         self._heartbeat = heartbeat = Heartbeat(
-            links.heartbeat,
-            identity,
+            connections.heartbeat,
+            registration,
             concurrency=options.concurrency,
             interval=options.update_heartbeat_interval,
             overdue_after=options.overdue_after,
@@ -208,45 +210,48 @@ class Worker:
             registered=self._on_registered,
         )
         rescuer = Rescuer(
-            links.shared,
-            identity,
+            connections.shared,
+            registration,
             interval=options.update_heartbeat_interval,
             stalled_after=options.stalled_worker_timeout,
             max_crashes=options.max_crashes,
             overdue=self._is_overdue,
         )
-        listening = None
+        notifier = None
         if options.listen_notify and self._can_listen():
-            listening = Listening(
-                links.listening,
-                identity,
+            notifier = Notifier(
+                connections.notifications,
+                registration,
                 ping_interval=max(
                     min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
                 ),
                 producer=self._producer,
-                scheduling=self._scheduling,
-                aborting=aborting,
+                scheduler=self._scheduler,
+                canceller=canceller,
             )
 
-        ticking = Ticking(
-            links.shared, identity, periodics=self.app.periodics, max_delay=self.app.max_delay
+        periodic_enqueuer = PeriodicEnqueuer(
+            connections.shared,
+            registration,
+            periodics=self.app.periodics,
+            max_delay=self.app.max_delay,
         )
-        wakers: list[Part] = [
+        wakers: list[Service] = [
             UnknownNames(
-                links.shared,
+                connections.shared,
                 queues=options.queues,
                 task_queues={task.queue for task in self.app.tasks.values()},
             ),
-            ticking,
-            Pruning(links.pruning, identity, kept=kept_for(options.retention)),
-            self._scheduling,
-            *([listening] if listening else []),
+            periodic_enqueuer,
+            Pruner(connections.pruning, registration, kept=kept_for(options.retention)),
+            self._scheduler,
+            *([notifier] if notifier else []),
         ]
         try:
-            for part in (heartbeat, rescuer, self._completing, aborting, *wakers):
-                part.start(self._on_broken)
+            for service in (heartbeat, rescuer, self._completer, canceller, *wakers):
+                service.start(self._on_broken)
             if not options.wait:
-                await self._scheduling.look()
+                await self._scheduler.promote()
             self._producer.start(self._on_broken)
             await self._stopping.wait()
             logger.info(
@@ -254,33 +259,33 @@ class Worker:
                 self.id,
                 extra={"action": "worker_stopping", "worker_id": self.id},
             )
-            await asyncio.gather(*(part.stop() for part in wakers))
+            await asyncio.gather(*(service.stop() for service in wakers))
             await self._finish()
         finally:
-            parts = (self._producer, *wakers, aborting, rescuer, self._completing)
-            await asyncio.gather(*(part.stop() for part in parts))
-            self._running.close()
+            services = (self._producer, *wakers, canceller, rescuer, self._completer)
+            await asyncio.gather(*(service.stop() for service in services))
+            self._executor_pool.close()
             await heartbeat.stop()
-            await links.close()
+            await connections.close()
         logger.info(
             "worker %s has stopped",
             self.id,
             extra={"action": "worker_stopped", "worker_id": self.id},
         )
 
-    async def _register(self) -> Identity:
-        options, link = self.options, self._links.shared
+    async def _register(self) -> Registration:
+        options, connection = self.options, self._connections.shared
         try:
-            registration = await link.run(
+            row = await connection.run(
                 operations.register_worker, options.name, options.queues, options.concurrency
             )
-            self.id = registration.id
-            identity = Identity(options.name, options.queues, registration)
-            identity.see_colleagues(
-                await link.run(operations.list_colleagues, options.stalled_worker_timeout)
+            self.id = row.id
+            registration = Registration(options.name, options.queues, row)
+            registration.see_peers(
+                await connection.run(operations.list_peers, options.stalled_worker_timeout)
             )
         except BaseException:
-            await self._links.close()
+            await self._connections.close()
             raise
         logger.info(
             "worker %s (%s) has started, for %s",
@@ -289,24 +294,24 @@ class Worker:
             "all queues" if options.queues is None else f"queues {options.queues}",
             extra={"action": "worker_started", "worker_id": self.id},
         )
-        return identity
+        return registration
 
     # Stopping
 
     async def _finish(self) -> None:
-        self._running.stop()
+        self._executor_pool.stop()
         claimed = asyncio.create_task(self._producer.end())
         drained = await self._unless_leaving(
-            self._running.drain(), self.options.shutdown_graceful_timeout
+            self._executor_pool.drain(), self.options.shutdown_graceful_timeout
         )
         if not drained and not self._leaving.is_set():
-            self._running.abort(AbortReason.SHUTDOWN)
-            await self._unless_leaving(self._running.drain())
+            self._executor_pool.abort(AbortReason.SHUTDOWN)
+            await self._unless_leaving(self._executor_pool.drain())
         written = not self._leaving.is_set() and await self._unless_leaving(
             self._write_the_rest(claimed), _LAST_WORDS
         )
         if not written and self._leaving.is_set():
-            self._running.give_up()
+            self._executor_pool.give_up()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS_IN_A_HURRY):
                     await self._write_the_rest(claimed)
@@ -320,10 +325,10 @@ class Worker:
             )
 
     async def _write_the_rest(self, claimed: asyncio.Task[None]) -> None:
-        self._completing.hurry(_LAST_STATEMENT)
+        self._completer.hurry(_LAST_STATEMENT)
         # What a claim under way brings goes back as well.
         await asyncio.wait([claimed])
-        await self._completing.flush()
+        await self._completer.flush()
 
     async def _unless_leaving(
         self, awaited: Coroutine[Any, Any, None], seconds: float | None = None
@@ -345,7 +350,7 @@ class Worker:
         if self._heartbeat is not None:
             self._heartbeat.tell_of_stop()
         # Now, and not when the loop comes round to it: what runs could end before, and another job begin.
-        self._running.stop()
+        self._executor_pool.stop()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -366,7 +371,7 @@ class Worker:
                 if handler is not None:
                     signal.signal(number, handler)
 
-    # What the parts tell one another
+    # What the services tell one another
 
     def _can_listen(self) -> bool:
         if not self.app.database.pooler or self.options.listen_database:
@@ -386,33 +391,35 @@ class Worker:
     def _check_registration(self, connection: Connection) -> None:
         # Else the worker would claim as one that is not there; or, in an earlier state of the database, what
         # it has claimed before and runs.
-        if not operations.is_registered(connection, self._identity.registration):
+        if not operations.is_registered(connection, self._registration.row):
             if self._heartbeat is not None:
                 self._heartbeat.beat_soon()
             raise _NotRegisteredError("this worker is not registered any more")
 
-    def _on_registered(self, registration: Registration) -> None:
-        self._identity.register(registration)
+    def _on_registered(self, registration: RegisteredWorker) -> None:
+        self._registration.register(registration)
         self.id = registration.id
 
     def _on_claimed(self, jobs: Sequence[Job]) -> None:
-        self._running.deliver(jobs)
+        self._executor_pool.deliver(jobs)
         if not jobs:
             self._end_if_dry()
 
     def _on_ended(self, outcome: Outcome) -> None:
-        self._completing.add(outcome)
+        self._completer.add(outcome)
 
-    def _on_room(self) -> None:
+    def _on_freed(self) -> None:
         self._producer.more_capacity()
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
-        self._running.written()
+        self._executor_pool.written()
         locks = locks_of(outcomes)
         if locks and (
-            self._stopping.is_set() or self.options.queues is not None or not self._running.room()
+            self._stopping.is_set()
+            or self.options.queues is not None
+            or not self._executor_pool.capacity()
         ):
-            self._completing.announce(locks)
+            self._completer.announce(locks)
         if locks or any(outcome.status is JobStatus.TODO for outcome in outcomes):
             self._producer.wake()
         if not self.options.wait:
@@ -421,15 +428,15 @@ class Worker:
     def _end_if_dry(self) -> None:
         if (
             not self.options.wait
-            and self._running.is_empty
-            and self._completing.is_empty
+            and self._executor_pool.is_empty
+            and self._completer.is_empty
             and not self._producer.is_pending
         ):
             self._stopping.set()
 
     def _on_broken(self, error: BaseException) -> None:
         logger.critical(
-            "a part of worker %s broke, which is a bug of taskq: the worker leaves at once",
+            "a service of worker %s broke, which is a bug of taskq: the worker leaves at once",
             self.id,
             exc_info=error,
             extra={"action": "worker_broken", "worker_id": self.id},

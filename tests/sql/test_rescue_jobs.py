@@ -136,7 +136,7 @@ def test_the_jobs_of_a_live_worker_are_not_touched(
     stall(dead)
     assert rescue() == []
     assert job_of(id_) == before
-    workers = run("ListColleagues", stalled_after=STALLED_AFTER)
+    workers = run("ListPeers", stalled_after=STALLED_AFTER)
     assert [worker["id"] for worker in workers] == [alive]
 
 
@@ -406,7 +406,7 @@ def test_a_worker_is_registered_as_long_as_its_row_is_as_it_left_it(
     stall(worker["id"])
     rescue()
     assert beat(worker, last_heartbeat=second["last_heartbeat"] - timedelta(hours=1)) is None
-    assert run("ListColleagues", stalled_after=STALLED_AFTER) == []
+    assert run("ListPeers", stalled_after=STALLED_AFTER) == []
 
     clock = connection.execute("SELECT extract(EPOCH FROM clock_timestamp())").fetchone()
     assert clock

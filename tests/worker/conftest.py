@@ -44,10 +44,10 @@ async def until(condition: Callable[[], object], what: str = "it", seconds: floa
 
 async def idle(worker: Worker) -> None:
     """Wait until a worker has nothing to do, and no reason to look for something."""
-    producer, completing = worker._producer, worker._completing
+    producer, completing = worker._producer, worker._completer
     await until(
         lambda: (
-            worker._running.is_empty
+            worker._executor_pool.is_empty
             and completing.is_empty
             and not producer.is_pending
             and not producer.in_flight

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from taskq.manager.outcome import Look
+from taskq.manager.outcome import AvailabilityCheck
 from taskq.worker.claim_timing import Check, Claim, ClaimTiming, Wait
 
 POLL = 60.0
-READY = Look(ready=True, oldest_transaction=5, next_transaction=5)
-NOTHING = Look(ready=False, oldest_transaction=5, next_transaction=5)
-UNDER_WAY = Look(ready=False, oldest_transaction=4, next_transaction=9)
-STILL_UNDER_WAY = Look(ready=False, oldest_transaction=8, next_transaction=12)
-ALL_ENDED = Look(ready=False, oldest_transaction=9, next_transaction=15)
+READY = AvailabilityCheck(ready=True, oldest_transaction=5, next_transaction=5)
+NOTHING = AvailabilityCheck(ready=False, oldest_transaction=5, next_transaction=5)
+UNDER_WAY = AvailabilityCheck(ready=False, oldest_transaction=4, next_transaction=9)
+STILL_UNDER_WAY = AvailabilityCheck(ready=False, oldest_transaction=8, next_transaction=12)
+ALL_ENDED = AvailabilityCheck(ready=False, oldest_transaction=9, next_transaction=15)
 
 Event = Callable[[ClaimTiming], None]
 Decision = Claim | Check | Wait
@@ -53,7 +53,7 @@ def ended(
     )
 
 
-def checked(now: float, seen: Look) -> Event:
+def checked(now: float, seen: AvailabilityCheck) -> Event:
     def event(timing: ClaimTiming) -> None:
         timing.check_began()
         timing.check_ended(now, seen)

@@ -193,7 +193,7 @@ async def test_an_idle_worker_asks_only_as_often_as_its_intervals_say(measured: 
     asked, turns = measured.statements, (time.monotonic() - began) / 0.25
     worker.stop()
     await running
-    # A beat, a look for the dead and one for colleagues; a claim, a look at jobs for later, one at aborts.
+    # A beat, a look for the dead and one for peers; a claim, a look at jobs for later, one at aborts.
     assert turns <= asked <= 6 * (turns + 1)
 
 

@@ -101,7 +101,7 @@ async def test_a_database_that_is_made_anew_under_a_worker_gets_each_job_run_onc
     first.schema_manager.apply_schema()
     old = await start(first, concurrency=3, **SHORT)
     await first.tasks["wait"].defer_async()
-    await until(lambda: not old._running.is_empty, "a job that runs")
+    await until(lambda: not old._executor_pool.is_empty, "a job that runs")
     old_id = old.id
 
     database.drop()

@@ -17,14 +17,14 @@ from sqlalchemy import Connection
 from taskq import App
 from taskq.job import JobStatus
 from taskq.worker import Worker
-from taskq.worker.aborting import Aborting
-from taskq.worker.completing import Completing
+from taskq.worker.canceller import Canceller
+from taskq.worker.completer import Completer
 from taskq.worker.heartbeat import Heartbeat
-from taskq.worker.listening import Listening
-from taskq.worker.part import Part
+from taskq.worker.notifier import Notifier
 from taskq.worker.producer import Producer
 from taskq.worker.rescuer import Rescuer
-from taskq.worker.scheduling import Scheduling
+from taskq.worker.scheduler import Scheduler
+from taskq.worker.service import Service
 from tests.worker.conftest import (
     ROOT,
     Disturbed,
@@ -139,7 +139,7 @@ async def test_a_sync_task_that_is_interrupted_fails_alone(
 
 
 async def test_more_sync_tasks_than_threads_all_run(app: App, start: Start) -> None:
-    """Threads are used again, and there are no more of them than sub-workers."""
+    """Threads are used again, and there are no more of them than slots."""
     threads: set[int] = set()
     runs: list[int] = []
 
@@ -184,16 +184,16 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
 
 
 @pytest.mark.parametrize(
-    "part", [Aborting, Producer, Completing, Heartbeat, Listening, Rescuer, Scheduling]
+    "part", [Canceller, Producer, Completer, Heartbeat, Notifier, Rescuer, Scheduler]
 )
 async def test_a_worker_leaves_when_a_part_of_it_breaks(
-    app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Part]
+    app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Service]
 ) -> None:
     """Above all without its heartbeat it must not run on, and not wait for what nobody writes."""
     begun, broken = asyncio.Event(), threading.Event()
     loop = part.loop
 
-    async def until_broken(self: Part) -> None:
+    async def until_broken(self: Service) -> None:
         working = asyncio.create_task(loop(self))
         # The loop of some runs in a thread of its own.
         await asyncio.to_thread(broken.wait)
@@ -218,7 +218,7 @@ async def test_a_worker_leaves_when_a_part_of_it_breaks(
         await running
     assert ("CRITICAL", "worker_broken") in actions()
     # Whoever cannot write leaves it to the rescue.
-    left = JobStatus.DOING if part is Completing else JobStatus.TODO
+    left = JobStatus.DOING if part is Completer else JobStatus.TODO
     assert await statuses(app) == {left: 1}
 
 

@@ -12,7 +12,7 @@ from tests.worker.conftest import Disturbed, Drain, MakeApp, Start, statuses, un
 
 
 def after(prefetch: Prefetch, seconds: float, concurrency: int = 10) -> int:
-    """Its size after some time with jobs that took so long, by as many sub-workers."""
+    """Its size after some time with jobs that took so long, by as many slots."""
     for number in range(1, max(100, int(0.3 * concurrency / seconds))):
         prefetch.ended(seconds, now=1000 + number * seconds / concurrency)
     return prefetch.size
@@ -86,7 +86,7 @@ async def test_short_jobs_come_in_batches(app: App, drain: Drain, disturbed: Dis
 async def test_claimed_jobs_that_do_not_start_go_back_to_those_who_can(
     make_app: MakeApp, start: Start
 ) -> None:
-    """The pace changes: after many short jobs the only sub-worker meets a long one."""
+    """The pace changes: after many short jobs the only slot meets a long one."""
     fast, other = make_app(), make_app()
     gate = asyncio.Event()
     ran: list[str] = []

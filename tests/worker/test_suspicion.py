@@ -97,7 +97,7 @@ async def test_a_suspect_runs_alone(app: App, start: Start, connection: psycopg.
 async def test_a_suspect_that_waits_for_long_runs_beside_what_does_not_end(
     app: App, start: Start, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("suspicion", "running"):
+    for module in ("suspicion", "executor_pool"):
         monkeypatch.setattr(f"taskq.worker.{module}.LONGEST_WAIT", 0.3)
     gate = asyncio.Event()
     ran: list[str] = []

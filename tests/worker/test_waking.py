@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from taskq import App
 from taskq.exceptions import Retry, Snooze
-from taskq.worker.identity import Identity
+from taskq.worker.registration import Registration
 from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, idle, until
 
 LONG_NAME = "a 'queue', a \"queue\" ".ljust(200, "ü")
@@ -268,10 +268,10 @@ async def test_the_poll_comes_however_often_the_worker_is_woken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By notifications that seem to be for others, and a job that only a claim can see."""
-    monkeypatch.setattr(Identity, "turn", lambda *_: 1)
-    disturbed.count("list_colleagues")
+    monkeypatch.setattr(Registration, "rank", lambda *_: 1)
+    disturbed.count("list_peers")
     await start(app, fetch_job_polling_interval=0.5)
-    await until(lambda: disturbed.calls["list_colleagues"] == 2, "its look for the dead")
+    await until(lambda: disturbed.calls["list_peers"] == 2, "its look for the dead")
     # A lock that nobody frees, and more jobs that wait for it than a look sees.
     connection.execute("INSERT INTO taskq_locks VALUES ('busy', 0)")
     ring = app.tasks["ring"]
@@ -305,8 +305,8 @@ async def test_idle_workers_do_not_all_claim_the_same_job(
             update_heartbeat_interval=0.2,
         )
     # Each has to have seen the others, which it looks for with its heartbeat.
-    disturbed.count("list_colleagues")
-    await until(lambda: disturbed.calls["list_colleagues"] >= 16, "two looks of each at the others")
+    disturbed.count("list_peers")
+    await until(lambda: disturbed.calls["list_peers"] >= 16, "two looks of each at the others")
     disturbed.count_claims()
     for number in range(50):
         await apps[number % 8].tasks["count"].defer_async(number=number)
@@ -331,8 +331,8 @@ async def test_fifty_defers_in_a_row_cost_no_more_claims(
             ran.add(number)
 
         await start(app, fetch_job_polling_interval=60, update_heartbeat_interval=0.2)
-    disturbed.count("list_colleagues")
-    await until(lambda: disturbed.calls["list_colleagues"] >= 16, "two looks of each at the others")
+    disturbed.count("list_peers")
+    await until(lambda: disturbed.calls["list_peers"] >= 16, "two looks of each at the others")
     disturbed.count_claims()
     for number in range(50):
         await apps[0].tasks["count"].defer_async(number=number)

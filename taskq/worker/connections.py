@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from taskq.database import Database
 from taskq.queries.sessions import prepare_session
 from taskq.session_settings import SESSION_SETTINGS
-from taskq.worker.link import Link
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerOptions
 
 # For claims and ends: the planner's guesses about the claim's hops are far too high, and just-in-time
@@ -15,8 +15,8 @@ from taskq.worker.options import WorkerOptions
 TUNED: Mapping[str, str] = {"jit": "off", "plan_cache_mode": "force_generic_plan"}
 
 
-class Links:
-    """Makes the links of a worker, and closes those that nobody else does.
+class WorkerConnections:
+    """Makes the connections of a worker, and closes those that nobody else does.
 
     Args:
         database: The app's.
@@ -38,21 +38,21 @@ class Links:
             else None
         )
         self._database = database
-        self.shared: Link = self._link("scheduling, aborting and rescuing")
-        self.claims: Link = self._link("claims", settings=TUNED, check=check)
-        self.completions: Link = self._link("completing", settings=TUNED)
-        self.pruning: Link = self._link("pruning")
-        self.heartbeat: Link = self._link("heartbeat", seconds=options.heartbeat_bound)
-        self.listening: Link = self._link("listening", database=self._direct)
+        self.shared: WorkerConnection = self._make("scheduling, aborting and rescuing")
+        self.claims: WorkerConnection = self._make("claims", settings=TUNED, check=check)
+        self.completions: WorkerConnection = self._make("completing", settings=TUNED)
+        self.pruning: WorkerConnection = self._make("pruning")
+        self.heartbeat: WorkerConnection = self._make("heartbeat", seconds=options.heartbeat_bound)
+        self.notifications: WorkerConnection = self._make("notifications", database=self._direct)
 
     async def close(self) -> None:
-        """Close what the worker's parts do not close themselves."""
-        for link in (self.shared, self.claims, self.completions, self.listening):
-            await link.close()
+        """Close what the worker's services do not close themselves."""
+        for connection in (self.shared, self.claims, self.completions, self.notifications):
+            await connection.close()
         if self._direct is not None:
             await self._direct.close_async()
 
-    def _link(
+    def _make(
         self,
         purpose: str,
         *,
@@ -60,7 +60,7 @@ class Links:
         seconds: float | None = None,
         settings: Mapping[str, str] | None = None,
         check: Callable[[Connection], None] | None = None,
-    ) -> Link:
+    ) -> WorkerConnection:
         options = self._options
         to = database or self._database
         engine = to.async_engine
@@ -79,7 +79,7 @@ class Links:
             if check is not None:
                 check(connection)
 
-        return Link(
+        return WorkerConnection(
             engine,
             purpose,
             bound=seconds or options.statement_bound,

@@ -1,4 +1,4 @@
-"""Aborting: what runs here and is to be aborted, or is not this worker's any more.
+"""Canceller: what runs here and is to be aborted, or is not this worker's any more.
 
 It moves nothing itself: it asks attempts to abort, and gives back what the database thinks this worker
 has, and it has not. It may act as long as anything runs.
@@ -11,77 +11,77 @@ from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.manager.outcome import Outcome
-from taskq.worker.completing import Completing
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.part import Alarm, Part
+from taskq.worker.completer import Completer
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.executor_pool import ExecutorPool
 from taskq.worker.producer import Producer
-from taskq.worker.running import Running
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service, Wakeup
 
-logger: Final = get_logger("taskq.worker.aborting")
+logger: Final = get_logger("taskq.worker.canceller")
 
 # A job that is to be aborted before its claim has been answered is here after this time.
 _ON_ITS_WAY = 0.05  # seconds
 
 
-class Aborting(Part):
+class Canceller(Service):
     """Compares what the database says of this worker's jobs with what it has in hand.
 
     Args:
-        link: A connection, which may be shared.
-        identity: Whose jobs.
-        polling_interval: Seconds between two looks, unless it is notified.
+        connection: A connection, which may be shared.
+        registration: Whose jobs.
+        polling_interval: Seconds between two checks, unless it is notified.
         producer: Whose claims may be under way.
-        running: What is in hand.
-        completing: Where ended attempts wait to be written.
+        executor_pool: What is in hand.
+        completer: Where ended attempts wait to be written.
     """
 
     def __init__(
         self,
-        link: Link,
-        identity: Identity,
+        connection: WorkerConnection,
+        registration: Registration,
         *,
         polling_interval: float,
         producer: Producer,
-        running: Running,
-        completing: Completing,
+        executor_pool: ExecutorPool,
+        completer: Completer,
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._polling_interval = polling_interval
         self._producer = producer
-        self._running = running
-        self._completing = completing
-        self._alarm = Alarm()
+        self._executor_pool = executor_pool
+        self._completer = completer
+        self._wakeup = Wakeup()
         # How many claims there had been when each was first seen.
         self._strays: dict[tuple[int, int], int] = {}
         self._too_early = False
 
     def wake(self) -> None:
-        """Look now."""
-        self._alarm.ring()
+        """Check now."""
+        self._wakeup.set()
 
     async def loop(self) -> None:
-        """Look, and wait until it is time to look again."""
+        """Check, and wait until it is time to check again."""
         while True:
-            await self._alarm.wait(
+            await self._wakeup.wait(
                 min(_ON_ITS_WAY, self._polling_interval)
                 if self._too_early
                 else self._polling_interval
             )
-            await self._look()
+            await self._check()
 
-    async def _look(self) -> None:
-        worker_id = self._identity.id
-        before = self._running.held(worker_id)
+    async def _check(self) -> None:
+        worker_id = self._registration.id
+        before = self._executor_pool.held(worker_id)
         in_flight, claims = self._producer.in_flight, self._producer.runs
-        doing = await self._link.insist(operations.list_doing_jobs, worker_id)
+        doing = await self._connection.retry(operations.list_doing_jobs, worker_id)
         claims_by_now = self._producer.runs
-        if worker_id != self._identity.id:
+        if worker_id != self._registration.id:
             # The worker has registered again, and let those jobs go.
             self._strays = {}
             return
-        held = self._running.held(worker_id)
+        held = self._executor_pool.held(worker_id)
         for key, attempt in held.items():
             if key in doing and doing[key].abort_requested:
                 attempt.abort(AbortReason.USER_REQUEST)
@@ -92,16 +92,16 @@ class Aborting(Part):
                     attempt.job.id,
                     extra={"action": "job_lost", "job_id": attempt.job.id},
                 )
-                self._running.lose(attempt)
+                self._executor_pool.lose(attempt)
         strays = {
-            key for key in doing if key not in held and not self._completing.holds(worker_id, *key)
+            key for key in doing if key not in held and not self._completer.holds(worker_id, *key)
         }
         quiet = not in_flight and not self._producer.in_flight
         for key in strays & self._strays.keys():
             # Seen twice, and no claim can bring it any more: the answer of one was lost with its connection.
             if quiet or claims > self._strays[key]:
                 job_id, claim = key
-                self._completing.add(
+                self._completer.add(
                     Outcome(
                         job_id=job_id,
                         attempt=claim,

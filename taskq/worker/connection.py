@@ -1,4 +1,4 @@
-"""A part's connection to the database, which comes back by itself.
+"""A service's connection to the database, which comes back by itself.
 
 A connection can go silent for ever without being closed, behind a firewall that forgets it or a proxy that
 hangs. So each statement has a bound, after which its connection is given up for a new one.
@@ -26,7 +26,7 @@ from taskq.manager.errors import translated
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger: Final = get_logger("taskq.worker.link")
+logger: Final = get_logger("taskq.worker.connection")
 
 # How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
 _CANCEL_SHARE = 0.2
@@ -57,7 +57,7 @@ class Backoff:
         self._next = min(self._next * 2, self._longest)
 
 
-class Link:
+class WorkerConnection:
     """One connection in autocommit, opened when it is first needed, used by one caller at a time.
 
     It takes no place in the engine's pool, which is for the tasks, and waits for none. Its statements go
@@ -131,7 +131,7 @@ class Link:
             self._failing_since, self._alarmed = None, False
             return done
 
-    async def insist(
+    async def retry(
         self,
         operation: Callable[Concatenate[Connection, P], T],
         *args: P.args,

@@ -1,4 +1,4 @@
-"""Scheduling: jobs for later become due when their time has come.
+"""Scheduler: jobs for later become due when their time has come.
 
 It acts on the server's clock, at the time of the next job it knows of, and otherwise once per polling
 interval. It may act at any time: making a job due claims nothing.
@@ -7,9 +7,9 @@ interval. It may act at any time: making a job due claims nothing.
 from collections.abc import Callable
 
 from taskq.manager import operations
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.part import Alarm, Part
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service, Wakeup
 
 _LARGEST = 1000
 
@@ -17,37 +17,42 @@ _LARGEST = 1000
 _SECOND = 0.03  # seconds
 
 
-class Scheduling(Part):
-    """Makes jobs due, and says so to the part that claims.
+class Scheduler(Service):
+    """Makes jobs due, and tells the producer.
 
     Args:
-        link: A connection, which may be shared.
-        identity: Whose clock and colleagues.
-        polling_interval: Seconds after which it looks without having heard of any job.
+        connection: A connection, which may be shared.
+        registration: Whose clock and peers.
+        polling_interval: Seconds after which it checks without having been notified.
         due: Told that jobs have become due.
     """
 
     def __init__(
-        self, link: Link, identity: Identity, *, polling_interval: float, due: Callable[[], None]
+        self,
+        connection: WorkerConnection,
+        registration: Registration,
+        *,
+        polling_interval: float,
+        due: Callable[[], None],
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._polling_interval = polling_interval
         self._due = due
         self._next: float | None = None
-        self._alarm = Alarm()
+        self._wakeup = Wakeup()
 
     def expect(self, server_time: float) -> None:
         """There is a job for that time, in seconds since 1970 by the server's clock."""
         if self._next is None or server_time < self._next:
             self._next = server_time
-            self._alarm.ring()
+            self._wakeup.set()
 
-    async def look(self) -> int:
+    async def promote(self) -> int:
         """Make due what is; returns how many jobs that were."""
         # What is announced while the statement runs may be unknown to its answer.
         self._next = None
-        jobs, next_at = await self._link.insist(operations.promote_jobs, _LARGEST)
+        jobs, next_at = await self._connection.retry(operations.promote_jobs, _LARGEST)
         if next_at is not None:
             self.expect(next_at.timestamp())
         if jobs:
@@ -55,9 +60,9 @@ class Scheduling(Part):
         return jobs
 
     async def loop(self) -> None:
-        """Look, and wait until it is time to look again."""
+        """Promote jobs, and wait until the next one is due."""
         while True:
-            if await self.look() < _LARGEST:
+            if await self.promote() < _LARGEST:
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -65,12 +70,12 @@ class Scheduling(Part):
         while slept < self._polling_interval:
             left = self._polling_interval - slept
             if self._next is not None:
-                due_in = self._identity.seconds_until(self._next)
-                if self._identity.turn(str(self._next)):
+                due_in = self._registration.seconds_until(self._next)
+                if self._registration.rank(str(self._next)):
                     due_in += _SECOND
                 if due_in <= 0:
                     return
                 left = min(left, due_in)
-            began = self._identity.now()
-            await self._alarm.wait(left)
-            slept += self._identity.now() - began
+            began = self._registration.now()
+            await self._wakeup.wait(left)
+            slept += self._registration.now() - began

@@ -1,8 +1,8 @@
-"""Running: what was claimed goes to the sub-workers, and their outcomes go on to be completed.
+"""ExecutorPool: what was claimed goes to the slots, and their outcomes go on to be completed.
 
 It writes nothing itself: doing jobs come in, and outcomes go out. It may start nothing once the worker
 stops, nor while the heartbeat is overdue, since others then take this worker for dead. What it holds is
-either ready (claimed and not begun) or in the hands of a sub-worker. A job that may have killed a worker it
+either ready (claimed and not begun) or in the hands of a slot. A job that may have killed a worker it
 runs alone.
 """
 
@@ -19,26 +19,26 @@ from taskq.manager.outcome import Outcome
 from taskq.worker.attempt import Attempt
 from taskq.worker.prefetch import Prefetch
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
-from taskq.worker.threads import Threads
+from taskq.worker.thread_pool import DaemonThreadPool
 
 if TYPE_CHECKING:
     from taskq.worker.worker import Worker
 
-logger: Final = get_logger("taskq.worker.running")
+logger: Final = get_logger("taskq.worker.executor_pool")
 
 # A claimed job that has not begun after this long goes back, for another worker to have.
 _PATIENCE = 0.15  # seconds
 
 
-class SubWorker:
+class Slot:
     """One of the worker's slots, which runs one job at a time.
 
     Args:
-        running: What it belongs to.
+        pool: What it belongs to.
     """
 
-    def __init__(self, running: "Running") -> None:
-        self._running = running
+    def __init__(self, pool: "ExecutorPool") -> None:
+        self._pool = pool
         self._began = 0.0
         self.attempt: Attempt | None = None
 
@@ -53,16 +53,16 @@ class SubWorker:
         if attempt is None:
             return  # given up: the worker left without it
         now = asyncio.get_running_loop().time()
-        self._running.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)
+        self._pool.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)
 
 
-class Running:
-    """The sub-workers, and the jobs that wait for one.
+class ExecutorPool:
+    """The slots, and the jobs that wait for one.
 
     Args:
         worker: The worker.
         ended: Told of each outcome.
-        room: Told that there is more room for jobs.
+        freed: Told that there is more capacity.
         overdue: Says whether the heartbeat is overdue.
         unwritten: Says how many outcomes are not written yet.
         claim_in_flight: Says whether a claim is under way.
@@ -73,7 +73,7 @@ class Running:
         worker: "Worker",
         *,
         ended: Callable[[Outcome], None],
-        room: Callable[[], None],
+        freed: Callable[[], None],
         overdue: Callable[[], bool],
         unwritten: Callable[[], int],
         claim_in_flight: Callable[[], bool],
@@ -83,7 +83,7 @@ class Running:
         self._task_middlewares = options.task_middlewares
         self._worker_middlewares = options.worker_middlewares
         self._ended = ended
-        self._on_room = room
+        self._on_freed = freed
         self._is_overdue = overdue
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._suspicion = Suspicion(
@@ -92,9 +92,9 @@ class Running:
             unwritten=unwritten,
             claim_in_flight=claim_in_flight,
         )
-        self._executor = Threads(options.concurrency)
-        self._idle = [SubWorker(self) for _ in range(options.concurrency)]
-        self._busy: set[SubWorker] = set()
+        self._executor = DaemonThreadPool(options.concurrency)
+        self._idle = [Slot(self) for _ in range(options.concurrency)]
+        self._busy: set[Slot] = set()
         self._ready: deque[Attempt] = deque()
         self._impatient: asyncio.TimerHandle | None = None
         self._started = 0
@@ -108,10 +108,10 @@ class Running:
         """Whether nothing is ready or running."""
         return not self._busy and not self._ready
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many jobs may be claimed now.
 
-        With sub-workers busy and more than two thirds of the prefetch still there it is none, so that
+        With slots busy and more than two thirds of the prefetch still there it is none, so that
         claims bring batches and not single jobs, and yet the next one is back before the rest has run.
         """
         if self._stopping or self._is_overdue() or self._suspicion.suspect is not None:
@@ -122,7 +122,7 @@ class Running:
         return max(0, len(self._idle) + prefetch - len(self._ready))
 
     def deliver(self, jobs: Sequence[Job]) -> None:
-        """Take jobs that were claimed: each begins when a sub-worker is free."""
+        """Take jobs that were claimed: each begins when a slot is free."""
         if jobs and jobs[0].worker_id != self._worker.id:
             # Claimed before this worker registered again.
             for job in jobs:
@@ -147,16 +147,16 @@ class Running:
 
     def ended(
         self,
-        sub_worker: SubWorker,
+        slot: Slot,
         job: Job,
         outcome: Outcome | None,
         *,
         seconds: float,
         now: float,
     ) -> None:
-        """Take a sub-worker back that has done its job."""
-        self._busy.discard(sub_worker)
-        self._idle.append(sub_worker)
+        """Take a slot back that has done its job."""
+        self._busy.discard(slot)
+        self._idle.append(slot)
         self._prefetch.ended(seconds, now)
         if outcome is not None:
             if outcome.status is JobStatus.SUCCEEDED and logger.isEnabledFor(logging.INFO):
@@ -178,7 +178,7 @@ class Running:
             self._ended(outcome)
         self._suspicion.forget(job)
         self._hand_out()
-        self._on_room()
+        self._on_freed()
         if self.is_empty:
             self._empty_since = now
             self._empty.set()
@@ -236,8 +236,8 @@ class Running:
 
     def give_up(self) -> None:
         """Leave what runs behind: its jobs go back into the queue, whatever it does from now on."""
-        for sub_worker in self._busy:
-            attempt, sub_worker.attempt = sub_worker.attempt, None
+        for slot in self._busy:
+            attempt, slot.attempt = slot.attempt, None
             if attempt is not None:
                 self._ended(attempt.release(started=True))
                 attempt.abort(AbortReason.SHUTDOWN)
@@ -254,7 +254,7 @@ class Running:
 
     def _under_way(self) -> list[Attempt]:
         # A copy, as another thread may ask.
-        attempts = [sub_worker.attempt for sub_worker in tuple(self._busy)]
+        attempts = [slot.attempt for slot in tuple(self._busy)]
         return [attempt for attempt in attempts if attempt is not None]
 
     def _attempt(self, job: Job) -> Attempt:
@@ -297,14 +297,14 @@ class Running:
             loop.call_later(LONGEST_WAIT, self.written)
 
     def _begin_next(self) -> None:
-        sub_worker = self._idle.pop()
-        self._busy.add(sub_worker)
-        sub_worker.run(self._ready.popleft())
+        slot = self._idle.pop()
+        self._busy.add(slot)
+        slot.run(self._ready.popleft())
         self._started += 1
 
     def _lose_patience_after(self, started: int) -> None:
         # Only if not one of the ready has begun meanwhile; else the queue moves, and they will too.
-        def look() -> None:
+        def check() -> None:
             self._impatient = None
             if not self._ready or self._suspicion.suspect is not None:
                 return
@@ -314,7 +314,7 @@ class Running:
             else:
                 self._lose_patience_after(self._started)
 
-        self._impatient = asyncio.get_running_loop().call_later(_PATIENCE, look)
+        self._impatient = asyncio.get_running_loop().call_later(_PATIENCE, check)
 
     def _give_back(self, *, all_but: Job | None = None) -> None:
         ready, self._ready = self._ready, deque()

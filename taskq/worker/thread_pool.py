@@ -17,7 +17,7 @@ T = TypeVar("T")
 _Work = tuple[Future[Any], Callable[[], Any]]
 
 
-class Threads(Executor):
+class DaemonThreadPool(Executor):
     """Runs functions in threads, which are begun when they are first needed.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pruning: jobs that are kept no longer go, of final ones and by how long ago they finished.
+"""Pruner: jobs that are kept no longer go, of final ones and by how long ago they finished.
 
 failed, succeeded, cancelled or aborted → deleted. One worker of all does it at a time, the one that has the
 lease. It may act at any time: nobody else wants these jobs. It deletes few at once, so many as take some
@@ -14,11 +14,11 @@ from typing import Final
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.manager import operations_retention as operations
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.part import Alarm, Part
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service, Wakeup
 
-logger: Final = get_logger("taskq.worker.pruning")
+logger: Final = get_logger("taskq.worker.pruner")
 
 # In seconds. What takes less than the first may be more at once, what takes more than the second less. No
 # lock is to be held for 0.1 s, and a server can slow down at any time.
@@ -33,33 +33,33 @@ _LAST_WORDS = 1.0  # seconds
 _SWEEP_EVERY = 3600.0  # seconds
 
 
-class Pruning(Part):
+class Pruner(Service):
     """Deletes jobs that are kept no longer.
 
     Args:
-        link: A connection of its own, which it closes after each round.
-        identity: Whose turn it may be.
+        connection: A connection of its own, which it closes after each round.
+        registration: Whose turn it may be.
         kept: How long jobs are kept, by status; those of others are kept for ever.
         interval: Seconds between two rounds.
     """
 
     def __init__(
         self,
-        link: Link,
-        identity: Identity,
+        connection: WorkerConnection,
+        registration: Registration,
         *,
         kept: Mapping[JobStatus, timedelta],
         interval: float = 60.0,
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._kept = kept
         self._interval = interval
         self._max_jobs = 100
         self._begin: dict[JobStatus, int] = {}
-        self._swept = identity.now()
+        self._swept = registration.now()
         self._leased: float | None = None
-        self._alarm = Alarm()
+        self._wakeup = Wakeup()
 
     async def loop(self) -> None:
         """Prune, and wait for the next round."""
@@ -71,9 +71,9 @@ class Pruning(Part):
                     await self._prune()
                 except Exception as error:
                     # The next round is soon enough.
-                    self._link.report(error)
-                await self._link.close()
-                await self._alarm.wait(self._interval)
+                    self._connection.report(error)
+                await self._connection.close()
+                await self._wakeup.wait(self._interval)
         finally:
             await self._leave()
 
@@ -81,19 +81,21 @@ class Pruning(Part):
         if self._leased is not None:
             try:
                 async with asyncio.timeout(_LAST_WORDS):
-                    await self._link.run(operations.lease_retention, self._identity.id, 0.0)
+                    await self._connection.run(
+                        operations.lease_retention, self._registration.id, 0.0
+                    )
             except Exception as error:
                 logger.debug(
                     "another worker can prune a little later: %s",
                     error,
                     extra={"action": "database_failed"},
                 )
-        await self._link.close()
+        await self._connection.close()
 
     async def _prune(self) -> None:
         if not await self._has_turn():
             return
-        now = self._identity.now()
+        now = self._registration.now()
         if now - self._swept >= _SWEEP_EVERY:
             self._begin.clear()
             self._swept = now
@@ -113,8 +115,8 @@ class Pruning(Part):
         leap = False
         after = begin = self._begin.get(status, 0)
         while await self._has_turn():
-            began = self._identity.now()
-            chunk = await self._link.run(
+            began = self._registration.now()
+            chunk = await self._connection.run(
                 operations.delete_old_chunk,
                 status,
                 kept,
@@ -123,7 +125,7 @@ class Pruning(Part):
                 max_jobs=self._max_jobs,
                 leap=leap,
             )
-            took = self._identity.now() - began
+            took = self._registration.now() - began
             deleted += chunk.jobs
             leap = not chunk.jobs
             # As long as nothing was passed by that may be deleted soon.
@@ -136,16 +138,18 @@ class Pruning(Part):
                 self._max_jobs = max(self._max_jobs // 2, _FEWEST)
             elif took < _QUICK:
                 self._max_jobs = min(self._max_jobs * 2, _MOST)
-            await self._alarm.wait(took)
+            await self._wakeup.wait(took)
         self._begin[status] = begin
         return deleted
 
     async def _has_turn(self) -> bool:
-        now = self._identity.now()
+        now = self._registration.now()
         if self._leased is not None and now - self._leased < self._interval / 2:
             return True
         # So long nobody prunes if this worker dies: nothing is urgent here.
         lease = 2 * self._interval
-        has_turn = await self._link.run(operations.lease_retention, self._identity.id, lease)
+        has_turn = await self._connection.run(
+            operations.lease_retention, self._registration.id, lease
+        )
         self._leased = now if has_turn else None
         return has_turn

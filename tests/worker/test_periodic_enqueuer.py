@@ -12,7 +12,7 @@ import pytest
 from taskq import App
 from taskq.manager import operations
 from taskq.periodic import Periodic
-from taskq.worker import ticking
+from taskq.worker import periodic_enqueuer
 from tests.worker.conftest import Start, until
 
 HOUR = 3600
@@ -215,7 +215,7 @@ async def test_a_clock_that_is_set_is_followed(
     app: App, start: Start, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a worker waits for a tick: else that would be as late as the clock was put forward."""
-    monkeypatch.setattr(ticking, "_LOOK_EVERY", 0.05)
+    monkeypatch.setattr(periodic_enqueuer, "_LOOK_EVERY", 0.05)
     declare(app, "0 0 1 1 *")
     [declared] = app.periodics
     worker = await start(app, update_heartbeat_interval=25.0)
@@ -223,9 +223,9 @@ async def test_a_clock_that_is_set_is_followed(
         lambda: connection.execute("SELECT 1 FROM taskq_periodic").fetchone(), "a known period"
     )
     await asyncio.sleep(0.1)  # until it waits, which leaves no trace
-    identity = worker._identity
+    registration = worker._registration
     tick = declared.next_after(time.time())
-    identity.see_clock(tick, identity.now())
+    registration.see_clock(tick, registration.now())
     await until(app.job_manager.list_ticks, "the tick")
     [deferred] = app.job_manager.list_ticks().values()
     assert deferred.timestamp() == tick

@@ -9,7 +9,7 @@ import pytest
 from taskq import App, RetryStrategy
 from taskq.job import Job, JobStatus
 from taskq.manager import operations
-from taskq.worker.marks import SWEEP_EVERY, Marks
+from taskq.worker.claim_cursor import SWEEP_EVERY, ClaimCursor
 from tests.worker.conftest import Drain, statuses
 
 JOB = Job(
@@ -40,7 +40,7 @@ def jobs(*ids: int, **fields: object) -> list[Job]:
 
 
 def test_a_claim_that_got_all_it_asked_for_leaves_a_mark_for_each_queue_and_priority() -> None:
-    marks = Marks()
+    marks = ClaimCursor()
     assert marks.at(100) == {}
     brought = [*jobs(5, 6), *jobs(3, priority=2), *jobs(9, queue="mail"), *jobs(20, lock="a")]
     marks.see(brought, asked=5, began=100, now=100.01)
@@ -50,21 +50,21 @@ def test_a_claim_that_got_all_it_asked_for_leaves_a_mark_for_each_queue_and_prio
 
 
 def test_a_claim_that_came_short_has_the_next_one_look_from_the_start() -> None:
-    marks = Marks()
+    marks = ClaimCursor()
     marks.see(jobs(5, 6), asked=2, began=100, now=100.01)
     marks.see(jobs(7), asked=2, began=100.01, now=100.02)
     assert marks.at(100.03) == {}
 
 
 def test_a_single_job_is_no_sign_of_many() -> None:
-    marks = Marks()
+    marks = ClaimCursor()
     marks.see(jobs(5), asked=1, began=100, now=100.01)
     assert marks.at(100.02) == {}
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.01, SWEEP_EVERY), (3, 30)])
 def test_claims_that_flow_look_from_the_start_now_and_then(took: float, rest: float) -> None:
-    marks = Marks()
+    marks = ClaimCursor()
     marks.see(jobs(5, 6), asked=2, began=100 - took, now=100)
     marks.see(jobs(7, 8), asked=2, began=100, now=100.1)
     assert marks.at(100 + rest - 0.01)

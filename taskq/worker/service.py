@@ -1,4 +1,4 @@
-"""What the parts of a worker have in common: a small life of start, one loop, and stop."""
+"""What the services of a worker have in common: a small life of start, one loop, and stop."""
 
 import asyncio
 import threading
@@ -11,13 +11,13 @@ from taskq.escaping import get_logger
 
 P = ParamSpec("P")
 
-logger: Final = get_logger("taskq.worker.part")
+logger: Final = get_logger("taskq.worker.service")
 
-# How long the thread of a part may take to end.
+# How long the thread of a service may take to end.
 _END_WITHIN = 6.0  # seconds
 
 
-class Part(ABC):
+class Service(ABC):
     """A background loop of a worker."""
 
     _task: asyncio.Task[None] | None = None
@@ -48,8 +48,8 @@ class Part(ABC):
         """Run until cancelled."""
 
 
-class ThreadedPart(Part):
-    """A part whose loop runs in a thread of its own, with an event loop of its own.
+class ThreadService(Service):
+    """A service whose loop runs in a thread of its own, with an event loop of its own.
 
     Nothing that happens in the worker's event loop keeps it waiting. The thread does not keep a process
     from ending.
@@ -128,13 +128,13 @@ class ThreadedPart(Part):
             own_loop.close()
 
 
-class Alarm:
+class Wakeup:
     """Something to wait for that is set from anywhere in the loop, or rings by itself after a time."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """End the present wait, or the next one if nobody waits."""
         self._event.set()
 

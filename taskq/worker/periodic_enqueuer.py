@@ -1,4 +1,4 @@
-"""Ticking: periodic tasks are deferred when their time has come.
+"""PeriodicEnqueuer: periodic tasks are deferred when their time has come.
 
 Every worker does it for all periodic tasks of its app, and the database decides who was first. It acts
 on the server's clock, and not once the worker stops.
@@ -10,11 +10,11 @@ from typing import Final
 from taskq.escaping import get_logger
 from taskq.manager import operations
 from taskq.periodic import Periodic
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
-from taskq.worker.part import Alarm, Part
+from taskq.worker.connection import WorkerConnection
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service, Wakeup
 
-logger: Final = get_logger("taskq.worker.ticking")
+logger: Final = get_logger("taskq.worker.periodic_enqueuer")
 
 # Another worker goes first; this one makes sure.
 _SECOND = 0.1  # seconds
@@ -24,41 +24,41 @@ _SECOND = 0.1  # seconds
 _LOOK_EVERY = 10.0  # seconds
 
 
-class Ticking(Part):
+class PeriodicEnqueuer(Service):
     """Defers the jobs of ticks.
 
     Args:
-        link: A connection, which may be shared.
-        identity: Whose clock and colleagues.
+        connection: A connection, which may be shared.
+        registration: Whose clock and peers.
         periodics: The periods.
         max_delay: Seconds by which a tick may be late and is still deferred.
     """
 
     def __init__(
         self,
-        link: Link,
-        identity: Identity,
+        connection: WorkerConnection,
+        registration: Registration,
         *,
         periodics: Sequence[Periodic],
         max_delay: float,
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._periodics = periodics
         self._max_delay = max_delay
-        self._alarm = Alarm()
+        self._wakeup = Wakeup()
 
     async def loop(self) -> None:
         """Defer what is due, and wait for the next tick."""
         if not self._periodics:
             return
         # Ticks that came while no worker ran are made up for; what was deferred already, the database knows.
-        counts_after = await self._link.insist(
+        counts_after = await self._connection.retry(
             operations.register_periodic,
             {_key(period): period.schedule for period in self._periodics},
         )
         # As it is known here, the server's clock is late by as long as an answer takes.
-        now = max(self._identity.server_now(), *counts_after.values())
+        now = max(self._registration.server_now(), *counts_after.values())
         done: dict[tuple[str, str], float] = {**counts_after}
         while True:
             for period in self._periodics:
@@ -67,14 +67,14 @@ class Ticking(Part):
                     await self._defer(period, tick)
                 done[_key(period)] = now
             following = min(period.next_after(now) for period in self._periodics)
-            wait = self._identity.seconds_until(following)
-            if self._identity.turn(str(following)):
+            wait = self._registration.seconds_until(following)
+            if self._registration.rank(str(following)):
                 wait += _SECOND
-            await self._alarm.wait(min(max(wait, 0), _LOOK_EVERY))
-            now = self._identity.server_now()
+            await self._wakeup.wait(min(max(wait, 0), _LOOK_EVERY))
+            now = self._registration.server_now()
 
     async def _defer(self, period: Periodic, tick: int) -> None:
-        job_id = await self._link.insist(
+        job_id = await self._connection.retry(
             operations.defer_periodic, period.job(tick), period.periodic_id, tick
         )
         if job_id is not None:

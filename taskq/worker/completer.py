@@ -1,4 +1,4 @@
-"""Completing: doing → succeeded, failed, aborted, or todo again.
+"""Completer: doing → succeeded, failed, aborted, or todo again.
 
 Group commit: whatever ended while the last write was under way goes out with the next one, and an idle
 worker writes at once. It acts to the very end of the worker, and never gives an outcome up: if the
@@ -21,37 +21,41 @@ from taskq.job import JobStatus
 from taskq.manager import operations
 from taskq.manager.errors import is_too_large
 from taskq.manager.outcome import Outcome
-from taskq.worker.identity import Identity
-from taskq.worker.link import Backoff, Link, said
-from taskq.worker.part import Alarm, Part
+from taskq.worker.connection import Backoff, WorkerConnection, said
+from taskq.worker.registration import Registration
+from taskq.worker.service import Service, Wakeup
 
-logger: Final = get_logger("taskq.worker.completing")
+logger: Final = get_logger("taskq.worker.completer")
 
 _LARGEST = 1000
 _TRIES = 3
 
 
-class Completing(Part):
+class Completer(Service):
     """Writes how attempts ended.
 
     Args:
-        link: A connection of its own.
-        identity: Whose attempts.
+        connection: A connection of its own.
+        registration: Whose attempts.
         written: Told what was written, after each write.
     """
 
     def __init__(
-        self, link: Link, identity: Identity, *, written: Callable[[Sequence[Outcome]], None]
+        self,
+        connection: WorkerConnection,
+        registration: Registration,
+        *,
+        written: Callable[[Sequence[Outcome]], None],
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._connection = connection
+        self._registration = registration
         self._written = written
         self._pending: list[Outcome] = []
         # What is next to be written; more than one only if some took too long.
         self._batches: deque[Sequence[Outcome]] = deque()
         self._failing_since: float | None = None
         self._writing: Sequence[Outcome] = ()
-        self._alarm = Alarm()
+        self._wakeup = Wakeup()
         self._empty = asyncio.Event()
         self._empty.set()
         self._freed: list[str] = []
@@ -60,13 +64,13 @@ class Completing(Part):
         """Have an outcome written, as soon as may be."""
         self._pending.append(outcome)
         self._empty.clear()
-        self._alarm.ring()
+        self._wakeup.set()
 
     def announce(self, locks: Sequence[str]) -> None:
         """Tell other workers of locks that went free, whose next jobs this one will not claim."""
         self._freed.extend(locks)
         self._empty.clear()
-        self._alarm.ring()
+        self._wakeup.set()
 
     def holds(self, worker_id: int, job_id: int, claim: int) -> bool:
         """Whether the outcome of an attempt still waits to be written."""
@@ -89,7 +93,7 @@ class Completing(Part):
     def failing_for(self) -> float:
         """For how many seconds nothing could be written; may be asked in any thread."""
         since = self._failing_since
-        return 0 if since is None else self._identity.now() - since
+        return 0 if since is None else self._registration.now() - since
 
     async def flush(self) -> None:
         """Wait until all outcomes are written."""
@@ -97,7 +101,7 @@ class Completing(Part):
 
     def hurry(self, seconds: float) -> None:
         """Give the write under way no more than so many seconds; it is tried again on a new connection."""
-        self._link.hurry(seconds)
+        self._connection.hurry(seconds)
 
     async def loop(self) -> None:
         """Write what there is, and wait for more."""
@@ -112,12 +116,12 @@ class Completing(Part):
                     self._written(batch)
             elif self._freed:
                 freed, self._freed = self._freed, []
-                await self._link.insist(operations.announce_locks, freed)
+                await self._connection.retry(operations.announce_locks, freed)
                 # Nothing more, and yet news: what kept the worker from ending is done.
                 self._written(())
             else:
                 self._empty.set()
-                await self._alarm.wait()
+                await self._wakeup.wait()
 
     def _next_batch(self) -> list[Outcome]:
         # Of one worker: those of before it registered again have its former id.
@@ -132,18 +136,18 @@ class Completing(Part):
 
     async def _write(self, batch: Sequence[Outcome]) -> bool:
         """Returns False if the batch holds up others: each of it is written alone, behind them."""
-        worker_id = batch[0].worker_id or self._identity.id
+        worker_id = batch[0].worker_id or self._registration.id
         backoff = Backoff()
         failed = False
         refusals = 0
         delays = 0
         while True:
-            began = self._identity.now()
+            began = self._registration.now()
             try:
-                ours = await self._link.run(operations.finish_jobs, worker_id, batch)
+                ours = await self._connection.run(operations.finish_jobs, worker_id, batch)
             except Exception as error:
                 if not failed:
-                    self._link.report(error)
+                    self._connection.report(error)
                 failed = True
                 # A server that gave the write up is there: that is no reason to let others have the jobs.
                 if self._failing_since is None and not _gave_up(error):

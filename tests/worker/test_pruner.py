@@ -11,12 +11,12 @@ from taskq import App
 from taskq.exceptions import InvalidOption
 from taskq.job import JobStatus
 from taskq.manager import operations_retention
-from taskq.manager.outcome import Registration
+from taskq.manager.outcome import RegisteredWorker
 from taskq.retention import FinalStatus
-from taskq.worker import pruning
-from taskq.worker.identity import Identity
-from taskq.worker.link import Link
+from taskq.worker import pruner
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerArguments, WorkerOptions
+from taskq.worker.registration import Registration
 from tests.worker.conftest import Drain, Start, until
 
 DAY = timedelta(days=1)
@@ -141,18 +141,18 @@ def test_a_retention_that_makes_no_sense_is_refused(
         WorkerOptions.of({}, environ={"TASKQ_WORKER_RETENTION": retention})
 
 
-def identity_of(worker_id: int) -> Identity:
+def identity_of(worker_id: int) -> Registration:
     """A worker that is registered nowhere."""
     never = datetime.fromtimestamp(0, UTC)
-    return Identity(
+    return Registration(
         "w",
         None,
-        Registration(id=worker_id, incarnation="", last_heartbeat=never, server_time=0.0),
+        RegisteredWorker(id=worker_id, incarnation="", last_heartbeat=never, server_time=0.0),
     )
 
 
 @pytest.fixture
-async def identity(app: App) -> Identity:
+async def registration(app: App) -> Registration:
     return identity_of(1)
 
 
@@ -160,10 +160,10 @@ def broken(error: BaseException) -> None:
     pytest.fail(f"the part broke: {error}")
 
 
-def prune_as(app: App, identity: Identity, **options: Any) -> pruning.Pruning:
-    link = Link(app.database.async_engine, "pruning")
+def prune_as(app: App, registration: Registration, **options: Any) -> pruner.Pruner:
+    connection = WorkerConnection(app.database.async_engine, "pruning")
     given: dict[str, Any] = {"kept": {JobStatus.SUCCEEDED: DAY, JobStatus.FAILED: DAY}}
-    return pruning.Pruning(link, identity, **(given | {"interval": 0.2} | options))
+    return pruner.Pruner(connection, registration, **(given | {"interval": 0.2} | options))
 
 
 async def test_one_worker_prunes_at_a_time_and_another_takes_over_when_it_is_gone(
@@ -215,7 +215,10 @@ async def test_the_workers_of_another_namespace_prune_by_themselves(
 
 
 async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
-    app: App, connection: psycopg.Connection, identity: Identity, monkeypatch: pytest.MonkeyPatch
+    app: App,
+    connection: psycopg.Connection,
+    registration: Registration,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Jobs that are kept for ever are not looked at each time; a late one is found once an hour."""
     starts: list[int] = []
@@ -229,7 +232,7 @@ async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
     kept = insert(connection, "failed", "3 days", 20)
     recent = insert(connection, "succeeded", "24 h 30 min")
     insert(connection, "succeeded", "1 h")
-    part = prune_as(app, identity, kept={JobStatus.SUCCEEDED: DAY}, interval=3600.0)
+    part = prune_as(app, registration, kept={JobStatus.SUCCEEDED: DAY}, interval=3600.0)
     part.start(broken)
     await until(lambda: starts, "a round")
     await until(lambda: len(left(connection)) == 21, "its end")
@@ -237,13 +240,13 @@ async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
     # It was deferred long ago, and has only now run; as an earlier one that nobody expected any more.
     late = insert(connection, "succeeded", "25 h")
     connection.execute("UPDATE taskq_jobs SET status = 'succeeded' WHERE id = %s", [kept])
-    part._alarm.ring()
+    part._wakeup.set()
     await until(lambda: len(starts) == 2, "another round")
     assert starts[1] == recent - 1
     await until(lambda: late not in left(connection), "the late one")
     assert kept in left(connection)
     part._swept -= 3601
-    part._alarm.ring()
+    part._wakeup.set()
     await until(lambda: kept not in left(connection), "the sweep")
     assert starts[2] == 0
     await part.stop()
@@ -252,12 +255,12 @@ async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
 async def test_a_round_that_fails_is_followed_by_the_next(
     app: App,
     connection: psycopg.Connection,
-    identity: Identity,
+    registration: Registration,
     actions: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     insert(connection, "succeeded", "3 days")
-    part = prune_as(app, identity)
+    part = prune_as(app, registration)
     connection.execute("ALTER TABLE taskq_retention RENAME TO elsewhere")
     part.start(broken)
     await until(lambda: ("WARNING", "database_failed") in actions(), "a failure")
@@ -268,10 +271,10 @@ async def test_a_round_that_fails_is_followed_by_the_next(
 
 
 async def test_a_job_that_somebody_holds_keeps_nobody_waiting(
-    app: App, database_url: str, connection: psycopg.Connection, identity: Identity
+    app: App, database_url: str, connection: psycopg.Connection, registration: Registration
 ) -> None:
     first = insert(connection, "succeeded", "3 days", 3) - 2
-    part = prune_as(app, identity)
+    part = prune_as(app, registration)
     with psycopg.connect(database_url.replace("+psycopg", "")) as other:
         other.execute("SELECT FROM taskq_jobs WHERE id = %s FOR UPDATE", [first])
         part.start(broken)
@@ -286,7 +289,10 @@ async def test_a_job_that_somebody_holds_keeps_nobody_waiting(
 
 
 async def test_as_many_are_deleted_at_once_as_take_some_hundredths_of_a_second(
-    app: App, connection: psycopg.Connection, identity: Identity, monkeypatch: pytest.MonkeyPatch
+    app: App,
+    connection: psycopg.Connection,
+    registration: Registration,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     insert(connection, "succeeded", "3 days", 3000)
     sizes: list[int] = []
@@ -300,15 +306,15 @@ async def test_as_many_are_deleted_at_once_as_take_some_hundredths_of_a_second(
 
     clock = [0.0]
     monkeypatch.setattr(operations_retention, "delete_old_chunk", timed)
-    monkeypatch.setattr(identity, "now", lambda: clock[0])
-    part = prune_as(app, identity, interval=3600.0)
+    monkeypatch.setattr(registration, "now", lambda: clock[0])
+    part = prune_as(app, registration, interval=3600.0)
     part.start(broken)
     await until(lambda: not left(connection), "the deletion")
     assert sizes[:5] == [100, 200, 400, 500, 500]
     takes[0] = 0.03
     sizes.clear()
     insert(connection, "succeeded", "3 days", 3000)
-    part._alarm.ring()
+    part._wakeup.set()
     await until(lambda: sizes and sizes[-1] < 20, "small bites")
     assert [size for size in sizes if size > 20][-5:] == [500, 250, 125, 62, 31]
     await part.stop()

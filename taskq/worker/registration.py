@@ -4,32 +4,32 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 
-from taskq.manager.outcome import Colleague, Registration
+from taskq.manager.outcome import Peer, RegisteredWorker
 
 
-class Identity:
+class Registration:
     """A registered worker.
 
     Args:
         name: Its name.
         queues: The queues it serves; None: all.
-        registration: How it is known in the database. It is another one once the worker had to register
+        row: How it is known in the database. It is another one once the worker had to register
             again, and so is the ``id``, which says whose jobs are its own.
     """
 
-    def __init__(self, name: str, queues: Sequence[str] | None, registration: Registration) -> None:
+    def __init__(self, name: str, queues: Sequence[str] | None, row: RegisteredWorker) -> None:
         self.name = name
         self.queues = queues
-        self.register(registration)
+        self.register(row)
         self._served = None if queues is None else frozenset(queues)
-        self._colleagues: dict[int, frozenset[str] | None] = {}
+        self._peers: dict[int, frozenset[str] | None] = {}
         self._offset = 0.0
-        self.see_clock(registration.server_time, self.now())
+        self.see_clock(row.server_time, self.now())
 
-    def register(self, registration: Registration) -> None:
+    def register(self, row: RegisteredWorker) -> None:
         """Be registered so from now on."""
-        self.registration: Registration = registration
-        self.id: int = registration.id
+        self.row: RegisteredWorker = row
+        self.id: int = row.id
 
     def see_clock(self, server_time: float, seen_at: float) -> None:
         """Take in the server's clock: times of jobs go by it, and no two machines agree.
@@ -52,35 +52,33 @@ class Identity:
         """How long until the server's clock shows a time; negative if it has."""
         return server_time - self._offset - self.now()
 
-    def see_colleagues(self, colleagues: Mapping[int, Colleague]) -> None:
+    def see_peers(self, peers: Mapping[int, Peer]) -> None:
         """Take in which workers are alive, by their ids."""
-        self._colleagues = {
-            other: colleague.queues for other, colleague in colleagues.items() if other != self.id
-        }
+        self._peers = {other: peer.queues for other, peer in peers.items() if other != self.id}
 
     @property
     def is_alone(self) -> bool:
         """Whether no other worker is known."""
-        return not self._colleagues
+        return not self._peers
 
     def serves(self, queue: str) -> bool:
         """Whether jobs of a queue are for this worker."""
         return self._served is None or queue in self._served
 
-    def turn(self, key: str, queue: str | None = None) -> int:
-        """Of all workers that hear the same, how many are to act before this one.
+    def rank(self, key: str, queue: str | None = None) -> int:
+        """Of all workers that get the same notification, how many are to act before this one.
 
         Each ranks itself and the others by a hash of the key (rendezvous hashing), and so they agree
-        without a word. Whoever knows fewer others may think itself first too, which costs a vain
-        claim; that nobody does takes a dead worker, and the others look a moment later anyway.
+        without a word. A worker that knows fewer others may rank itself first too, which costs a vain
+        claim. None does if the first is dead, and the others check a moment later anyway.
         """
-        own = _rank(key, self.id)
+        own = _hash(key, self.id)
         return sum(
-            own < _rank(key, other)
-            for other, queues in self._colleagues.items()
+            own < _hash(key, other)
+            for other, queues in self._peers.items()
             if queue is None or queues is None or queue in queues
         )
 
 
-def _rank(key: str, worker_id: int) -> tuple[int, int]:
+def _hash(key: str, worker_id: int) -> tuple[int, int]:
     return zlib.crc32(f"{key} {worker_id}".encode()), worker_id

@@ -12,7 +12,7 @@ _SHARE = 10
 _MOST = 32
 
 
-class Marks:
+class ClaimCursor:
     """Spares a claim the way over entries of jobs that are long gone.
 
     The entry of a claimed job stays at the front of its index until no transaction can see it any more:
@@ -46,7 +46,7 @@ class Marks:
             began: When it began, by the clock of ``at``.
             now: When it ended.
         """
-        # For one sub-worker a single job is all there is room for, and no sign of many.
+        # For one slot a single job is all there is capacity for, and no sign of many.
         if len(jobs) < max(asked, 2):
             self._marks = {}
             return
