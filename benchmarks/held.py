@@ -15,11 +15,10 @@ import psycopg
 
 from benchmarks.figures import HELD, Medians
 from benchmarks.server import fresh_database
-from taskq import App
+from taskq import App, queries
 from taskq.job import Job, JobStatus
-from taskq.manager import operations
-from taskq.manager.outcome import Outcome
-from taskq.queries.sessions import prepare_session
+from taskq.outcome import Outcome
+from taskq.queries.session import prepare_session
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import TUNED
 from taskq.worker.producer import Producer
@@ -69,7 +68,7 @@ async def _pass(url: str) -> list[float]:
         engine = app.database.async_engine
         prepare = partial(prepare_session, settings=TUNED)
         connections = [WorkerConnection(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
-        row = await connections[1].run(operations.register_worker, "benchmark", None, BATCH)
+        row = await connections[1].run(queries.workers.register_worker, "benchmark", None, BATCH)
         registration = Registration("benchmark", None, row)
         producer = Producer(
             connections[0],
@@ -86,7 +85,7 @@ async def _pass(url: str) -> list[float]:
                 Outcome(job_id=job.id, attempt=job.claim, status=JobStatus.SUCCEEDED)
                 for job in await claimed.get()
             ]
-            await connections[1].run(operations.finish_jobs, registration.id, outcomes)
+            await connections[1].run(queries.job_finish.finish_jobs, registration.id, outcomes)
         await producer.stop()
         for connection in connections:
             await connection.close()

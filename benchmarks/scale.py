@@ -11,10 +11,9 @@ import psycopg
 
 from benchmarks.figures import SCALE, WAITING, Medians
 from benchmarks.server import fresh_database
-from taskq import App
-from taskq.database import URL_VARIABLE
-from taskq.manager import operations
-from taskq.queries.sessions import prepare_session
+from taskq import App, queries
+from taskq.database.database import URL_VARIABLE
+from taskq.queries.session import prepare_session
 from taskq.worker.connections import TUNED
 
 app = App(os.environ.get(URL_VARIABLE, "postgresql://"))
@@ -112,7 +111,7 @@ def _claims(server: str, waiting: tuple[int, ...]) -> dict[str, float]:
         for _ in range(CLAIMS):
             for name, opened in sessions.items():
                 began = perf_counter()
-                claimed = operations.claim_jobs(opened, 1, None, 100)
+                claimed = queries.job_claim.claim_jobs(opened, 1, None, 100)
                 took.setdefault(name, []).append((perf_counter() - began) * 1000)
                 assert len(claimed) == 100
     return {name: median(seen) for name, seen in took.items()}

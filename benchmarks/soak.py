@@ -22,7 +22,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from taskq import App, JobContext, JobStatus, RetryStrategy, Snooze
-from taskq.database import URL_VARIABLE
+from taskq.database.database import URL_VARIABLE
 from taskq.embedded import EmbeddedServer
 
 app = App(os.environ.get(URL_VARIABLE, "postgresql://"))

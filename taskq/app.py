@@ -12,14 +12,14 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
-from taskq.codec import shown
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.job import check_name
 from taskq.manager import JobManager
-from taskq.manager.operations import OnConflict
+from taskq.messages import short_repr
 from taskq.periodic import PeriodicDefaults, max_delay_of
+from taskq.queries.job_insert import OnConflict
 from taskq.retention import Retention
 from taskq.schema import SchemaManager
 from taskq.task import Task
@@ -73,14 +73,14 @@ class App(Blueprint):
     ) -> None:
         self.database: Database = Database.resolve(database, pooler=pooler)
         if isinstance(import_paths, str) or not isinstance(import_paths, Iterable):
-            raise InvalidOption(f"import_paths={shown(import_paths)}: give a list of modules")
+            raise InvalidOption(f"import_paths={short_repr(import_paths)}: give a list of modules")
         for name, options in (
             ("worker_defaults", worker_defaults),
             ("periodic_defaults", periodic_defaults),
         ):
             if not isinstance(options, Mapping | None):
                 raise InvalidOption(
-                    f"{name}={shown(options)}: give a dictionary of options by name"
+                    f"{name}={short_repr(options)}: give a dictionary of options by name"
                 )
         self.import_paths: tuple[str, ...] = tuple(import_paths)
         self.worker_defaults: WorkerArguments = worker_defaults or {}
@@ -142,7 +142,7 @@ class App(Blueprint):
         return self
 
     def open_async(self) -> "OpenedApp":
-        """The async face of ``open``: ``async with app.open_async():``, or ``await app.open_async()``."""
+        """The async twin of ``open``: ``async with app.open_async():``, or ``await app.open_async()``."""
         return OpenedApp(self)
 
     def check_connection(self) -> bool:
@@ -154,7 +154,7 @@ class App(Blueprint):
         return self.schema_manager.is_applied()
 
     async def check_connection_async(self) -> bool:
-        """The async face of ``check_connection``."""
+        """The async twin of ``check_connection``."""
         return await self.schema_manager.is_applied_async()
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class App(Blueprint):
         self.database.close()
 
     async def close_async(self) -> None:
-        """The async face of ``close``."""
+        """The async twin of ``close``."""
         await self.database.close_async()
 
     def __enter__(self) -> Self:
@@ -260,7 +260,7 @@ class App(Blueprint):
         if not allow_unknown:
             raise self.not_found(name)
         unknown: Deferrer[..., int] = Deferrer(
-            arguments=arguments_of_unknown(name), door=lambda: self.job_manager
+            arguments=arguments_of_unknown(name), get_manager=lambda: self.job_manager
         )
         return unknown.configure(on_conflict=on_conflict, **options)
 
@@ -294,7 +294,7 @@ class App(Blueprint):
     # Workers
 
     def run_worker(self, **options: Unpack[WorkerArguments]) -> None:
-        """Run a worker until it is stopped; the sync face of ``run_worker_async``.
+        """Run a worker until it is stopped; the sync twin of ``run_worker_async``.
 
         Raises:
             RuntimeError: An event loop runs in this thread already.

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from taskq.codec import shown
 from taskq.context import JobContext
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidOption, InvalidPeriodic, TaskAlreadyRegistered
 from taskq.job import check_name
+from taskq.messages import short_repr
 from taskq.periodic import Periodic, periodic_of
 from taskq.task import Task, TaskOptions
 
@@ -152,7 +152,9 @@ class Blueprint:
             InvalidOption: It is no blueprint.
         """
         if not isinstance(blueprint, Blueprint):
-            raise InvalidOption(f"{shown(blueprint)} is no blueprint whose tasks could be added")
+            raise InvalidOption(
+                f"{short_repr(blueprint)} is no blueprint whose tasks could be added"
+            )
         check_name(namespace, what="a blueprint cannot be added with namespace")
         tasks = list(dict.fromkeys(blueprint.tasks.values()))
         for task in tasks:

@@ -21,14 +21,14 @@ from typing import (
 
 from pydantic import JsonValue
 
-from taskq.arguments import Arguments
-from taskq.codec import shown
+from taskq.arguments.arguments import Arguments
+from taskq.database.executor import AnyConnection
 from taskq.exceptions import InvalidArguments, InvalidJob, InvalidSchedule
 from taskq.job import NewJob, new_job
 from taskq.manager import JobManager
-from taskq.manager.connections import AnyConnection
-from taskq.manager.operations import OnConflict
-from taskq.moment import TimeDeltaParams, moment_of, wait_of
+from taskq.messages import short_repr
+from taskq.queries.job_insert import OnConflict
+from taskq.times import TimeDeltaParams, read_moment, read_wait
 
 P = ParamSpec("P")
 Id = TypeVar("Id", bound=int | None)
@@ -88,7 +88,7 @@ class TaskArgs(Generic[P]):
     of: Arguments[P] = field(repr=False)
 
 
-class Door(Protocol):
+class GetManager(Protocol):
     """Where jobs are deferred: found when one is, as a blueprint's task has none at first."""
 
     def __call__(self) -> JobManager: ...
@@ -103,7 +103,7 @@ class Deferrer(Generic[P, Id]):
     """
 
     arguments: Arguments[P]
-    door: Door
+    get_manager: GetManager
     queue: str = "default"
     priority: int = 0
     lock: str | None = None
@@ -153,14 +153,14 @@ class Deferrer(Generic[P, Id]):
             )
         changed: dict[str, Any] = {**options}
         if "schedule_at" in options or "schedule_in" in options:
-            changed["schedule_at"] = self._checked("schedule_at", schedule_at, moment_of)
-            changed["schedule_in"] = self._checked("schedule_in", schedule_in, wait_of)
+            changed["schedule_at"] = self._checked("schedule_at", schedule_at, read_moment)
+            changed["schedule_in"] = self._checked("schedule_in", schedule_in, read_wait)
         if "task_kwargs" in options:
             changed["task_kwargs"] = self._merged(options["task_kwargs"])
         if on_conflict is not None:
             if on_conflict not in get_args(OnConflict):
                 raise InvalidJob(
-                    f"task {self.task_name!r} got on_conflict={shown(on_conflict)}: it is 'raise' "
+                    f"task {self.task_name!r} got on_conflict={short_repr(on_conflict)}: it is 'raise' "
                     "or 'skip'"
                 )
             changed["on_conflict"] = on_conflict
@@ -188,7 +188,7 @@ class Deferrer(Generic[P, Id]):
     async def defer_async(
         self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs
     ) -> Id:
-        """The async face of ``defer``."""
+        """The async twin of ``defer``."""
         return (await self._defer_async([self._prepared(positional(nothing, args), kwargs)]))[0]
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
@@ -208,16 +208,18 @@ class Deferrer(Generic[P, Id]):
         return self._defer(prepared) if prepared else []
 
     async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[Id]:
-        """The async face of ``batch_defer``."""
+        """The async twin of ``batch_defer``."""
         prepared = self._batch(calls)
         return await self._defer_async(prepared) if prepared else []
 
     def _defer(self, jobs: Sequence[NewJob]) -> list[Id]:
-        ids = self.door().defer_jobs(jobs, on_conflict=self.on_conflict, connection=self.connection)
+        ids = self.get_manager().defer_jobs(
+            jobs, on_conflict=self.on_conflict, connection=self.connection
+        )
         return cast("list[Id]", ids)
 
     async def _defer_async(self, jobs: Sequence[NewJob]) -> list[Id]:
-        ids = await self.door().defer_jobs_async(
+        ids = await self.get_manager().defer_jobs_async(
             jobs, on_conflict=self.on_conflict, connection=self.connection
         )
         return cast("list[Id]", ids)
@@ -241,7 +243,7 @@ class Deferrer(Generic[P, Id]):
         if isinstance(call, Mapping):
             return call
         raise InvalidArguments(
-            f"{shown(call)} is neither task.args(…) nor a mapping of arguments by name"
+            f"{short_repr(call)} is neither task.args(…) nor a mapping of arguments by name"
         )
 
     def prepare(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
@@ -257,7 +259,7 @@ class Deferrer(Generic[P, Id]):
         for name in given:
             if not isinstance(name, str):
                 raise InvalidArguments(
-                    f"task {self.task_name!r}: {shown(name)} is not the name of an argument"
+                    f"task {self.task_name!r}: {short_repr(name)} is not the name of an argument"
                 )
         # Positional ones too, which it refuses.
         dump = cast("Callable[..., dict[str, JsonValue]]", self.arguments.dump)
@@ -280,7 +282,7 @@ class Deferrer(Generic[P, Id]):
             return {}
         if not isinstance(task_kwargs, Mapping):
             raise InvalidJob(
-                f"task {self.task_name!r} got task_kwargs={shown(task_kwargs)}: give a mapping of "
+                f"task {self.task_name!r} got task_kwargs={short_repr(task_kwargs)}: give a mapping of "
                 "arguments by name"
             )
         return {**self.task_kwargs, **task_kwargs}
@@ -290,7 +292,7 @@ class Deferrer(Generic[P, Id]):
             return None if value is None else check(value)
         except ValueError as error:
             raise InvalidSchedule(
-                f"task {self.task_name!r} got {name}={shown(value)}, {error}"
+                f"task {self.task_name!r} got {name}={short_repr(value)}, {error}"
             ) from None
 
 

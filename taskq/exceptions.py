@@ -47,7 +47,7 @@ what to do about it.
 
 from datetime import datetime, timedelta
 
-from taskq.moment import TimeDeltaParams, moment_of, wait_of
+from taskq.times import TimeDeltaParams, read_moment, read_wait
 
 
 class TaskqException(Exception):  # noqa: N818 - the name that Procrastinate's users know
@@ -256,8 +256,8 @@ class Retry(TaskqException):
             raise InvalidRetryStrategy("Retry takes wait or at, not both")
         # Here, where the task raises it: afterwards nobody is left to tell.
         try:
-            self.wait: timedelta | None = None if wait is None else wait_of(wait)
-            self.at: datetime | None = None if at is None else moment_of(at)
+            self.wait: timedelta | None = None if wait is None else read_wait(wait)
+            self.at: datetime | None = None if at is None else read_moment(at)
         except ValueError as error:
             given = at if wait is None else wait
             raise InvalidRetryStrategy(f"Retry got {given!r}, {error}") from None
@@ -276,7 +276,7 @@ class Snooze(TaskqException):
 
     def __init__(self, wait: timedelta | TimeDeltaParams) -> None:
         try:
-            self.wait: timedelta = wait_of(wait)
+            self.wait: timedelta = read_wait(wait)
         except ValueError as error:
             raise InvalidRetryStrategy(f"Snooze got {wait!r}, {error}") from None
         if self.wait < timedelta(0):

@@ -18,9 +18,9 @@ from pydantic import (
     ValidationInfo,
 )
 
-from taskq.codec import explained, shown
 from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
-from taskq.moment import LONGEST_WAIT, moment_of
+from taskq.messages import short_repr, validation_summary
+from taskq.times import LONGEST_WAIT, read_moment
 from taskq.unreadable import Unreadable
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
@@ -166,7 +166,7 @@ class NewJob(BaseModel):
     priority: Priority = 0
     lock: Name | None = None
     queueing_lock: Name | None = None
-    scheduled_at: Annotated[datetime, AfterValidator(moment_of)] | None = None
+    scheduled_at: Annotated[datetime, AfterValidator(read_moment)] | None = None
     schedule_in: Wait | None = None
 
 
@@ -201,8 +201,9 @@ def new_job(**values: Any) -> NewJob:
         fault = error.errors(include_url=False)[0]
         option = str(fault["loc"][0])
         raise _REFUSALS.get(option, InvalidJob)(
-            f"task {shown(values.get('task_name'))} cannot be deferred with "
-            f"{OPTION_NAMES.get(option, option)}={shown(values.get(option))}: {explained(error, skip=1)}"
+            f"task {short_repr(values.get('task_name'))} cannot be deferred with "
+            f"{OPTION_NAMES.get(option, option)}={short_repr(values.get(option))}: "
+            f"{validation_summary(error, skip=1)}"
         ) from None
 
 
@@ -219,4 +220,6 @@ def check_name(name: object, *, what: str) -> None:
     try:
         _name.validate_python(name, strict=True)
     except ValidationError as error:
-        raise InvalidName(f"{what}={shown(name)}: {explained(error, skip=0)}") from None
+        raise InvalidName(
+            f"{what}={short_repr(name)}: {validation_summary(error, skip=0)}"
+        ) from None

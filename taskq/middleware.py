@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from taskq.codec import shown
 from taskq.context import JobContext
 from taskq.exceptions import MiddlewareKindMismatch
+from taskq.messages import short_repr
 
 if TYPE_CHECKING:
     from taskq.worker import Worker
@@ -85,6 +85,6 @@ def check_worker_middleware(middleware: WorkerMiddleware) -> None:
 def _check_callable(middleware: object, *, of: str) -> None:
     if not callable(middleware):
         raise MiddlewareKindMismatch(
-            f"{of} got {shown(middleware)} as middleware, which cannot be called: give a function "
+            f"{of} got {short_repr(middleware)} as middleware, which cannot be called: give a function "
             "that takes (call_next, context, worker)"
         )

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSimError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from taskq.codec import explained, shown
 from taskq.cron import NAMED, Cron
 from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidOption, InvalidPeriodic
 from taskq.job import Name, NewJob
+from taskq.messages import short_repr, validation_summary
 from taskq.task import Task
 
 
@@ -102,7 +102,7 @@ def max_delay_of(defaults: PeriodicDefaults) -> float:
     # Written so that NaN is refused as well.
     if not (isinstance(given, int | float) and _DELAYS[0] <= given <= _DELAYS[1]):
         raise InvalidOption(
-            f"periodic_defaults got max_delay={shown(given)}: give seconds, from {_DELAYS[0]:g} to "
+            f"periodic_defaults got max_delay={short_repr(given)}: give seconds, from {_DELAYS[0]:g} to "
             f"{_DELAYS[1]:g}"
         )
     return given
@@ -127,7 +127,7 @@ def periodic_of(
     declared: object = task
     if not isinstance(declared, Task):
         raise InvalidPeriodic(
-            f"{shown(declared)} is no task: write @app.periodic(…) above @app.task, so that it gets one"
+            f"{short_repr(declared)} is no task: write @app.periodic(…) above @app.task, so that it gets one"
         )
     zone = _zone(task.name, timezone)
     try:
@@ -135,7 +135,7 @@ def periodic_of(
         ticks.next_after(datetime.now(UTC).timestamp())
     except (CronSimError, AttributeError, TypeError) as error:
         raise InvalidPeriodic(
-            f"task {task.name!r} got cron={shown(cron)}: {error}; give five fields as in "
+            f"task {task.name!r} got cron={short_repr(cron)}: {error}; give five fields as in "
             "'*/5 8-18 * * MON-FRI' (minute, hour, day, month, weekday), a sixth at the end for "
             f"seconds, or one of {', '.join(NAMED)}"
         ) from error
@@ -158,7 +158,8 @@ def periodic_of(
         _Id(periodic_id=periodic_id)
     except ValidationError as error:
         raise InvalidPeriodic(
-            f"task {task.name!r} got periodic_id={shown(periodic_id)}: {explained(error, skip=1)}"
+            f"task {task.name!r} got periodic_id={short_repr(periodic_id)}: "
+            f"{validation_summary(error, skip=1)}"
         ) from None
     period = Periodic(
         task=task,
@@ -181,6 +182,6 @@ def _zone(task_name: str, timezone: str | tzinfo) -> tzinfo:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, TypeError, ValueError, OSError) as error:
         raise InvalidPeriodic(
-            f"task {task_name!r} got timezone={shown(timezone)}, which is not known here: give a "
+            f"task {task_name!r} got timezone={short_repr(timezone)}, which is not known here: give a "
             "name such as 'Europe/Berlin' (pip install tzdata if the system has none)"
         ) from error

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from taskq.codec import explained, shown
 from taskq.exceptions import InvalidRetryStrategy
 from taskq.groups import errors_of
 from taskq.job import Job, Name, Priority
-from taskq.moment import LONGEST_WAIT, TimeDeltaParams, moment_of, wait_of
+from taskq.messages import short_repr, validation_summary
+from taskq.times import LONGEST_WAIT, TimeDeltaParams, read_moment, read_wait
 
 _LONGEST = LONGEST_WAIT.total_seconds()
 
@@ -55,10 +55,10 @@ class RetryDecision:
             raise InvalidRetryStrategy("a retry takes retry_at or retry_in, not both")
         try:
             if self.retry_at is not None:
-                moment_of(self.retry_at)
+                read_moment(self.retry_at)
         except ValueError as error:
             raise InvalidRetryStrategy(
-                f"a retry got retry_at={shown(self.retry_at)}, {error}"
+                f"a retry got retry_at={short_repr(self.retry_at)}, {error}"
             ) from None
         _ = self.wait  # refuses now what is no time
         try:
@@ -67,8 +67,8 @@ class RetryDecision:
         except ValidationError as error:
             option = str(error.errors(include_url=False)[0]["loc"][0])
             raise InvalidRetryStrategy(
-                f"a retry got {option}={shown(getattr(self, option))}, which no job can have: "
-                f"{explained(error, skip=1)}"
+                f"a retry got {option}={short_repr(getattr(self, option))}, which no job can have: "
+                f"{validation_summary(error, skip=1)}"
             ) from None
 
     @property
@@ -77,10 +77,10 @@ class RetryDecision:
         if self.retry_in is None:
             return None
         try:
-            return wait_of(self.retry_in)
+            return read_wait(self.retry_in)
         except ValueError as error:
             raise InvalidRetryStrategy(
-                f"a retry got retry_in={shown(self.retry_in)}, {error}"
+                f"a retry got retry_in={short_repr(self.retry_in)}, {error}"
             ) from None
 
 
@@ -146,7 +146,7 @@ class RetryStrategy(BaseRetryStrategy):
             # Written so that NaN is refused as well.
             if not (isinstance(value, int | float) and 0 <= value <= highest):
                 raise InvalidRetryStrategy(
-                    f"{name} must be a number from 0 to {highest:g}, not {shown(value)}"
+                    f"{name} must be a number from 0 to {highest:g}, not {short_repr(value)}"
                 )
         if self.retry_exceptions is not None:
             given: object = self.retry_exceptions
@@ -154,7 +154,7 @@ class RetryStrategy(BaseRetryStrategy):
             for exception in exceptions:
                 if not _is_exception_class(exception):
                     raise InvalidRetryStrategy(
-                        f"retry_exceptions takes exception classes, not {shown(exception)}"
+                        f"retry_exceptions takes exception classes, not {short_repr(exception)}"
                     )
             # An iterator would be used up by the first attempt.
             object.__setattr__(self, "retry_exceptions", exceptions)
@@ -215,5 +215,5 @@ def get_retry_strategy(value: RetryValue) -> BaseRetryStrategy | None:
     if isinstance(value, int):
         return RetryStrategy(max_attempts=value)
     raise InvalidRetryStrategy(
-        f"retry={shown(value)} is neither a bool, a number nor a RetryStrategy"
+        f"retry={short_repr(value)} is neither a bool, a number nor a RetryStrategy"
     )

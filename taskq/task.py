@@ -7,8 +7,8 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-from taskq.arguments import Arguments
-from taskq.codec import shown
+from taskq.arguments.arguments import Arguments
+from taskq.arguments.result import Result
 from taskq.deferrer import (
     BY_NAME,
     ByName,
@@ -29,9 +29,9 @@ from taskq.exceptions import (
 )
 from taskq.job import Job, JobStatus
 from taskq.manager import JobManager
-from taskq.manager.operations import OnConflict
+from taskq.messages import short_repr
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
-from taskq.result import Result
+from taskq.queries.job_insert import OnConflict
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
 
 logger: Final = get_logger("taskq.task")
@@ -138,7 +138,7 @@ class Task(Generic[P, R_co]):
         }
         # Refuses now what no job can have.
         self._deferrer: Deferrer[P, int] = Deferrer(
-            arguments=self.arguments, door=self._door
+            arguments=self.arguments, get_manager=self._get_manager
         ).configure(**defaults)
         self.queue: str = self._deferrer.queue
         self.priority: int = self._deferrer.priority
@@ -168,7 +168,7 @@ class Task(Generic[P, R_co]):
     async def defer_async(
         self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs
     ) -> int:
-        """The async face of ``defer``."""
+        """The async twin of ``defer``."""
         return await self._deferrer.defer_async(nothing, *args, **kwargs)
 
     def batch_defer(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
@@ -176,7 +176,7 @@ class Task(Generic[P, R_co]):
         return self._deferrer.batch_defer(*calls)
 
     async def batch_defer_async(self, *calls: Mapping[str, Any] | TaskArgs[P]) -> list[int]:
-        """The async face of ``batch_defer``."""
+        """The async twin of ``batch_defer``."""
         return await self._deferrer.batch_defer_async(*calls)
 
     @overload
@@ -243,22 +243,22 @@ class Task(Generic[P, R_co]):
     def _without_result(self, job: object) -> str | None:
         """Why a job has no result of this task; None if it has one."""
         if not isinstance(job, Job):
-            return f"{shown(job)} is no job: give one as app.job_manager.get_job(job_id) reads it"
-        if job.task_name not in {self.name, *self.aliases}:
             return (
-                f"job {job.id} is one of task {shown(job.task_name)}: ask that task for its result"
+                f"{short_repr(job)} is no job: give one as app.job_manager.get_job(job_id) reads it"
             )
+        if job.task_name not in {self.name, *self.aliases}:
+            return f"job {job.id} is one of task {short_repr(job.task_name)}: ask that task for its result"
         if job.status is not JobStatus.SUCCEEDED:
             return f"job {job.id} {_NO_RESULT[job.status]}"
         return None
 
-    def _door(self) -> JobManager:
+    def _get_manager(self) -> JobManager:
         if self._is_nowhere:
             self._is_nowhere = False  # said once
             logger.warning(
                 "task %s is declared at a prompt, or in code that comes from no file: no other process can "
                 "import it, so its jobs wait for a worker of this one; put it into a module",
-                shown(self.name),
+                short_repr(self.name),
                 extra={"action": "task_not_importable", "task_name": self.name},
             )
         if self.manager is None:
@@ -272,17 +272,17 @@ class Task(Generic[P, R_co]):
 def _check_function(function: object, name: str | None) -> None:
     if not callable(function):
         raise InvalidSignature(
-            f"{shown(function)} is no function: write @app.task above one, and options by name, as in "
+            f"{short_repr(function)} is no function: write @app.task above one, and options by name, as in "
             "@app.task(name='shop.send')"
         )
     if isgeneratorfunction(function) or isasyncgenfunction(function):
         raise InvalidSignature(
-            f"{shown(function)} is a generator, of which nothing runs when it is called: have the task "
+            f"{short_repr(function)} is a generator, of which nothing runs when it is called: have the task "
             "do the work, and return rather than yield"
         )
     if name is None and not hasattr(function, "__qualname__"):
         raise InvalidSignature(
-            f"{shown(function)} has no name of its own: give one, as in @app.task(name='shop.send')"
+            f"{short_repr(function)} has no name of its own: give one, as in @app.task(name='shop.send')"
         )
 
 
@@ -300,12 +300,14 @@ def _dotted_path(function: Callable[..., object]) -> str:
 
 def _checked_aliases(aliases: object, name: str) -> tuple[str, ...]:
     if isinstance(aliases, str) or not isinstance(aliases, Iterable):
-        raise InvalidJob(f"task {name!r} got aliases={shown(aliases)}: give a list of names")
+        raise InvalidJob(f"task {name!r} got aliases={short_repr(aliases)}: give a list of names")
     return tuple(aliases)
 
 
 def _checked_timeout(timeout: Any, name: str) -> float | None:
     # Written so that NaN is refused as well.
     if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise InvalidJob(f"task {name!r} got timeout={shown(timeout)}: give seconds, more than 0")
+        raise InvalidJob(
+            f"task {name!r} got timeout={short_repr(timeout)}: give seconds, more than 0"
+        )
     return timeout

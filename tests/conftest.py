@@ -20,7 +20,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
 
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 

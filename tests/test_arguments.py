@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, JsonValue, SecretStr
 
-from taskq.arguments import Arguments
+from taskq.arguments.arguments import Arguments
+from taskq.arguments.result import Result
 from taskq.exceptions import InvalidArguments, InvalidResult, InvalidSignature
-from taskq.result import Result
 
 if TYPE_CHECKING:
     from nowhere import Ghost  # type: ignore[import-not-found]

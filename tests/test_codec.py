@@ -25,8 +25,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from taskq.codec import Codec
-from taskq.jsonb import from_jsonb
+from taskq.arguments.codec import Codec
+from taskq.arguments.jsonb import from_jsonb
 
 VIENNA = ZoneInfo("Europe/Vienna")
 

@@ -29,7 +29,7 @@ from pydantic_core.core_schema import (
     plain_serializer_function_ser_schema,
 )
 
-from taskq.codec import Codec, Unfit
+from taskq.arguments.codec import Codec, Unserializable
 from tests.test_codec import VIENNA, Circle, Colour, Drawing, Shape, Word
 
 
@@ -125,7 +125,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
 def test_what_would_arrive_as_something_else_is_refused(
     annotation: Any, value: Any, message: str
 ) -> None:
-    with pytest.raises(Unfit, match=message) as refused:
+    with pytest.raises(Unserializable, match=message) as refused:
         Codec[Any](annotation).dump(value)
     assert "hunter2" not in str(refused.value)
 
@@ -177,7 +177,7 @@ def test_what_does_not_answer_whether_it_is_equal_arrives_if_it_is_written_alike
 
 
 def test_what_has_no_equality_and_is_written_otherwise_the_next_time_is_refused() -> None:
-    with pytest.raises(Unfit, match="would arrive as"):
+    with pytest.raises(Unserializable, match="would arrive as"):
         Codec[Any](Grows).dump(Grows("a"))
 
 
@@ -205,7 +205,7 @@ def test_what_had_to_lie_in_the_future_when_it_was_given_may_have_waited(
     assert codec.load(stored) == value
     late = json.loads(json.dumps(stored).replace(str(TOMORROW.year), "2020"))
     assert "2020" in repr(codec.load(late))
-    with pytest.raises(Unfit, match="should be in the future"):
+    with pytest.raises(Unserializable, match="should be in the future"):
         codec.dump(late)
 
 
@@ -216,7 +216,7 @@ class Vault(BaseModel):
 
 @pytest.mark.parametrize("annotation", [SecretBytes, list[Vault], dict[str, Vault] | None])
 def test_a_secret_is_refused_when_it_is_declared_also_inside_of_a_model(annotation: Any) -> None:
-    with pytest.raises(Unfit, match="a secret is masked"):
+    with pytest.raises(Unserializable, match="a secret is masked"):
         Codec(annotation)
 
 
@@ -238,7 +238,7 @@ class Callbacks(enum.Enum):
 def test_what_could_never_arrive_is_refused_when_it_is_declared(
     annotation: Any, message: str
 ) -> None:
-    with pytest.raises(Unfit, match=message):
+    with pytest.raises(Unserializable, match=message):
         Codec(annotation)
 
 
@@ -250,5 +250,5 @@ def test_a_long_and_a_deep_value_are_compared_without_trouble() -> None:
     assert Codec[Any](Any).load(Codec[Any](Any).dump([deep, long])) == [deep, long]
     for _ in range(5_000):
         deep = [deep]
-    with pytest.raises(Unfit):
+    with pytest.raises(Unserializable):
         Codec[Any](Any).dump(deep)

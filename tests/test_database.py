@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from taskq.database import LIBPQ_VARIABLES, URL_VARIABLE, Database
+from taskq.database.database import LIBPQ_VARIABLES, URL_VARIABLE, Database
 from taskq.exceptions import DatabaseNotConfigured, DatabaseUnavailable, InvalidDatabase
 from taskq.manager import JobManager
 
@@ -80,7 +80,7 @@ async def test_the_embedded_server_comes_last_and_runs_until_the_database_is_clo
 
 
 def test_without_any_it_says_all_that_could_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq.database.is_installed", lambda: False)
+    monkeypatch.setattr("taskq.database.database.is_installed", lambda: False)
     with pytest.raises(DatabaseNotConfigured) as caught:
         Database.resolve(None, {})
     extra = "pip install 'taskq-sql[embedded]'"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from taskq import App
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.exceptions import InvalidDatabase
 
 SECRET = "hunter2"  # noqa: S105

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.tables import FOUND, PAGE, splice
 from taskq import App
-from taskq.database import URL_VARIABLE
+from taskq.database.database import URL_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

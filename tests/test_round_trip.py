@@ -19,8 +19,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from taskq import App
+from taskq.arguments.jsonb import from_jsonb
 from taskq.exceptions import InvalidArguments
-from taskq.jsonb import from_jsonb
 from taskq.task import Task
 
 

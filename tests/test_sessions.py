@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from taskq import App
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.exceptions import AlreadyEnqueued, InvalidDatabase
 
 SETTINGS = {

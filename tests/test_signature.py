@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from taskq import App
-from taskq.arguments import Arguments
+from taskq.arguments.arguments import Arguments
+from taskq.arguments.result import Result
 from taskq.exceptions import InvalidArguments, InvalidSignature
-from taskq.result import Result
 from tests import elsewhere
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 
 from taskq import App, Blueprint, Retry, RetryStrategy, Snooze
 from taskq.exceptions import TaskqException
-from taskq.manager.filters import JobFilters
+from taskq.queries.filters import JobFilters
 
 WRONG: list[Any] = [
     "x",

@@ -19,7 +19,7 @@ from taskq.cli.settings import (
     pass_settings,
     verbose_option,
 )
-from taskq.database import LIBPQ_VARIABLES, Database
+from taskq.database.database import LIBPQ_VARIABLES, Database
 from taskq.embedded import programs
 from taskq.escaping import escaped
 

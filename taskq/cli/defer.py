@@ -9,8 +9,8 @@ from taskq.cli.command import Command
 from taskq.cli.completion import queue_names, task_names
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 from taskq.cli.times import read_duration, read_time
-from taskq.codec import shown
 from taskq.exceptions import TaskNotFound
+from taskq.messages import short_repr
 
 # What an option is called where jobs are configured.
 _NAMES = {"at": "schedule_at", "in": "schedule_in"}
@@ -25,10 +25,10 @@ def read_arguments(
     try:
         given = json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{shown(value)} is not JSON: {error}") from None
+        raise click.BadParameter(f"{short_repr(value)} is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise click.BadParameter(
-            f"{shown(value)} is not a JSON object: give the arguments by name, as in "
+            f"{short_repr(value)} is not a JSON object: give the arguments by name, as in "
             """'{"user_id": 1}'"""
         )
     return given

@@ -20,10 +20,10 @@ from taskq.cli.settings import (
     verbose_option,
 )
 from taskq.cli.times import read_duration
-from taskq.database_url import database_url, without_secrets
+from taskq.database.url import database_url, without_secrets
 from taskq.doctor import CHECKS, Finding, Severity, Thresholds, examine
-from taskq.duration import brief
 from taskq.escaping import escaped
+from taskq.times import brief
 
 _FROM = Thresholds()
 

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from taskq.cli.fitting import GAP, Texts, fit
 from taskq.cli.settings import Settings
-from taskq.duration import brief
 from taskq.escaping import escaped
+from taskq.times import brief
 from taskq.unreadable import Unreadable
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from taskq.cli.settings import (
     pass_settings,
     verbose_option,
 )
-from taskq.manager.reports import LockState
+from taskq.queries.job_count import LockState
 
 _COLUMNS: list[Column[LockState]] = [
     Column("lock", lambda state: state.lock),

@@ -18,14 +18,15 @@ from taskq.cli.settings import (
 )
 from taskq.cli.stalled import is_alive, stalled_option
 from taskq.job import JobStatus
-from taskq.manager.reports import Tally, WorkerState
+from taskq.queries.job_count import QueueCounts
+from taskq.queries.workers import WorkerState
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
     """A queue, and how many workers that are alive serve it."""
 
-    tally: Tally
+    tally: QueueCounts
     workers: int
 
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from taskq.app import App
 from taskq.cli.command import variable_of
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.exceptions import LoadFromPathError, TaskqException
 from taskq.manager import JobManager
 from taskq.schema import SchemaManager

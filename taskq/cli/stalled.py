@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from taskq.cli.times import read_duration
-from taskq.manager.reports import WorkerState
+from taskq.queries.workers import WorkerState
 
 stalled_option: Final = click.option(
     "--stalled",

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from taskq.arguments.signature import Signature
 from taskq.cli.command import Group
 from taskq.cli.listing import Column, json_option, json_text, print_listing
 from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
 from taskq.exceptions import InvalidSignature
-from taskq.signature import Signature
 from taskq.task import Task
 
 _Task = Task[..., Any]

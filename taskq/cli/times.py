@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import click
 
-from taskq.database import Database
-from taskq.manager import vitals
+from taskq import queries
+from taskq.database.database import Database
 
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _DURATION = re.compile(
@@ -41,7 +41,7 @@ def read_time(
 def server_now(database: Database) -> datetime:
     """The time by the server's clock: this machine's may be wrong."""
     with database.engine.connect() as connection:
-        return vitals.get_server_time(connection)
+        return queries.session.get_server_time(connection)
 
 
 def read_past(

@@ -18,8 +18,8 @@ from taskq.cli.settings import (
 )
 from taskq.cli.stalled import is_alive, stalled_option
 from taskq.cli.times import server_now
-from taskq.duration import brief
-from taskq.manager.reports import WorkerState
+from taskq.queries.workers import WorkerState
+from taskq.times import brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ An estimate, from what ANALYZE has seen: nothing is read but the catalogs.
 
 from collections.abc import Iterator
 
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.manager import vitals
 
 NAME = "bloat"
 
@@ -21,7 +21,7 @@ _SHARE = 0.5  # of what it takes, that it must waste
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables and indexes most of whose room is empty."""
     connection, allowed = context.connection, context.thresholds.bloat
-    for table in vitals.list_tables(connection):
+    for table in queries.doctor.list_tables(connection):
         rows = table.live_rows + table.dead_rows
         needed = rows * (table.row_bytes + _ROW) * 100 / table.fillfactor
         if table.row_bytes and _is_bloated(table.bytes, needed, allowed):
@@ -34,7 +34,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
                 "pg_repack, which does not. Rows that fill it again do no harm",
                 statement=f"VACUUM FULL {table.table_name}",
             )
-    for index in vitals.list_indexes(connection):
+    for index in queries.doctor.list_indexes(connection):
         needed = index.entries * (index.key_bytes + _ENTRY) / _PACKED
         if index.entries >= 0 and index.key_bytes and _is_bloated(index.bytes, needed, allowed):
             yield _finding(

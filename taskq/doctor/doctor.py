@@ -6,7 +6,8 @@ from types import MappingProxyType
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import DBAPIError
 
-from taskq.database import Database
+from taskq.database.database import Database
+from taskq.database.errors import translated
 from taskq.doctor import (
     bloat,
     drift,
@@ -22,7 +23,6 @@ from taskq.doctor import (
 )
 from taskq.doctor.check import Check, CheckContext, Thresholds
 from taskq.doctor.finding import Finding, Severity
-from taskq.manager.errors import translated
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {

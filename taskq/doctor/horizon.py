@@ -6,10 +6,10 @@ removes it, and the next claims walk over it.
 
 from collections.abc import Iterator
 
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "horizon"
 
@@ -24,14 +24,14 @@ _STANDBY = "end the long queries of that standby, or set hot_standby_feedback = 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for sessions, prepared transactions and replication slots that hold the horizon."""
     connection, held = context.connection, context.thresholds.held
-    for snapshot in vitals.list_snapshots(connection, held):
+    for snapshot in queries.doctor.list_snapshots(connection, held):
         yield _session(snapshot, critical=snapshot.seconds >= _CRITICAL * held)
-    for prepared in vitals.list_prepared_transactions(connection, held):
+    for prepared in queries.doctor.list_prepared_transactions(connection, held):
         yield _prepared(prepared)
-    for slot in vitals.list_replication_slots(connection):
+    for slot in queries.doctor.list_replication_slots(connection):
         if slot.transactions >= _SLOT_BEHIND:
             yield _slot(slot)
-    if not vitals.can_see_sessions(connection):
+    if not queries.doctor.can_see_sessions(connection):
         yield Finding(
             severity=Severity.NOTE,
             check=NAME,
@@ -40,7 +40,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
         )
 
 
-def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
+def _session(snapshot: queries.doctor.Snapshot, *, critical: bool) -> Finding:
     who = (
         f"{'the standby' if snapshot.backend_type == 'walsender' else 'session'} {snapshot.pid} of "
         f"user {snapshot.user_name!r} (application {snapshot.application_name!r}"
@@ -73,7 +73,7 @@ def _session(snapshot: vitals.Snapshot, *, critical: bool) -> Finding:
     )
 
 
-def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
+def _prepared(prepared: queries.doctor.PreparedTransaction) -> Finding:
     gid = "'" + prepared.gid.replace("'", "''") + "'"
     return Finding(
         # Nobody may be left who would end it.
@@ -93,7 +93,7 @@ def _prepared(prepared: vitals.PreparedTransaction) -> Finding:
     )
 
 
-def _slot(slot: vitals.ReplicationSlot) -> Finding:
+def _slot(slot: queries.doctor.ReplicationSlot) -> Finding:
     return Finding(
         severity=Severity.WARNING if slot.active else Severity.CRITICAL,
         check=NAME,

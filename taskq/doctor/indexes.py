@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.manager import vitals
 from taskq.schema import MigrationState, operations, read_migrations
 from taskq.schema.migration import statements_of
 
@@ -21,7 +21,7 @@ _DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.I
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
-    found = {index.index_name: index for index in vitals.list_indexes(context.connection)}
+    found = {index.index_name: index for index in queries.doctor.list_indexes(context.connection)}
     wanted = _wanted(context.connection)
     for name, statement in wanted.items():
         if name not in found:
@@ -62,7 +62,7 @@ def _missing(name: str, statement: str) -> Finding:
     )
 
 
-def _invalid(index: vitals.IndexState, statement: str | None) -> Finding:
+def _invalid(index: queries.doctor.IndexState, statement: str | None) -> Finding:
     drop = f"DROP INDEX CONCURRENTLY {index.index_name}"
     return Finding(
         severity=Severity.WARNING if statement is None else Severity.CRITICAL,

@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 from shlex import quote
 
+from taskq import queries
 from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "locks"
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for long chains, and for what they wait for."""
-    for chain in vitals.list_long_chains(context.connection, context.thresholds.chain):
+    for chain in queries.doctor.list_long_chains(context.connection, context.thresholds.chain):
         if chain.holder_id is not None:
             cause = (
                 f"job {chain.holder_id} of task {chain.holder_task!r} holds it, and has run for "

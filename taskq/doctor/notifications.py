@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "notifications"
 
@@ -14,7 +14,7 @@ _WARNING, _CRITICAL = 0.1, 0.5  # of the queue
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look at the queue, and for the session that keeps it from emptying."""
-    queue = vitals.get_notification_queue(context.connection)
+    queue = queries.doctor.get_notification_queue(context.connection)
     if queue.usage < _WARNING:
         return
     yield Finding(

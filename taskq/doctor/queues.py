@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
+from taskq import queries
 from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "queues"
 
@@ -18,14 +18,14 @@ _CRITICAL = 6  # times what a job may wait
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for queues that nobody serves, and for those whose first job has waited too long."""
     waiting = context.thresholds.waiting
-    for queue in vitals.list_waiting_queues(context.connection, context.thresholds.stalled):
+    for queue in queries.doctor.list_waiting_queues(context.connection, context.thresholds.stalled):
         if queue.workers == 0:
             yield _unserved(queue)
         elif queue.seconds >= waiting:
             yield _late(queue, critical=queue.seconds >= _CRITICAL * waiting)
 
 
-def _unserved(queue: vitals.WaitingQueue) -> Finding:
+def _unserved(queue: queries.doctor.WaitingQueue) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
         check=NAME,
@@ -37,7 +37,7 @@ def _unserved(queue: vitals.WaitingQueue) -> Finding:
     )
 
 
-def _late(queue: vitals.WaitingQueue, *, critical: bool) -> Finding:
+def _late(queue: queries.doctor.WaitingQueue, *, critical: bool) -> Finding:
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
         check=NAME,
@@ -49,7 +49,7 @@ def _late(queue: vitals.WaitingQueue, *, critical: bool) -> Finding:
     )
 
 
-def _facts(queue: vitals.WaitingQueue) -> dict[str, Any]:
+def _facts(queue: queries.doctor.WaitingQueue) -> dict[str, Any]:
     return {
         "queue": queue.queue_name,
         "jobs": queue.jobs,

@@ -5,10 +5,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from taskq.codec import shown
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.manager import vitals
+from taskq.messages import short_repr
 
 NAME = "rows"
 
@@ -53,11 +53,11 @@ _FAULTS = {
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for rows that nothing of taskq's could have written so."""
-    stuck = vitals.list_stuck_rows(context.connection)
+    stuck = queries.doctor.list_stuck_rows(context.connection)
     for name, rows in groupby(stuck, key=attrgetter("fault")):
         fault = _FAULTS[name]
         keys = [row.name for row in rows]
-        names = ", ".join(map(shown, keys) if name == "ahead" else keys)
+        names = ", ".join(map(short_repr, keys) if name == "ahead" else keys)
         statement = fault.statement.format(names=names)
         yield Finding(
             severity=fault.severity,

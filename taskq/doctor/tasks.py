@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from shlex import quote
 
+from taskq import queries
 from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "tasks"
 
@@ -25,14 +25,14 @@ def check(context: CheckContext) -> Iterator[Finding]:
             remedy="name it with --app module.path:attribute",
         )
     else:
-        for waiting in vitals.list_waiting_tasks(context.connection):
+        for waiting in queries.doctor.list_waiting_tasks(context.connection):
             if waiting.task_name not in context.tasks:
                 yield _unknown(waiting, context.tasks)
-    for failed in vitals.list_tasks_not_found(context.connection, _SINCE):
+    for failed in queries.doctor.list_tasks_not_found(context.connection, _SINCE):
         yield _not_found(failed)
 
 
-def _unknown(waiting: vitals.WaitingTask, known: Collection[str]) -> Finding:
+def _unknown(waiting: queries.doctor.WaitingTask, known: Collection[str]) -> Finding:
     close = get_close_matches(waiting.task_name, known, n=1)
     hint = f"; it knows {close[0]!r}" if close else ""
     return Finding(
@@ -46,7 +46,7 @@ def _unknown(waiting: vitals.WaitingTask, known: Collection[str]) -> Finding:
     )
 
 
-def _not_found(failed: vitals.TaskNotKnown) -> Finding:
+def _not_found(failed: queries.doctor.TaskNotKnown) -> Finding:
     return Finding(
         severity=Severity.WARNING,
         check=NAME,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "vacuum"
 
@@ -16,7 +16,7 @@ _BEHIND = 180
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables that are not vacuumed, late, or in vain."""
-    tables = vitals.list_tables(context.connection)
+    tables = queries.doctor.list_tables(context.connection)
     if not all(table.server_vacuums for table in tables):
         yield Finding(
             severity=Severity.CRITICAL,
@@ -38,7 +38,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
             yield _dead_rows(table)
 
 
-def _off(table: vitals.TableState) -> Finding:
+def _off(table: queries.doctor.TableState) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
         check=NAME,
@@ -49,7 +49,7 @@ def _off(table: vitals.TableState) -> Finding:
     )
 
 
-def _dead_rows(table: vitals.TableState) -> Finding:
+def _dead_rows(table: queries.doctor.TableState) -> Finding:
     ago = table.vacuumed_seconds_ago
     counted = (
         f"{table.table_name} has {table.dead_rows:,} dead rows beside {table.live_rows:,} that live"

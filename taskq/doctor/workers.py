@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 
+from taskq import queries
 from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-from taskq.duration import brief
-from taskq.manager import vitals
+from taskq.times import brief
 
 NAME = "workers"
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for workers without a heartbeat, and for jobs whose worker is gone."""
-    for worker in vitals.list_stalled_workers(context.connection, context.thresholds.stalled):
+    for worker in queries.doctor.list_stalled_workers(
+        context.connection, context.thresholds.stalled
+    ):
         if worker.name:
             what = (
                 f"worker {worker.id} ({worker.name!r}) has given no sign of life for "

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from taskq.embedded.passage import Passage
+from taskq.embedded.root_access import RootAccess
 from taskq.embedded.wheel import open_wheel
 from taskq.escaping import get_logger
 from taskq.exceptions import EmbeddedServerError
@@ -54,7 +54,7 @@ class Cluster:
         fits = len(path) <= _SOCKET_PATH_BYTES and b"," not in path
         self._sockets_link = None if fits else folder / "sockets"
         self._programs_link = folder / "programs"
-        self._passage = Passage()
+        self._passage = RootAccess()
 
     @property
     def sockets(self) -> Path:

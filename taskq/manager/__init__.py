@@ -5,7 +5,8 @@
 """
 
 from taskq.manager.manager import JobManager
-from taskq.manager.outcome import Outcome
-from taskq.manager.reports import JobCounts, JobPage
+from taskq.outcome import Outcome
+from taskq.queries.job_count import JobCounts
+from taskq.queries.job_list import JobPage
 
 __all__ = ["JobCounts", "JobManager", "JobPage", "Outcome"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import get_args
 
-from taskq.codec import shown
 from taskq.exceptions import InvalidFilter, InvalidJob, JobNotFound, TaskqException
 from taskq.job import NewJob
-from taskq.manager.operations import OnConflict
+from taskq.messages import short_repr
+from taskq.queries.job_insert import OnConflict
 
 _IDS = -(2**63), 2**63 - 1
 _LONGEST = 1_000_000_000  # seconds: thirty years
@@ -26,7 +26,7 @@ def check_count(name: str, count: object, most: int, refusal: type[TaskqExceptio
         refusal: What is raised otherwise.
     """
     if type(count) is not int or not 1 <= count <= most:
-        raise refusal(f"{name}={shown(count)} is none: it goes from 1 to {most:,}")
+        raise refusal(f"{name}={short_repr(count)} is none: it goes from 1 to {most:,}")
 
 
 def check_id(name: str, value: object, *, beyond: type[TaskqException] = JobNotFound) -> None:
@@ -42,10 +42,10 @@ def check_id(name: str, value: object, *, beyond: type[TaskqException] = JobNotF
     """
     if type(value) is not int:
         raise InvalidFilter(
-            f"{name}={shown(value)} is no id of a job: give the number that defer answered"
+            f"{name}={short_repr(value)} is no id of a job: give the number that defer answered"
         )
     if not _IDS[0] <= value <= _IDS[1]:
-        raise beyond(f"no job can have that id: {name}={shown(value)}")
+        raise beyond(f"no job can have that id: {name}={short_repr(value)}")
 
 
 def check_switch(name: str, value: object) -> None:
@@ -55,7 +55,7 @@ def check_switch(name: str, value: object) -> None:
         InvalidFilter: It is neither.
     """
     if type(value) is not bool:
-        raise InvalidFilter(f"{name}={shown(value)}: it is True or False")
+        raise InvalidFilter(f"{name}={short_repr(value)}: it is True or False")
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -65,7 +65,7 @@ def check_seconds(name: str, value: object) -> None:
         InvalidFilter: It is none.
     """
     if type(value) not in {int, float} or not isfinite(value) or not 0 <= value <= _LONGEST:  # type: ignore[arg-type,operator]
-        raise InvalidFilter(f"{name}={shown(value)}: give seconds, from 0 to {_LONGEST:,}")
+        raise InvalidFilter(f"{name}={short_repr(value)}: give seconds, from 0 to {_LONGEST:,}")
 
 
 def check_new_jobs(jobs: object, on_conflict: object) -> None:
@@ -75,6 +75,8 @@ def check_new_jobs(jobs: object, on_conflict: object) -> None:
         InvalidJob: It is none.
     """
     if not isinstance(jobs, Sequence) or not all(isinstance(job, NewJob) for job in jobs):
-        raise InvalidJob(f"jobs={shown(jobs)}: give a list of NewJob, or call a task's own defer")
+        raise InvalidJob(
+            f"jobs={short_repr(jobs)}: give a list of NewJob, or call a task's own defer"
+        )
     if on_conflict not in get_args(OnConflict):
-        raise InvalidJob(f"on_conflict={shown(on_conflict)}: it is 'raise' or 'skip'")
+        raise InvalidJob(f"on_conflict={short_repr(on_conflict)}: it is 'raise' or 'skip'")

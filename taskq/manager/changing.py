@@ -9,21 +9,21 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
-from taskq.codec import shown
-from taskq.database import Database
+from taskq import queries
+from taskq.database.database import Database
+from taskq.database.errors import naming
+from taskq.database.executor import AnyConnection
+from taskq.database.sync_async import SyncAsync, async_method
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
-from taskq.manager import operations
-from taskq.manager import operations_changing as changing
 from taskq.manager.bounds import check_id, check_new_jobs, check_switch
-from taskq.manager.changes import Changes, moment, refuse_both, wait
-from taskq.manager.connections import AnyConnection
-from taskq.manager.faces import Faces, async_face
-from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
-from taskq.manager.gathering import Gathering
-from taskq.manager.operations import OnConflict
-from taskq.manager.operations_retention import delete_old_jobs
-from taskq.moment import TimeDeltaParams, wait_of
+from taskq.manager.insert_batcher import InsertBatcher
+from taskq.messages import short_repr
+from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
+from taskq.queries.job_change import Changes, moment, refuse_both, wait
+from taskq.queries.job_insert import OnConflict
+from taskq.queries.retention import delete_old_jobs
+from taskq.times import TimeDeltaParams, read_wait
 
 T = TypeVar("T")
 
@@ -31,13 +31,13 @@ T = TypeVar("T")
 SHARED = 100
 
 
-class Changing(Faces):
+class Changing(SyncAsync):
     """What may be done to jobs."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         # Of each event loop that has deferred something.
-        self._gatherings: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathering] = (
+        self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, InsertBatcher] = (
             WeakKeyDictionary()
         )
 
@@ -72,15 +72,16 @@ class Changing(Faces):
         connection: AnyConnection | None = None,
     ) -> list[int | None]:
         """Defer jobs that were checked."""
-        defer = partial(
-            operations.defer_jobs,
-            new_jobs=jobs,
-            on_conflict=on_conflict,
-            own_transaction=connection is None,
-        )
+
+        def defer(on: Connection) -> list[int | None]:
+            with naming(jobs):
+                return queries.job_insert.defer_jobs(
+                    on, jobs, on_conflict=on_conflict, own_transaction=connection is None
+                )
+
         return self._run_naming(connection, defer)
 
-    _defer_jobs_apart = async_face(_defer_jobs)
+    _defer_jobs_apart = async_method(_defer_jobs)
 
     async def defer_jobs_async(
         self,
@@ -89,7 +90,7 @@ class Changing(Faces):
         on_conflict: OnConflict = "raise",
         connection: AnyConnection | None = None,
     ) -> list[int | None]:
-        """The async face of ``defer_jobs``.
+        """The async twin of ``defer_jobs``.
 
         Calls at the same time share a statement, unless they have a queueing lock, a connection of
         their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
@@ -100,7 +101,7 @@ class Changing(Faces):
             and len(jobs) <= SHARED
             and all(job.queueing_lock is None for job in jobs)
         ):
-            return await self._gathering().defer(jobs)
+            return await self._batcher().defer(jobs)
         return await self._defer_jobs_apart(jobs, on_conflict=on_conflict, connection=connection)
 
     def cancel_job_by_id(
@@ -132,10 +133,10 @@ class Changing(Faces):
         check_switch("abort", abort)
         check_switch("delete_job", delete_job)
         return self._run(
-            connection, changing.cancel_job, job_id, abort=abort, delete_job=delete_job
+            connection, queries.job_change.cancel_job, job_id, abort=abort, delete_job=delete_job
         )
 
-    cancel_job_by_id_async: Final = async_face(cancel_job_by_id)
+    cancel_job_by_id_async: Final = async_method(cancel_job_by_id)
 
     def cancel_jobs(
         self,
@@ -159,9 +160,9 @@ class Changing(Faces):
         """
         statuses = ALIVE if abort else {JobStatus.TODO}
         wanted = _given(filters, "cancel_jobs").only(statuses, operation="cancel_jobs")
-        return self._run(connection, changing.cancel_jobs, wanted, abort=abort)
+        return self._run(connection, queries.job_change.cancel_jobs, wanted, abort=abort)
 
-    cancel_jobs_async: Final = async_face(cancel_jobs)
+    cancel_jobs_async: Final = async_method(cancel_jobs)
 
     def retry_job_by_id(
         self,
@@ -197,7 +198,7 @@ class Changing(Faces):
         check_id("job_id", job_id)
         refuse_both(f"job {job_id}", retry_at=retry_at, retry_in=retry_in)
         retry = partial(
-            changing.retry_job,
+            queries.job_change.retry_job,
             job_id=job_id,
             retry_at=moment("retry_at", retry_at),
             retry_in=wait("retry_in", retry_in),
@@ -205,7 +206,7 @@ class Changing(Faces):
         )
         return self._run_naming(connection, retry)
 
-    retry_job_by_id_async: Final = async_face(retry_job_by_id)
+    retry_job_by_id_async: Final = async_method(retry_job_by_id)
 
     def retry_jobs(
         self,
@@ -239,13 +240,13 @@ class Changing(Faces):
         refuse_both("retry_jobs", retry_at=retry_at, retry_in=retry_in)
         return self._run(
             connection,
-            changing.retry_jobs,
+            queries.job_change.retry_jobs,
             wanted,
             retry_at=moment("retry_at", retry_at),
             retry_in=wait("retry_in", retry_in),
         )
 
-    retry_jobs_async: Final = async_face(retry_jobs)
+    retry_jobs_async: Final = async_method(retry_jobs)
 
     def reschedule_job(
         self,
@@ -284,14 +285,14 @@ class Changing(Faces):
         refuse_both(f"job {job_id}", schedule_at=schedule_at, schedule_in=schedule_in)
         self._run(
             connection,
-            changing.reschedule_job,
+            queries.job_change.reschedule_job,
             job_id,
             schedule_at=moment("schedule_at", schedule_at),
             schedule_in=wait("schedule_in", schedule_in),
             changed=Changes.of(job_id, priority=priority, queue=queue),
         )
 
-    reschedule_job_async: Final = async_face(reschedule_job)
+    reschedule_job_async: Final = async_method(reschedule_job)
 
     def delete_jobs(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -313,10 +314,12 @@ class Changing(Faces):
         wanted = _given(filters, "delete_jobs")
         deletable = EVERY_STATUS - {JobStatus.DOING}
         return self._run(
-            connection, changing.delete_jobs, wanted.only(deletable, operation="delete_jobs")
+            connection,
+            queries.job_change.delete_jobs,
+            wanted.only(deletable, operation="delete_jobs"),
         )
 
-    delete_jobs_async: Final = async_face(delete_jobs)
+    delete_jobs_async: Final = async_method(delete_jobs)
 
     def delete_old_jobs(
         self,
@@ -348,11 +351,13 @@ class Changing(Faces):
             InvalidFilter: No job can have finished so long ago, or be in such a queue.
         """
         try:
-            age = wait_of(older_than)
+            age = read_wait(older_than)
             if age < timedelta(0):
                 raise ValueError("which is less than nothing")
         except ValueError as error:
-            raise InvalidFilter(f"older_than={shown(older_than)} makes no sense: {error}") from None
+            raise InvalidFilter(
+                f"older_than={short_repr(older_than)} makes no sense: {error}"
+            ) from None
         included = {
             JobStatus.SUCCEEDED: True,
             JobStatus.FAILED: include_failed,
@@ -366,14 +371,14 @@ class Changing(Faces):
             queue=Filter.of({"queue": queue}).queue,
         )
 
-    delete_old_jobs_async: Final = async_face(delete_old_jobs)
+    delete_old_jobs_async: Final = async_method(delete_old_jobs)
 
-    def _gathering(self) -> Gathering:
+    def _batcher(self) -> InsertBatcher:
         loop = asyncio.get_running_loop()
-        gathering = self._gatherings.get(loop)
-        if gathering is None:
-            gathering = self._gatherings[loop] = Gathering(self._defer_jobs_apart)
-        return gathering
+        batcher = self._batchers.get(loop)
+        if batcher is None:
+            batcher = self._batchers[loop] = InsertBatcher(self._defer_jobs_apart)
+        return batcher
 
     def _run_naming(
         self, connection: AnyConnection | None, operation: Callable[[Connection], T]

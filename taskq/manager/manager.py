@@ -1,21 +1,28 @@
-"""The job manager: what may be done to jobs, each operation in a sync and an async face."""
+"""The job manager: what may be done to jobs, each operation in a sync and an async twin."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from taskq import queries
+from taskq.database.executor import AnyConnection, borrowed, pooled, reading
+from taskq.database.sync_async import async_method
+from taskq.exceptions import InvalidOption
+from taskq.job import Job, JobStatus
+from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
-from taskq.manager.connections import borrowed, pooled, reading
 from taskq.manager.reading import Reading
-from taskq.manager.working import Working
+from taskq.outcome import Outcome
+from taskq.queries.job_claim import LARGEST_CLAIM
 
 
-class JobManager(Reading, Changing, Working):
-    """Operates on the jobs of one database. Each method has an async face, named ``…_async``.
+class JobManager(Reading, Changing):
+    """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     Every operation takes ``connection``, in whose transaction it then happens: a SQLAlchemy
-    ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the async face their async twins.
+    ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the async twin their async twins.
     Without one it is a round trip of its own.
 
     All of them raise ``SchemaNotApplied`` on a database without taskq's schema, and
@@ -24,6 +31,56 @@ class JobManager(Reading, Changing, Working):
     Args:
         database: Where the jobs are.
     """
+
+    def fetch(
+        self,
+        worker_id: int,
+        queues: Sequence[str] | None = None,
+        max_jobs: int = 1,
+        *,
+        connection: AnyConnection | None = None,
+    ) -> list[Job]:
+        """Claim the next jobs for a worker: from then on they are doing.
+
+        Args:
+            worker_id: A worker that is registered, and says that it is alive: the jobs of any other
+                are given to somebody else when ``stalled_worker_timeout`` is over.
+            queues: The queues it serves; None: all.
+            max_jobs: How many jobs at most, from 1 to 1,000.
+            connection: In whose transaction; see ``JobManager``. Others wait for what it has locked.
+
+        Returns:
+            The jobs, of which ``worker_id`` and ``claim`` are the fencing token.
+
+        Raises:
+            InvalidOption: ``max_jobs`` is none of these.
+        """
+        check_count("max_jobs", max_jobs, LARGEST_CLAIM, InvalidOption)
+        return self._run(connection, queries.job_claim.claim_jobs, worker_id, queues, max_jobs)
+
+    fetch_async: Final = async_method(fetch)
+
+    def finish(
+        self,
+        worker_id: int,
+        outcomes: Sequence[Outcome],
+        *,
+        connection: AnyConnection | None = None,
+    ) -> dict[int, JobStatus]:
+        """Write how attempts of a worker ended, many at once, all or none.
+
+        Args:
+            worker_id: The worker.
+            outcomes: How each of them ended.
+            connection: In whose transaction; see ``JobManager``.
+
+        Returns:
+            What has become of the jobs that were still this worker's, by their ids. The others have moved on,
+            and nothing was written for them.
+        """
+        return self._run(connection, queries.job_finish.finish_jobs, worker_id, outcomes)
+
+    finish_async: Final = async_method(finish)
 
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
         # A caller's own may have listeners for what it executes.

@@ -4,20 +4,21 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final, Unpack
 
+from taskq import queries
+from taskq.database.executor import AnyConnection
+from taskq.database.sync_async import SyncAsync, async_method
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import operations, operations_listing
 from taskq.manager.bounds import check_count, check_id, check_seconds
-from taskq.manager.connections import AnyConnection
-from taskq.manager.faces import Faces, async_face
-from taskq.manager.filters import Filter, JobFilters
-from taskq.manager.operations_listing import LONGEST_PAGE
-from taskq.manager.reports import JobCount, JobCounts, JobPage, LockState, Tally, WorkerState
+from taskq.queries.filters import Filter, JobFilters
+from taskq.queries.job_count import JobCount, JobCounts, LockState, QueueCounts
+from taskq.queries.job_list import LONGEST_PAGE, JobPage
+from taskq.queries.workers import WorkerState
 
 _PAGE = 100
 
 
-class Reading(Faces):
+class Reading(SyncAsync):
     """What may be read of jobs."""
 
     def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
@@ -32,9 +33,9 @@ class Reading(Faces):
             InvalidFilter: It is no id.
         """
         check_id("job_id", job_id)
-        return self._run(connection, operations_listing.get_job, job_id)
+        return self._run(connection, queries.job_list.get_job, job_id)
 
-    get_job_async: Final = async_face(get_job)
+    get_job_async: Final = async_method(get_job)
 
     def get_job_status(self, job_id: int, *, connection: AnyConnection | None = None) -> JobStatus:
         """Read where a job stands.
@@ -48,27 +49,27 @@ class Reading(Faces):
             InvalidFilter: It is no id.
         """
         check_id("job_id", job_id)
-        return self._run(connection, operations_listing.get_job_status, job_id)
+        return self._run(connection, queries.job_list.get_job_status, job_id)
 
-    get_job_status_async: Final = async_face(get_job_status)
+    get_job_status_async: Final = async_method(get_job_status)
 
     def list_failed_attempts(
         self, job_id: int, *, connection: AnyConnection | None = None
     ) -> list[FailedAttempt]:
         """Read why a job's attempts failed, the first one first; empty if none did."""
         check_id("job_id", job_id)
-        return self._run(connection, operations.list_failed_attempts, job_id)
+        return self._run(connection, queries.job_list.list_failed_attempts, job_id)
 
-    list_failed_attempts_async: Final = async_face(list_failed_attempts)
+    list_failed_attempts_async: Final = async_method(list_failed_attempts)
 
     def list_alive_jobs(
         self, ids: Iterable[int], *, connection: AnyConnection | None = None
     ) -> list[int]:
         """Find out which of some jobs have not ended, by their ids and in their order."""
         wanted = Filter.of({"ids": ids}).ids or []
-        return self._run(connection, operations_listing.list_alive_jobs, wanted)
+        return self._run(connection, queries.job_list.list_alive_jobs, wanted)
 
-    list_alive_jobs_async: Final = async_face(list_alive_jobs)
+    list_alive_jobs_async: Final = async_method(list_alive_jobs)
 
     def list_jobs(
         self,
@@ -105,14 +106,14 @@ class Reading(Faces):
             check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
         return self._run(
             connection,
-            operations_listing.list_jobs,
+            queries.job_list.list_jobs,
             wanted,
             after=after,
             limit=limit,
             newest_first=newest_first,
         )
 
-    list_jobs_async: Final = async_face(list_jobs)
+    list_jobs_async: Final = async_method(list_jobs)
 
     def count_jobs(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
@@ -129,13 +130,13 @@ class Reading(Faces):
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        return JobCounts(self._run(connection, operations_listing.count_jobs, Filter.of(filters)))
+        return JobCounts(self._run(connection, queries.job_count.count_jobs, Filter.of(filters)))
 
-    count_jobs_async: Final = async_face(count_jobs)
+    count_jobs_async: Final = async_method(count_jobs)
 
     def list_queues(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> list[Tally]:
+    ) -> list[QueueCounts]:
         """List the queues that have jobs, by name, and how many of which status.
 
         As by ``count_jobs``: a queue of a big table in which nothing waits or runs, and little is kept,
@@ -148,19 +149,19 @@ class Reading(Faces):
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
+        counts = self._run(connection, queries.job_count.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.queue)
 
-    list_queues_async: Final = async_face(list_queues)
+    list_queues_async: Final = async_method(list_queues)
 
     def list_tasks(
         self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> list[Tally]:
+    ) -> list[QueueCounts]:
         """List the tasks that have jobs, by name, and how many of which status; as ``list_queues``."""
-        counts = self._run(connection, operations_listing.count_jobs, Filter.of(filters))
+        counts = self._run(connection, queries.job_count.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.task)
 
-    list_tasks_async: Final = async_face(list_tasks)
+    list_tasks_async: Final = async_method(list_tasks)
 
     def list_locks(
         self, *, limit: int = _PAGE, connection: AnyConnection | None = None
@@ -175,9 +176,9 @@ class Reading(Faces):
             InvalidFilter: The limit is none of these.
         """
         check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
-        return self._run(connection, operations_listing.list_locks, limit)
+        return self._run(connection, queries.job_count.list_locks, limit)
 
-    list_locks_async: Final = async_face(list_locks)
+    list_locks_async: Final = async_method(list_locks)
 
     def list_workers(self, *, connection: AnyConnection | None = None) -> list[WorkerState]:
         """List the workers that are registered, and what each has in hand.
@@ -185,17 +186,17 @@ class Reading(Faces):
         One that died is there until another one finds out, ``stalled_worker_timeout`` after its last
         heartbeat.
         """
-        return self._run(connection, operations_listing.list_workers)
+        return self._run(connection, queries.workers.list_workers)
 
-    list_workers_async: Final = async_face(list_workers)
+    list_workers_async: Final = async_method(list_workers)
 
     def list_ticks(
         self, *, connection: AnyConnection | None = None
     ) -> dict[tuple[str, str], datetime]:
         """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
-        return self._run(connection, operations_listing.list_ticks)
+        return self._run(connection, queries.periodic.list_ticks)
 
-    list_ticks_async: Final = async_face(list_ticks)
+    list_ticks_async: Final = async_method(list_ticks)
 
     def get_stalled_jobs(
         self,
@@ -220,21 +221,21 @@ class Reading(Faces):
         wanted = Filter.of({"queue": queue, "task": task})
         return self._run(
             connection,
-            operations_listing.list_stalled_jobs,
+            queries.job_rescue.list_stalled_jobs,
             seconds_since_heartbeat,
             queue=wanted.queue,
             task=wanted.task,
         )
 
-    get_stalled_jobs_async: Final = async_face(get_stalled_jobs)
+    get_stalled_jobs_async: Final = async_method(get_stalled_jobs)
 
 
-def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[Tally]:
+def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[QueueCounts]:
     by_name: dict[str, list[JobCount]] = {}
     for count in counts:
         by_name.setdefault(name_of(count), []).append(count)
     return [
-        Tally(
+        QueueCounts(
             name=name,
             jobs={
                 status: sum(count.jobs for count in found if count.status is status)

@@ -1,1 +1,42 @@
-"""The queries that what lies below the managers needs, such as the engines."""
+"""Every query, once, as a function on a synchronous connection: one module for each file of ``sql/queries``.
+
+The only code that uses what sqlc generates.
+"""
+
+from taskq.queries import (
+    doctor,
+    grants,
+    job_change,
+    job_claim,
+    job_count,
+    job_finish,
+    job_insert,
+    job_list,
+    job_rescue,
+    job_schedule,
+    migrations,
+    periodic,
+    retention,
+    session,
+    stats,
+    workers,
+)
+
+__all__ = [
+    "doctor",
+    "grants",
+    "job_change",
+    "job_claim",
+    "job_count",
+    "job_finish",
+    "job_insert",
+    "job_list",
+    "job_rescue",
+    "job_schedule",
+    "migrations",
+    "periodic",
+    "retention",
+    "session",
+    "stats",
+    "workers",
+]

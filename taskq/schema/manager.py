@@ -1,4 +1,4 @@
-"""The schema manager: what may be done to the schema, each operation in a sync and an async face."""
+"""The schema manager: what may be done to the schema, each operation in a sync and an async twin."""
 
 import asyncio
 import time
@@ -7,15 +7,15 @@ from typing import Final
 
 from sqlalchemy.util import await_only
 
-from taskq.database import Database
-from taskq.manager.faces import Faces, async_face
+from taskq.database.database import Database
+from taskq.database.sync_async import SyncAsync, async_method
 from taskq.schema import operations
 from taskq.schema.migration import Migration, migrations_folder, read_migrations
 from taskq.schema.operations import RoleKind
 from taskq.schema.status import MigrationStatus
 
 
-class SchemaManager(Faces):
+class SchemaManager(SyncAsync):
     """Applies the schema to one database, and says how the database compares with it.
 
     taskq lives in the first namespace of the connection's ``search_path`` that exists.
@@ -41,7 +41,7 @@ class SchemaManager(Faces):
         """Whether the database has a schema of taskq, of whatever version."""
         return self._run(None, operations.is_applied)
 
-    is_applied_async: Final = async_face(is_applied)
+    is_applied_async: Final = async_method(is_applied)
 
     def namespace(self) -> str:
         """The namespace that the schema is in, or is to be.
@@ -51,7 +51,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.namespace)
 
-    namespace_async: Final = async_face(namespace)
+    namespace_async: Final = async_method(namespace)
 
     def status(self) -> list[MigrationStatus]:
         """Where each migration stands: those that this version knows, and those that the database has.
@@ -61,7 +61,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.status, self._known())
 
-    status_async: Final = async_face(status)
+    status_async: Final = async_method(status)
 
     def check(self) -> None:
         """Refuse a database on which this version of taskq does not run; a worker does so at its start.
@@ -76,7 +76,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.check, self._known())
 
-    check_async: Final = async_face(check)
+    check_async: Final = async_method(check)
 
     def apply_schema(
         self, *, pre_only: bool = False, up_to: int | None = None, patience: float = 60.0
@@ -118,7 +118,7 @@ class SchemaManager(Faces):
             pooler=self.database.pooler,
         )
 
-    apply_schema_async: Final = async_face(apply_schema)
+    apply_schema_async: Final = async_method(apply_schema)
 
     def sql(self, *, pre_only: bool = False, up_to: int | None = None) -> str:
         """Write what ``apply_schema`` would run, as a script for psql; empty if that is nothing.
@@ -132,7 +132,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
 
-    sql_async: Final = async_face(sql)
+    sql_async: Final = async_method(sql)
 
     def count_users(self) -> tuple[int, int]:
         """Count whom ``remove`` would meet: the jobs that have not ended, and the workers.
@@ -142,7 +142,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.count_users)
 
-    count_users_async: Final = async_face(count_users)
+    count_users_async: Final = async_method(count_users)
 
     def remove(self, *, patience: float = 60.0) -> bool:
         """Drop all that taskq has in its namespace, with all jobs; the namespace itself stays.
@@ -168,7 +168,7 @@ class SchemaManager(Faces):
             pooler=self.database.pooler,
         )
 
-    remove_async: Final = async_face(remove)
+    remove_async: Final = async_method(remove)
 
     def grants(self, role: str, kind: RoleKind) -> str:
         """Write the statements that let a role do one kind of work and nothing else, for the owner.
@@ -183,7 +183,7 @@ class SchemaManager(Faces):
         """
         return self._run(None, operations.write_grants, role, kind)
 
-    grants_async: Final = async_face(grants)
+    grants_async: Final = async_method(grants)
 
     def _known(self) -> list[Migration]:
         return read_migrations(self.path)

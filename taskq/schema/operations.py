@@ -9,7 +9,6 @@ import psycopg
 from psycopg import Error, errors
 from sqlalchemy import Connection
 
-from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidDatabase,
@@ -19,8 +18,10 @@ from taskq.exceptions import (
     SchemaInUse,
     SchemaNotApplied,
 )
-from taskq.manager.connections import driver_of
-from taskq.manager.encodings import encoding_of
+from taskq.messages import short_repr
+from taskq.queries.encodings import driver_of, encoding_of
+from taskq.queries.grants import GrantQueries
+from taskq.queries.migrations import MigrationQueries
 from taskq.schema.migration import Migration, statements_of
 from taskq.schema.status import (
     MigrationStatus,
@@ -30,7 +31,6 @@ from taskq.schema.status import (
     refuse_newer,
     select,
 )
-from taskq_sql import grants, migrations
 
 logger: Final = get_logger("taskq.schema")
 
@@ -55,12 +55,12 @@ _LONGEST_IDENTIFIER = 63  # bytes
 
 def is_applied(connection: Connection) -> bool:
     """Whether the database has a schema of taskq, of whatever version."""
-    return bool(migrations.Querier(connection).has_migrations())
+    return bool(MigrationQueries(connection).has_migrations())
 
 
 def namespace(connection: Connection) -> str:
     """The namespace that the schema is in, or is to be."""
-    found = migrations.Querier(connection).find_namespace()
+    found = MigrationQueries(connection).find_namespace()
     if found is None or not found.namespace:
         path = "" if found is None else found.search_path
         names = [name.strip() for name in path.split(",")]
@@ -75,14 +75,14 @@ def namespace(connection: Connection) -> str:
 def status(connection: Connection, known: Sequence[Migration]) -> list[MigrationStatus]:
     """Where each migration stands."""
     namespace(connection)
-    querier = migrations.Querier(connection)
+    querier = MigrationQueries(connection)
     return compare(known, _recorded(querier) if querier.has_migrations() else [])
 
 
 def check(connection: Connection, known: Sequence[Migration]) -> None:
     """Refuse a database on which this version of taskq does not run."""
     _refuse_encoding(connection)
-    refuse(compare(known, _recorded(migrations.Querier(connection))))
+    refuse(compare(known, _recorded(MigrationQueries(connection))))
 
 
 def apply(
@@ -126,7 +126,7 @@ def sql(
     wanted = select(known, status(connection, known), pre_only=pre_only, up_to=up_to)
     if not wanted:
         return ""
-    querier = migrations.Querier(connection)
+    querier = MigrationQueries(connection)
     opening = querier.write_opening(lock_timeout=_LOCK_TIMEOUT)
     scripts = [_script(connection, migration) for migration in wanted]
     return "\n".join([str(opening), *scripts, str(querier.write_closing())])
@@ -134,7 +134,7 @@ def sql(
 
 def count_users(connection: Connection) -> tuple[int, int]:
     """How many jobs have not ended, and how many workers are registered."""
-    row = migrations.Querier(connection).count_users()
+    row = MigrationQueries(connection).count_users()
     if row is None:
         return 0, 0
     return row.jobs, row.workers
@@ -154,7 +154,7 @@ def remove(
         return False
     with _migrating(connection, sleep, pooler=pooler):
         refuse_newer(status(connection, known), even_pre=True)
-        script = str(migrations.Querier(connection).write_removal())
+        script = str(MigrationQueries(connection).write_removal())
         try:
             _insist(connection, [script], sleep, what="the removal", patience=patience)
         except errors.DependentObjectsStillExist as error:
@@ -169,16 +169,16 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
     """Write the statements that let a role do one kind of work."""
     if not _is_identifier(role):
         raise InvalidOption(
-            f"{shown(role)} is no name of a role: PostgreSQL's have 1 to {_LONGEST_IDENTIFIER} bytes"
+            f"{short_repr(role)} is no name of a role: PostgreSQL's have 1 to {_LONGEST_IDENTIFIER} bytes"
         )
     if kind not in get_args(RoleKind):
-        raise InvalidOption(f"{shown(kind)} is none of {', '.join(get_args(RoleKind))}")
+        raise InvalidOption(f"{short_repr(kind)} is none of {', '.join(get_args(RoleKind))}")
     if not is_applied(connection):
         raise SchemaNotApplied(
             f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
             "python -m taskq schema apply, or app.schema_manager.apply_schema()"
         )
-    querier = grants.Querier(connection)
+    querier = GrantQueries(connection)
     write = {
         "deferrer": querier.write_deferrer_grants,
         "worker": querier.write_worker_grants,
@@ -206,7 +206,7 @@ def _is_identifier(name: object) -> bool:
         return False
 
 
-def _recorded(querier: migrations.Querier) -> list[Recorded]:
+def _recorded(querier: MigrationQueries) -> list[Recorded]:
     return [
         Recorded(
             version=row.version, name=row.name, checksum=row.checksum, applied_at=row.applied_at
@@ -216,7 +216,7 @@ def _recorded(querier: migrations.Querier) -> list[Recorded]:
 
 
 def _script(connection: Connection, migration: Migration) -> str:
-    querier = migrations.Querier(connection)
+    querier = MigrationQueries(connection)
     if migration.is_concurrent:
         script = querier.write_concurrent_migration(
             migration=migration.sql.decode(),
@@ -245,7 +245,7 @@ def _migrating(connection: Connection, sleep: Sleep, *, pooler: bool) -> Iterato
         )
     # What runs often would be prepared, which a script of many statements cannot be.
     cast("psycopg.Connection", connection.connection.driver_connection).prepare_threshold = None
-    querier = migrations.Querier(connection)
+    querier = MigrationQueries(connection)
     try:
         querier.prepare_migrations(lock_timeout=_LOCK_TIMEOUT)
         told = False
@@ -309,7 +309,7 @@ def _insist(
 
 
 def _blockers(connection: Connection) -> str:
-    rows = list(migrations.Querier(connection).list_blockers())
+    rows = list(MigrationQueries(connection).list_blockers())
     if not rows:
         return "whoever had it has ended"
     return ", ".join(

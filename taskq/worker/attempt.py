@@ -9,7 +9,6 @@ from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from taskq.codec import shown
 from taskq.context import AbortReason, JobContext
 from taskq.escaping import get_logger
 from taskq.exceptions import (
@@ -23,8 +22,9 @@ from taskq.exceptions import (
 )
 from taskq.groups import leaves_of, meaning_of
 from taskq.job import Job, JobStatus
-from taskq.manager.outcome import Outcome
+from taskq.messages import short_repr
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
+from taskq.outcome import Outcome
 from taskq.retry import RetryDecision
 from taskq.task import Task
 from taskq.worker.error_text import error_message, error_traceback, error_type, in_a_line
@@ -287,7 +287,7 @@ class Attempt:
             )
             if decision is not None and not isinstance(decision, RetryDecision):
                 raise InvalidRetryStrategy(
-                    f"{type(self._task.retry_strategy).__name__} decided {shown(decision)}: return a "
+                    f"{type(self._task.retry_strategy).__name__} decided {short_repr(decision)}: return a "
                     "RetryDecision or None"
                 )
             return error, decision

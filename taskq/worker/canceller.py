@@ -6,11 +6,11 @@ has, and it has not. It may act as long as anything runs.
 
 from typing import Final
 
+from taskq import queries
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
-from taskq.manager import operations
-from taskq.manager.outcome import Outcome
+from taskq.outcome import Outcome
 from taskq.worker.completer import Completer
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.executor_pool import ExecutorPool
@@ -75,7 +75,7 @@ class Canceller(Service):
         worker_id = self._registration.id
         before = self._executor_pool.held(worker_id)
         in_flight, claims = self._producer.in_flight, self._producer.runs
-        doing = await self._connection.retry(operations.list_doing_jobs, worker_id)
+        doing = await self._connection.retry(queries.job_finish.list_doing_jobs, worker_id)
         claims_by_now = self._producer.runs
         if worker_id != self._registration.id:
             # The worker has registered again, and let those jobs go.

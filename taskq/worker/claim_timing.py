@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskq.manager.outcome import AvailabilityCheck
+from taskq.queries.job_claim import AvailabilityCheck
 
 # Long enough for the worker that goes first to have claimed, and short enough not to be noticed. On a slow
 # network or machine its claim takes about as many times longer as the claims here do.

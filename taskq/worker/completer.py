@@ -16,11 +16,11 @@ from typing import Final
 
 import psycopg
 
+from taskq import queries
+from taskq.database.errors import is_too_large
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
-from taskq.manager import operations
-from taskq.manager.errors import is_too_large
-from taskq.manager.outcome import Outcome
+from taskq.outcome import Outcome
 from taskq.worker.connection import Backoff, WorkerConnection, said
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -116,7 +116,7 @@ class Completer(Service):
                     self._written(batch)
             elif self._freed:
                 freed, self._freed = self._freed, []
-                await self._connection.retry(operations.announce_locks, freed)
+                await self._connection.retry(queries.job_schedule.announce_locks, freed)
                 # Nothing more, and yet news: what kept the worker from ending is done.
                 self._written(())
             else:
@@ -144,7 +144,7 @@ class Completer(Service):
         while True:
             began = self._registration.now()
             try:
-                ours = await self._connection.run(operations.finish_jobs, worker_id, batch)
+                ours = await self._connection.run(queries.job_finish.finish_jobs, worker_id, batch)
             except Exception as error:
                 if not failed:
                     self._connection.report(error)

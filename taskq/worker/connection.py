@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from taskq.database import executor as connections
+from taskq.database.errors import translated
 from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
-from taskq.manager import connections
-from taskq.manager.errors import translated
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
-from taskq.database import Database
-from taskq.queries.sessions import prepare_session
-from taskq.session_settings import SESSION_SETTINGS
+from taskq.database.database import Database
+from taskq.database.session_settings import SESSION_SETTINGS
+from taskq.queries.session import prepare_session
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerOptions
 

@@ -2,7 +2,7 @@
 
 import traceback
 
-from taskq.codec import shown
+from taskq.messages import short_repr
 
 _LONGEST_TEXT = 100_000  # characters
 
@@ -32,7 +32,7 @@ def error_traceback(error: BaseException) -> str:
 def in_a_line(error: BaseException) -> str:
     """An exception's class and message, for a record of the log."""
     # Whatever the message holds, it must not pass for other lines of the log.
-    return f"{error_type(error)}: {shown(error_message(error))}"
+    return f"{error_type(error)}: {short_repr(error_message(error))}"
 
 
 def _text(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import Job, JobStatus
-from taskq.manager.outcome import Outcome
+from taskq.outcome import Outcome
 from taskq.worker.attempt import Attempt
 from taskq.worker.prefetch import Prefetch
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion

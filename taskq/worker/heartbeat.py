@@ -17,9 +17,9 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from taskq import queries
 from taskq.escaping import get_logger
-from taskq.manager import operations
-from taskq.manager.outcome import RegisteredWorker
+from taskq.queries.workers import RegisteredWorker
 from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.registration import Registration
@@ -118,7 +118,7 @@ class Heartbeat(ThreadService):
             # On a new connection: who knows whether the old one still leads anywhere.
             await self._connection.close()
             async with asyncio.timeout(_UNREGISTER_WITHIN):
-                await self._connection.retry(operations.unregister_worker, self._row.id)
+                await self._connection.retry(queries.workers.unregister_worker, self._row.id)
         except TimeoutError:
             logger.warning(
                 "worker %s could not unregister, and will be taken for dead",
@@ -182,8 +182,8 @@ class Heartbeat(ThreadService):
             return
 
     def _beat_or_register(self, connection: Connection) -> RegisteredWorker:
-        beaten = operations.beat(connection, self._row, stopping=self._stopping)
-        return beaten or operations.register_worker(
+        beaten = queries.workers.beat(connection, self._row, stopping=self._stopping)
+        return beaten or queries.workers.register_worker(
             connection, self._registration.name, self._registration.queues, self._concurrency
         )
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from taskq.codec import shown
 from taskq.escaping import get_logger
 from taskq.job import Job
+from taskq.messages import short_repr
 from taskq.worker.registration import Registration
 
 logger: Final = get_logger("taskq.worker.loop_monitor")
@@ -122,7 +122,7 @@ class LoopMonitor:
 
 def named(jobs: Sequence[Job]) -> str:
     """The jobs of which one did something, for a record of the log."""
-    names = [f"job {job.id} ({shown(job.task_name)})" for job in jobs[:_JOBS_SHOWN]]
+    names = [f"job {job.id} ({short_repr(job.task_name)})" for job in jobs[:_JOBS_SHOWN]]
     if len(jobs) > _JOBS_SHOWN:
         names.append(f"one of {len(jobs) - _JOBS_SHOWN} more")
     return " or ".join(names) or "something"

@@ -4,7 +4,7 @@ It moves nothing. It may miss some for a while: that is made up for when it list
 the polls. What notifications say is written in the first migration.
 """
 
-from taskq.manager import operations
+from taskq import queries
 from taskq.worker.canceller import Canceller
 from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.producer import Producer
@@ -65,7 +65,7 @@ class Notifier(Service):
     async def _listen(self) -> None:
         self._listening_since = None
         async with self._connection.connected() as connection:
-            await self._connection.ask(connection, operations.listen)
+            await self._connection.ask(connection, queries.session.listen)
             self._listening_since = self._registration.now()
             # What was notified while it did not listen, also for others that commit only later.
             self._producer.notified(0)
@@ -74,7 +74,7 @@ class Notifier(Service):
             while True:
                 async for notification in connection.notifies(timeout=self._ping_interval):
                     self._tell(notification.payload)
-                await self._connection.ask(connection, operations.ping)
+                await self._connection.ask(connection, queries.session.ping)
 
     def _listening_for(self) -> float:
         return (

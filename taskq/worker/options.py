@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from taskq.codec import explained, shown
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
+from taskq.messages import short_repr, validation_summary
 from taskq.middleware import (
     Several,
     TaskMiddleware,
@@ -241,6 +241,6 @@ def _invalid(
         return InvalidOption(f"a worker has no option {name!r}; it has {known}")
     shown_name = f"{ENVIRONMENT_PREFIX}{name.upper()}" if name in from_environment else name
     return InvalidOption(
-        f"a worker's option {shown_name}={shown(values[name])} makes no sense: "
-        f"{explained(error, skip=1)}"
+        f"a worker's option {shown_name}={short_repr(values[name])} makes no sense: "
+        f"{validation_summary(error, skip=1)}"
     )

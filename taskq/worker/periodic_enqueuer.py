@@ -7,8 +7,8 @@ on the server's clock, and not once the worker stops.
 from collections.abc import Sequence
 from typing import Final
 
+from taskq import queries
 from taskq.escaping import get_logger
-from taskq.manager import operations
 from taskq.periodic import Periodic
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
@@ -54,7 +54,7 @@ class PeriodicEnqueuer(Service):
             return
         # Ticks that came while no worker ran are made up for; what was deferred already, the database knows.
         counts_after = await self._connection.retry(
-            operations.register_periodic,
+            queries.periodic.register_periodic,
             {_key(period): period.schedule for period in self._periodics},
         )
         # As it is known here, the server's clock is late by as long as an answer takes.
@@ -75,7 +75,7 @@ class PeriodicEnqueuer(Service):
 
     async def _defer(self, period: Periodic, tick: int) -> None:
         job_id = await self._connection.retry(
-            operations.defer_periodic, period.job(tick), period.periodic_id, tick
+            queries.periodic.defer_periodic, period.job(tick), period.periodic_id, tick
         )
         if job_id is not None:
             logger.info(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
+from taskq import queries
 from taskq.job import Job
-from taskq.manager import operations
-from taskq.manager.working import LARGEST_CLAIM
+from taskq.queries.job_claim import LARGEST_CLAIM
 from taskq.worker.claim_cursor import ClaimCursor
 from taskq.worker.claim_timing import Check, Claim, ClaimTiming, Wait
 from taskq.worker.connection import WorkerConnection
@@ -116,7 +116,7 @@ class Producer(Service):
         def claim(connection: Connection) -> list[Job]:
             # Each time it is tried: the worker may have registered again meanwhile.
             worker_id, queues = self._registration.id, self._registration.queues
-            return operations.claim_jobs(
+            return queries.job_claim.claim_jobs(
                 connection, worker_id, queues, limit, marks=marks, heard=queue
             )
 
@@ -139,7 +139,9 @@ class Producer(Service):
 
     async def _check(self) -> None:
         self._timing.check_began()
-        seen = await self._connection.retry(operations.has_ready_jobs, self._registration.queues)
+        seen = await self._connection.retry(
+            queries.job_claim.has_ready_jobs, self._registration.queues
+        )
         self._timing.check_ended(self._registration.now(), seen)
         if not seen.ready:
             # As a claim would have: a worker that does not wait may end by it.

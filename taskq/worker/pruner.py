@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from taskq import queries
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
-from taskq.manager import operations_retention as operations
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -82,7 +82,7 @@ class Pruner(Service):
             try:
                 async with asyncio.timeout(_LAST_WORDS):
                     await self._connection.run(
-                        operations.lease_retention, self._registration.id, 0.0
+                        queries.retention.lease_retention, self._registration.id, 0.0
                     )
             except Exception as error:
                 logger.debug(
@@ -117,7 +117,7 @@ class Pruner(Service):
         while await self._has_turn():
             began = self._registration.now()
             chunk = await self._connection.run(
-                operations.delete_old_chunk,
+                queries.retention.delete_old_chunk,
                 status,
                 kept,
                 queue=None,
@@ -149,7 +149,7 @@ class Pruner(Service):
         # So long nobody prunes if this worker dies: nothing is urgent here.
         lease = 2 * self._interval
         has_turn = await self._connection.run(
-            operations.lease_retention, self._registration.id, lease
+            queries.retention.lease_retention, self._registration.id, lease
         )
         self._leased = now if has_turn else None
         return has_turn

@@ -4,7 +4,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 
-from taskq.manager.outcome import Peer, RegisteredWorker
+from taskq.queries.workers import Peer, RegisteredWorker
 
 
 class Registration:

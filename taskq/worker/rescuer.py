@@ -11,9 +11,9 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from taskq import queries
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
-from taskq.manager import operations
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service
@@ -70,7 +70,7 @@ class Rescuer(Service):
 
     def _rescue_and_list_workers(self, connection: Connection) -> float:
         """Returns in how many seconds the first of the others is dead, if it says nothing more."""
-        rescued = operations.rescue_jobs(connection, self._stalled_after, self._max_crashes)
+        rescued = queries.job_rescue.rescue_jobs(connection, self._stalled_after, self._max_crashes)
         for job in rescued:
             logger.log(
                 logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
@@ -81,7 +81,7 @@ class Rescuer(Service):
                 job.crashes,
                 extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
             )
-        peers = operations.list_peers(connection, self._stalled_after)
+        peers = queries.workers.list_peers(connection, self._stalled_after)
         self._registration.see_peers(peers)
         silent_for = max((other.silent_for for other in peers.values()), default=0.0)
         return self._stalled_after - silent_for + _AFTERWARDS

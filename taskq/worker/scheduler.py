@@ -6,7 +6,7 @@ interval. It may act at any time: making a job due claims nothing.
 
 from collections.abc import Callable
 
-from taskq.manager import operations
+from taskq import queries
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -52,7 +52,7 @@ class Scheduler(Service):
         """Make due what is; returns how many jobs that were."""
         # What is announced while the statement runs may be unknown to its answer.
         self._next = None
-        jobs, next_at = await self._connection.retry(operations.promote_jobs, _LARGEST)
+        jobs, next_at = await self._connection.retry(queries.job_schedule.promote_jobs, _LARGEST)
         if next_at is not None:
             self.expect(next_at.timestamp())
         if jobs:

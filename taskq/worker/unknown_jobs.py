@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from taskq.escaping import get_logger
 from taskq.exceptions import InvalidArguments, JobGivenBack, TaskNotFound
 from taskq.job import JobStatus
-from taskq.manager.outcome import Outcome
+from taskq.outcome import Outcome
 from taskq.worker.error_text import error_message, in_a_line
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from taskq.codec import shown
+from taskq import queries
 from taskq.escaping import get_logger
-from taskq.manager import operations_listing
-from taskq.manager.filters import Filter
+from taskq.messages import short_repr
+from taskq.queries.filters import Filter
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
 from taskq.worker.service import Service
@@ -45,8 +45,8 @@ class UnknownNames(Service):
         for variable, meant in unknown_variables(os.environ).items():
             logger.warning(
                 "the variable %s has no effect, as a worker has no option %s%s",
-                shown(variable),
-                shown(variable.removeprefix(ENVIRONMENT_PREFIX).lower()),
+                short_repr(variable),
+                short_repr(variable.removeprefix(ENVIRONMENT_PREFIX).lower()),
                 f": did you mean {meant}?" if meant else "",
                 extra={"action": "variable_unknown", "variable": variable},
             )
@@ -54,7 +54,7 @@ class UnknownNames(Service):
         if not doubtful:
             return
         try:
-            counts = await self._connection.run(operations_listing.count_jobs, Filter())
+            counts = await self._connection.run(queries.job_count.count_jobs, Filter())
         except Exception as error:
             self._connection.report(error)
             return  # a hint is not worth a second try
@@ -64,7 +64,7 @@ class UnknownNames(Service):
                 close = get_close_matches(queue, known, n=1)
                 logger.warning(
                     "no task of this app defers to the queue %s, and no job that is kept is in it%s",
-                    shown(queue),
-                    f": did you mean {shown(close[0])}?" if close else "",
+                    short_repr(queue),
+                    f": did you mean {short_repr(close[0])}?" if close else "",
                     extra={"action": "queue_unknown", "queue": queue},
                 )

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from taskq import queries
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.manager import operations
-from taskq.manager.outcome import Outcome, RegisteredWorker
+from taskq.outcome import Outcome
+from taskq.queries.workers import RegisteredWorker
 from taskq.retention import kept_for
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
@@ -106,7 +107,7 @@ class Worker:
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
-        return await self._connections.shared.retry(operations.list_failed_attempts, job.id)
+        return await self._connections.shared.retry(queries.job_list.list_failed_attempts, job.id)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.
@@ -277,12 +278,12 @@ class Worker:
         options, connection = self.options, self._connections.shared
         try:
             row = await connection.run(
-                operations.register_worker, options.name, options.queues, options.concurrency
+                queries.workers.register_worker, options.name, options.queues, options.concurrency
             )
             self.id = row.id
             registration = Registration(options.name, options.queues, row)
             registration.see_peers(
-                await connection.run(operations.list_peers, options.stalled_worker_timeout)
+                await connection.run(queries.workers.list_peers, options.stalled_worker_timeout)
             )
         except BaseException:
             await self._connections.close()
@@ -391,7 +392,7 @@ class Worker:
     def _check_registration(self, connection: Connection) -> None:
         # Else the worker would claim as one that is not there; or, in an earlier state of the database, what
         # it has claimed before and runs.
-        if not operations.is_registered(connection, self._registration.row):
+        if not queries.workers.is_registered(connection, self._registration.row):
             if self._heartbeat is not None:
                 self._heartbeat.beat_soon()
             raise _NotRegisteredError("this worker is not registered any more")

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from taskq.cli.program import program
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.manager import JobManager
 from tests.sql.sqlc import ROOT
 

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from sqlalchemy import make_url
 
 from taskq import JobManager, JobStatus
-from taskq.database import URL_VARIABLE
+from taskq.database.database import URL_VARIABLE
 from taskq.embedded import FOLDER_VARIABLE
 from tests.cli.conftest import ended, process
 from tests.cli.terminal import on_terminal

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from taskq.database import Database
+from taskq.database.database import Database
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 from tests.cli.conftest import Taskq

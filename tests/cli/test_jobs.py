@@ -20,7 +20,7 @@ Listed = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture
 def insert(connection: psycopg.Connection) -> Insert:
-    """Inserts a job past the front door, with SQL expressions for what differs from a plain one."""
+    """Inserts a job past the front get_manager, with SQL expressions for what differs from a plain one."""
 
     def insert_job(**values: str) -> None:
         columns = {"task_name": "'add'", "queue_name": "'default'", "args": "'{}'"} | values

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobStatus
+from taskq import App, JobStatus, queries
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidFilter,
@@ -16,8 +16,8 @@ from taskq.exceptions import (
     InvalidTransition,
     JobNotFound,
 )
-from taskq.manager import JobManager, operations_changing, operations_retention
-from taskq.manager.outcome import Outcome
+from taskq.manager import JobManager
+from taskq.outcome import Outcome
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
@@ -168,7 +168,7 @@ async def test_who_takes_the_queueing_lock_in_the_same_moment_is_named(
 ) -> None:
     """The database tells only that it is taken; asked again it knows by whom."""
     id_ = put(jobs, app, JobStatus.FAILED, queueing_lock="q")
-    retry = operations_changing.retry_job
+    retry = queries.job_change.retry_job
     waiting: list[int] = []
 
     def late(*args: Any, **kwargs: Any) -> None:
@@ -177,7 +177,7 @@ async def test_who_takes_the_queueing_lock_in_the_same_moment_is_named(
             raise AlreadyEnqueued("q", None)
         retry(*args, **kwargs)
 
-    monkeypatch.setattr(operations_changing, "retry_job", late)
+    monkeypatch.setattr(queries.job_change, "retry_job", late)
     with pytest.raises(AlreadyEnqueued) as refused:
         await do("retry_job_by_id", id_)
     assert [refused.value.job_id] == waiting
@@ -305,7 +305,7 @@ async def test_jobs_that_do_not_run_are_deleted(
 async def test_many_jobs_are_changed_page_by_page(
     app: App, jobs: JobManager, do: Do, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations_changing, "_CHUNK", 7)
+    monkeypatch.setattr(queries.job_change, "_CHUNK", 7)
     mail, other = defer(app, 30, queue="mail"), defer(app, 30)
     assert await do("cancel_jobs", queue="mail") == 30
     assert await do("retry_jobs", queue="mail", retry_at=TOMORROW, ids=mail[:20]) == 20
@@ -347,7 +347,7 @@ async def test_a_filter_that_fits_no_such_job_or_every_job_is_refused(
 async def test_a_connection_of_the_callers_carries_a_change_of_many_jobs(
     app: App, jobs: JobManager, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations_changing, "_CHUNK", 2)
+    monkeypatch.setattr(queries.job_change, "_CHUNK", 2)
     ids = defer(app, 5)
     with psycopg.connect(database_url.replace("+psycopg", "")) as own:
         assert jobs.cancel_jobs(task="noop", connection=own) == 5
@@ -402,7 +402,7 @@ async def test_old_jobs_are_deleted_a_few_at_a_time(
     connection: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(operations_retention, "_CHUNK", 3)
+    monkeypatch.setattr(queries.retention, "_CHUNK", 3)
     ids = defer(app, 40)
     connection.execute(
         "UPDATE taskq_jobs SET status = CASE WHEN id % 9 < 3 THEN 'failed' ELSE 'succeeded' END"

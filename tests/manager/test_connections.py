@@ -12,6 +12,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, create_engine, text
 
 from taskq import App, JobStatus
+from taskq.database import executor as connections
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
@@ -19,7 +20,7 @@ from taskq.exceptions import (
     JobNotFound,
     SchemaNotApplied,
 )
-from taskq.manager import Outcome, connections
+from taskq.manager import Outcome
 from taskq.task import Task
 from tests.manager.callers import ASYNC, SYNC, Caller, Connect, libpq
 

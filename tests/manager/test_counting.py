@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobStatus
+from taskq import App, JobStatus, queries
 from taskq.exceptions import InvalidFilter
-from taskq.manager import JobManager, operations
-from taskq.manager.reports import JobCounts, LockState
+from taskq.manager import JobManager
+from taskq.queries.job_count import JobCounts, LockState
 from tests.sql.crowds import insert
 
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -168,8 +168,8 @@ def test_workers_are_listed_with_what_they_have_in_hand(
     app: App, jobs: JobManager, connection: psycopg.Connection
 ) -> None:
     with app.database.engine.connect() as own:
-        one = operations.register_worker(own, "one", ["mail"], 1).id
-        two = operations.register_worker(own, "two", None, 1).id
+        one = queries.workers.register_worker(own, "one", ["mail"], 1).id
+        two = queries.workers.register_worker(own, "two", None, 1).id
     connection.execute(
         "UPDATE taskq_workers SET last_heartbeat = now() - interval '1 min' WHERE id = %s", [two]
     )
@@ -187,8 +187,8 @@ def test_the_jobs_of_workers_that_died_are_stalled(
     app: App, jobs: JobManager, connection: psycopg.Connection
 ) -> None:
     with app.database.engine.connect() as own:
-        alive = operations.register_worker(own, "alive", None, 1).id
-        dead = operations.register_worker(own, "dead", None, 1).id
+        alive = queries.workers.register_worker(own, "alive", None, 1).id
+        dead = queries.workers.register_worker(own, "dead", None, 1).id
     ids = defer(app, 2, queue="mail") + defer(app, 1)
     jobs.fetch(dead, max_jobs=3)
     defer(app)

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
-from taskq import App
+from taskq import App, queries
 from taskq.exceptions import AlreadyEnqueued, DatabaseUnavailable, InvalidArguments
 from taskq.job import NewJob
-from taskq.manager import operations
-from taskq.manager.gathering import LARGEST
+from taskq.manager.insert_batcher import LARGEST
 
 
 class Statements:
@@ -24,7 +23,7 @@ class Statements:
         self.under_way = asyncio.Event()
         self.gate = asyncio.Event()
         self.cut_off_after: int | None = None
-        original = operations.defer_jobs
+        original = queries.job_insert.defer_jobs
 
         def defer_jobs(connection: Connection, new_jobs: Sequence[NewJob], **options: Any) -> Any:
             self.sizes.append(len(new_jobs))
@@ -36,7 +35,7 @@ class Statements:
                 connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
             return ids
 
-        monkeypatch.setattr(operations, "defer_jobs", defer_jobs)
+        monkeypatch.setattr(queries.job_insert, "defer_jobs", defer_jobs)
 
 
 @pytest.fixture

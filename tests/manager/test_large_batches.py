@@ -6,9 +6,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobStatus
+from taskq import App, JobStatus, queries
 from taskq.exceptions import InvalidJob
-from taskq.manager import operations
 from taskq.task import Task
 
 LARGE = "x" * 20_000
@@ -16,7 +15,7 @@ LARGE = "x" * 20_000
 
 @pytest.fixture(autouse=True)
 def bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "LARGEST_DOCUMENT", 50_000)
+    monkeypatch.setattr(queries.rows, "LARGEST_DOCUMENT", 50_000)
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobStatus
+from taskq import App, JobStatus, queries
 from taskq.exceptions import InvalidFilter
 from taskq.job import Job
-from taskq.manager import JobManager, operations_listing
-from taskq.manager.filters import ALIVE, UNSUCCESSFUL
+from taskq.manager import JobManager
+from taskq.queries.filters import ALIVE, UNSUCCESSFUL
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 JOBS = 600
@@ -136,7 +136,7 @@ def test_the_pages_of_a_list_have_each_job_that_fits_once_and_in_order(
     assert [job.id for job in every] == list(range(1, JOBS + 1))
     if looked < 100:
         for name in ("_MAX_LOOKED", "_MAX_LOOKED_BY_INDEX", "_MAX_LOOKED_IN_LINE"):
-            monkeypatch.setattr(operations_listing, name, looked)
+            monkeypatch.setattr(queries.job_list, name, looked)
     chance = random.Random(2)
     for _ in range(60 if looked > 100 else 15 if looked > 1 else 5):
         filters = random_filters(chance)

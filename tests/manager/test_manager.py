@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobStatus
+from taskq import App, JobStatus, queries
+from taskq.database.errors import translated
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
@@ -20,9 +21,8 @@ from taskq.exceptions import (
     SchemaNotApplied,
 )
 from taskq.job import Job, NewJob
-from taskq.manager import JobManager, operations
-from taskq.manager.errors import translated
-from taskq.manager.outcome import Outcome
+from taskq.manager import JobManager
+from taskq.outcome import Outcome
 
 SECRET = "hunter2"  # noqa: S105
 
@@ -40,14 +40,14 @@ def defer(app: App, count: int = 1, **options: Any) -> list[int]:
 def claim(app: App) -> list[Job]:
     """Claim what there is, for worker 7."""
     with app.database.engine.connect() as connection:
-        return operations.claim_jobs(connection, 7, None, 10)
+        return queries.job_claim.claim_jobs(connection, 7, None, 10)
 
 
 def finish(app: App, *jobs: Job, status: JobStatus, **values: Any) -> None:
     """End attempts of worker 7."""
     outcomes = [Outcome(job_id=job.id, attempt=job.claim, status=status, **values) for job in jobs]
     with app.database.engine.connect() as connection:
-        operations.finish_jobs(connection, 7, outcomes)
+        queries.job_finish.finish_jobs(connection, 7, outcomes)
 
 
 @pytest.mark.parametrize("max_jobs", [-1, 0, 1001, "2"])

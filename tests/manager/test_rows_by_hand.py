@@ -10,9 +10,8 @@ import pytest
 from pydantic import JsonValue
 from sqlalchemy import create_engine
 
-from taskq import App, InvalidArguments, Job
+from taskq import App, InvalidArguments, Job, queries
 from taskq.exceptions import InvalidResult, UnreadableValue
-from taskq.manager import operations
 from taskq.unreadable import Unreadable
 from tests.conftest import Spoil
 from tests.manager.callers import (
@@ -161,7 +160,7 @@ def test_a_tick_beyond_pythons_years_is_shown(
     )
     with app.database.engine.connect() as db:
         schedules = {(name, ""): "* * * * * UTC" for name in ("far", "long", "near")}
-        counts_after = operations.register_periodic(db, schedules)
+        counts_after = queries.periodic.register_periodic(db, schedules)
     assert max(counts_after.values()) <= datetime.now(UTC).timestamp(), "a worker can start"
     ticks = app.job_manager.list_ticks()
     assert ticks["near", ""] == datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,11 +17,10 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
-from taskq import App
+from taskq import App, queries
 from taskq.job import Job, JobStatus
-from taskq.manager import operations
 from taskq.worker import Worker
-from taskq_sql import claims
+from taskq_sql import job_claim
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("program.py")
@@ -163,8 +162,8 @@ class Disturbed:
     def count_claims(self) -> None:
         """Count the statements that claim, of which an operation may take two."""
         for name in ("claim_jobs", "claim_free_jobs"):
-            counted = self._counted(name, getattr(claims.Querier, name))
-            self._monkeypatch.setattr(claims.Querier, name, counted)
+            counted = self._counted(name, getattr(job_claim.Querier, name))
+            self._monkeypatch.setattr(job_claim.Querier, name, counted)
 
     def before(self, name: str, disturb: Callable[[Connection], object], times: int = 1) -> None:
         """Do something first, so many times."""
@@ -210,13 +209,14 @@ class Disturbed:
         return counted
 
     def _patch(self, name: str, around: Callable[..., Any]) -> None:
-        original = getattr(operations, name)
+        module = next(m for m in vars(queries).values() if hasattr(m, name))
+        original = getattr(module, name)
 
         def patched(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
             return around(original, *args, **kwargs)
 
-        self._monkeypatch.setattr(operations, name, patched)
+        self._monkeypatch.setattr(module, name, patched)
 
 
 def refused(connection: Connection) -> None:

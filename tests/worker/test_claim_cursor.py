@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from taskq import App, RetryStrategy
+from taskq import App, RetryStrategy, queries
 from taskq.job import Job, JobStatus
-from taskq.manager import operations
 from taskq.worker.claim_cursor import SWEEP_EVERY, ClaimCursor
 from tests.worker.conftest import Drain, statuses
 
@@ -75,14 +74,14 @@ async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
     app: App, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marked = 0
-    claim = operations.claim_jobs
+    claim = queries.job_claim.claim_jobs
 
     def counted(*args: Any, **kwargs: Any) -> list[Job]:
         nonlocal marked
         marked += bool(kwargs["marks"])
         return claim(*args, **kwargs)
 
-    monkeypatch.setattr(operations, "claim_jobs", counted)
+    monkeypatch.setattr(queries.job_claim, "claim_jobs", counted)
 
     @app.task(name="second_time", retry=RetryStrategy(max_attempts=2), pass_context=True)
     async def second_time(context: object, number: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from taskq.manager.outcome import AvailabilityCheck
+from taskq.queries.job_claim import AvailabilityCheck
 from taskq.worker.claim_timing import Check, Claim, ClaimTiming, Wait
 
 POLL = 60.0

@@ -187,7 +187,7 @@ async def test_the_listening_connection_may_be_lost_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each loss is logged, and none makes it deaf for longer than the first."""
-    monkeypatch.setattr("taskq.worker.notifier._HEARS", 0.0)
+    monkeypatch.setattr("taskq.worker.notifier._STEADY_AFTER", 0.0)
     await start(app, fetch_job_polling_interval=60)
     find = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "

@@ -7,9 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App, JobContext, JobStatus
+from taskq import App, JobContext, JobStatus, queries
 from taskq.context import AbortReason
-from taskq.manager import operations
 from tests.worker.conftest import Disturbed, Drain, Finished, Start, refused, until
 
 SHORT = {"update_heartbeat_interval": 0.1, "stalled_worker_timeout": 0.6}
@@ -183,6 +182,6 @@ async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
     )
     async with app.database.async_engine.connect() as another:
         began = time.monotonic()
-        await another.run_sync(operations.unregister_worker, worker.id)
+        await another.run_sync(queries.workers.unregister_worker, worker.id)
         assert time.monotonic() - began < 0.1
     assert connection.execute("SELECT count(*) FROM taskq_workers").fetchone() == (0,)

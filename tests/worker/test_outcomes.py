@@ -24,9 +24,9 @@ from taskq import (
     RetryDecision,
     RetryStrategy,
     Snooze,
+    queries,
 )
 from taskq.job import NewJob
-from taskq.manager import operations
 from tests.worker.conftest import Drain, errors_of
 
 UNPRINTABLE = "a NUL \0 and half a \ud800 pair"
@@ -398,7 +398,7 @@ async def test_an_attempt_whose_job_was_given_to_another_worker_changes_nothing(
     async def lose(context: JobContext) -> None:
         async with app.database.async_engine.connect() as connection:
             # As if this worker had been dead for long, and another one had seen it.
-            await connection.run_sync(operations.rescue_jobs, 0.0, 1)
+            await connection.run_sync(queries.job_rescue.rescue_jobs, 0.0, 1)
 
     job_id = await lose.defer_async()
     await drain(app, update_heartbeat_interval=60, stalled_worker_timeout=61)

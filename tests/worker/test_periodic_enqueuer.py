@@ -9,8 +9,7 @@ from threading import Barrier
 import psycopg
 import pytest
 
-from taskq import App
-from taskq.manager import operations
+from taskq import App, queries
 from taskq.periodic import Periodic
 from taskq.worker import periodic_enqueuer
 from tests.worker.conftest import Start, until
@@ -42,13 +41,15 @@ def takes_timestamp(timestamp: int) -> None: ...
 
 def defer(app: App, declared: Periodic, tick: int) -> int | None:
     with app.database.engine.connect() as connection:
-        return operations.defer_periodic(connection, declared.job(tick), declared.periodic_id, tick)
+        return queries.periodic.defer_periodic(
+            connection, declared.job(tick), declared.periodic_id, tick
+        )
 
 
 def register(app: App, *schedules: tuple[str, str]) -> dict[str, int]:
     """Register periods of the task ``report`` by their ids."""
     with app.database.engine.connect() as connection:
-        answers = operations.register_periodic(
+        answers = queries.periodic.register_periodic(
             connection, {("report", periodic_id): schedule for periodic_id, schedule in schedules}
         )
     return {periodic_id: counts_after for (_, periodic_id), counts_after in answers.items()}

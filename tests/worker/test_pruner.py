@@ -7,11 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskq import App
+from taskq import App, queries
 from taskq.exceptions import InvalidOption
 from taskq.job import JobStatus
-from taskq.manager import operations_retention
-from taskq.manager.outcome import RegisteredWorker
+from taskq.queries.workers import RegisteredWorker
 from taskq.retention import FinalStatus
 from taskq.worker import pruner
 from taskq.worker.connection import WorkerConnection
@@ -71,7 +70,7 @@ async def test_a_worker_deletes_jobs_that_are_kept_no_longer_and_no_others(
     status: FinalStatus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(operations_retention, "_MAX_LOOKED", 3)
+    monkeypatch.setattr(queries.retention, "_MAX_LOOKED", 3)
     kept: list[int] = []
     for other in JobStatus:
         old = insert(connection, other, "25 h", 150)
@@ -170,7 +169,7 @@ async def test_one_worker_prunes_at_a_time_and_another_takes_over_when_it_is_gon
     app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleting: list[int] = []
-    delete = operations_retention.delete_old_chunk
+    delete = queries.retention.delete_old_chunk
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         row = connection.execute("SELECT worker_id FROM taskq_retention").fetchone()
@@ -178,7 +177,7 @@ async def test_one_worker_prunes_at_a_time_and_another_takes_over_when_it_is_gon
         deleting.append(row[0])
         return delete(*args, **kwargs)
 
-    monkeypatch.setattr(operations_retention, "delete_old_chunk", watched)
+    monkeypatch.setattr(queries.retention, "delete_old_chunk", watched)
     parts = {}
     for worker_id in (1, 2, 3):
         parts[worker_id] = prune_as(app, identity_of(worker_id))
@@ -222,13 +221,13 @@ async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
 ) -> None:
     """Jobs that are kept for ever are not looked at each time; a late one is found once an hour."""
     starts: list[int] = []
-    delete = operations_retention.delete_old_chunk
+    delete = queries.retention.delete_old_chunk
 
     def watched(*args: Any, after: int, **kwargs: Any) -> Any:
         starts.append(after)
         return delete(*args, after=after, **kwargs)
 
-    monkeypatch.setattr(operations_retention, "delete_old_chunk", watched)
+    monkeypatch.setattr(queries.retention, "delete_old_chunk", watched)
     kept = insert(connection, "failed", "3 days", 20)
     recent = insert(connection, "succeeded", "24 h 30 min")
     insert(connection, "succeeded", "1 h")
@@ -297,7 +296,7 @@ async def test_as_many_are_deleted_at_once_as_take_some_hundredths_of_a_second(
     insert(connection, "succeeded", "3 days", 3000)
     sizes: list[int] = []
     takes = [0.0]
-    delete = operations_retention.delete_old_chunk
+    delete = queries.retention.delete_old_chunk
 
     def timed(*args: Any, max_jobs: int, **kwargs: Any) -> Any:
         sizes.append(max_jobs)
@@ -305,7 +304,7 @@ async def test_as_many_are_deleted_at_once_as_take_some_hundredths_of_a_second(
         return delete(*args, max_jobs=max_jobs, **kwargs)
 
     clock = [0.0]
-    monkeypatch.setattr(operations_retention, "delete_old_chunk", timed)
+    monkeypatch.setattr(queries.retention, "delete_old_chunk", timed)
     monkeypatch.setattr(registration, "now", lambda: clock[0])
     part = prune_as(app, registration, interval=3600.0)
     part.start(broken)

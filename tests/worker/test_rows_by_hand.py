@@ -81,7 +81,7 @@ async def test_it_is_claimed_beside_others_and_ends_alone(
 async def test_a_listening_worker_goes_on_beside_a_row_that_it_cannot_read(
     app: App, connection: psycopg.Connection, drain: Drain, unchecked: None
 ) -> None:
-    """The issue's own example: by the front door, four jobs of one batch."""
+    """The issue's own example: by the front get_manager, four jobs of one batch."""
 
     @app.task(name="other")
     async def other(n: JsonValue) -> None: ...

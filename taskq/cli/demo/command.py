@@ -10,7 +10,7 @@ import click
 from taskq.cli import logs
 from taskq.cli.command import Command
 from taskq.cli.settings import Settings, database_named_by, pass_settings, verbose_option
-from taskq.database import URL_VARIABLE, Database
+from taskq.database.database import URL_VARIABLE, Database
 
 
 @click.command(cls=Command, example="demo /usr/share/doc --concurrency 20")

@@ -7,8 +7,8 @@ from psycopg.pq import Conninfo
 
 from taskq.cli.demo.printing import command, say, word
 from taskq.cli.demo.tasks import app
-from taskq.database import URL_VARIABLE
-from taskq.database_url import database_url, without_secrets
+from taskq.database.database import URL_VARIABLE
+from taskq.database.url import database_url, without_secrets
 from taskq.embedded import FOLDER_VARIABLE
 from taskq.job import Job
 

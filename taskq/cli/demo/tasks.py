@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskq import App, JobAborted, JobContext, JobStatus
-from taskq.database import Database
+from taskq.database.database import Database
 
 QUEUE = "demo"
 

@@ -24,7 +24,7 @@ from taskq.escaping import escaped
 from taskq.exceptions import InvalidTransition, TaskqException
 from taskq.job import JobStatus
 from taskq.manager import JobManager
-from taskq.manager.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL
+from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL
 
 _INT4 = click.IntRange(-(2**31), 2**31 - 1)
 

@@ -11,10 +11,10 @@ from taskq.cli.completion import queue_names, task_names
 from taskq.cli.defer import read_arguments
 from taskq.cli.settings import Settings
 from taskq.cli.times import read_past, server_now
-from taskq.codec import shown
 from taskq.job import Job, JobStatus
 from taskq.manager import JobManager
-from taskq.manager.filters import JobFilters
+from taskq.messages import short_repr
+from taskq.queries.filters import JobFilters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -127,7 +127,9 @@ def _has_job(manager: JobManager, filters: JobFilters) -> bool:
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> click.UsageError:
     close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {shown(close[0])}?" if close else "look at what there is with "
+    hint = f"did you mean {short_repr(close[0])}?" if close else "look at what there is with "
     if not close:
         hint += "queues list" if kind == "queue" else "tasks list"
-    return click.UsageError(f"no job has the {kind} {shown(name)}, and nothing else has: {hint}")
+    return click.UsageError(
+        f"no job has the {kind} {short_repr(name)}, and nothing else has: {hint}"
+    )

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from taskq import queries
 from taskq.cli import queues, workers
 from taskq.cli.listing import table_of
 from taskq.cli.queues import Queue, served_by
@@ -13,7 +14,7 @@ from taskq.cli.stalled import is_alive
 from taskq.cli.watch.rates import Meter, Rates, Sample
 from taskq.cli.workers import Worker
 from taskq.job import JobStatus
-from taskq.manager import JobManager, vitals
+from taskq.manager import JobManager
 
 _QUEUE_COLUMNS = [
     column
@@ -57,7 +58,7 @@ def look(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
     """Look at the database."""
     tallies = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
     with manager.database.engine.connect() as connection:
-        traffic = vitals.get_traffic(connection)
+        traffic = queries.stats.get_traffic(connection)
     states = manager.list_workers()
     alive = [state for state in states if is_alive(state, stalled)]
     rates = meter.take(

@@ -1,0 +1,213 @@
+-- name: FinishJobs :one
+-- Writes how attempts ended, many at once, all or none: the status, the result or the error, and the
+-- lock goes free. Returns the jobs that were still this worker's and what they are now, side by side: a row
+-- for each of a thousand would cost a worker twice as much to read. The others have moved on (rescued, claimed
+-- again) and are left as they are.
+--
+-- An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
+-- the same queueing lock stands in its way: then it ends as failed, and says so. One that was to be
+-- aborted does not run again, also if its worker never heard of it: it ends as aborted.
+-- sqlc cannot look inside a column definition list: the casts tell it what the columns are.
+WITH ended AS (
+    SELECT
+        outcome.job_id::bigint AS job_id,
+        outcome.attempt::integer AS attempt,
+        outcome.status::taskq_job_status AS status,
+        outcome.held_lock::text AS held_lock,
+        outcome.result::jsonb AS result,
+        outcome.error_type::text AS error_type,
+        outcome.error_message::text AS error_message,
+        outcome.error_traceback::text AS error_traceback,
+        coalesce(
+            outcome.retry_at, now() + make_interval(secs => outcome.retry_in)
+        )::timestamptz AS scheduled_at,
+        outcome.queue_name::text AS queue_name,
+        outcome.priority::integer AS priority,
+        outcome.lock::text AS lock,
+        coalesce(outcome.uncounted, false)::boolean AS uncounted,
+        outcome.given_back::integer AS given_back,
+        coalesce(outcome.deleted, false)::boolean AS deleted
+    FROM jsonb_to_recordset(@outcomes::jsonb) AS outcome (
+        job_id bigint,
+        attempt integer,
+        status taskq_job_status,
+        held_lock text,
+        result jsonb,
+        error_type text,
+        error_message text,
+        error_traceback text,
+        retry_at timestamptz,
+        retry_in double precision,
+        queue_name text,
+        priority integer,
+        lock text,
+        uncounted boolean,
+        given_back integer,
+        deleted boolean
+    )
+),
+
+barred AS (
+    SELECT
+        retried.job_id,
+        retried.queueing_lock
+    FROM (
+        SELECT
+            ended.job_id,
+            job.queueing_lock,
+            row_number() OVER (PARTITION BY job.queueing_lock ORDER BY ended.job_id) AS place
+        FROM ended
+        INNER JOIN taskq_jobs AS job ON ended.job_id = job.id
+        WHERE
+            ended.status = 'todo' AND job.queueing_lock IS NOT NULL
+            -- A job that has moved on stands in nobody's way. IS NOT DISTINCT FROM, as no index can be searched
+            -- by it: one plan in two hundred (by chance of what ANALYZE samples, in a session that does not
+            -- force generic plans) read all that the worker runs once for each job that ended.
+            AND job.attempt = ended.attempt
+            AND job.worker_id IS NOT DISTINCT FROM @worker_id::bigint
+            AND job.status = 'doing'
+            AND NOT job.abort_requested
+            AND NOT ended.deleted
+    ) AS retried
+    WHERE
+        retried.place > 1
+        OR EXISTS (
+            SELECT FROM taskq_jobs AS other
+            WHERE other.status = 'todo' AND other.queueing_lock = retried.queueing_lock
+        )
+),
+
+finished AS (
+    UPDATE taskq_jobs
+    SET
+        status = CASE
+            WHEN barred.job_id IS NOT NULL THEN 'failed'
+            WHEN ended.status = 'todo' AND taskq_jobs.abort_requested THEN 'aborted'
+            ELSE ended.status
+        END,
+        finished_at = CASE
+            WHEN
+                ended.status = 'todo' AND barred.job_id IS NULL
+                AND NOT taskq_jobs.abort_requested
+                THEN null
+            ELSE now()
+        END,
+        result = ended.result,
+        scheduled_at = coalesce(ended.scheduled_at, taskq_jobs.scheduled_at),
+        due = coalesce(ended.scheduled_at <= now(), true),
+        queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
+        priority = coalesce(ended.priority, taskq_jobs.priority),
+        lock = coalesce(ended.lock, taskq_jobs.lock),
+        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted::integer,
+        given_back = ended.given_back
+    FROM ended
+    LEFT JOIN barred ON ended.job_id = barred.job_id
+    WHERE
+        taskq_jobs.id = ended.job_id
+        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.worker_id = @worker_id::bigint
+        AND taskq_jobs.status = 'doing'
+        AND NOT ended.deleted
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.status,
+        taskq_jobs.queue_name,
+        taskq_jobs.due,
+        taskq_jobs.scheduled_at
+),
+
+deleted AS (
+    DELETE FROM taskq_jobs
+    USING ended
+    WHERE
+        taskq_jobs.id = ended.job_id
+        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.worker_id = @worker_id::bigint
+        AND taskq_jobs.status = 'doing'
+        AND ended.deleted
+    RETURNING taskq_jobs.id
+),
+
+freed AS (
+    DELETE FROM taskq_locks
+    USING ended
+    WHERE
+        taskq_locks.lock = ended.held_lock
+        AND taskq_locks.job_id = ended.job_id
+        AND ended.job_id IN (
+            SELECT finished.id FROM finished
+            UNION ALL
+            SELECT deleted.id FROM deleted
+        )
+),
+
+explained AS (
+    INSERT INTO taskq_failed_attempts (
+        job_id, attempt, worker_id, error_type, error_message, error_traceback
+    )
+    SELECT
+        ended.job_id,
+        ended.attempt,
+        @worker_id::bigint,
+        coalesce(ended.error_type, 'taskq.exceptions.AlreadyEnqueued'),
+        concat_ws(
+            '; ',
+            ended.error_message,
+            'not queued again: another job with the queueing lock '
+            || quote_literal(barred.queueing_lock) || ' waits already'
+        ),
+        coalesce(ended.error_traceback, '')
+    FROM ended
+    LEFT JOIN barred ON ended.job_id = barred.job_id
+    WHERE
+        (ended.error_type IS NOT NULL OR barred.job_id IS NOT NULL)
+        AND ended.job_id IN (SELECT finished.id FROM finished)
+    -- Whoever sets a job's attempt back by hand has it fail for the same one again.
+    ON CONFLICT (job_id, attempt) DO UPDATE
+    SET
+        worker_id = excluded.worker_id,
+        failed_at = excluded.failed_at,
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        error_traceback = excluded.error_traceback
+),
+
+announced AS (
+    SELECT
+        pg_notify(
+            taskq_channel(),
+            CASE
+                WHEN queue.due THEN taskq_ready(queue.name)
+                ELSE taskq_later(queue.name, queue.scheduled_at)
+            END
+        )
+    FROM (
+        SELECT
+            finished.queue_name AS name,
+            finished.due,
+            min(finished.scheduled_at) AS scheduled_at
+        FROM finished
+        WHERE finished.status = 'todo'
+        GROUP BY finished.queue_name, finished.due
+    ) AS queue
+)
+
+SELECT
+    coalesce(array_agg(ended.job_id), '{}')::bigint [] AS ids,
+    coalesce(array_agg(coalesce(finished.status, ended.status)::text), '{}')::text [] AS statuses,
+    (SELECT count(*) FROM announced)::bigint AS announced
+FROM ended
+LEFT JOIN finished ON ended.job_id = finished.id
+LEFT JOIN deleted ON ended.job_id = deleted.id
+WHERE finished.id IS NOT NULL OR deleted.id IS NOT NULL;
+
+-- name: ListDoingJobs :many
+-- What a worker has in hand as the database sees it: which of it is to be aborted, and by what is
+-- missing, which of it was given to somebody else.
+SELECT
+    id,
+    attempt,
+    lock,
+    abort_requested
+FROM taskq_jobs
+WHERE status = 'doing' AND worker_id = @worker_id::bigint;

@@ -1,0 +1,218 @@
+-- name: RescueJobs :many
+-- Takes the jobs of dead workers back into the queue, and ends those that killed theirs. A worker is dead
+-- when its heartbeat is too old, or no time at all; its row goes with the same statement, so of many rescuers
+-- one does the work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
+-- lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
+-- job holds go free as well: whoever changed the jobs by hand would otherwise stop a lock's jobs for ever.
+--
+-- Who killed the worker is not known, so a crash is a suspicion and no proof. It counts for the jobs that may
+-- have been running: as many as the worker runs at once, the first in the order in which it begins them. What
+-- it had only claimed goes back as if it had not been claimed. If the worker was asked to stop, whoever asked
+-- has probably lost patience and killed it: no crash counts.
+--
+-- A job fails for its crashes only if it was all that its worker had in hand when that died, and the row of
+-- the worker was there to say so: then nothing else can have done it. A worker runs a job alone once one more
+-- crash would end it (suspicion.py). So the killer is found, and nobody else ends:
+-- * An innocent job that was counted beside it ends up alone at worst. Alone it does not die, and is done.
+-- * A worker that claims a job with a crash becomes careful: it begins no more jobs than it runs at once
+--   before the ends of earlier ones are written. The jobs that count are then all that it has begun and not
+--   written, the killer among them; so it counts one more at each further death, until it is alone.
+-- * Jobs that kill only together part in this way, and are done.
+WITH dead AS (
+    DELETE FROM taskq_workers
+    WHERE
+        last_heartbeat < now() - make_interval(secs => @stalled_after::double precision)
+        OR last_heartbeat = 'infinity'
+    RETURNING id, concurrency, stopping
+),
+
+lost AS (
+    SELECT
+        job.id,
+        job.attempt,
+        job.worker_id,
+        job.lock,
+        job.queueing_lock,
+        job.priority,
+        job.started_at,
+        job.abort_requested,
+        -- As far as an integer goes: one row must not make the rescue of all fail.
+        least(job.crashes, 999999999) AS crashes
+    FROM taskq_jobs AS job
+    WHERE
+        job.status = 'doing'
+        AND (
+            job.worker_id IN (SELECT dead.id FROM dead)
+            OR (
+                job.worker_id NOT IN (SELECT taskq_workers.id FROM taskq_workers)
+                AND job.started_at < now() - make_interval(secs => @stalled_after::double precision)
+            )
+            -- What no claim writes: nobody else would ever find them.
+            OR job.worker_id IS NULL
+            OR job.started_at IS NULL
+            OR job.started_at = 'infinity'
+        )
+    FOR UPDATE OF job SKIP LOCKED
+),
+
+ordered AS (
+    SELECT
+        lost.*,
+        dead.id IS NOT NULL AND NOT dead.stopping AS has_witness,
+        coalesce(NOT dead.stopping, true) AS is_crash,
+        row_number() OVER (
+            PARTITION BY lost.worker_id ORDER BY lost.started_at, lost.priority DESC, lost.id
+        ) <= coalesce(dead.concurrency, 2147483647) AS has_begun
+    FROM lost
+    LEFT JOIN dead ON lost.worker_id = dead.id
+),
+
+suspected AS (
+    SELECT
+        ordered.id,
+        ordered.attempt,
+        ordered.worker_id,
+        ordered.lock,
+        ordered.queueing_lock,
+        ordered.abort_requested,
+        ordered.has_begun,
+        ordered.crashes + (ordered.has_begun AND ordered.is_crash)::integer AS crashes,
+        ordered.has_witness AND ordered.crashes + 1 >= @max_crashes::integer
+        -- In the table, as another one may have been locked by somebody else just now.
+        AND (
+            SELECT count(*)
+            FROM taskq_jobs AS job
+            WHERE job.status = 'doing' AND job.worker_id = ordered.worker_id
+        ) = 1 AS is_culprit
+    FROM ordered
+),
+
+judged AS (
+    SELECT
+        suspected.id,
+        suspected.attempt,
+        suspected.worker_id,
+        suspected.lock,
+        suspected.crashes,
+        suspected.has_begun,
+        suspected.abort_requested,
+        CASE
+            WHEN suspected.has_begun THEN 'its worker died while the job ran'
+            ELSE 'its worker died before the job began'
+        END AS event,
+        CASE
+            WHEN suspected.abort_requested THEN ', and was to abort it'
+            WHEN suspected.is_culprit
+                THEN format(', crash number %s, and ran nothing else: it is not tried again', suspected.crashes)
+            WHEN
+                -- Not EXISTS: for many lost jobs, the planner would rather read the whole table.
+                (
+                    SELECT other.id
+                    FROM taskq_jobs AS other
+                    WHERE other.status = 'todo' AND other.queueing_lock = suspected.queueing_lock
+                    LIMIT 1
+                ) IS NOT NULL
+                OR (
+                    suspected.queueing_lock IS NOT NULL
+                    AND row_number() OVER (
+                        PARTITION BY suspected.queueing_lock, suspected.abort_requested OR suspected.is_culprit
+                        ORDER BY suspected.id
+                    ) > 1
+                )
+                THEN
+                    '; not queued again: another job with the queueing lock '
+                    || quote_literal(suspected.queueing_lock) || ' waits already'
+        END AS ending
+    FROM suspected
+),
+
+rescued AS (
+    UPDATE taskq_jobs
+    SET
+        status = CASE
+            WHEN judged.ending IS NULL THEN 'todo'
+            WHEN judged.abort_requested THEN 'aborted'
+            ELSE 'failed'
+        END::taskq_job_status,
+        finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
+        due = true,
+        crashes = judged.crashes,
+        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)::integer,
+        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
+    FROM judged
+    -- The array says twice what the join says, so that the planner does not read the whole table.
+    WHERE
+        taskq_jobs.id = judged.id
+        AND taskq_jobs.id = ANY(ARRAY(SELECT lost.id FROM lost))
+    RETURNING
+        taskq_jobs.id,
+        taskq_jobs.status,
+        taskq_jobs.queue_name,
+        taskq_jobs.crashes,
+        judged.has_begun
+),
+
+freed AS (
+    DELETE FROM taskq_locks
+    USING judged
+    WHERE taskq_locks.lock = judged.lock AND taskq_locks.job_id = judged.id
+),
+
+orphaned AS (
+    DELETE FROM taskq_locks
+    WHERE
+        NOT EXISTS (
+            SELECT FROM taskq_jobs AS job
+            WHERE job.id = taskq_locks.job_id AND job.status = 'doing'
+        )
+),
+
+explained AS (
+    INSERT INTO taskq_failed_attempts (
+        job_id, attempt, worker_id, error_type, error_message, error_traceback
+    )
+    SELECT
+        judged.id,
+        judged.attempt,
+        coalesce(judged.worker_id, 0),
+        'taskq.exceptions.WorkerDied',
+        judged.event || coalesce(judged.ending, ''),
+        ''
+    FROM judged
+    WHERE judged.has_begun OR judged.ending IS NOT NULL
+    ON CONFLICT (job_id, attempt) DO UPDATE
+    SET
+        worker_id = excluded.worker_id,
+        failed_at = excluded.failed_at,
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        error_traceback = excluded.error_traceback
+),
+
+-- A job that failed may have been the head of a lock: its own queue is told as well, which is right
+-- more often than not; the poll does the rest.
+announced AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (SELECT DISTINCT rescued.queue_name AS name FROM rescued) AS queue
+)
+
+SELECT
+    rescued.id,
+    rescued.status,
+    rescued.crashes,
+    rescued.has_begun::boolean AS has_begun,
+    (SELECT count(*) FROM announced)::bigint AS announced
+FROM rescued;
+
+-- name: ListStalledJobs :many
+-- The jobs of dead workers: those that RescueJobs would take back into the queue.
+SELECT job.*
+FROM taskq_jobs AS job
+LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
+WHERE
+    job.status = 'doing'
+    AND coalesce(nullif(coalesce(worker.last_heartbeat, job.started_at), 'infinity'), '-infinity')
+    < now() - make_interval(secs => @stalled_after::double precision)
+    AND (sqlc.narg(queue_name)::text IS NULL OR job.queue_name = sqlc.narg(queue_name)::text)
+    AND (sqlc.narg(task_name)::text IS NULL OR job.task_name = sqlc.narg(task_name)::text)
+ORDER BY job.id;

@@ -1,0 +1,72 @@
+-- name: PromoteJobs :one
+-- Makes jobs due whose time has come, the earliest first, and says how many they were and when the
+-- next one is. The idle workers hear of them: whoever promotes need not have room for all of them.
+WITH promoted AS (
+    UPDATE taskq_jobs
+    SET due = true
+    WHERE
+        taskq_jobs.status = 'todo'
+        -- An array, and not IN: the planner would read the whole table for it.
+        AND taskq_jobs.id = ANY(ARRAY(
+            SELECT timely.id
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                ORDER BY job.scheduled_at
+                LIMIT @max_jobs::integer
+                FOR UPDATE SKIP LOCKED
+            ) AS timely
+            UNION ALL
+            -- The table refuses these, unless its constraints are gone: they would wait for ever.
+            SELECT timeless.id
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                ORDER BY job.scheduled_at
+                LIMIT @max_jobs::integer
+                FOR UPDATE SKIP LOCKED
+            ) AS timeless
+        ))
+    RETURNING taskq_jobs.queue_name
+),
+
+notified AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (SELECT DISTINCT promoted.queue_name AS name FROM promoted) AS queue
+)
+
+SELECT
+    (SELECT count(*) FROM promoted)::bigint AS jobs,
+    (SELECT count(*) FROM notified)::bigint AS queues,
+    later.scheduled_at AS next_at
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT job.scheduled_at
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at > now()
+    ORDER BY job.scheduled_at
+    LIMIT 1
+) AS later ON true;
+
+-- name: AnnounceLocks :one
+-- Tells the workers that locks are free whose next job this worker will not claim itself: it stops,
+-- has no room, or does not serve every queue. A statement of its own, after the one that freed them,
+-- so that it sees what came in meanwhile.
+WITH announced AS (
+    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
+    FROM (
+        SELECT DISTINCT head.queue_name AS name
+        FROM unnest(@locks::text []) AS freed (lock)
+        CROSS JOIN LATERAL (
+            SELECT job.queue_name
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND job.due AND job.lock = freed.lock
+            ORDER BY job.lock, job.priority DESC, job.id
+            LIMIT 1
+        ) AS head
+    ) AS queue
+)
+
+SELECT count(*)::bigint AS queues FROM announced;

@@ -1,0 +1,180 @@
+"""The engines that taskq makes for itself: how they connect, and what their sessions are.
+
+A connection is opened with what ``session_settings`` says, belongs to one process and one event loop, and is
+handed out only if nobody has ended it while it waited.
+"""
+
+import os
+import select
+from collections.abc import Mapping
+from typing import Any, cast
+from weakref import WeakSet
+
+import psycopg
+from sqlalchemy import URL, Connection, Dialect, Engine, TextClause, create_engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from taskq.database.loop_pool import LoopPool
+from taskq.database.session_settings import missing_settings, reads_times, startup_options
+from taskq.exceptions import InvalidDatabase
+from taskq.queries.session import prepare_session
+from taskq.unreadable import read_json
+
+Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+# One statement is one round trip; whoever wants a transaction begins one.
+_AUTOCOMMIT = "AUTOCOMMIT"
+
+# By which a connection of these engines is known from a caller's own.
+OWN = "taskq_own"
+OWN_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, OWN: True}
+
+# A server that goes without a word (its machine lost, a fail-over) is missed after half a minute. By
+# themselves the kernel and the driver wait for a quarter of an hour to write to it, and for two hours
+# to hear from it.
+_STEADY = {
+    "connect_timeout": "10",  # seconds, as the next three
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",  # milliseconds
+}
+
+_OPTIONS: Mapping[str, Any] = {
+    "isolation_level": _AUTOCOMMIT,
+    "execution_options": {OWN: True},
+    # So there is nothing to roll back when a connection goes back to the pool.
+    "skip_autocommit_rollback": True,
+    # The one that was used last has everything planned; with a first call of each it takes milliseconds.
+    "pool_use_lifo": True,
+    "json_deserializer": read_json,
+}
+
+# Those of this process; see ``leave_to_parent``.
+_opened: WeakSet[Driver] = WeakSet()
+_of_the_parent: list[Driver] = []
+
+
+def make_engine(url: URL, *, pooler: bool) -> Engine:
+    """An engine for synchronous code, in autocommit.
+
+    Args:
+        url: Where it connects.
+        pooler: Whether sessions are shared with others, so that nothing may be set or prepared on them.
+    """
+    engine = create_engine(_steady(url), **_OPTIONS)
+    _watch(engine, pooler=pooler)
+    return engine
+
+
+def make_async_engine(url: URL, *, pooler: bool) -> AsyncEngine:
+    """An engine for asynchronous code, in autocommit, in any number of event loops.
+
+    Args:
+        url: Where it connects.
+        pooler: As for ``make_engine``.
+    """
+    engine = create_async_engine(_steady(url), poolclass=LoopPool, **_OPTIONS)
+    _watch(engine.sync_engine, pooler=pooler)
+    return engine
+
+
+def has_ended(driver: Driver) -> bool:
+    """Whether the server has ended a connection that waits in a pool; costs no round trip.
+
+    A server says nothing to a session that asks nothing. What there is to read is the end, or the server's
+    reason for it; a rare notice counts as well, and costs a new connection.
+    """
+    if driver.closed:
+        return True
+    file = driver.fileno()
+    if not hasattr(select, "poll"):
+        return bool(select.select([file], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def leave_to_parent() -> None:
+    """Let a child process go of the connections that its parent opened, without a word to the server.
+
+    Their sockets are shared. Each is replaced by nothing in the child, so that whatever still holds a
+    connection there cannot read or write on it.
+    """
+    # Kept, as they would say a word when they are deleted.
+    _of_the_parent.extend(_opened)
+    _opened.clear()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        for driver in _of_the_parent:
+            if not driver.closed:
+                os.dup2(nothing, driver.fileno(), inheritable=False)
+    finally:
+        os.close(nothing)
+
+
+def _steady(url: URL) -> URL:
+    # What the user says, in the URL or by libpq's own variable, holds.
+    unsaid = {
+        name: value
+        for name, value in _STEADY.items()
+        if not (name == "connect_timeout" and os.environ.get("PGCONNECT_TIMEOUT"))
+    }
+    return url.set(query={**unsaid, **url.query})
+
+
+def _watch(engine: Engine, *, pooler: bool) -> None:
+    def connect(dialect: Dialect, record: object, args: list[Any], said: dict[str, Any]) -> Any:
+        said["client_encoding"] = "UTF8"
+        if pooler:
+            said["prepare_threshold"] = None
+        else:
+            said["options"] = startup_options(said)
+        connection = dialect.connect(*args, **said)
+        try:
+            _complete(dialect, connection, pooler=pooler)
+        except BaseException:
+            connection.close()
+            raise
+        _opened.add(_driver(connection))
+        return connection
+
+    def check_out(connection: Any, record: object, fairy: object) -> None:
+        if has_ended(_driver(connection)):
+            raise DisconnectionError("the server has ended the connection while it waited")
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", check_out)
+
+
+def _driver(connection: Any) -> Driver:
+    # Behind SQLAlchemy's own face of an async one.
+    driver: Driver = getattr(connection, "driver_connection", connection)
+    return driver
+
+
+def _complete(dialect: Dialect, connection: Any, *, pooler: bool) -> None:
+    date_style = connection.info.parameter_status("DateStyle")
+    if pooler:
+        if not reads_times(date_style):
+            raise InvalidDatabase(
+                f"DateStyle is {date_style}, and taskq reads times in ISO alone; behind a pooler it sets "
+                "nothing: run ALTER DATABASE name SET DateStyle = 'ISO', or do without PGDATESTYLE"
+            )
+    elif missing := missing_settings(connection.info.server_version, date_style):
+        connection.autocommit = True
+        prepare_session(cast("Connection", _Fresh(dialect, connection)), missing)
+
+
+class _Fresh:
+    """As much of SQLAlchemy's connection as a Querier uses, of one that no pool has yet."""
+
+    def __init__(self, dialect: Dialect, connection: Any) -> None:
+        self._dialect = dialect
+        self._connection = connection
+
+    def execute(self, statement: TextClause, values: Mapping[str, Any]) -> None:
+        cursor = self._connection.cursor()
+        cursor.execute(str(statement.compile(dialect=self._dialect)), values)
+        cursor.close()

@@ -1,0 +1,64 @@
+"""How an attempt ended, on its way into the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from taskq.job import JobStatus
+
+
+# Not frozen, unlike a job: making one would take three times as long, and every job has one.
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        job_id: The job.
+        attempt: Which claim of it.
+        status: What the job is from now on; todo to be run again.
+        held_lock: The lock that goes free.
+        result: What the task returned, if it stores its result.
+        error_type: The exception's class, with its module, if the attempt failed.
+        error_message: The exception's message.
+        error_traceback: The traceback, as Python prints it.
+        retry_at: When a job that is todo again may start.
+        retry_in: In how many seconds, by the server's clock, instead of ``retry_at``.
+        queue_name: The queue it moves to; None: the same.
+        priority: The priority it gets; None: the same.
+        lock: The lock it gets; None: the same.
+        uncounted: Whether the claim is no attempt in the eyes of a retry strategy.
+        given_back: How often in a row workers gave it back that did not know it; None: not now.
+        deleted: Whether the job goes altogether.
+        worker_id: The worker that claimed it, if it has registered again since: with ``attempt`` the
+            fencing token. None: the worker that writes it.
+    """
+
+    job_id: int
+    attempt: int
+    status: JobStatus
+    held_lock: str | None = None
+    result: Any = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error_traceback: str | None = None
+    retry_at: datetime | None = None
+    retry_in: float | None = None
+    queue_name: str | None = None
+    priority: int | None = None
+    lock: str | None = None
+    uncounted: bool | None = None
+    given_back: int | None = None
+    deleted: bool | None = None
+    worker_id: Annotated[int | None, Field(exclude=True)] = None
+
+
+# As for new jobs: no number of JSON is refused, and not written as null.
+_outcomes = TypeAdapter(list[Outcome], config=ConfigDict(ser_json_inf_nan="constants"))
+
+
+def outcomes_to_json(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as FinishJobs takes them."""
+    return _outcomes.dump_json(list(outcomes), exclude_none=True).decode()

@@ -1,0 +1,51 @@
+"""Rescuing: the jobs of dead workers."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from taskq.job import Job, JobStatus
+from taskq.queries.rows import job_of
+from taskq_sql import job_rescue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """A job of a dead worker.
+
+    Attributes:
+        job_id: The job.
+        status: What it is now.
+        crashes: How many workers died while it may have been running.
+        had_begun: Whether it may have been running this time; otherwise it was only claimed.
+    """
+
+    job_id: int
+    status: JobStatus
+    crashes: int
+    had_begun: bool
+
+
+def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) -> list[Rescued]:
+    """Take the jobs of dead workers back into the queue, or end them."""
+    return [
+        Rescued(
+            job_id=row.id,
+            status=JobStatus(row.status),
+            crashes=row.crashes,
+            had_begun=row.has_begun,
+        )
+        for row in job_rescue.Querier(connection).rescue_jobs(
+            stalled_after=stalled_after, max_crashes=max_crashes
+        )
+    ]
+
+
+def list_stalled_jobs(
+    connection: Connection, stalled_after: float, *, queue: str | None, task: str | None
+) -> list[Job]:
+    """The jobs of workers that are dead."""
+    rows = job_rescue.Querier(connection).list_stalled_jobs(
+        stalled_after=stalled_after, queue_name=queue, task_name=task
+    )
+    return [job_of(row) for row in rows]

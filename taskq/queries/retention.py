@@ -1,0 +1,91 @@
+"""What is done to jobs that are kept no longer: each operation once, on a synchronous connection."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from taskq.job import JobStatus
+from taskq_sql import models, retention
+
+# Jobs that are deleted in one statement: some hundredths of a second.
+_CHUNK = 500
+
+
+# Jobs that are looked at where the last look found none to delete; the query itself ends there too.
+_MAX_LOOKED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """What one statement deleted of old jobs.
+
+    Attributes:
+        jobs: How many.
+        reached: The id up to which it got.
+        is_end: Whether none are left beyond it.
+        resume_after: The id from which to look the next time.
+    """
+
+    jobs: int
+    reached: int
+    is_end: bool
+    resume_after: int
+
+
+def delete_old_chunk(
+    connection: Connection,
+    status: JobStatus,
+    older_than: timedelta,
+    *,
+    queue: str | None,
+    after: int,
+    max_jobs: int,
+    leap: bool,
+) -> Deleted:
+    """Delete some jobs of one status that finished so long ago, beyond an id.
+
+    With ``leap`` it looks at many more jobs than it deletes: where many are kept.
+    """
+    row = retention.Querier(connection).delete_old_jobs(
+        status=models.TaskqJobStatus(status),
+        older_than=older_than.total_seconds(),
+        queue_name=queue,
+        after=after,
+        max_looked=_MAX_LOOKED if leap else 2 * max_jobs,
+        max_jobs=max_jobs,
+    )
+    assert row is not None  # noqa: S101 - it answers whatever it finds
+    return Deleted(
+        jobs=row.jobs, reached=row.reached, is_end=row.is_end, resume_after=row.resume_after
+    )
+
+
+def delete_old_jobs(
+    connection: Connection, kept: Mapping[JobStatus, timedelta], *, queue: str | None
+) -> int:
+    """Delete the jobs that finished so long ago, in many small statements; returns how many."""
+    deleted = 0
+    for status, older_than in kept.items():
+        after, leap, is_end = 0, False, False
+        while not is_end:
+            chunk = delete_old_chunk(
+                connection,
+                status,
+                older_than,
+                queue=queue,
+                after=after,
+                max_jobs=_CHUNK,
+                leap=leap,
+            )
+            after, leap, is_end = chunk.reached, not chunk.jobs, chunk.is_end
+            deleted += chunk.jobs
+    return deleted
+
+
+def lease_retention(connection: Connection, worker_id: int, lease: float) -> bool:
+    """Take the turn to delete old jobs for some seconds, or keep it; False if another worker has it."""
+    return (
+        retention.Querier(connection).lease_retention(worker_id=worker_id, lease=lease) is not None
+    )

@@ -1,0 +1,92 @@
+"""What the rows of queries have in common."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from taskq.exceptions import InvalidJob, JobNotFound
+from taskq.job import Job, JobStatus
+from taskq_sql import job_claim, job_list, models
+
+T = TypeVar("T")
+
+# In bytes: what PostgreSQL takes as one jsonb. A parameter of more than 1 GB would even end the connection.
+LARGEST_DOCUMENT = 2**28 - 1
+
+# Calling JobStatus takes ten times as long, and two are looked up for each job that a worker runs.
+STATUSES = {status.value: status for status in JobStatus}
+
+# A job's row is the table's where a query reads the table, and the query's own where it passes through a
+# WITH clause.
+JobRow = (
+    models.TaskqJob
+    | job_claim.ClaimJobsRow
+    | job_claim.ClaimFreeJobsRow
+    | job_list.PageJobsRow
+    | job_list.PageAliveJobsRow
+)
+
+
+def bounded_document(document: str, jobs: int) -> str:
+    """The document, if PostgreSQL takes one that is so large.
+
+    Raises:
+        InvalidJob: It does not.
+    """
+    # No byte more can come of a character than these; to count them all takes a copy.
+    if 4 * len(document) > LARGEST_DOCUMENT and (size := len(document.encode())) > LARGEST_DOCUMENT:
+        raise too_large(f"{size:,} bytes for {jobs} jobs, of {LARGEST_DOCUMENT:,} at most")
+    return document
+
+
+def only_row(row: T | None) -> T:
+    """The row of a query that has one whatever it finds, which sqlc cannot know of it."""
+    assert row is not None  # noqa: S101
+    return row
+
+
+def array_of(queues: Sequence[str] | None) -> list[str] | None:
+    """A list as a parameter; None: all."""
+    return None if queues is None else list(queues)
+
+
+def too_large(reason: str) -> InvalidJob:
+    """What to raise for jobs that PostgreSQL cannot take in one statement."""
+    return InvalidJob(
+        f"this is too large for one statement ({reason}): defer fewer jobs at once, in a transaction of your "
+        "own if they are all or none, and keep large values elsewhere and their name in the job"
+    )
+
+
+def not_found(job_id: int) -> JobNotFound:
+    """What to raise for a job that is not there."""
+    return JobNotFound(f"no job has the id {job_id}: it may have been deleted")
+
+
+def job_of(row: JobRow) -> Job:
+    """A row as the job that it is."""
+    return Job(
+        id=row.id,
+        task_name=row.task_name,
+        task_kwargs=row.args,
+        queue=row.queue_name,
+        priority=row.priority,
+        lock=row.lock,
+        queueing_lock=row.queueing_lock,
+        status=STATUSES[row.status],
+        scheduled_at=row.scheduled_at,
+        deferred_at=row.deferred_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempt=row.attempt - row.uncounted,
+        crashes=row.crashes,
+        given_back=row.given_back or 0,
+        worker_id=row.worker_id,
+        abort_requested=row.abort_requested,
+        result=row.result,
+        claim=row.attempt,
+    )
+
+
+def statuses_of(statuses: Iterable[JobStatus]) -> list[models.TaskqJobStatus]:
+    """Statuses as the queries take them."""
+    return [models.TaskqJobStatus(status) for status in statuses]

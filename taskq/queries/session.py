@@ -1,0 +1,31 @@
+"""What is set on the sessions of taskq's own connections."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from taskq_sql import session
+
+
+def prepare_session(connection: Connection, settings: Mapping[str, str]) -> None:
+    """Set what a session relies on, for as long as it lasts; what its server does not know is left out."""
+    session.Querier(connection).prepare_session(settings=json.dumps(dict(settings)))
+
+
+def ping(connection: Connection) -> None:
+    """Ask for a sign of life."""
+    session.Querier(connection).ping_session()
+
+
+def listen(connection: Connection) -> None:
+    """Make a connection hear the notifications for workers."""
+    session.Querier(connection).listen_session()
+
+
+def get_server_time(connection: Connection) -> datetime:
+    """The server's clock, which the times of jobs go by."""
+    time = session.Querier(connection).get_server_time()
+    assert time is not None  # noqa: S101 - sqlc cannot know that a row comes
+    return time

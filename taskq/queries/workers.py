@@ -1,0 +1,133 @@
+"""The workers that are registered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from taskq.queries.rows import array_of, only_row
+from taskq_sql import workers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerState:
+    """A worker that is registered.
+
+    Attributes:
+        id: Its id.
+        name: Its name, which several may share.
+        queues: The queues that it serves; None: all.
+        started_at: When it registered.
+        last_heartbeat: When it last said that it is alive.
+        seconds_since_heartbeat: How long ago that is, by the server's clock.
+        doing: How many jobs it has in hand.
+    """
+
+    id: int
+    name: str
+    queues: Sequence[str] | None
+    started_at: datetime
+    last_heartbeat: datetime
+    seconds_since_heartbeat: float
+    doing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredWorker:
+    """How a worker is known in the database.
+
+    Attributes:
+        id: Its id, which comes only once.
+        incarnation: Which database that is; one of the same name that was made anew is another.
+        last_heartbeat: The latest heartbeat that the worker knows to be written.
+        server_time: The server's clock at that moment, in seconds since 1970.
+    """
+
+    id: int
+    incarnation: str
+    last_heartbeat: datetime
+    server_time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A worker that is alive: the queues it serves (None: all), and its last heartbeat, seconds ago."""
+
+    queues: frozenset[str] | None
+    silent_for: float
+
+
+def register_worker(
+    connection: Connection, name: str, queues: Sequence[str] | None, concurrency: int
+) -> RegisteredWorker:
+    """Register a worker, under a new id."""
+    row = only_row(
+        workers.Querier(connection).register_worker(
+            name=name, queue_names=array_of(queues), concurrency=concurrency
+        )
+    )
+    return RegisteredWorker(
+        id=row.id,
+        incarnation=row.incarnation,
+        last_heartbeat=row.last_heartbeat,
+        server_time=row.server_time,
+    )
+
+
+def beat(
+    connection: Connection, registration: RegisteredWorker, *, stopping: bool
+) -> RegisteredWorker | None:
+    """Say that a worker is alive; None if it is not registered any more, and says nothing."""
+    row = workers.Querier(connection).beat_worker(
+        id=registration.id,
+        incarnation=registration.incarnation,
+        last_heartbeat=registration.last_heartbeat,
+        stopping=stopping,
+    )
+    if row is None:
+        return None
+    return replace(registration, last_heartbeat=row.last_heartbeat, server_time=row.server_time)
+
+
+def is_registered(connection: Connection, registration: RegisteredWorker) -> bool:
+    """Whether a worker is registered where a connection leads to."""
+    return bool(
+        workers.Querier(connection).is_worker_registered(
+            id=registration.id,
+            incarnation=registration.incarnation,
+            last_heartbeat=registration.last_heartbeat,
+        )
+    )
+
+
+def list_peers(connection: Connection, stalled_after: float) -> dict[int, Peer]:
+    """The workers that are alive, by their ids."""
+    return {
+        row.id: Peer(
+            queues=None if row.serves_all else frozenset(row.queue_names),
+            silent_for=row.silent_for,
+        )
+        for row in workers.Querier(connection).list_peers(stalled_after=stalled_after)
+    }
+
+
+def unregister_worker(connection: Connection, worker_id: int) -> None:
+    """Remove a worker that leaves."""
+    workers.Querier(connection).unregister_worker(id=worker_id)
+
+
+def list_workers(connection: Connection) -> list[WorkerState]:
+    """The workers that are registered."""
+    return [
+        WorkerState(
+            id=row.id,
+            name=row.name,
+            queues=None if row.serves_all else row.queue_names,
+            started_at=row.started_at,
+            last_heartbeat=row.last_heartbeat,
+            seconds_since_heartbeat=row.seconds_since_heartbeat,
+            doing=row.doing,
+        )
+        for row in workers.Querier(connection).list_workers()
+    ]
