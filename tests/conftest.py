@@ -6,6 +6,7 @@ The server is an embedded one whose data are thrown away at the end, or the one 
 
 import os
 import shutil
+import signal
 import sys
 import sysconfig
 import tempfile
@@ -50,6 +51,8 @@ options = pytest.StashKey[dict[str, Any]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server and tell pytest-postgresql where it is."""
+    # A shell has what runs in its background ignore Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # sqlc, squawk and their like, also where nobody has activated the environment.
     os.environ["PATH"] = os.pathsep.join(
         filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")])

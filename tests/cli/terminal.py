@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,17 @@ class Terminal:
             if select.select([self._descriptor], [], [], 1)[0]:
                 return
 
+    def interrupted(self) -> str:
+        """Press Ctrl-C until it has ended; returns what it showed last.
+
+        Python loses one that comes while it calls a finalizer, as it does all the time.
+        """
+        for _ in range(PATIENCE):
+            self.type("\x03")
+            if self._ends_within(1):
+                return self.shown
+        raise AssertionError(f"Ctrl-C does not end it, after {self.shown!r}")
+
     def until(self, pattern: str) -> str:
         """Read until it shows something; returns all that it has shown since the last call."""
         while not (match := re.search(pattern, self.shown)):
@@ -39,9 +51,15 @@ class Terminal:
 
     def rest(self) -> str:
         """Read until the program has ended; returns what it showed last."""
-        while self._read():
-            pass
+        assert self._ends_within(PATIENCE), f"it does not end, after {self.shown!r}"
         return self.shown
+
+    def _ends_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([self._descriptor], [], [], left)[0] and not self._read():
+                return True
+        return False
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._descriptor], [], [], PATIENCE)

@@ -72,8 +72,7 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(connection: psycopg.Connection) -
         terminal.until("mail +1 +0")
         insert(connection)
         terminal.until("mail +2 +0")
-        terminal.type("\x03")
-        assert "interrupted" not in terminal.rest()
+        assert "interrupted" not in terminal.interrupted()
 
 
 def test_it_waits_for_a_database_that_does_not_answer(
@@ -95,8 +94,7 @@ def test_it_waits_for_a_database_that_does_not_answer(
             finally:
                 other.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         terminal.until("mail +1 +0")
-        terminal.type("\x03")
-        terminal.rest()
+        terminal.interrupted()
 
 
 def test_once_is_one_frame_on_a_terminal_too() -> None:
