@@ -1,4 +1,4 @@
-"""Values that somebody else chose, on their way to a terminal or a log."""
+"""Values from outside, on their way to a terminal or a log."""
 
 import logging
 

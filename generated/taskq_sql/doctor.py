@@ -594,7 +594,7 @@ class Querier:
         self,
     ) -> Iterator[ListIndexesRow]:
         """The indexes of taskq's tables, with what they hold and how large they are. Their entries are counted
-        when somebody vacuums or analyzes; below 0: nobody has.
+        by a vacuum or an analyze; below 0: there was none.
         """
         for row in self._conn.execute(_LIST_INDEXES):
             yield ListIndexesRow(
@@ -630,7 +630,7 @@ class Querier:
         *,
         held_for: float,
     ) -> Iterator[ListPreparedTransactionsRow]:
-        """Transactions of this database that were prepared and that nobody has ended."""
+        """Transactions of this database that were prepared and have not ended."""
         for row in self._conn.execute(_LIST_PREPARED_TRANSACTIONS, {"p1": held_for}):
             yield ListPreparedTransactionsRow(
                 gid=row[0],
@@ -659,7 +659,7 @@ class Querier:
     ) -> Iterator[ListSnapshotsRow]:
         """The transactions that keep dead rows of this database from being removed, the oldest snapshot first:
         those of its own sessions, and of standbys that are fed through no slot. What another user's session
-        says is hidden from whoever is not a member of pg_read_all_stats: CanSeeSessions.
+        says is hidden from roles that are no members of pg_read_all_stats: CanSeeSessions.
         """
         for row in self._conn.execute(_LIST_SNAPSHOTS, {"p1": held_for}):
             yield ListSnapshotsRow(
@@ -692,7 +692,7 @@ class Querier:
     def list_stuck_rows(
         self,
     ) -> Iterator[ListStuckRowsRow]:
-        """Rows that wait for ever, or make others wait: nothing of taskq's writes them, but somebody's hand may have, or a
+        """Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by a
         clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
         """
         for row in self._conn.execute(_LIST_STUCK_ROWS):
@@ -705,8 +705,8 @@ class Querier:
         self,
     ) -> Iterator[ListTablesRow]:
         """taskq's tables: the rows that live and those that are dead, what autovacuum waits for and when it came,
-        how large they are, and how wide a row is. 0 for row_bytes: nobody has analyzed the table; below 0 for
-        vacuumed_seconds_ago: nobody has vacuumed it.
+        how large they are, and how wide a row is. 0 for row_bytes: the table was never analyzed; below 0 for
+        vacuumed_seconds_ago: it was never vacuumed.
         """
         for row in self._conn.execute(_LIST_TABLES):
             yield ListTablesRow(

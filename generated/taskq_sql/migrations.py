@@ -254,8 +254,8 @@ class Querier:
     def list_blockers(
         self,
     ) -> Iterator[ListBlockersRow]:
-        """Who has had a lock on taskq's tables for longest, for whoever could not get one. Below 0 seconds: since
-        when is hidden, as from anybody who is no member of pg_read_all_stats.
+        """Who has had a lock on taskq's tables for longest, for a migration that could not get one. Below 0 seconds: since
+        when is hidden, as from a role that is no member of pg_read_all_stats.
         """
         for row in self._conn.execute(_LIST_BLOCKERS):
             yield ListBlockersRow(
@@ -283,7 +283,7 @@ class Querier:
     ) -> None:
         """For a session that migrates. Only the one namespace is in its search_path, which the functions keep:
         not "$user", which is another one for another role, and temporary tables come last. A wait for a lock is
-        short, as all that come after it wait behind it. Work that waits for nobody may take its time.
+        short, as all that come after it wait behind it. Work that waits for no lock may take its time.
         """
         self._conn.execute(_PREPARE_MIGRATIONS, {"p1": lock_timeout})
 
@@ -291,7 +291,7 @@ class Querier:
         self,
     ) -> bool | None:
         """Of many processes that migrate at once, one does the work, and the others find it done. The lock is the
-        session's, and is tried again and again: whoever waited for it inside of a statement would hold a
+        session's, and is tried again and again: to wait for it inside of a statement would hold a
         snapshot, for whose end CREATE INDEX CONCURRENTLY waits in the session that has the lock.
         """
         row = self._conn.execute(_TRY_LOCK_MIGRATIONS).first()
@@ -320,7 +320,7 @@ class Querier:
         checksum: str,
     ) -> str | None:
         """The same for one whose statements refuse to be in a transaction. They may wait for as long as it takes:
-        nobody waits behind them.
+        nothing waits behind them.
         """
         row = self._conn.execute(_WRITE_CONCURRENT_MIGRATION, {"p1": migration, "p2": lock_timeout, "p3": version, "p4": name, "p5": checksum}).first()
         if row is None:
@@ -358,7 +358,7 @@ class Querier:
     def write_removal(
         self,
     ) -> str | None:
-        """By name, and not by the beginning of a name: somebody may have a taskq_jobs_archive. Without CASCADE:
+        """By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
         what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
         """
         row = self._conn.execute(_WRITE_REMOVAL).first()

@@ -154,7 +154,7 @@ SET
 WHERE
     taskq_retention.worker_id = excluded.worker_id
     OR taskq_retention.leased_until <= now()
-    -- Nobody takes it for so long\\: somebody wrote that.
+    -- No worker takes it for so long\\: that was written by hand.
     OR taskq_retention.leased_until > now() + make_interval(secs => :p2\\:\\:double precision) + interval '1 day'
 RETURNING worker_id
 """
@@ -188,7 +188,7 @@ class Querier:
 
         resume_after is where the next look may begin: of what was deferred before it nothing is left to delete,
         unless it finished more than an hour after it was deferred.
-        What somebody retries in this moment is theirs.
+        What is retried in this moment stays.
         """
         row = self._conn.execute(_DELETE_OLD_JOBS, {"p1": older_than, "p2": status, "p3": queue_name, "p4": max_looked, "p5": after, "p6": max_jobs}).first()
         if row is None:

@@ -1,7 +1,7 @@
 -- name: ListSnapshots :many
 -- The transactions that keep dead rows of this database from being removed, the oldest snapshot first:
 -- those of its own sessions, and of standbys that are fed through no slot. What another user's session
--- says is hidden from whoever is not a member of pg_read_all_stats: CanSeeSessions.
+-- says is hidden from roles that are no members of pg_read_all_stats: CanSeeSessions.
 SELECT
     activity.pid::integer AS pid,
     coalesce(activity.usename::text, '')::text AS user_name,
@@ -29,7 +29,7 @@ ORDER BY transactions DESC;
 SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')::boolean AS allowed;
 
 -- name: ListPreparedTransactions :many
--- Transactions of this database that were prepared and that nobody has ended.
+-- Transactions of this database that were prepared and have not ended.
 SELECT
     prepared.gid::text AS gid,
     prepared.owner::text AS owner,
@@ -55,8 +55,8 @@ ORDER BY transactions DESC;
 
 -- name: ListTables :many
 -- taskq's tables: the rows that live and those that are dead, what autovacuum waits for and when it came,
--- how large they are, and how wide a row is. 0 for row_bytes: nobody has analyzed the table; below 0 for
--- vacuumed_seconds_ago: nobody has vacuumed it.
+-- how large they are, and how wide a row is. 0 for row_bytes: the table was never analyzed; below 0 for
+-- vacuumed_seconds_ago: it was never vacuumed.
 WITH tables AS (
     SELECT
         class.oid,
@@ -115,7 +115,7 @@ ORDER BY tables.relname;
 
 -- name: ListIndexes :many
 -- The indexes of taskq's tables, with what they hold and how large they are. Their entries are counted
--- when somebody vacuums or analyzes; below 0: nobody has.
+-- by a vacuum or an analyze; below 0: there was none.
 SELECT
     quote_ident(index_class.relname)::text AS index_name,
     quote_ident(table_class.relname)::text AS table_name,
@@ -373,7 +373,7 @@ GROUP BY job.task_name
 ORDER BY job.task_name;
 
 -- name: ListStuckRows :many
--- Rows that wait for ever, or make others wait: nothing of taskq's writes them, but somebody's hand may have, or a
+-- Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by a
 -- clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
 (
     SELECT

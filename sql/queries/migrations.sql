@@ -19,7 +19,7 @@ ORDER BY version;
 
 -- name: TryLockMigrations :one
 -- Of many processes that migrate at once, one does the work, and the others find it done. The lock is the
--- session's, and is tried again and again: whoever waited for it inside of a statement would hold a
+-- session's, and is tried again and again: to wait for it inside of a statement would hold a
 -- snapshot, for whose end CREATE INDEX CONCURRENTLY waits in the session that has the lock.
 SELECT
     pg_try_advisory_lock(
@@ -29,7 +29,7 @@ SELECT
 -- name: PrepareMigrations :exec
 -- For a session that migrates. Only the one namespace is in its search_path, which the functions keep:
 -- not "$user", which is another one for another role, and temporary tables come last. A wait for a lock is
--- short, as all that come after it wait behind it. Work that waits for nobody may take its time.
+-- short, as all that come after it wait behind it. Work that waits for no lock may take its time.
 SELECT
     set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false),
     set_config('lock_timeout', @lock_timeout::text, false),
@@ -52,7 +52,7 @@ COMMIT;
 
 -- name: WriteConcurrentMigration :one
 -- The same for one whose statements refuse to be in a transaction. They may wait for as long as it takes:
--- nobody waits behind them.
+-- nothing waits behind them.
 SELECT
     format(
         'SET lock_timeout = 0;
@@ -101,7 +101,7 @@ RESET statement_timeout;
     )::text AS script;
 
 -- name: WriteRemoval :one
--- By name, and not by the beginning of a name: somebody may have a taskq_jobs_archive. Without CASCADE:
+-- By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
 -- what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
 SELECT
     'BEGIN;
@@ -124,8 +124,8 @@ SELECT
     (SELECT count(*) FROM taskq_workers)::bigint AS workers;
 
 -- name: ListBlockers :many
--- Who has had a lock on taskq's tables for longest, for whoever could not get one. Below 0 seconds: since
--- when is hidden, as from anybody who is no member of pg_read_all_stats.
+-- Who has had a lock on taskq's tables for longest, for a migration that could not get one. Below 0 seconds: since
+-- when is hidden, as from a role that is no member of pg_read_all_stats.
 SELECT
     activity.pid::integer AS pid,
     coalesce(activity.usename::text, '')::text AS role,

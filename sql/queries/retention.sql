@@ -12,7 +12,7 @@ SET
 WHERE
     taskq_retention.worker_id = excluded.worker_id
     OR taskq_retention.leased_until <= now()
-    -- Nobody takes it for so long: somebody wrote that.
+    -- No worker takes it for so long: that was written by hand.
     OR taskq_retention.leased_until > now() + make_interval(secs => @lease::double precision) + interval '1 day'
 RETURNING worker_id;
 
@@ -84,7 +84,7 @@ doomed AS (
     LIMIT @max_jobs::integer
 ),
 
--- What somebody retries in this moment is theirs.
+-- What is retried in this moment stays.
 locked AS (
     SELECT job.id
     FROM taskq_jobs AS job

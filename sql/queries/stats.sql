@@ -1,12 +1,12 @@
 -- name: GetTraffic :many
--- Two counters that only grow, for whoever looks again and again: ids that jobs have drawn, and attempts that
+-- Two counters that only grow, for reading again and again: ids that jobs have drawn, and attempts that
 -- have failed. Nothing is counted for them. A transaction that is open, or that was rolled back, has drawn
 -- ids too; the server's statistics, which count the attempts, come some seconds late.
 SELECT
     clock_timestamp()::timestamptz AS looked_at,
     coalesce(
         (
-            -- Null for whoever may not read the sequence.
+            -- Null for a role that may not read the sequence.
             SELECT sequence.last_value
             FROM pg_catalog.pg_sequences AS sequence
             WHERE

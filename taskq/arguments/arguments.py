@@ -137,7 +137,7 @@ class Arguments(Generic[P]):
         )
 
     def _refuse(self, stored: object) -> NoReturn:
-        # What somebody wrote past taskq_defer_jobs.
+        # What was written past taskq_defer_jobs.
         what = (
             f"its arguments cannot be read: {stored.reason}: {short_repr(stored.text)}"
             if isinstance(stored, UnreadableJson)

@@ -127,7 +127,7 @@ class Codec(Generic[T]):
         except (ValueError, TypeError, RecursionError) as error:
             reason = shortened(" ".join(str(error).split()))
             raise Unserializable(f"{short_repr(value)}: JSON cannot carry it: {reason}") from error
-        except Exception as error:  # of somebody's validator, which takes no JSON, or serializer
+        except Exception as error:  # of a user's validator, which takes no JSON, or serializer
             raise Unserializable(
                 f"{short_repr(value)}: {type(error).__name__} when it is written and read back: "
                 f"{short_repr(str(error))}"
@@ -137,7 +137,7 @@ class Codec(Generic[T]):
         """Turn what was stored into a value of the annotated type.
 
         Args:
-            stored: What ``dump`` returned, or anybody else wrote.
+            stored: What ``dump`` returned, or another client wrote.
 
         Raises:
             Unserializable: It does not fit the type, any more or at all.
@@ -226,7 +226,7 @@ class Codec(Generic[T]):
         try:
             schema = self._adapter.json_schema(schema_generator=_Lenient)
         except (PydanticUserError, TypeError, ValueError):
-            return False  # what nobody can see here is seen when it is passed
+            return False  # what cannot be seen here is seen when it is passed
         return '"writeOnly": true' in json.dumps(schema, default=repr)
 
 

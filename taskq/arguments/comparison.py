@@ -155,7 +155,7 @@ class Comparison:
                 answer = given == arrived
                 if answer is True or (answer is False and given == given):  # noqa: PLR0124 - not NaN
                     return bool(answer)
-            except Exception:  # noqa: S110 - somebody else's ==, which is then no answer
+            except Exception:  # noqa: S110 - a user's ==, which is then no answer
                 pass
         self.unsettled = True
         return True

@@ -1,4 +1,4 @@
-"""A function's signature, with each annotation resolved when somebody needs it."""
+"""A function's signature, with each annotation resolved when it is needed."""
 
 import inspect
 import sys
@@ -13,7 +13,7 @@ class Signature:
     """What ``inspect.signature`` says that a function takes and returns.
 
     So ``functools.wraps``, ``functools.partial``, ``__signature__``, callable objects and classes are
-    called as they ask to be. Each annotation is resolved by itself: what nobody asks for, such as the
+    called as they ask to be. Each annotation is resolved by itself: what is not asked for, such as the
     type of a context, may exist only under ``TYPE_CHECKING``.
 
     Attributes:

@@ -1,7 +1,7 @@
 """The engines that taskq makes for itself: how they connect, and what their sessions are.
 
 A connection is opened with what ``session_settings`` says, belongs to one process and one event loop, and is
-handed out only if nobody has ended it while it waited.
+handed out only if it has not ended while it waited.
 """
 
 import os
@@ -23,7 +23,7 @@ from taskq.unreadable import read_json
 
 Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
-# One statement is one round trip; whoever wants a transaction begins one.
+# One statement is one round trip; a transaction is begun where one is wanted.
 _AUTOCOMMIT = "AUTOCOMMIT"
 
 # By which a connection of these engines is known from a caller's own.

@@ -1,6 +1,6 @@
-"""Who keeps dead rows from being removed: the oldest snapshot that anybody may still look through.
+"""What keeps dead rows from being removed: the oldest snapshot that a session may still use.
 
-Each claim and each end of a job leaves a dead row behind. While somebody may still see it no vacuum
+Each claim and each end of a job leaves a dead row behind. While a transaction may still see it no vacuum
 removes it, and the next claims walk over it.
 """
 
@@ -76,7 +76,7 @@ def _session(snapshot: queries.doctor.Snapshot, *, critical: bool) -> Finding:
 def _prepared(prepared: queries.doctor.PreparedTransaction) -> Finding:
     gid = "'" + prepared.gid.replace("'", "''") + "'"
     return Finding(
-        # Nobody may be left who would end it.
+        # No client may be left that would end it.
         severity=Severity.CRITICAL,
         check=NAME,
         what=f"the transaction {gid} of user {prepared.owner!r} was prepared {brief(prepared.seconds)} "

@@ -16,7 +16,7 @@ _CRITICAL = 6  # times what a job may wait
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for queues that nobody serves, and for those whose first job has waited too long."""
+    """Look for queues that no worker serves, and for those whose first job has waited too long."""
     waiting = context.thresholds.waiting
     for queue in queries.doctor.list_waiting_queues(context.connection, context.thresholds.stalled):
         if queue.workers == 0:

@@ -1,4 +1,4 @@
-"""Tasks that nobody knows: their jobs fail as soon as a worker claims them."""
+"""Tasks that no worker knows: their jobs fail some time after a worker claims them."""
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches

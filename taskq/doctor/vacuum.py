@@ -9,7 +9,7 @@ from taskq.times import brief
 
 NAME = "vacuum"
 
-# Autovacuum comes by once a minute where nobody has said otherwise: a table that has waited this many
+# Autovacuum comes by once a minute by default: a table that has waited this many
 # seconds is not its next one.
 _BEHIND = 180
 

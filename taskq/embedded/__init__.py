@@ -5,7 +5,7 @@ start in it starts the server, and the last to leave stops it. By default each p
 its own. In the folder lie
 
 - ``postgresql-18``: the data, named after the major version, with the server's log in it;
-- ``mutex``, locked while somebody starts or leaves;
+- ``mutex``, locked while a user starts or leaves;
 - ``users``, of which every user of the server holds a shared lock;
 - ``programs``, while the server runs: a link to the directory that its programs lie in;
 - ``sockets``, only if the path of the data is no place for a socket: a link to one that is.

@@ -36,7 +36,7 @@ _logger = get_logger("taskq.embedded")
 
 
 class Cluster:
-    """One data directory and its server. Whoever calls a method holds the mutex of the folder.
+    """One data directory and its server. The caller of a method holds the mutex of the folder.
 
     Args:
         folder: Where the data directory lies, or will; absolute, without symbolic links.
@@ -91,7 +91,7 @@ class Cluster:
         self._programs_link.unlink(missing_ok=True)
 
     def leave(self) -> None:
-        """Take back what let the server's user through, unless somebody else needs it."""
+        """Take back what let the server's user through, unless another server needs it."""
         self._passage.close()
 
     def _answers(self) -> bool:
@@ -106,7 +106,7 @@ class Cluster:
         try:
             pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
             os.kill(pid, 0)
-            # After a reboot, or in a new container, the recorded pid may be anybody's.
+            # After a reboot, or in a new container, the recorded pid may be another process's.
             command = Path(f"/proc/{pid}/cmdline")
             named = command.read_bytes().split(b"\0") if command.exists() else [bytes(self._data)]
             return bytes(self._data) in named
@@ -123,7 +123,7 @@ class Cluster:
     def _let_user_through(self) -> None:
         if not self._wheel.user:
             return
-        # Whoever started the server may have done so from another installation than ours.
+        # The server may have been started from another installation than ours.
         programs = [self._wheel.programs, self._programs_link.readlink()]
         needed = [self._data, self.sockets, *(path / "postgres" for path in programs)]
         names = self._wheel.user.pw_name, str(self._data)

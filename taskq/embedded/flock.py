@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep everybody else out while the block runs, after waiting for whoever is in.
+    """Hold a lock while the block runs, after waiting for its present holder.
 
     Args:
         path: The file to lock; created if it does not exist.
@@ -30,7 +30,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 class Share:
-    """A part in something that whoever leaves last clears away.
+    """A part in something that the last one to leave clears away.
 
     Take and leave shares of the same file under one ``exclusive`` lock.
 

@@ -64,7 +64,7 @@ class RootAccess:
             self._needed[directory] = Share(record)
         if was_open:
             return False
-        # Before the change, so that no crash leaves a directory open and nobody to know.
+        # Before the change, so that a crash leaves no directory open without a record of it.
         note = {"directory": str(directory), "mode": f"{_mode(directory):04o}"}
         record.write_text(json.dumps(note))
         directory.chmod(_mode(directory) | stat.S_IXOTH)

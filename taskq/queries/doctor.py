@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from taskq_sql import doctor
 
-# Whoever reads these knows nothing of who made them.
+# Under names of taskq's own, so that readers need not know the generated ones.
 NotificationQueue = doctor.GetNotificationQueueRow
 
 

@@ -85,7 +85,7 @@ class SchemaManager(SyncAsync):
 
         It may be called at any time, and by many processes at once: one does the work, and the
         others wait for it and find nothing to do. Workers may run. No statement waits longer than half a
-        second for a lock; then it makes room for whoever waits behind it, and tries again.
+        second for a lock; then it makes room for those that wait behind it, and tries again.
 
         Args:
             pre_only: Only those that may be applied before the new code runs; the others afterwards, when
@@ -93,7 +93,7 @@ class SchemaManager(SyncAsync):
             up_to: Only those with this number or a lower one.
             patience: For how many seconds to try to get a lock, for each migration. One that builds an
                 index beside the traffic has no such limit: it waits until each transaction that is older
-                than it has ended, and nobody waits for it.
+                than it has ended, and nothing waits for it.
 
         Returns:
             The migrations that were applied now; empty if the database had them all.

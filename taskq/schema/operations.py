@@ -104,7 +104,7 @@ def apply(
     if not missing():
         return []
     with _migrating(connection, sleep, pooler=pooler):
-        # Somebody else may have done it while this process waited for its turn.
+        # Another process may have done it while this one waited for the lock.
         wanted = missing()
         for migration in wanted:
             logger.info(
