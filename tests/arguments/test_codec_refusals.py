@@ -30,7 +30,7 @@ from pydantic_core.core_schema import (
 )
 
 from taskq.arguments.codec import Codec, Unserializable
-from tests.test_codec import VIENNA, Circle, Colour, Drawing, Shape, Word
+from tests.arguments.test_codec import VIENNA, Circle, Colour, Drawing, Shape, Word
 
 
 class Hides(BaseModel):
