@@ -5,7 +5,7 @@ What a service moves, and when it may not act, stands at its top:
 - ``producer`` claims jobs when ``claim_timing`` says so, behind those that ``claim_cursor`` remembers;
   ``prefetch`` says how many beyond the free slots;
 - ``executor_pool`` hands them to its slots, ``attempt`` is what a slot does with one job,
-  ``thread_pool`` is where it does it if the task is sync;
+  ``thread_pool`` is where it does it if the task is sync, ``outcomes`` decides what becomes of the job;
 - ``completer`` writes how attempts ended;
 - ``notifier`` receives notifications, ``scheduler`` knows when the next job is due: both wake ``producer``;
 - ``periodic_enqueuer`` defers periodic tasks;

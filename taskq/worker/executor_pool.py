@@ -10,19 +10,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
-from taskq.worker.attempt import Attempt
+from taskq.worker.attempt import Attempt, AttemptEnvironment
+from taskq.worker.outcomes import released
 from taskq.worker.prefetch import Prefetch
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
-from taskq.worker.thread_pool import DaemonThreadPool
-
-if TYPE_CHECKING:
-    from taskq.worker.worker import Worker
 
 logger: Final = get_logger("taskq.worker.executor_pool")
 
@@ -60,7 +57,8 @@ class ExecutorPool:
     """The slots, and the jobs that wait for one.
 
     Args:
-        worker: The worker.
+        environment: What the attempts share; with the options of the worker.
+        worker_id: Says which id the worker has now.
         ended: Told of each outcome.
         freed: Told that there is more capacity.
         overdue: Says whether the heartbeat is overdue.
@@ -70,18 +68,18 @@ class ExecutorPool:
 
     def __init__(
         self,
-        worker: "Worker",
+        environment: AttemptEnvironment,
         *,
+        worker_id: Callable[[], int],
         ended: Callable[[Outcome], None],
         freed: Callable[[], None],
         overdue: Callable[[], bool],
         unwritten: Callable[[], int],
         claim_in_flight: Callable[[], bool],
     ) -> None:
-        options = worker.options
-        self._worker = worker
-        self._task_middlewares = options.task_middlewares
-        self._worker_middlewares = options.worker_middlewares
+        options = environment.options
+        self._environment = environment
+        self._worker_id = worker_id
         self._ended = ended
         self._on_freed = freed
         self._is_overdue = overdue
@@ -92,7 +90,6 @@ class ExecutorPool:
             unwritten=unwritten,
             claim_in_flight=claim_in_flight,
         )
-        self._executor = DaemonThreadPool(options.concurrency)
         self._idle = [Slot(self) for _ in range(options.concurrency)]
         self._busy: set[Slot] = set()
         self._ready: deque[Attempt] = deque()
@@ -123,14 +120,14 @@ class ExecutorPool:
 
     def deliver(self, jobs: Sequence[Job]) -> None:
         """Take jobs that were claimed: each begins when a slot is free."""
-        if jobs and jobs[0].worker_id != self._worker.id:
+        if jobs and jobs[0].worker_id != self._worker_id():
             # Claimed before this worker registered again.
             for job in jobs:
-                self._ended(self._attempt(job).release(started=False))
+                self._ended(released(job, started=False))
             return
         was_empty = self.is_empty
         for job in jobs:
-            self._ready.append(self._attempt(job))
+            self._ready.append(Attempt(self._environment, job))
             if job.crashes:
                 self._suspect(job)
         if self._ready:
@@ -172,7 +169,7 @@ class ExecutorPool:
                         "queue": job.queue,
                         "attempt": job.attempt,
                         "duration": seconds,
-                        "worker_name": self._worker.options.name,
+                        "worker_name": self._environment.options.name,
                     },
                 )
             self._ended(outcome)
@@ -248,7 +245,7 @@ class ExecutorPool:
         """Let go of the threads; those that still run a task end with it."""
         if self._impatient is not None:
             self._impatient.cancel()
-        self._executor.shutdown()
+        self._environment.thread_pool.shutdown(wait=False)
 
     # Inside
 
@@ -256,16 +253,6 @@ class ExecutorPool:
         # A copy, as another thread may ask.
         attempts = [slot.attempt for slot in tuple(self._busy)]
         return [attempt for attempt in attempts if attempt is not None]
-
-    def _attempt(self, job: Job) -> Attempt:
-        return Attempt(
-            self._worker,
-            job,
-            self._worker.app.tasks.get(job.task_name),
-            executor=self._executor,
-            task_middlewares=self._task_middlewares,
-            worker_middlewares=self._worker_middlewares,
-        )
 
     def _hand_out(self) -> None:
         if self._stopping or self._is_overdue():

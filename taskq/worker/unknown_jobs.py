@@ -6,16 +6,12 @@ row it went back, for whichever worker has it next. What counts is for how long 
 time since: while no worker runs, none can take it. The first time is kept as a failed attempt, to say why.
 """
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from taskq.escaping import get_logger
-from taskq.exceptions import InvalidArguments, JobGivenBack, TaskNotFound
-from taskq.job import JobStatus
-from taskq.outcome import Outcome
-from taskq.worker.error_text import error_message, in_a_line
-
-if TYPE_CHECKING:
-    from taskq.worker.attempt import Attempt
+from taskq.job import Job
+from taskq.worker.error_text import in_a_line
 
 logger: Final = get_logger("taskq.worker.unknown_jobs")
 
@@ -24,39 +20,22 @@ _SHORTEST = 1.0  # seconds
 _LONGEST = 15.0  # seconds
 
 
-def outcome_of_unknown(
-    attempt: "Attempt", error: TaskNotFound | InvalidArguments, *, timeout: float
-) -> Outcome:
-    """The outcome of a job that its worker does not know: back into the queue, or failed.
+def log_first(job: Job, error: BaseException, *, timeout: float, facts: Mapping[str, Any]) -> None:
+    """Log that a job goes back, which is done the first time only.
 
     Args:
-        attempt: The attempt, which has not begun.
+        job: The job.
         error: What the worker does not know.
         timeout: For how many seconds the job is offered to others.
+        facts: The attributes of a log record about the attempt.
     """
-    job = attempt.job
-    wait = wait_before_next(job.given_back, timeout=timeout)
-    if wait is None or job.unreadable:
-        return attempt.fail(error)
-    why = None
-    if not job.given_back:
-        logger.warning(
-            "job %s (%s) goes back for other workers, for %g s at most: %s",
-            job.id,
-            job.task_name,
-            timeout,
-            in_a_line(error),
-            extra=attempt.log_facts("job_unknown"),
-        )
-        why = JobGivenBack(
-            f"for a worker that knows it, if one comes within {timeout:g} s: {error_message(error)}"
-        )
-    return attempt.outcome(
-        JobStatus.TODO,
-        error=why,
-        retry_in=wait,
-        uncounted=True,
-        given_back=job.given_back + 1,
+    logger.warning(
+        "job %s (%s) goes back for other workers, for %g s at most: %s",
+        job.id,
+        job.task_name,
+        timeout,
+        in_a_line(error),
+        extra={**facts, "action": "job_unknown"},
     )
 
 

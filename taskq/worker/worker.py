@@ -16,6 +16,7 @@ from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.queries.workers import RegisteredWorker
 from taskq.retention import kept_for
+from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.connections import WorkerConnections
@@ -31,6 +32,7 @@ from taskq.worker.registration import Registration
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
+from taskq.worker.thread_pool import DaemonThreadPool
 from taskq.worker.unknown_names import UnknownNames
 
 if TYPE_CHECKING:
@@ -73,8 +75,18 @@ class Worker:
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
         self._heartbeat: Heartbeat | None = None
+        environment = AttemptEnvironment(
+            app=app,
+            worker=self,
+            options=options,
+            thread_pool=DaemonThreadPool(options.concurrency),
+            task_middlewares=options.task_middlewares,
+            worker_middlewares=options.worker_middlewares,
+            failed_attempts=self.failed_attempts,
+        )
         self._executor_pool = ExecutorPool(
-            self,
+            environment,
+            worker_id=lambda: self.id,
             ended=self._on_ended,
             freed=self._on_freed,
             overdue=self._is_overdue,

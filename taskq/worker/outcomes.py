@@ -1,0 +1,283 @@
+"""Outcomes: what becomes of a job after an attempt, decided without I/O.
+
+Nothing is logged, written or cancelled here. ``attempt`` runs the job and asks; what it is told has the
+outcome to write, and how the attempt ended, to log. Of a user's own code only the retry strategy and the
+serializer of a result are called.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from taskq.context import AbortReason
+from taskq.exceptions import (
+    InvalidArguments,
+    InvalidRetryStrategy,
+    JobAborted,
+    JobGivenBack,
+    JobTimeout,
+    Retry,
+    Snooze,
+    TaskNotFound,
+)
+from taskq.groups import leaves_of, meaning_of
+from taskq.job import Job, JobStatus
+from taskq.messages import short_repr
+from taskq.outcome import Outcome
+from taskq.retry import RetryDecision
+from taskq.task import Task
+from taskq.worker.error_text import error_message, error_traceback, error_type
+from taskq.worker.options import WorkerOptions
+from taskq.worker.unknown_jobs import wait_before_next
+
+_NOT_AGAIN = {AbortReason.USER_REQUEST, AbortReason.LOST, AbortReason.OVERDUE}
+
+
+class Ending(Enum):
+    """How an attempt ended.
+
+    Attributes:
+        SUCCEEDED: The task returned.
+        SNOOZED: It asked to be run later, which is no failure.
+        RETRIED: It failed, and the job is run again.
+        FAILED: It failed for good.
+        ABORTED: It was aborted, and the job is not run again.
+        GIVEN_BACK: It was aborted, and the job goes back as others are about to take it.
+        UNKNOWN: It never began: the worker does not know the job, which is offered to others.
+        LOST: The job is not this worker's any more; there is no outcome.
+    """
+
+    SUCCEEDED = auto()
+    SNOOZED = auto()
+    RETRIED = auto()
+    FAILED = auto()
+    ABORTED = auto()
+    GIVEN_BACK = auto()
+    UNKNOWN = auto()
+    LOST = auto()
+
+
+# Not frozen, unlike a job: every attempt makes one, and it would take three times as long.
+@dataclass(slots=True)
+class Decision:
+    """What becomes of a job.
+
+    Attributes:
+        ending: How the attempt ended.
+        outcome: What is to be written; None: nothing, as the job is another worker's.
+        error: What it failed with, or why the job goes back.
+    """
+
+    ending: Ending
+    outcome: Outcome | None
+    error: BaseException | None = None
+
+
+def decide(
+    job: Job,
+    task: Task[..., Any],
+    options: WorkerOptions,
+    *,
+    returned: Any = None,
+    raised: BaseException | None = None,
+    abort_reason: AbortReason | None = None,
+    cancellable: bool = True,
+) -> Decision:
+    """Decide what becomes of a job whose task has returned or raised.
+
+    Args:
+        job: The job, claimed.
+        task: Its task.
+        options: Those of the worker.
+        returned: What the task returned, if it raised nothing.
+        raised: What it raised.
+        abort_reason: Why it was asked to abort; None if it was not.
+        cancellable: Whether aborting it cancels it, as it does what runs on the event loop.
+    """
+    if raised is None:
+        return _returned(job, task, options, returned)
+    error = meaning_of(raised)
+    match error:
+        # Without a reason it is not by this worker: the task cancelled itself, or what it waited for
+        # was cancelled.
+        case asyncio.CancelledError() if abort_reason is not None:
+            return _aborted(job, task, options, abort_reason)
+        case JobAborted():
+            return _aborted(job, task, options, abort_reason, error)
+    if abort_reason in _NOT_AGAIN:
+        # However a task takes its cancellation: it was not to be run again.
+        return _aborted(job, task, options, abort_reason, error)
+    match error:
+        case Snooze():
+            wait = error.wait.total_seconds()
+            return Decision(Ending.SNOOZED, _todo(job, retry_in=wait, uncounted=True))
+        case Retry():
+            return _retried(job, error, RetryDecision(retry_at=error.at, retry_in=error.wait))
+    if abort_reason is AbortReason.TIMEOUT and cancellable:
+        # What its cancellation became on the way out.
+        return _aborted(job, task, options, abort_reason, error)
+    # Among errors it decides nothing but that the job is not run again.
+    if any(isinstance(leaf, JobAborted) for leaf in leaves_of(error)):
+        return failed(job, options, error)
+    return _retried_or_failed(job, task, options, error)
+
+
+def not_begun(
+    job: Job, task: Task[..., Any] | None, options: WorkerOptions, error: BaseException
+) -> Decision:
+    """Decide what becomes of a job whose task is not there, or does not take its arguments.
+
+    Args:
+        job: The job, claimed.
+        task: Its task; None: the app has none of that name.
+        options: Those of the worker.
+        error: What was raised in looking for the task, or in loading the arguments.
+    """
+    match error:
+        case TaskNotFound() if task is None:
+            return _unknown(job, options, error)
+        case InvalidArguments() if task is not None and not task.arguments.has_names_of(
+            job.task_kwargs
+        ):
+            return _unknown(job, options, error)
+    return failed(job, options, error)
+
+
+def failed(job: Job, options: WorkerOptions, error: BaseException) -> Decision:
+    """A job that fails for good, whatever its retry strategy says."""
+    return Decision(Ending.FAILED, _final(job, JobStatus.FAILED, options, error), error)
+
+
+def released(job: Job, *, started: bool) -> Outcome:
+    """The outcome of a job that goes back into the queue as it came."""
+    if started:
+        return _todo(job)
+    return _todo(job, uncounted=True, given_back=job.given_back or None)
+
+
+def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: Any) -> Decision:
+    result = None
+    if task.returns is not None:
+        try:
+            result = task.returns.dump(returned)
+        except BaseException as error:  # a serializer may raise anything
+            # It would not fit the next time either, and the work is done.
+            return failed(job, options, error)
+    return Decision(Ending.SUCCEEDED, _final(job, JobStatus.SUCCEEDED, options, result=result))
+
+
+def _retried_or_failed(
+    job: Job, task: Task[..., Any], options: WorkerOptions, error: BaseException
+) -> Decision:
+    error, decision = _asked_strategy(job, task, error)
+    if decision is None:
+        return failed(job, options, error)
+    return _retried(job, error, decision)
+
+
+def _asked_strategy(
+    job: Job, task: Task[..., Any], error: BaseException
+) -> tuple[BaseException, RetryDecision | None]:
+    if task.retry_strategy is None:
+        return error, None
+    try:
+        decision: object = task.retry_strategy.get_retry_decision(exception=error, job=job)
+        if decision is not None and not isinstance(decision, RetryDecision):
+            raise InvalidRetryStrategy(
+                f"{type(task.retry_strategy).__name__} decided {short_repr(decision)}: return a "
+                "RetryDecision or None"
+            )
+        return error, decision
+    except BaseException as own:
+        # The strategy itself fails: that is what has to be mended first.
+        own.__context__ = error
+        return own, None
+
+
+def _retried(job: Job, error: BaseException, decision: RetryDecision) -> Decision:
+    outcome = _todo(
+        job,
+        error,
+        retry_at=decision.retry_at,
+        retry_in=None if decision.wait is None else decision.wait.total_seconds(),
+        priority=decision.priority,
+        queue_name=decision.queue,
+        lock=decision.lock,
+    )
+    return Decision(Ending.RETRIED, outcome, error)
+
+
+def _aborted(
+    job: Job,
+    task: Task[..., Any],
+    options: WorkerOptions,
+    reason: AbortReason | None,
+    error: BaseException | None = None,
+) -> Decision:
+    match reason:
+        case AbortReason.LOST:
+            return Decision(Ending.LOST, None)
+        case AbortReason.OVERDUE:
+            return Decision(Ending.GIVEN_BACK, _todo(job, uncounted=True))
+        case AbortReason.TIMEOUT:
+            timeout = JobTimeout(
+                f"job {job.id} ({job.task_name}) ran longer than the {task.timeout} s that it may take"
+            )
+            timeout.__cause__ = error
+            return _retried_or_failed(job, task, options, timeout)
+        case AbortReason.SHUTDOWN:
+            error = error or JobAborted(f"job {job.id} was aborted: its worker stopped")
+            _, decision = _asked_strategy(job, task, error)
+            if decision is not None:
+                return _retried(job, error, decision)
+    error = error or JobAborted(f"job {job.id} was aborted: somebody asked for it")
+    return Decision(Ending.ABORTED, _final(job, JobStatus.ABORTED, options, error), error)
+
+
+def _unknown(job: Job, options: WorkerOptions, error: TaskNotFound | InvalidArguments) -> Decision:
+    timeout = options.unknown_job_timeout
+    wait = wait_before_next(job.given_back, timeout=timeout)
+    if wait is None or job.unreadable:
+        return failed(job, options, error)
+    why = None
+    if not job.given_back:
+        why = JobGivenBack(
+            f"for a worker that knows it, if one comes within {timeout:g} s: {error_message(error)}"
+        )
+    outcome = _todo(job, why, retry_in=wait, uncounted=True, given_back=job.given_back + 1)
+    return Decision(Ending.UNKNOWN, outcome, error)
+
+
+def _final(
+    job: Job,
+    status: JobStatus,
+    options: WorkerOptions,
+    error: BaseException | None = None,
+    *,
+    result: Any = None,
+) -> Outcome:
+    deletes = options.delete_jobs
+    deleted = deletes == "always" or (deletes == "successful" and status is JobStatus.SUCCEEDED)
+    return _outcome(job, status, error, result=result, deleted=deleted or None)
+
+
+def _todo(job: Job, error: BaseException | None = None, **values: Any) -> Outcome:
+    return _outcome(job, JobStatus.TODO, error, **values)
+
+
+def _outcome(job: Job, status: JobStatus, error: BaseException | None, **values: Any) -> Outcome:
+    if error is not None:
+        values |= {
+            "error_type": error_type(error),
+            "error_message": error_message(error),
+            "error_traceback": error_traceback(error),
+        }
+    return Outcome(
+        job_id=job.id,
+        attempt=job.claim,
+        worker_id=job.worker_id,
+        status=status,
+        held_lock=job.lock,
+        **values,
+    )
