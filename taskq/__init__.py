@@ -1,8 +1,12 @@
 """taskq: a PostgreSQL task queue for Python, SQL first and typed from end to end."""
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from taskq import context as _context
+from taskq import worker as _worker
 from taskq.app import App
 from taskq.blueprint import Blueprint
-from taskq.context import AbortReason, JobContext
+from taskq.context import AbortReason
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
@@ -20,7 +24,15 @@ from taskq.retention import Retention
 from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
 from taskq.schema import SchemaManager
 from taskq.task import Task
-from taskq.worker import Worker
+
+# Both are generic in the types of the layers above them, which are put in here: at run time they are the
+# classes, and for a type checker those of an app's own.
+if TYPE_CHECKING:
+    JobContext: TypeAlias = _context.JobContext[App, Task[..., Any]]
+    Worker: TypeAlias = _worker.Worker[App]
+else:
+    JobContext = _context.JobContext
+    Worker = _worker.Worker
 
 __all__ = [
     "AbortReason",

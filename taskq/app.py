@@ -329,7 +329,7 @@ class App(Blueprint):
         """
         await self.worker(**options).run()
 
-    def worker(self, **options: Unpack[WorkerArguments]) -> Worker:
+    def worker(self, **options: Unpack[WorkerArguments]) -> Worker["App"]:
         """Make a worker, to run it with ``await worker.run()`` and stop it with ``worker.stop()``."""
         self.perform_import_paths()
         return Worker(self, WorkerOptions.of(options, defaults=self._all_worker_defaults()))

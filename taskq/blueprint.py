@@ -39,7 +39,7 @@ class Blueprint:
         *,
         pass_context: Literal[True],
         **options: Unpack[TaskOptions],
-    ) -> Callable[[Callable[Concatenate[JobContext, P], R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[Concatenate[JobContext[Any, Any], P], R]], Task[P, R]]: ...
 
     @overload
     def task(

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from taskq.job import FailedAttempt, Job
 
-if TYPE_CHECKING:
-    from taskq.app import App
-    from taskq.task import Task
+# The app and the task are above this module, whose types ``taskq.JobContext`` puts in.
+AppT_co = TypeVar("AppT_co", covariant=True)
+TaskT_co = TypeVar("TaskT_co", covariant=True)
 
 
 class AbortReason(StrEnum):
@@ -32,7 +32,7 @@ class AbortReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class JobContext:
+class JobContext(Generic[AppT_co, TaskT_co]):
     """What a task gets that is declared with ``pass_context=True``.
 
     Attributes:
@@ -47,9 +47,9 @@ class JobContext:
         abort_reason: Why the task is asked to abort; None if it is not.
     """
 
-    app: "App"
+    app: AppT_co
     job: Job
-    task: "Task[..., Any]"
+    task: TaskT_co
     worker_name: str
     worker_queues: Sequence[str] | None
     start_timestamp: float

@@ -5,17 +5,17 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from taskq.context import JobContext
 from taskq.exceptions import MiddlewareKindMismatch
 from taskq.messages import short_repr
 
-if TYPE_CHECKING:
-    from taskq.worker import Worker
-
-SyncTaskMiddleware = Callable[[Callable[[], Any], JobContext, "Worker"], Any]
-AsyncTaskMiddleware = Callable[[Callable[[], Awaitable[Any]], JobContext, "Worker"], Awaitable[Any]]
+# The last parameter is a ``taskq.Worker``, whose module is above this one.
+SyncTaskMiddleware = Callable[[Callable[[], Any], JobContext[Any, Any], Any], Any]
+AsyncTaskMiddleware = Callable[
+    [Callable[[], Awaitable[Any]], JobContext[Any, Any], Any], Awaitable[Any]
+]
 
 # (call_next, context, worker): calls call_next() and returns what it returns, or something else.
 TaskMiddleware = SyncTaskMiddleware | AsyncTaskMiddleware

@@ -112,7 +112,7 @@ def worker(settings: Settings, /, **given: Any) -> None:
     run_to_end(running, _run(app, running))
 
 
-async def _run(app: App, running: Worker) -> None:
+async def _run(app: App, running: Worker[App]) -> None:
     try:
         await running.run()
     finally:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskq.context import AbortReason, JobContext
 from taskq.escaping import get_logger
@@ -17,13 +17,10 @@ from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.outcome import Outcome
 from taskq.task import Task
 from taskq.worker import outcomes, unknown_jobs
+from taskq.worker.app import WorkerApp
 from taskq.worker.error_text import in_a_line
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision, Ending
-
-if TYPE_CHECKING:
-    from taskq.app import App
-    from taskq.worker.worker import Worker
 
 logger: Final = get_logger("taskq.worker.attempt")
 
@@ -42,8 +39,8 @@ class AttemptEnvironment:
         failed_attempts: Reads why earlier attempts of a job failed.
     """
 
-    app: "App"
-    worker: "Worker"
+    app: WorkerApp
+    worker: object
     options: WorkerOptions
     thread_pool: Executor
     task_middlewares: Sequence[TaskMiddleware]
@@ -218,7 +215,7 @@ class Attempt:
             variable.set(value)
         return await awaitable
 
-    async def _context(self, task: Task[..., Any]) -> JobContext:
+    async def _context(self, task: Task[..., Any]) -> JobContext[WorkerApp, Task[..., Any]]:
         options = self._environment.options
         # Of a first attempt it is known, without a query.
         earlier = await self._environment.failed_attempts(self.job) if self.job.claim > 1 else ()

@@ -14,19 +14,17 @@ from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskq.escaping import get_logger
 from taskq.worker.error_text import in_a_line
 from taskq.worker.loop_monitor import named
-
-if TYPE_CHECKING:
-    from taskq.worker.worker import Worker
+from taskq.worker.worker import Worker
 
 logger: Final = get_logger("taskq.worker.event_loop")
 
 
-def run_to_end(worker: "Worker", main: Coroutine[Any, Any, None]) -> None:
+def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in an event loop of its own, as ``asyncio.run`` does.
 
     Args:
@@ -70,7 +68,7 @@ def run_to_end(worker: "Worker", main: Coroutine[Any, Any, None]) -> None:
             raise signalled[0]
 
 
-def _report(worker: "Worker", error: BaseException) -> None:
+def _report(worker: Worker[Any], error: BaseException) -> None:
     jobs = worker.running_jobs
     logger.error(
         "the event loop of worker %s was ended by a task or a callback, which %s started, and goes on: %s",

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Generic
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.queries.workers import RegisteredWorker
 from taskq.retention import kept_for
+from taskq.worker.app import AppT
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
@@ -35,9 +36,6 @@ from taskq.worker.service import Service
 from taskq.worker.thread_pool import DaemonThreadPool
 from taskq.worker.unknown_names import UnknownNames
 
-if TYPE_CHECKING:
-    from taskq.app import App
-
 logger: Final = get_logger("taskq.worker")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -56,7 +54,7 @@ class _NotRegisteredError(Exception):
     """The worker is not registered where a connection leads to."""
 
 
-class Worker:
+class Worker(Generic[AppT]):
     """A process that serves queues: takes jobs, runs them, waits for more.
 
     ``App.worker`` makes it, ``await run()`` runs it, once.
@@ -66,7 +64,7 @@ class Worker:
         options: What it does, and how.
     """
 
-    def __init__(self, app: "App", options: WorkerOptions) -> None:
+    def __init__(self, app: AppT, options: WorkerOptions) -> None:
         self.app = app
         self.options = options
         self.id: int = 0  # until it is registered

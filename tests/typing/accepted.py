@@ -26,6 +26,7 @@ from taskq import (
     RetryDecision,
     RetryStrategy,
     Snooze,
+    Task,
     Worker,
 )
 
@@ -54,6 +55,9 @@ async def crawl(context: JobContext, url: str, *, depth: int = 1) -> None:
     assert_type(context.should_abort(), bool)
     assert_type(context.abort_reason(), AbortReason | None)
     assert_type(context.app, App)
+    assert_type(context.app.configure_task("shop.send").defer(to="ada"), int)
+    assert_type(context.app.job_manager.get_job(1), Job)
+    assert_type(context.task, Task[..., Any])
     assert_type(context.failed_attempts, Sequence[FailedAttempt])
     if context.job.attempt > 3:
         raise Snooze({"hours": 1})
@@ -102,7 +106,15 @@ async def outer(
     call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: Worker
 ) -> Any:
     assert_type(context.job, Job)
+    assert_type(context.app, App)
+    assert_type(worker.app, App)
+    assert_type(worker.running_jobs, Sequence[Job])
     return await call_next()
+
+
+def asked(app: App, context: JobContext) -> Worker:
+    assert_type(app.worker(concurrency=2), Worker)
+    return context.app.worker()
 
 
 def called() -> None:

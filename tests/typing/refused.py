@@ -105,6 +105,14 @@ def without_worker(call_next: Callable[[], Any], context: JobContext) -> Any:
 def wrapped() -> None: ...
 
 
+def of_a_job(call_next: Callable[[], Any], job: Job, worker: Worker) -> Any:
+    return call_next()
+
+
+@app.task(task_middleware=of_a_job)  # refused: a context
+def wrapped_again() -> None: ...
+
+
 @app.task(pass_context=True)
 def look(context: JobContext) -> None:
     context.job.attempt = 2  # refused: frozen

@@ -17,9 +17,8 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
-from taskq import App, queries
+from taskq import App, Worker, queries
 from taskq.job import Job, JobStatus
-from taskq.worker import Worker
 from taskq_sql import job_claim
 
 ROOT = Path(__file__).parents[2]

@@ -14,9 +14,8 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from taskq import App
+from taskq import App, Worker
 from taskq.job import JobStatus
-from taskq.worker import Worker
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.heartbeat import Heartbeat

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from taskq.app import App
 from taskq.cli.demo.backlog import Interrupted
 from taskq.cli.demo.printing import say
 from taskq.cli.demo.report import report
@@ -69,7 +70,7 @@ def demonstrate(folder: Path, concurrency: int, *, named: str | None) -> None:
         report(run, named=named)
 
 
-async def _work(run: Run, worker: Worker) -> None:
+async def _work(run: Run, worker: Worker[App]) -> None:
     try:
         await run.work(worker)
     finally:

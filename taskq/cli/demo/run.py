@@ -8,6 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
+from taskq.app import App
 from taskq.cli.demo.backlog import Backlog
 from taskq.cli.demo.tasks import app, fold, measure
 from taskq.worker import Worker
@@ -54,7 +55,7 @@ class Run:
         by_type = (*self.measured.values(), *self.folded.values())
         return sorted(job_id for ids in by_type for job_id in ids)
 
-    async def work(self, worker: Worker) -> None:
+    async def work(self, worker: Worker[App]) -> None:
         """Defer the jobs, and have a worker run them until the last one has ended.
 
         Raises:

@@ -1,0 +1,40 @@
+"""What a worker needs of its app, whose module is above the worker's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from taskq.database.database import Database
+from taskq.exceptions import TaskNotFound
+from taskq.periodic import Periodic
+from taskq.schema import SchemaManager
+from taskq.task import Task
+
+
+class WorkerApp(Protocol):
+    """An app, as its worker sees it."""
+
+    @property
+    def database(self) -> Database:
+        """Where its jobs are."""
+
+    @property
+    def schema_manager(self) -> SchemaManager:
+        """Says whether the schema is applied."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task[..., Any]]:
+        """Its tasks by name and by alias."""
+
+    @property
+    def periodics(self) -> Sequence[Periodic]:
+        """The periods of its periodic tasks."""
+
+    @property
+    def max_delay(self) -> float:
+        """Seconds by which a tick may be late and is still deferred."""
+
+    def not_found(self, name: str) -> TaskNotFound:
+        """What to raise for a task that is not registered."""
+
+
+AppT = TypeVar("AppT", bound=WorkerApp)
