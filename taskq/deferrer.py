@@ -213,16 +213,16 @@ class Deferrer(Generic[P, Id]):
         return await self._defer_async(prepared) if prepared else []
 
     def _defer(self, jobs: Sequence[NewJob]) -> list[Id]:
-        ids = self.get_manager().defer_jobs(
-            jobs, on_conflict=self.on_conflict, connection=self.connection
-        )
+        ids = self._manager().defer_jobs(jobs, on_conflict=self.on_conflict)
         return cast("list[Id]", ids)
 
     async def _defer_async(self, jobs: Sequence[NewJob]) -> list[Id]:
-        ids = await self.get_manager().defer_jobs_async(
-            jobs, on_conflict=self.on_conflict, connection=self.connection
-        )
+        ids = await self._manager().defer_jobs_async(jobs, on_conflict=self.on_conflict)
         return cast("list[Id]", ids)
+
+    def _manager(self) -> JobManager:
+        manager = self.get_manager()
+        return manager if self.connection is None else manager.on(self.connection)
 
     def _batch(self, calls: Sequence[Mapping[str, Any] | TaskArgs[P]]) -> list[NewJob]:
         prepared = []

@@ -71,7 +71,7 @@ def parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "connection" and parameter.kind is not parameter.VAR_KEYWORD
+        if parameter.kind is not parameter.VAR_KEYWORD
     }
 
 
@@ -102,7 +102,7 @@ def test_the_job_manager_refuses_it(database_url: str, method: str) -> None:
     # In a transaction of a caller's, which an error of the database would end.
     engine = create_engine(database_url)
     with App(database_url) as app, engine.connect() as connection:
-        call = getattr(app.job_manager, method)
+        call = getattr(app.job_manager.on(connection), method)
         given = parameters(call)
         takes_filters = "filters" in inspect.signature(call).parameters
         required = {
@@ -113,14 +113,14 @@ def test_the_job_manager_refuses_it(database_url: str, method: str) -> None:
         if method == "reschedule_job":
             required["priority"] = 1
         names = [*given, *(JobFilters.__annotations__ if takes_filters else ())]
-        assert surprises(call, names, connection=connection, **required) == []
+        assert surprises(call, names, **required) == []
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1, "the transaction goes on"
     engine.dispose()
 
 
 def test_a_connection_that_is_none_is_refused(database_url: str) -> None:
     with App(database_url) as app:
-        assert surprises(app.job_manager.count_jobs, ["connection"]) == []
+        assert surprises(app.job_manager.on, ["connection"]) == []
 
 
 def test_a_deferrer_refuses_it(database_url: str) -> None:

@@ -21,7 +21,13 @@ from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from taskq.database.engines import has_ended
-from taskq.database.savepoints import async_psycopg_savepoint, psycopg_savepoint, savepoint
+from taskq.database.savepoints import (
+    async_psycopg_savepoint,
+    psycopg_savepoint,
+    refuse_own,
+    refuse_pipeline,
+    savepoint,
+)
 from taskq.exceptions import InvalidDatabase
 from taskq.queries.encodings import Driver, native_encoding, register_native_loaders
 from taskq.queries.session import prepare_session
@@ -57,6 +63,32 @@ _LARGEST_POOL = 100
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
+_SESSIONS = (Session, scoped_session, AsyncSession, async_scoped_session)
+
+
+_SYNC = "a Connection, a Session or a psycopg.Connection"
+_ASYNC = "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection"
+
+
+def check_connection(connection: object) -> None:
+    """Refuse what cannot carry a caller's transaction, as far as that can be told without I/O.
+
+    Raises:
+        InvalidDatabase: It is not one of ``AnyConnection``, or ``savepoints`` refuses it.
+    """
+    if isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
+        refuse_pipeline(connection)
+    elif isinstance(connection, Connection | AsyncConnection):
+        # An async one has none until it is entered.
+        opened = connection if isinstance(connection, Connection) else connection.sync_connection
+        # What is closed or was cut off has nothing to look at.
+        if opened is not None and not opened.closed and not opened.invalidated:
+            refuse_pipeline(opened.connection.driver_connection)
+            refuse_own(opened)
+    elif not isinstance(connection, _SESSIONS):
+        raise _unusable(connection, f"{_SYNC}, or for the async methods {_ASYNC}")
+
+
 def run(
     connection: AnyConnection,
     operation: Callable[Concatenate[Connection, P], T],
@@ -79,7 +111,7 @@ def run(
     if isinstance(connection, Connection):
         with savepoint(connection), reading(connection):
             return operation(connection, *args, **kwargs)
-    raise _unusable(connection, "a Connection, a Session or a psycopg.Connection", "async")
+    raise _unusable(connection, f"{_SYNC}, or call the async method")
 
 
 async def run_async(
@@ -102,9 +134,7 @@ async def run_async(
         bridged = cast("Connection", _AsyncPsycopg(lambda: _neutral(cursor())))
         async with async_psycopg_savepoint(connection):
             return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
-    raise _unusable(
-        connection, "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection", "sync"
-    )
+    raise _unusable(connection, f"{_ASYNC}, or call the sync method")
 
 
 async def adopt(connection: psycopg.AsyncConnection, *, pooler: bool = False) -> None:
@@ -364,7 +394,5 @@ def _compiled(statement: str) -> bytes:
     return str(text(statement).compile(dialect=_dialect)).encode()
 
 
-def _unusable(connection: object, wanted: str, other: str) -> InvalidDatabase:
-    return InvalidDatabase(
-        f"a {type(connection).__name__} cannot carry this: give {wanted}, or call the {other} method"
-    )
+def _unusable(connection: object, wanted: str) -> InvalidDatabase:
+    return InvalidDatabase(f"a {type(connection).__name__} cannot carry this: give {wanted}")

@@ -29,17 +29,9 @@ def savepoint(connection: Connection) -> Iterator[None]:
     Raises:
         InvalidDatabase: It is in a pipeline, or of the app's own engine, in autocommit.
     """
-    pooled = connection.connection
-    _refuse_pipeline(pooled.driver_connection)
-    opened = cast("DBAPIConnection", pooled.dbapi_connection)
-    if connection.dialect.detect_autocommit_setting(opened):
-        if is_own(connection):
-            raise InvalidDatabase(
-                "this connection or session is on the app's own engine, which is in autocommit: rolling "
-                "it back would undo nothing. Make it on the engine that you gave the app, or, if you gave "
-                "none, on app.database.engine.execution_options(isolation_level='READ COMMITTED'); or leave "
-                "connection= out"
-            )
+    refuse_pipeline(connection.connection.driver_connection)
+    refuse_own(connection)
+    if _in_autocommit(connection):
         yield
         return
     with connection.begin_nested():
@@ -53,7 +45,7 @@ def psycopg_savepoint(connection: psycopg.Connection[Any]) -> Iterator[None]:
     Raises:
         InvalidDatabase: It is in a pipeline.
     """
-    _refuse_pipeline(connection)
+    refuse_pipeline(connection)
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         with connection.transaction():
             yield
@@ -74,7 +66,7 @@ async def async_psycopg_savepoint(connection: psycopg.AsyncConnection[Any]) -> A
     Raises:
         InvalidDatabase: It is in a pipeline.
     """
-    _refuse_pipeline(connection)
+    refuse_pipeline(connection)
     if connection.info.transaction_status is not TransactionStatus.IDLE:
         async with connection.transaction():
             yield
@@ -87,7 +79,31 @@ async def async_psycopg_savepoint(connection: psycopg.AsyncConnection[Any]) -> A
         raise
 
 
-def _refuse_pipeline(connection: object) -> None:
+def refuse_own(connection: Connection) -> None:
+    """Refuse a connection of the app's own engine, in autocommit.
+
+    Raises:
+        InvalidDatabase: It is one.
+    """
+    if is_own(connection) and _in_autocommit(connection):
+        raise InvalidDatabase(
+            "this connection or session is on the app's own engine, which is in autocommit: rolling "
+            "it back would undo nothing. Make it on the engine that you gave the app, or, if you gave "
+            "none, on app.database.engine.execution_options(isolation_level='READ COMMITTED'); or give none"
+        )
+
+
+def _in_autocommit(connection: Connection) -> bool:
+    opened = cast("DBAPIConnection", connection.connection.dbapi_connection)
+    return connection.dialect.detect_autocommit_setting(opened)
+
+
+def refuse_pipeline(connection: object) -> None:
+    """Refuse a psycopg connection in a pipeline.
+
+    Raises:
+        InvalidDatabase: It is in one.
+    """
     # An operation reads what its statements answer, and in a pipeline they answer later. To end the
     # caller's batch here would commit a part of it, where it is in autocommit.
     if (

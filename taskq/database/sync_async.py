@@ -33,10 +33,11 @@ class SyncAsync:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._awaits = False
+        # A caller's, in whose transaction they run instead.
+        self._connection: AnyConnection | None = None
 
     def _run(
         self,
-        connection: AnyConnection | None,
         operation: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -44,6 +45,7 @@ class SyncAsync:
         def run(on: Connection) -> T:
             return operation(on, *args, **kwargs)
 
+        connection = self._connection
         with translated(self.database if connection is None else None):
             if connection is not None:
                 if self._awaits:
@@ -59,11 +61,10 @@ class SyncAsync:
     def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
         return connections.borrowed(engine, pooler=self.database.pooler)
 
-    def _awaiting(self) -> Self:
+    def _twin(self, **changed: object) -> Self:
         # Made anew, as the manager may be put on another database; copy() takes five times as long.
         twin = object.__new__(type(self))
-        twin.__dict__ |= self.__dict__
-        twin._awaits = True
+        twin.__dict__ |= self.__dict__ | changed
         return twin
 
 
@@ -74,7 +75,7 @@ def async_method(
 
     @wraps(method)
     async def face(self: F, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await greenlet_spawn(partial(method, self._awaiting(), *args, **kwargs))
+        return await greenlet_spawn(partial(method, self._twin(_awaits=True), *args, **kwargs))
 
     face.__name__ += "_async"
     face.__qualname__ += "_async"

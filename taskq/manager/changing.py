@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from taskq import queries
 from taskq.database.database import Database
 from taskq.database.errors import naming
-from taskq.database.executor import AnyConnection
 from taskq.database.sync_async import SyncAsync, async_method
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
@@ -42,18 +41,13 @@ class Changing(SyncAsync):
         )
 
     def defer_jobs(
-        self,
-        jobs: Sequence[NewJob],
-        *,
-        on_conflict: OnConflict = "raise",
-        connection: AnyConnection | None = None,
+        self, jobs: Sequence[NewJob], *, on_conflict: OnConflict = "raise"
     ) -> list[int | None]:
         """Defer jobs, all or none, in one statement.
 
         Args:
             jobs: The jobs.
             on_conflict: What to do with a job whose queueing lock a job that waits already has.
-            connection: In whose transaction; see ``JobManager``.
 
         Returns:
             Their ids, in the same order, with None for a job that was skipped.
@@ -62,33 +56,25 @@ class Changing(SyncAsync):
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
         check_new_jobs(jobs, on_conflict)
-        return self._defer_jobs(jobs, on_conflict=on_conflict, connection=connection)
+        return self._defer_jobs(jobs, on_conflict=on_conflict)
 
     def _defer_jobs(
-        self,
-        jobs: Sequence[NewJob],
-        *,
-        on_conflict: OnConflict = "raise",
-        connection: AnyConnection | None = None,
+        self, jobs: Sequence[NewJob], *, on_conflict: OnConflict = "raise"
     ) -> list[int | None]:
         """Defer jobs that were checked."""
 
         def defer(on: Connection) -> list[int | None]:
             with naming(jobs):
                 return queries.job_insert.defer_jobs(
-                    on, jobs, on_conflict=on_conflict, own_transaction=connection is None
+                    on, jobs, on_conflict=on_conflict, own_transaction=self._connection is None
                 )
 
-        return self._run_naming(connection, defer)
+        return self._run_naming(defer)
 
     _defer_jobs_apart = async_method(_defer_jobs)
 
     async def defer_jobs_async(
-        self,
-        jobs: Sequence[NewJob],
-        *,
-        on_conflict: OnConflict = "raise",
-        connection: AnyConnection | None = None,
+        self, jobs: Sequence[NewJob], *, on_conflict: OnConflict = "raise"
     ) -> list[int | None]:
         """The async twin of ``defer_jobs``.
 
@@ -97,21 +83,14 @@ class Changing(SyncAsync):
         """
         check_new_jobs(jobs, on_conflict)
         if (
-            connection is None
+            self._connection is None
             and len(jobs) <= SHARED
             and all(job.queueing_lock is None for job in jobs)
         ):
             return await self._batcher().defer(jobs)
-        return await self._defer_jobs_apart(jobs, on_conflict=on_conflict, connection=connection)
+        return await self._defer_jobs_apart(jobs, on_conflict=on_conflict)
 
-    def cancel_job_by_id(
-        self,
-        job_id: int,
-        abort: bool = False,
-        delete_job: bool = False,
-        *,
-        connection: AnyConnection | None = None,
-    ) -> bool:
+    def cancel_job_by_id(self, job_id: int, abort: bool = False, delete_job: bool = False) -> bool:
         """Cancel a job that waits, or have one that runs aborted.
 
         Args:
@@ -119,7 +98,6 @@ class Changing(SyncAsync):
             abort: If it runs, ask its worker to abort it. An async task is cancelled; a sync task
                 has to ask ``context.should_abort()``.
             delete_job: If it waits, delete it rather than keep it as cancelled.
-            connection: In whose transaction; see ``JobManager``.
 
         Returns:
             Whether it was cancelled, deleted or asked to abort; False for one that is final, and for
@@ -132,9 +110,7 @@ class Changing(SyncAsync):
         check_id("job_id", job_id)
         check_switch("abort", abort)
         check_switch("delete_job", delete_job)
-        return self._run(
-            connection, queries.job_change.cancel_job, job_id, abort=abort, delete_job=delete_job
-        )
+        return self._run(queries.job_change.cancel_job, job_id, abort=abort, delete_job=delete_job)
 
     cancel_job_by_id_async: Final = async_method(cancel_job_by_id)
 
@@ -142,14 +118,12 @@ class Changing(SyncAsync):
         self,
         *,
         abort: bool = False,
-        connection: AnyConnection | None = None,
         **filters: Unpack[JobFilters],
     ) -> int:
         """Cancel the jobs that wait, and fit the filters; page by page, each in its own transaction.
 
         Args:
             abort: Have those that run aborted, too.
-            connection: In whose transaction it all happens instead; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``; at least one.
 
         Returns:
@@ -160,7 +134,7 @@ class Changing(SyncAsync):
         """
         statuses = ALIVE if abort else {JobStatus.TODO}
         wanted = _given(filters, "cancel_jobs").only(statuses, operation="cancel_jobs")
-        return self._run(connection, queries.job_change.cancel_jobs, wanted, abort=abort)
+        return self._run(queries.job_change.cancel_jobs, wanted, abort=abort)
 
     cancel_jobs_async: Final = async_method(cancel_jobs)
 
@@ -173,7 +147,6 @@ class Changing(SyncAsync):
         lock: str | None = None,
         *,
         retry_in: timedelta | TimeDeltaParams | None = None,
-        connection: AnyConnection | None = None,
     ) -> None:
         """Put a job that failed, was cancelled or was aborted back into the queue.
 
@@ -186,7 +159,6 @@ class Changing(SyncAsync):
             queue: Its queue.
             lock: Its lock.
             retry_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             JobNotFound: There is none with that id.
@@ -204,7 +176,7 @@ class Changing(SyncAsync):
             retry_in=wait("retry_in", retry_in),
             changed=Changes.of(job_id, priority=priority, queue=queue, lock=lock),
         )
-        return self._run_naming(connection, retry)
+        return self._run_naming(retry)
 
     retry_job_by_id_async: Final = async_method(retry_job_by_id)
 
@@ -213,7 +185,6 @@ class Changing(SyncAsync):
         *,
         retry_at: datetime | None = None,
         retry_in: timedelta | TimeDeltaParams | None = None,
-        connection: AnyConnection | None = None,
         **filters: Unpack[JobFilters],
     ) -> int:
         """Put the jobs that failed, were cancelled or were aborted, and fit the filters, back into the queue.
@@ -224,7 +195,6 @@ class Changing(SyncAsync):
         Args:
             retry_at: When they may start, with a time zone; at once if neither this nor ``retry_in``.
             retry_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords.
-            connection: In whose transaction it all happens instead; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``; at least one.
 
         Returns:
@@ -239,7 +209,6 @@ class Changing(SyncAsync):
         wanted = _given(filters, "retry_jobs").only(UNSUCCESSFUL, operation="retry_jobs")
         refuse_both("retry_jobs", retry_at=retry_at, retry_in=retry_in)
         return self._run(
-            connection,
             queries.job_change.retry_jobs,
             wanted,
             retry_at=moment("retry_at", retry_at),
@@ -256,7 +225,6 @@ class Changing(SyncAsync):
         schedule_in: timedelta | TimeDeltaParams | None = None,
         priority: int | None = None,
         queue: str | None = None,
-        connection: AnyConnection | None = None,
     ) -> None:
         """Give a job that waits another time, priority or queue; what is not given stays as it is.
 
@@ -267,7 +235,6 @@ class Changing(SyncAsync):
                 0 is at once.
             priority: Its priority.
             queue: Its queue.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             JobNotFound: There is none with that id.
@@ -284,7 +251,6 @@ class Changing(SyncAsync):
             )
         refuse_both(f"job {job_id}", schedule_at=schedule_at, schedule_in=schedule_in)
         self._run(
-            connection,
             queries.job_change.reschedule_job,
             job_id,
             schedule_at=moment("schedule_at", schedule_at),
@@ -294,15 +260,12 @@ class Changing(SyncAsync):
 
     reschedule_job_async: Final = async_method(reschedule_job)
 
-    def delete_jobs(
-        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> int:
+    def delete_jobs(self, **filters: Unpack[JobFilters]) -> int:
         """Delete the jobs that do not run, and fit the filters, with all that is kept of them.
 
         Page by page, each in its own transaction. Jobs that run are passed over: cancel them first.
 
         Args:
-            connection: In whose transaction it all happens instead; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``; at least one.
 
         Returns:
@@ -314,7 +277,6 @@ class Changing(SyncAsync):
         wanted = _given(filters, "delete_jobs")
         deletable = EVERY_STATUS - {JobStatus.DOING}
         return self._run(
-            connection,
             queries.job_change.delete_jobs,
             wanted.only(deletable, operation="delete_jobs"),
         )
@@ -329,7 +291,6 @@ class Changing(SyncAsync):
         include_failed: bool = False,
         include_cancelled: bool = False,
         include_aborted: bool = False,
-        connection: AnyConnection | None = None,
     ) -> int:
         """Delete jobs that finished long ago, with all that is kept of them.
 
@@ -342,7 +303,6 @@ class Changing(SyncAsync):
             include_failed: Also those that failed; otherwise only those that succeeded.
             include_cancelled: Also those that were cancelled.
             include_aborted: Also those that were aborted.
-            connection: In whose transaction it all happens instead; see ``JobManager``.
 
         Returns:
             How many were deleted.
@@ -365,7 +325,6 @@ class Changing(SyncAsync):
             JobStatus.ABORTED: include_aborted,
         }
         return self._run(
-            connection,
             delete_old_jobs,
             {status: age for status, is_included in included.items() if is_included},
             queue=Filter.of({"queue": queue}).queue,
@@ -380,16 +339,14 @@ class Changing(SyncAsync):
             batcher = self._batchers[loop] = InsertBatcher(self._defer_jobs_apart)
         return batcher
 
-    def _run_naming(
-        self, connection: AnyConnection | None, operation: Callable[[Connection], T]
-    ) -> T:
+    def _run_naming(self, operation: Callable[[Connection], T]) -> T:
         try:
-            return self._run(connection, operation)
+            return self._run(operation)
         except AlreadyEnqueued as error:
             # It came in the same moment, and only now can the database tell its id.
-            if error.job_id is not None or connection is not None:
+            if error.job_id is not None or self._connection is not None:
                 raise
-        return self._run(None, operation)
+        return self._run(operation)
 
 
 def _given(filters: Mapping[str, object], operation: str) -> Filter:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final
+from typing import Final, Self
 
 from sqlalchemy import Connection, Engine
 
 from taskq import queries
-from taskq.database.executor import AnyConnection, borrowed, pooled, reading
+from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
 from taskq.database.sync_async import async_method
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
@@ -21,9 +21,7 @@ from taskq.queries.job_claim import LARGEST_CLAIM
 class JobManager(Reading, Changing):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
-    Every operation takes ``connection``, in whose transaction it then happens: a SQLAlchemy
-    ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the async twin their async twins.
-    Without one it is a round trip of its own.
+    An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.
 
     All of them raise ``SchemaNotApplied`` on a database without taskq's schema, and
     ``DatabaseUnavailable`` if the database does not answer.
@@ -32,13 +30,25 @@ class JobManager(Reading, Changing):
         database: Where the jobs are.
     """
 
+    def on(self, connection: AnyConnection) -> Self:
+        """Make a manager whose operations are in the transaction of a connection or session.
+
+        So is what would else go page by page, each in a transaction of its own. What fails leaves the
+        transaction as it was. Others wait for what it has locked, until it ends.
+
+        Args:
+            connection: A SQLAlchemy ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the
+                async methods their async twins.
+
+        Raises:
+            InvalidDatabase: It is none of these, in a pipeline, or of the app's own engine, in autocommit.
+                What only a round trip can tell is refused by the operations.
+        """
+        check_connection(connection)
+        return self._twin(_connection=connection)
+
     def fetch(
-        self,
-        worker_id: int,
-        queues: Sequence[str] | None = None,
-        max_jobs: int = 1,
-        *,
-        connection: AnyConnection | None = None,
+        self, worker_id: int, queues: Sequence[str] | None = None, max_jobs: int = 1
     ) -> list[Job]:
         """Claim the next jobs for a worker: from then on they are doing.
 
@@ -47,7 +57,6 @@ class JobManager(Reading, Changing):
                 are given to somebody else when ``stalled_worker_timeout`` is over.
             queues: The queues it serves; None: all.
             max_jobs: How many jobs at most, from 1 to 1,000.
-            connection: In whose transaction; see ``JobManager``. Others wait for what it has locked.
 
         Returns:
             The jobs, of which ``worker_id`` and ``claim`` are the fencing token.
@@ -56,29 +65,22 @@ class JobManager(Reading, Changing):
             InvalidOption: ``max_jobs`` is none of these.
         """
         check_count("max_jobs", max_jobs, LARGEST_CLAIM, InvalidOption)
-        return self._run(connection, queries.job_claim.claim_jobs, worker_id, queues, max_jobs)
+        return self._run(queries.job_claim.claim_jobs, worker_id, queues, max_jobs)
 
     fetch_async: Final = async_method(fetch)
 
-    def finish(
-        self,
-        worker_id: int,
-        outcomes: Sequence[Outcome],
-        *,
-        connection: AnyConnection | None = None,
-    ) -> dict[int, JobStatus]:
+    def finish(self, worker_id: int, outcomes: Sequence[Outcome]) -> dict[int, JobStatus]:
         """Write how attempts of a worker ended, many at once, all or none.
 
         Args:
             worker_id: The worker.
             outcomes: How each of them ended.
-            connection: In whose transaction; see ``JobManager``.
 
         Returns:
             What has become of the jobs that were still this worker's, by their ids. The others have moved on,
             and nothing was written for them.
         """
-        return self._run(connection, queries.job_finish.finish_jobs, worker_id, outcomes)
+        return self._run(queries.job_finish.finish_jobs, worker_id, outcomes)
 
     finish_async: Final = async_method(finish)
 

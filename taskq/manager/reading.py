@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final, Unpack
 
 from taskq import queries
-from taskq.database.executor import AnyConnection
 from taskq.database.sync_async import SyncAsync, async_method
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
@@ -21,53 +20,47 @@ _PAGE = 100
 class Reading(SyncAsync):
     """What may be read of jobs."""
 
-    def get_job(self, job_id: int, *, connection: AnyConnection | None = None) -> Job:
+    def get_job(self, job_id: int) -> Job:
         """Read a job.
 
         Args:
             job_id: The job.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             JobNotFound: There is none with that id.
             InvalidFilter: It is no id.
         """
         check_id("job_id", job_id)
-        return self._run(connection, queries.job_list.get_job, job_id)
+        return self._run(queries.job_list.get_job, job_id)
 
     get_job_async: Final = async_method(get_job)
 
-    def get_job_status(self, job_id: int, *, connection: AnyConnection | None = None) -> JobStatus:
+    def get_job_status(self, job_id: int) -> JobStatus:
         """Read where a job stands.
 
         Args:
             job_id: The job.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             JobNotFound: There is none with that id.
             InvalidFilter: It is no id.
         """
         check_id("job_id", job_id)
-        return self._run(connection, queries.job_list.get_job_status, job_id)
+        return self._run(queries.job_list.get_job_status, job_id)
 
     get_job_status_async: Final = async_method(get_job_status)
 
-    def list_failed_attempts(
-        self, job_id: int, *, connection: AnyConnection | None = None
-    ) -> list[FailedAttempt]:
+    def list_failed_attempts(self, job_id: int) -> list[FailedAttempt]:
         """Read why a job's attempts failed, the first one first; empty if none did."""
         check_id("job_id", job_id)
-        return self._run(connection, queries.job_list.list_failed_attempts, job_id)
+        return self._run(queries.job_list.list_failed_attempts, job_id)
 
     list_failed_attempts_async: Final = async_method(list_failed_attempts)
 
-    def list_alive_jobs(
-        self, ids: Iterable[int], *, connection: AnyConnection | None = None
-    ) -> list[int]:
+    def list_alive_jobs(self, ids: Iterable[int]) -> list[int]:
         """Find out which of some jobs have not ended, by their ids and in their order."""
         wanted = Filter.of({"ids": ids}).ids or []
-        return self._run(connection, queries.job_list.list_alive_jobs, wanted)
+        return self._run(queries.job_list.list_alive_jobs, wanted)
 
     list_alive_jobs_async: Final = async_method(list_alive_jobs)
 
@@ -77,7 +70,6 @@ class Reading(SyncAsync):
         after: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
-        connection: AnyConnection | None = None,
         **filters: Unpack[JobFilters],
     ) -> JobPage:
         """Read a page of jobs, in the order of their ids, which is the order they were deferred in.
@@ -91,7 +83,6 @@ class Reading(SyncAsync):
             limit: How many jobs a page has at most, from 1 to 1,000; 100 if nothing is said, or
                 with ``ids`` as many as they are.
             newest_first: Go from the highest id down, and not from the lowest up.
-            connection: In whose transaction; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``.
 
         Raises:
@@ -105,7 +96,6 @@ class Reading(SyncAsync):
         else:
             check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
         return self._run(
-            connection,
             queries.job_list.list_jobs,
             wanted,
             after=after,
@@ -115,86 +105,73 @@ class Reading(SyncAsync):
 
     list_jobs_async: Final = async_method(list_jobs)
 
-    def count_jobs(
-        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> JobCounts:
+    def count_jobs(self, **filters: Unpack[JobFilters]) -> JobCounts:
         """Count jobs by queue, task and status.
 
         Those that wait or run are counted. Of those that are final, what is more than some thousands
         is estimated, from a sample of the table: ``estimated`` says which numbers are.
 
         Args:
-            connection: In whose transaction; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``.
 
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        return JobCounts(self._run(connection, queries.job_count.count_jobs, Filter.of(filters)))
+        return JobCounts(self._run(queries.job_count.count_jobs, Filter.of(filters)))
 
     count_jobs_async: Final = async_method(count_jobs)
 
-    def list_queues(
-        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> list[QueueCounts]:
+    def list_queues(self, **filters: Unpack[JobFilters]) -> list[QueueCounts]:
         """List the queues that have jobs, by name, and how many of which status.
 
         As by ``count_jobs``: a queue of a big table in which nothing waits or runs, and little is kept,
         may be missing.
 
         Args:
-            connection: In whose transaction; see ``JobManager``.
             **filters: Which jobs: see ``JobFilters``.
 
         Raises:
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
-        counts = self._run(connection, queries.job_count.count_jobs, Filter.of(filters))
+        counts = self._run(queries.job_count.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.queue)
 
     list_queues_async: Final = async_method(list_queues)
 
-    def list_tasks(
-        self, *, connection: AnyConnection | None = None, **filters: Unpack[JobFilters]
-    ) -> list[QueueCounts]:
+    def list_tasks(self, **filters: Unpack[JobFilters]) -> list[QueueCounts]:
         """List the tasks that have jobs, by name, and how many of which status; as ``list_queues``."""
-        counts = self._run(connection, queries.job_count.count_jobs, Filter.of(filters))
+        counts = self._run(queries.job_count.count_jobs, Filter.of(filters))
         return _tallies(counts, lambda count: count.task)
 
     list_tasks_async: Final = async_method(list_tasks)
 
-    def list_locks(
-        self, *, limit: int = _PAGE, connection: AnyConnection | None = None
-    ) -> list[LockState]:
+    def list_locks(self, *, limit: int = _PAGE) -> list[LockState]:
         """List the locks that jobs hold or wait for, those with the most that wait first.
 
         Args:
             limit: How many at most, from 1 to 1,000.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             InvalidFilter: The limit is none of these.
         """
         check_count("limit", limit, LONGEST_PAGE, InvalidFilter)
-        return self._run(connection, queries.job_count.list_locks, limit)
+        return self._run(queries.job_count.list_locks, limit)
 
     list_locks_async: Final = async_method(list_locks)
 
-    def list_workers(self, *, connection: AnyConnection | None = None) -> list[WorkerState]:
+    def list_workers(self) -> list[WorkerState]:
         """List the workers that are registered, and what each has in hand.
 
         One that died is there until another one finds out, ``stalled_worker_timeout`` after its last
         heartbeat.
         """
-        return self._run(connection, queries.workers.list_workers)
+        return self._run(queries.workers.list_workers)
 
     list_workers_async: Final = async_method(list_workers)
 
-    def list_ticks(
-        self, *, connection: AnyConnection | None = None
-    ) -> dict[tuple[str, str], datetime]:
+    def list_ticks(self) -> dict[tuple[str, str], datetime]:
         """Read which tick of each periodic task was deferred last, by task name and ``periodic_id``."""
-        return self._run(connection, queries.periodic.list_ticks)
+        return self._run(queries.periodic.list_ticks)
 
     list_ticks_async: Final = async_method(list_ticks)
 
@@ -204,7 +181,6 @@ class Reading(SyncAsync):
         queue: str | None = None,
         task: str | None = None,
         seconds_since_heartbeat: float = 30.0,
-        connection: AnyConnection | None = None,
     ) -> list[Job]:
         """Read the jobs whose worker died. Workers put them back into the queue by themselves.
 
@@ -212,7 +188,6 @@ class Reading(SyncAsync):
             queue: Of this queue alone.
             task: Of this task alone.
             seconds_since_heartbeat: How long a worker must have been silent to be dead.
-            connection: In whose transaction; see ``JobManager``.
 
         Raises:
             InvalidFilter: No queue, task or number of seconds can be that.
@@ -220,7 +195,6 @@ class Reading(SyncAsync):
         check_seconds("seconds_since_heartbeat", seconds_since_heartbeat)
         wanted = Filter.of({"queue": queue, "task": task})
         return self._run(
-            connection,
             queries.job_rescue.list_stalled_jobs,
             seconds_since_heartbeat,
             queue=wanted.queue,

@@ -39,7 +39,7 @@ class SchemaManager(SyncAsync):
 
     def is_applied(self) -> bool:
         """Whether the database has a schema of taskq, of whatever version."""
-        return self._run(None, operations.is_applied)
+        return self._run(operations.is_applied)
 
     is_applied_async: Final = async_method(is_applied)
 
@@ -49,7 +49,7 @@ class SchemaManager(SyncAsync):
         Raises:
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
-        return self._run(None, operations.namespace)
+        return self._run(operations.namespace)
 
     namespace_async: Final = async_method(namespace)
 
@@ -59,7 +59,7 @@ class SchemaManager(SyncAsync):
         Raises:
             InvalidDatabase: ``search_path`` names no namespace that exists.
         """
-        return self._run(None, operations.status, self._known())
+        return self._run(operations.status, self._known())
 
     status_async: Final = async_method(status)
 
@@ -74,7 +74,7 @@ class SchemaManager(SyncAsync):
             SchemaTooNew: A newer version has taken away what this one needs.
             MigrationEdited: The database has another migration of a number.
         """
-        return self._run(None, operations.check, self._known())
+        return self._run(operations.check, self._known())
 
     check_async: Final = async_method(check)
 
@@ -108,7 +108,6 @@ class SchemaManager(SyncAsync):
                 and a pooler stands between.
         """
         return self._run(
-            None,
             operations.apply,
             self._known(),
             self._sleep,
@@ -130,7 +129,7 @@ class SchemaManager(SyncAsync):
         Raises:
             SchemaTooNew, MigrationEdited, MigrationOutOfOrder, InvalidDatabase: As ``apply_schema``.
         """
-        return self._run(None, operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
+        return self._run(operations.sql, self._known(), pre_only=pre_only, up_to=up_to)
 
     sql_async: Final = async_method(sql)
 
@@ -140,7 +139,7 @@ class SchemaManager(SyncAsync):
         Raises:
             SchemaNotApplied: There is no schema.
         """
-        return self._run(None, operations.count_users)
+        return self._run(operations.count_users)
 
     count_users_async: Final = async_method(count_users)
 
@@ -160,7 +159,6 @@ class SchemaManager(SyncAsync):
             InvalidDatabase: ``search_path`` names no namespace that exists, or a pooler stands between.
         """
         return self._run(
-            None,
             operations.remove,
             self._known(),
             self._sleep,
@@ -181,7 +179,7 @@ class SchemaManager(SyncAsync):
             InvalidOption: It is no name that a role can have, or no such kind.
             SchemaNotApplied: There is no schema to grant anything on.
         """
-        return self._run(None, operations.write_grants, role, kind)
+        return self._run(operations.write_grants, role, kind)
 
     grants_async: Final = async_method(grants)
 

@@ -193,7 +193,7 @@ def test_a_callers_connection_defers_whatever_its_encoding(
     with engine.begin() as own:
         ids.append(task.configure(connection=own).defer(pet="猫 é"))
         with pytest.raises(InvalidDatabase, match="cannot be converted"):
-            app.job_manager.list_jobs(connection=own)
+            app.job_manager.on(own).list_jobs()
     engine.dispose()
     assert [job.task_kwargs["pet"] for job in app.job_manager.list_jobs(ids=ids)] == ["猫 é"] * 2
 

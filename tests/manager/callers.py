@@ -36,7 +36,8 @@ class Caller:
 
     async def manage(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         name = f"{operation}_async" if self.is_async else operation
-        answer = getattr(self.app.job_manager, name)(*args, connection=self.connection, **kwargs)
+        jobs = self.app.job_manager.on(self.connection)
+        answer = getattr(jobs, name)(*args, **kwargs)
         return await answer if self.is_async else answer
 
     async def execute(self, statement: str) -> Any:

@@ -90,7 +90,7 @@ def test_the_two_faces_of_a_method_take_the_same_and_say_the_same_of_it(jobs: Jo
         if name != "defer_jobs_async":  # which may share a statement with others, and says so
             assert face.__doc__ == plain.__doc__
         assert inspect.iscoroutinefunction(face)
-    plain_names = {name for name in dir(jobs) if not name.startswith("_")} - {"database"}
+    plain_names = {name for name in dir(jobs) if not name.startswith("_")} - {"database", "on"}
     assert {f"{name}_async" for name in plain_names - set(faces)} == set(faces)
 
 
@@ -350,13 +350,13 @@ async def test_a_connection_of_the_callers_carries_a_change_of_many_jobs(
     monkeypatch.setattr(queries.job_change, "_CHUNK", 2)
     ids = defer(app, 5)
     with psycopg.connect(database_url.replace("+psycopg", "")) as own:
-        assert jobs.cancel_jobs(task="noop", connection=own) == 5
-        assert jobs.delete_old_jobs({"days": 0}, include_cancelled=True, connection=own) == 0
+        assert jobs.on(own).cancel_jobs(task="noop") == 5
+        assert jobs.on(own).delete_old_jobs({"days": 0}, include_cancelled=True) == 0
         own.rollback()
     async with await psycopg.AsyncConnection.connect(
         database_url.replace("+psycopg", "")
     ) as own_async:
-        assert await jobs.delete_jobs_async(ids=ids[:4], connection=own_async) == 4
+        assert await jobs.on(own_async).delete_jobs_async(ids=ids[:4]) == 4
         assert len(jobs.list_jobs()) == 5
     assert [job.id for job in jobs.list_jobs()] == ids[4:]
 

@@ -169,7 +169,7 @@ async def test_a_sync_connection_is_refused_by_an_async_method(
         with pytest.raises(InvalidDatabase, match=expected):
             await send.configure(connection=opened).defer_async(to="ada")
         with pytest.raises(InvalidDatabase, match=expected):
-            await app.job_manager.get_job_async(1, connection=opened)
+            await app.job_manager.on(opened).get_job_async(1)
 
 
 @pytest.mark.parametrize("connect", ASYNC, ids=lambda connect: connect.__name__)
@@ -181,7 +181,7 @@ async def test_an_async_connection_is_refused_by_a_sync_method(
         with pytest.raises(InvalidDatabase, match=expected):
             send.configure(connection=opened).defer(to="ada")
         with pytest.raises(InvalidDatabase, match=expected):
-            app.job_manager.get_job(1, connection=opened)
+            app.job_manager.on(opened).get_job(1)
 
 
 async def test_what_is_no_connection_is_refused(send: Task[..., Any]) -> None:
@@ -191,6 +191,27 @@ async def test_what_is_no_connection_is_refused(send: Task[..., Any]) -> None:
             send.configure(connection=unfit).defer(to="ada")
         with pytest.raises(InvalidDatabase, match=f"a {type(unfit).__name__} cannot carry this"):
             await send.configure(connection=unfit).defer_async(to="ada")
+
+
+def test_no_manager_is_made_on_what_is_no_connection(app: App) -> None:
+    unfit: Any
+    for unfit in (None, "postgresql://", create_engine("postgresql+psycopg://"), object()):
+        expected = f"a {type(unfit).__name__} cannot carry this: .*, or for the async methods"
+        with pytest.raises(InvalidDatabase, match=expected):
+            app.job_manager.on(unfit)
+
+
+async def test_a_manager_on_a_connection_goes_from_one_transaction_to_the_next(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    jobs: Any = app.job_manager.on(caller.connection)
+    await caller.defer(send, to="ada")
+    listed = jobs.list_jobs_async() if caller.is_async else jobs.list_jobs()
+    assert len(await listed if caller.is_async else listed) == 1
+    assert not app.job_manager.list_jobs(), "as the app's own stays on its database"
+    await caller.rollback()
+    listed = jobs.list_jobs_async() if caller.is_async else jobs.list_jobs()
+    assert not (await listed if caller.is_async else listed)
 
 
 @pytest.mark.parametrize("autocommit", [False, True])
@@ -232,10 +253,10 @@ async def test_a_psycopg_connection_may_read_json_in_its_own_way(
         opened.adapters.register_loader("jsonb", TextLoader)
     id_ = send.defer(to="ada")
     with sync_one:
-        assert app.job_manager.get_job(id_, connection=sync_one).task_kwargs == {"to": "ada"}
+        assert app.job_manager.on(sync_one).get_job(id_).task_kwargs == {"to": "ada"}
         assert sync_one.execute("SELECT '{}'::jsonb").fetchone() == ("{}",)
     async with async_one:
-        job = await app.job_manager.get_job_async(id_, connection=async_one)
+        job = await app.job_manager.on(async_one).get_job_async(id_)
         assert job.task_kwargs == {"to": "ada"}
 
 

@@ -105,13 +105,13 @@ async def test_so_it_is_on_a_connection_of_the_callers_which_keeps_its_own_ways(
     spoil(spoilt, **{column: value})
     async with connect(database_url) as opened:
         if "async" in connect.__name__:
-            jobs = await app.job_manager.list_jobs_async(connection=opened)
+            jobs = await app.job_manager.on(opened).list_jobs_async()
             driver = opened
             if not isinstance(opened, psycopg.AsyncConnection):
                 bound = await opened.connection() if connect is async_session else opened
                 driver = (await bound.get_raw_connection()).driver_connection
         else:
-            jobs = app.job_manager.list_jobs(connection=opened)
+            jobs = app.job_manager.on(opened).list_jobs()
             driver = opened
             if not isinstance(opened, psycopg.Connection):
                 bound = opened.connection() if connect is session else opened

@@ -89,13 +89,13 @@ async def test_an_error_leaves_a_psycopg_connection_without_a_transaction_as_it_
 ) -> None:
     with psycopg.connect(libpq(database_url)) as sync_one:
         with pytest.raises(JobNotFound):
-            app.job_manager.get_job(1, connection=sync_one)
+            app.job_manager.on(sync_one).get_job(1)
         assert status_of(sync_one) is TransactionStatus.IDLE
         send.configure(connection=sync_one).defer(to="ada")
         assert status_of(sync_one) is TransactionStatus.INTRANS
     async with await psycopg.AsyncConnection.connect(libpq(database_url)) as async_one:
         with pytest.raises(JobNotFound):
-            await app.job_manager.get_job_async(2**62, connection=async_one)
+            await app.job_manager.on(async_one).get_job_async(2**62)
         assert status_of(async_one) is TransactionStatus.IDLE
 
 
@@ -185,7 +185,12 @@ async def test_the_apps_own_engine_in_autocommit_carries_no_callers_transaction(
         with Session(engine) as session, pytest.raises(InvalidDatabase, match=expected):
             task.configure(connection=session).defer()
         with engine.begin() as connection, pytest.raises(InvalidDatabase, match=expected):
-            own.job_manager.list_jobs(connection=connection)
+            own.job_manager.on(connection)
+        async with async_engine.connect() as async_connection:
+            with pytest.raises(InvalidDatabase, match=expected):
+                own.job_manager.on(async_connection)
+        with Session(engine) as session, pytest.raises(InvalidDatabase, match=expected):
+            own.job_manager.on(session).list_jobs()
         async with AsyncSession(async_engine) as async_session:
             with pytest.raises(InvalidDatabase, match=expected):
                 await task.configure(connection=async_session).defer_async()
@@ -213,11 +218,13 @@ async def test_a_connection_in_a_pipeline_is_refused_before_anything_is_sent(
     waiting = app.configure_task("other").defer()
     expected = r"in a pipeline\(\)"
     with psycopg.connect(url, autocommit=autocommit) as sync_one:
+        jobs = app.job_manager.on(sync_one)
         with sync_one.pipeline():
             for refused in (
                 lambda: send.configure(connection=sync_one).defer(to="ada"),
-                lambda: app.job_manager.cancel_job_by_id(waiting, connection=sync_one),
-                lambda: app.job_manager.list_jobs(connection=sync_one),
+                lambda: jobs.cancel_job_by_id(waiting),
+                jobs.list_jobs,
+                lambda: app.job_manager.on(sync_one),
             ):
                 with pytest.raises(InvalidDatabase, match=expected):
                     refused()
@@ -228,12 +235,12 @@ async def test_a_connection_in_a_pipeline_is_refused_before_anything_is_sent(
         with pytest.raises(InvalidDatabase, match=expected):
             await send.configure(connection=async_one).defer_async(to="ada")
         with pytest.raises(InvalidDatabase, match=expected):
-            await app.job_manager.list_jobs_async(connection=async_one)
+            app.job_manager.on(async_one)
     engine = create_engine(database_url)
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.pipeline(), pytest.raises(InvalidDatabase, match=expected):
-            app.job_manager.list_jobs(connection=connection)
+            app.job_manager.on(connection)
     engine.dispose()
     assert app.job_manager.get_job_status(waiting) is JobStatus.TODO
     assert len(app.job_manager.list_jobs()) == (2 if autocommit else 1)

@@ -191,7 +191,7 @@ def run() -> None:
 
 def managed(session: Session) -> None:
     jobs = app.job_manager
-    page = jobs.list_jobs(status="failed", queue="mail", limit=10, connection=session)
+    page = jobs.on(session).list_jobs(status="failed", queue="mail", limit=10)
     assert_type(page, JobPage)
     assert_type(page[0], Job)
     assert_type([job.id for job in page], list[int])
@@ -207,7 +207,7 @@ def managed(session: Session) -> None:
 
 async def managed_async(connection: AsyncConnection) -> None:
     jobs = app.job_manager
-    assert_type(await jobs.list_jobs_async(status="failed", connection=connection), JobPage)
+    assert_type(await jobs.on(connection).list_jobs_async(status="failed"), JobPage)
     assert_type(await jobs.get_job_async(1), Job)
     assert_type(await jobs.cancel_jobs_async(queue="mail", abort=True), int)
     await jobs.retry_job_by_id_async(1, datetime.now(UTC), priority=3)

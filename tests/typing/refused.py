@@ -154,6 +154,7 @@ def called() -> None:
     flag: str = send.result(app.job_manager.get_job(1))  # refused
     charge.result(1)  # refused: a job, not its id
     app.job_manager.get_job("1")  # refused
+    app.job_manager.on("postgresql://").get_job(1)  # refused
     app.job_manager.get_job(1).id = 2  # refused: frozen
     app.job_manager.cancel_job_by_id(1, "yes")  # refused
     RetryStrategy(3)  # refused: by name only

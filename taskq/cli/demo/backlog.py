@@ -54,6 +54,7 @@ class Backlog:
         engine = self._manager.database.async_engine
         transactional = engine.execution_options(isolation_level="READ COMMITTED")
         async with transactional.begin() as connection:
+            jobs = self._manager.on(connection)
             for job_id in self._alive:
                 with suppress(JobNotFound):
-                    await self._manager.cancel_job_by_id_async(job_id, connection=connection)
+                    await jobs.cancel_job_by_id_async(job_id)
