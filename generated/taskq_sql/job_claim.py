@@ -88,7 +88,8 @@ class ClaimFreeJobsRow(pydantic.BaseModel):
 CLAIM_JOBS = """-- name: claim_jobs \\:many
 WITH RECURSIVE mark AS (
     SELECT
-        unnest(:p1\\:\\:text []) AS queue_name,
+        -- In the order of the column, as what lies between two marks is looked up there.
+        unnest(:p1\\:\\:text []) COLLATE "C" AS queue_name,
         unnest(:p2\\:\\:integer []) AS priority,
         unnest(:p3\\:\\:bigint []) AS id
 ),

@@ -83,10 +83,12 @@ CREATE TABLE taskq_jobs (
     abort_requested boolean NOT NULL DEFAULT false,
     status taskq_job_status NOT NULL DEFAULT 'todo',
     due boolean NOT NULL DEFAULT true,
-    queue_name text NOT NULL,
+    -- These are in indexes, and claims go along them from name to name. By bytes their order is the same in every
+    -- database, and stays so when a library of the system's changes the order of a language.
+    queue_name text COLLATE "C" NOT NULL,
     task_name text NOT NULL,
-    lock text,
-    queueing_lock text,
+    lock text COLLATE "C",
+    queueing_lock text COLLATE "C",
     args jsonb NOT NULL,
     result jsonb,
     -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
@@ -180,7 +182,7 @@ WHERE status IN ('failed', 'cancelled', 'aborted');
 
 
 CREATE TABLE taskq_locks (
-    lock text PRIMARY KEY,
+    lock text COLLATE "C" PRIMARY KEY,
     job_id bigint NOT NULL
 );
 

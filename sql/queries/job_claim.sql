@@ -33,7 +33,8 @@
 -- looked at in full. Jobs with a lock are not helped.
 WITH RECURSIVE mark AS (
     SELECT
-        unnest(@mark_queues::text []) AS queue_name,
+        -- In the order of the column, as what lies between two marks is looked up there.
+        unnest(@mark_queues::text []) COLLATE "C" AS queue_name,
         unnest(@mark_priorities::integer []) AS priority,
         unnest(@mark_ids::bigint []) AS id
 ),
