@@ -82,7 +82,7 @@ async def _pass(url: str) -> list[float]:
             began, wanted = perf_counter(), BATCH
             producer.wake()
             outcomes = [
-                Outcome(job_id=job.id, attempt=job.claim, status=JobStatus.SUCCEEDED)
+                Outcome(job_id=job.id, claim=job.claim, status=JobStatus.SUCCEEDED)
                 for job in await claimed.get()
             ]
             await connections[1].run(queries.job_finish.finish_jobs, registration.id, outcomes)

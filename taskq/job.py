@@ -113,6 +113,7 @@ class FailedAttempt:
 
     Attributes:
         claim: Which claim of the job it was, from 1.
+        attempt: The number of the attempt, as ``Job.attempt`` was.
         worker_id: The worker that ran it.
         failed_at: When the failure was written.
         error_type: The exception's class, with its module.
@@ -121,6 +122,7 @@ class FailedAttempt:
     """
 
     claim: int
+    attempt: int
     worker_id: int
     failed_at: datetime
     error_type: str

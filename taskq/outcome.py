@@ -17,7 +17,7 @@ class Outcome:
 
     Attributes:
         job_id: The job.
-        attempt: Which claim of it.
+        claim: Which claim of it.
         status: What the job is from now on; todo to be run again.
         held_lock: The lock that goes free.
         result: What the task returned, if it stores its result.
@@ -29,15 +29,15 @@ class Outcome:
         queue_name: The queue it moves to; None: the same.
         priority: The priority it gets; None: the same.
         lock: The lock it gets; None: the same.
-        uncounted: Whether the claim is no attempt in the eyes of a retry strategy.
+        keeps_attempt: Whether the attempt is not used up: the next claim has the same number again.
         given_back: How often in a row workers gave it back that did not know it; None: not now.
         deleted: Whether the job goes altogether.
-        worker_id: The worker that claimed it, if it has registered again since: with ``attempt`` the
+        worker_id: The worker that claimed it, if it has registered again since: with ``claim`` the
             fencing token. None: the worker that writes it.
     """
 
     job_id: int
-    attempt: int
+    claim: int
     status: JobStatus
     held_lock: str | None = None
     result: Any = None
@@ -49,7 +49,7 @@ class Outcome:
     queue_name: str | None = None
     priority: int | None = None
     lock: str | None = None
-    uncounted: bool | None = None
+    keeps_attempt: bool | None = None
     given_back: int | None = None
     deleted: bool | None = None
     worker_id: Annotated[int | None, Field(exclude=True)] = None

@@ -20,6 +20,7 @@ WITH claimed AS (
         status = 'doing',
         worker_id = :p1\\:\\:bigint,
         -- As far as an integer goes\\: one row must not make the claim of all fail.
+        claim = least(taskq_jobs.claim, 999999999) + 1,
         attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- The arrays and limits are for the planner, as in ClaimJobs.
@@ -51,10 +52,10 @@ WITH claimed AS (
                 )
             LIMIT :p3\\:\\:integer
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -70,8 +71,8 @@ class ClaimFreeJobsRow(pydantic.BaseModel):
     finished_at: datetime.datetime | None
     worker_id: int | None
     priority: int
+    claim: int
     attempt: int
-    uncounted: int
     crashes: int
     given_back: int | None
     abort_requested: bool
@@ -557,6 +558,7 @@ claimed AS (
         status = 'doing',
         worker_id = :p6\\:\\:bigint,
         -- As far as an integer goes\\: one row must not make the claim of all fail.
+        claim = least(taskq_jobs.claim, 999999999) + 1,
         attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- An array, and not a join\\: the planner takes a LIMIT that it does not know for a tenth of the
@@ -567,10 +569,10 @@ claimed AS (
             UNION ALL
             SELECT held.id FROM held
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.attempt, taskq_jobs.uncounted, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -586,8 +588,8 @@ class ClaimJobsRow(pydantic.BaseModel):
     finished_at: datetime.datetime | None
     worker_id: int | None
     priority: int
+    claim: int
     attempt: int
-    uncounted: int
     crashes: int
     given_back: int | None
     abort_requested: bool
@@ -710,8 +712,8 @@ class Querier:
                 finished_at=row[4],
                 worker_id=row[5],
                 priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
+                claim=row[7],
+                attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
                 abort_requested=row[11],
@@ -788,8 +790,8 @@ class Querier:
                 finished_at=row[4],
                 worker_id=row[5],
                 priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
+                claim=row[7],
+                attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
                 abort_requested=row[11],

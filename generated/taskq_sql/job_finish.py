@@ -14,7 +14,7 @@ FINISH_JOBS = """-- name: finish_jobs \\:one
 WITH ended AS (
     SELECT
         outcome.job_id\\:\\:bigint AS job_id,
-        outcome.attempt\\:\\:integer AS attempt,
+        outcome.claim\\:\\:integer AS claim,
         outcome.status\\:\\:taskq_job_status AS status,
         outcome.held_lock\\:\\:text AS held_lock,
         outcome.result\\:\\:jsonb AS result,
@@ -27,12 +27,12 @@ WITH ended AS (
         outcome.queue_name\\:\\:text AS queue_name,
         outcome.priority\\:\\:integer AS priority,
         outcome.lock\\:\\:text AS lock,
-        coalesce(outcome.uncounted, false)\\:\\:boolean AS uncounted,
+        coalesce(outcome.keeps_attempt, false)\\:\\:boolean AS keeps_attempt,
         outcome.given_back\\:\\:integer AS given_back,
         coalesce(outcome.deleted, false)\\:\\:boolean AS deleted
     FROM jsonb_to_recordset(:p1\\:\\:jsonb) AS outcome (
         job_id bigint,
-        attempt integer,
+        claim integer,
         status taskq_job_status,
         held_lock text,
         result jsonb,
@@ -44,7 +44,7 @@ WITH ended AS (
         queue_name text,
         priority integer,
         lock text,
-        uncounted boolean,
+        keeps_attempt boolean,
         given_back integer,
         deleted boolean
     )
@@ -66,7 +66,7 @@ barred AS (
             -- A job that has moved on stands in nobody's way. IS NOT DISTINCT FROM, as no index can be searched
             -- by it\\: one plan in two hundred (by chance of what ANALYZE samples, in a session that does not
             -- force generic plans) read all that the worker runs once for each job that ended.
-            AND job.attempt = ended.attempt
+            AND job.claim = ended.claim
             AND job.worker_id IS NOT DISTINCT FROM :p2\\:\\:bigint
             AND job.status = 'doing'
             AND NOT job.abort_requested
@@ -101,13 +101,17 @@ finished AS (
         queue_name = coalesce(ended.queue_name, taskq_jobs.queue_name),
         priority = coalesce(ended.priority, taskq_jobs.priority),
         lock = coalesce(ended.lock, taskq_jobs.lock),
-        uncounted = least(taskq_jobs.uncounted, 999999999) + ended.uncounted\\:\\:integer,
+        -- Not below 0, whatever was written by hand\\: one row must not make the ends of all fail.
+        attempt = CASE
+            WHEN ended.keeps_attempt THEN greatest(taskq_jobs.attempt, 1) - 1
+            ELSE taskq_jobs.attempt
+        END,
         given_back = ended.given_back
     FROM ended
     LEFT JOIN barred ON ended.job_id = barred.job_id
     WHERE
         taskq_jobs.id = ended.job_id
-        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.claim = ended.claim
         AND taskq_jobs.worker_id = :p2\\:\\:bigint
         AND taskq_jobs.status = 'doing'
         AND NOT ended.deleted
@@ -116,7 +120,14 @@ finished AS (
         taskq_jobs.status,
         taskq_jobs.queue_name,
         taskq_jobs.due,
-        taskq_jobs.scheduled_at
+        taskq_jobs.scheduled_at,
+        taskq_jobs.claim,
+        -- The one that ended, used up or not.
+        taskq_jobs.attempt + ended.keeps_attempt\\:\\:integer AS attempt,
+        ended.error_type,
+        ended.error_message,
+        ended.error_traceback,
+        barred.queueing_lock AS barred_by
 ),
 
 deleted AS (
@@ -124,7 +135,7 @@ deleted AS (
     USING ended
     WHERE
         taskq_jobs.id = ended.job_id
-        AND taskq_jobs.attempt = ended.attempt
+        AND taskq_jobs.claim = ended.claim
         AND taskq_jobs.worker_id = :p2\\:\\:bigint
         AND taskq_jobs.status = 'doing'
         AND ended.deleted
@@ -146,28 +157,27 @@ freed AS (
 
 explained AS (
     INSERT INTO taskq_failed_attempts (
-        job_id, attempt, worker_id, error_type, error_message, error_traceback
+        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback
     )
     SELECT
-        ended.job_id,
-        ended.attempt,
+        finished.id,
+        finished.claim,
+        finished.attempt,
         :p2\\:\\:bigint,
-        coalesce(ended.error_type, 'taskq.exceptions.AlreadyEnqueued'),
+        coalesce(finished.error_type, 'taskq.exceptions.AlreadyEnqueued'),
         concat_ws(
             '; ',
-            ended.error_message,
+            finished.error_message,
             'not queued again\\: another job with the queueing lock '
-            || quote_literal(barred.queueing_lock) || ' waits already'
+            || quote_literal(finished.barred_by) || ' waits already'
         ),
-        coalesce(ended.error_traceback, '')
-    FROM ended
-    LEFT JOIN barred ON ended.job_id = barred.job_id
-    WHERE
-        (ended.error_type IS NOT NULL OR barred.job_id IS NOT NULL)
-        AND ended.job_id IN (SELECT finished.id FROM finished)
-    -- Whoever sets a job's attempt back by hand has it fail for the same one again.
-    ON CONFLICT (job_id, attempt) DO UPDATE
+        coalesce(finished.error_traceback, '')
+    FROM finished
+    WHERE finished.error_type IS NOT NULL OR finished.barred_by IS NOT NULL
+    -- A job whose claim was set back by hand fails for the same one again.
+    ON CONFLICT (job_id, claim) DO UPDATE
     SET
+        attempt = excluded.attempt,
         worker_id = excluded.worker_id,
         failed_at = excluded.failed_at,
         error_type = excluded.error_type,
@@ -217,7 +227,7 @@ class FinishJobsRow(pydantic.BaseModel):
 LIST_DOING_JOBS = """-- name: list_doing_jobs \\:many
 SELECT
     id,
-    attempt,
+    claim,
     lock,
     abort_requested
 FROM taskq_jobs
@@ -229,7 +239,7 @@ _LIST_DOING_JOBS = sqlalchemy.text(LIST_DOING_JOBS)
 
 class ListDoingJobsRow(pydantic.BaseModel):
     id: int
-    attempt: int
+    claim: int
     lock: str | None
     abort_requested: bool
 
@@ -276,7 +286,7 @@ class Querier:
         for row in self._conn.execute(_LIST_DOING_JOBS, {"p1": worker_id}):
             yield ListDoingJobsRow(
                 id=row[0],
-                attempt=row[1],
+                claim=row[1],
                 lock=row[2],
                 abort_requested=row[3],
             )

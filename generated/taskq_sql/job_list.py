@@ -14,7 +14,7 @@ from taskq_sql import models
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -40,9 +40,9 @@ _LIST_ALIVE_JOBS = sqlalchemy.text(LIST_ALIVE_JOBS)
 
 
 LIST_FAILED_ATTEMPTS = """-- name: list_failed_attempts \\:many
-SELECT job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback FROM taskq_failed_attempts
+SELECT job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback FROM taskq_failed_attempts
 WHERE job_id = :p1\\:\\:bigint
-ORDER BY attempt
+ORDER BY claim
 """
 
 _LIST_FAILED_ATTEMPTS = sqlalchemy.text(LIST_FAILED_ATTEMPTS)
@@ -225,7 +225,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
@@ -235,7 +235,7 @@ looked AS (
         SELECT
             line.number AS source,
             line.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM line
         CROSS JOIN LATERAL (
             (
@@ -303,7 +303,7 @@ looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -312,7 +312,7 @@ looked AS (
         SELECT
             -1 AS source,
             :p4\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
                 SELECT near.id
@@ -345,7 +345,7 @@ looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -354,7 +354,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock = :p8\\:\\:text
@@ -365,7 +365,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND NOT job.due AND job.lock = :p8\\:\\:text
@@ -376,7 +376,7 @@ looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p9\\:\\:text
@@ -407,7 +407,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -442,8 +442,8 @@ class PageAliveJobsRow(pydantic.BaseModel):
     finished_at: datetime.datetime | None
     worker_id: int | None
     priority: int
+    claim: int
     attempt: int
-    uncounted: int
     crashes: int
     given_back: int | None
     abort_requested: bool
@@ -511,7 +511,7 @@ WITH looked AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM taskq_jobs AS job
         WHERE
             job.id = ANY(:p14\\:\\:bigint [])
@@ -520,12 +520,12 @@ WITH looked AS (
         SELECT
             0 AS source,
             :p16\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.claim, next.attempt, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
                         job.id > :p2\\:\\:bigint
@@ -537,9 +537,9 @@ WITH looked AS (
             )
             UNION ALL
             (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.attempt, next.uncounted, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
+                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.claim, next.attempt, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
                 FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
                     FROM taskq_jobs AS job
                     WHERE
                         job.id < :p15\\:\\:bigint
@@ -554,7 +554,7 @@ WITH looked AS (
         SELECT
             final.number AS source,
             :p16\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM unnest(:p18\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
         CROSS JOIN LATERAL (
             (
@@ -588,7 +588,7 @@ WITH looked AS (
             )
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, attempt, uncounted, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -618,7 +618,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -653,8 +653,8 @@ class PageJobsRow(pydantic.BaseModel):
     finished_at: datetime.datetime | None
     worker_id: int | None
     priority: int
+    claim: int
     attempt: int
-    uncounted: int
     crashes: int
     given_back: int | None
     abort_requested: bool
@@ -692,8 +692,8 @@ class Querier:
             finished_at=row[4],
             worker_id=row[5],
             priority=row[6],
-            attempt=row[7],
-            uncounted=row[8],
+            claim=row[7],
+            attempt=row[8],
             crashes=row[9],
             given_back=row[10],
             abort_requested=row[11],
@@ -738,12 +738,13 @@ class Querier:
         for row in self._conn.execute(_LIST_FAILED_ATTEMPTS, {"p1": job_id}):
             yield models.TaskqFailedAttempt(
                 job_id=row[0],
-                attempt=row[1],
-                worker_id=row[2],
-                failed_at=row[3],
-                error_type=row[4],
-                error_message=row[5],
-                error_traceback=row[6],
+                claim=row[1],
+                attempt=row[2],
+                worker_id=row[3],
+                failed_at=row[4],
+                error_type=row[5],
+                error_message=row[6],
+                error_traceback=row[7],
             )
 
     def page_alive_jobs(
@@ -782,8 +783,8 @@ class Querier:
                 finished_at=row[4],
                 worker_id=row[5],
                 priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
+                claim=row[7],
+                attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
                 abort_requested=row[11],
@@ -857,8 +858,8 @@ class Querier:
                 finished_at=row[4],
                 worker_id=row[5],
                 priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
+                claim=row[7],
+                attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
                 abort_requested=row[11],

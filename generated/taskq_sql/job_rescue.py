@@ -12,7 +12,7 @@ from taskq_sql import models
 
 
 LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
-SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.attempt, job.uncounted, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
@@ -39,6 +39,7 @@ WITH dead AS (
 lost AS (
     SELECT
         job.id,
+        job.claim,
         job.attempt,
         job.worker_id,
         job.lock,
@@ -67,7 +68,7 @@ lost AS (
 
 ordered AS (
     SELECT
-        lost.id, lost.attempt, lost.worker_id, lost.lock, lost.queueing_lock, lost.priority, lost.started_at, lost.abort_requested, lost.crashes,
+        lost.id, lost.claim, lost.attempt, lost.worker_id, lost.lock, lost.queueing_lock, lost.priority, lost.started_at, lost.abort_requested, lost.crashes,
         dead.id IS NOT NULL AND NOT dead.stopping AS has_witness,
         coalesce(NOT dead.stopping, true) AS is_crash,
         row_number() OVER (
@@ -80,6 +81,7 @@ ordered AS (
 suspected AS (
     SELECT
         ordered.id,
+        ordered.claim,
         ordered.attempt,
         ordered.worker_id,
         ordered.lock,
@@ -100,6 +102,7 @@ suspected AS (
 judged AS (
     SELECT
         suspected.id,
+        suspected.claim,
         suspected.attempt,
         suspected.worker_id,
         suspected.lock,
@@ -147,7 +150,8 @@ rescued AS (
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes,
-        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)\\:\\:integer,
+        -- Not below 0, as in FinishJobs.
+        attempt = CASE WHEN judged.has_begun THEN judged.attempt ELSE greatest(judged.attempt, 1) - 1 END,
         given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
@@ -179,10 +183,11 @@ orphaned AS (
 
 explained AS (
     INSERT INTO taskq_failed_attempts (
-        job_id, attempt, worker_id, error_type, error_message, error_traceback
+        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback
     )
     SELECT
         judged.id,
+        judged.claim,
         judged.attempt,
         coalesce(judged.worker_id, 0),
         'taskq.exceptions.WorkerDied',
@@ -190,8 +195,9 @@ explained AS (
         ''
     FROM judged
     WHERE judged.has_begun OR judged.ending IS NOT NULL
-    ON CONFLICT (job_id, attempt) DO UPDATE
+    ON CONFLICT (job_id, claim) DO UPDATE
     SET
+        attempt = excluded.attempt,
         worker_id = excluded.worker_id,
         failed_at = excluded.failed_at,
         error_type = excluded.error_type,
@@ -247,8 +253,8 @@ class Querier:
                 finished_at=row[4],
                 worker_id=row[5],
                 priority=row[6],
-                attempt=row[7],
-                uncounted=row[8],
+                claim=row[7],
+                attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
                 abort_requested=row[11],

@@ -26,7 +26,9 @@ class TaskqFailedAttempt(pydantic.BaseModel):
 
     # The job.
     job_id: int
-    # Which of its attempts, from 1.
+    # Which claim of the job it was, from 1.
+    claim: int
+    # The number of the attempt: twice the same if the first of them was not used up.
     attempt: int
     # The worker that ran it.
     worker_id: int
@@ -55,22 +57,22 @@ class TaskqJob(pydantic.BaseModel):
     started_at: datetime.datetime | None
     # When it reached a final status.
     finished_at: datetime.datetime | None
-    # The worker of its latest attempt. With attempt the fencing token: a worker that no longer
+    # The worker of its latest attempt. With claim the fencing token: a worker that no longer
     # matches both may not write to the job.
     worker_id: int | None
     # Higher first.
     priority: int
-    # How many times it was claimed, as far as a billion; the same holds for the next two.
+    # How many times it was claimed: only a claim changes it, by one. As far as a billion, like the
+    # next two.
+    claim: int
+    # The number of its latest attempt, from 1, as a retry strategy counts: each claim adds one, and
+    # a job that snoozes, or is given back before it began, takes it off again.
     attempt: int
-    # How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or
-    # was given back before it started.
-    uncounted: int
-    # How many of those claims ended with the death of the worker while the job may have been
-    # running.
+    # How many of its claims ended with the death of the worker while the job may have been running.
     crashes: int
-    # How many of those claims, the latest ones, were given back by workers that did not know the
-    # task or the name of an argument; null: none. The next worker that begins it, and whoever
-    # retries or reschedules it, lets the count begin anew.
+    # How many of its claims, the latest ones, were given back by workers that did not know the task
+    # or the name of an argument; null: none. The next worker that begins it, and whoever retries or
+    # reschedules it, lets the count begin anew.
     given_back: int | None
     # Whether the worker that runs it is asked to abort it.
     abort_requested: bool

@@ -75,8 +75,8 @@ CREATE TABLE taskq_jobs (
     -- million jobs pay for all of them when it unregisters.
     worker_id bigint,
     priority integer NOT NULL DEFAULT 0,
+    claim integer NOT NULL DEFAULT 0,
     attempt integer NOT NULL DEFAULT 0,
-    uncounted integer NOT NULL DEFAULT 0,
     crashes integer NOT NULL DEFAULT 0,
     -- Null, as it is for nearly all: then it takes no room, and no WAL.
     given_back integer,
@@ -117,18 +117,18 @@ COMMENT ON COLUMN taskq_jobs.scheduled_at IS 'It does not start before; null: at
 COMMENT ON COLUMN taskq_jobs.started_at IS 'When its latest attempt was claimed.';
 COMMENT ON COLUMN taskq_jobs.finished_at IS 'When it reached a final status.';
 COMMENT ON COLUMN taskq_jobs.worker_id IS
-    'The worker of its latest attempt. With attempt the fencing token: a worker that no longer '
+    'The worker of its latest attempt. With claim the fencing token: a worker that no longer '
     'matches both may not write to the job.';
 COMMENT ON COLUMN taskq_jobs.priority IS 'Higher first.';
+COMMENT ON COLUMN taskq_jobs.claim IS
+    'How many times it was claimed: only a claim changes it, by one. As far as a billion, like the next two.';
 COMMENT ON COLUMN taskq_jobs.attempt IS
-    'How many times it was claimed, as far as a billion; the same holds for the next two.';
-COMMENT ON COLUMN taskq_jobs.uncounted IS
-    'How many of those claims are no attempt in the eyes of a retry strategy: the job snoozed, or '
-    'was given back before it started.';
+    'The number of its latest attempt, from 1, as a retry strategy counts: each claim adds one, and a job '
+    'that snoozes, or is given back before it began, takes it off again.';
 COMMENT ON COLUMN taskq_jobs.crashes IS
-    'How many of those claims ended with the death of the worker while the job may have been running.';
+    'How many of its claims ended with the death of the worker while the job may have been running.';
 COMMENT ON COLUMN taskq_jobs.given_back IS
-    'How many of those claims, the latest ones, were given back by workers that did not know the task or '
+    'How many of its claims, the latest ones, were given back by workers that did not know the task or '
     'the name of an argument; null: none. The next worker that begins it, and whoever retries or '
     'reschedules it, lets the count begin anew.';
 COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
@@ -196,18 +196,21 @@ COMMENT ON COLUMN taskq_locks.job_id IS 'The job that holds it.';
 
 CREATE TABLE taskq_failed_attempts (
     job_id bigint NOT NULL REFERENCES taskq_jobs (id) ON DELETE CASCADE,
+    claim integer NOT NULL,
     attempt integer NOT NULL,
     worker_id bigint NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT now(),
     error_type text NOT NULL,
     error_message text NOT NULL,
     error_traceback text NOT NULL,
-    PRIMARY KEY (job_id, attempt)
+    PRIMARY KEY (job_id, claim)
 );
 
 COMMENT ON TABLE taskq_failed_attempts IS 'Why, when and where an attempt failed; one row per attempt that did.';
 COMMENT ON COLUMN taskq_failed_attempts.job_id IS 'The job.';
-COMMENT ON COLUMN taskq_failed_attempts.attempt IS 'Which of its attempts, from 1.';
+COMMENT ON COLUMN taskq_failed_attempts.claim IS 'Which claim of the job it was, from 1.';
+COMMENT ON COLUMN taskq_failed_attempts.attempt IS
+    'The number of the attempt: twice the same if the first of them was not used up.';
 COMMENT ON COLUMN taskq_failed_attempts.worker_id IS 'The worker that ran it.';
 COMMENT ON COLUMN taskq_failed_attempts.failed_at IS 'When the failure was written.';
 COMMENT ON COLUMN taskq_failed_attempts.error_type IS 'The exception''s class, with its module.';

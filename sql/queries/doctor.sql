@@ -366,7 +366,7 @@ WHERE
     failed.error_type = 'taskq.exceptions.TaskNotFound'
     -- Not one that was retried since, and waits, or failed by an error of its own.
     AND job.status = 'failed'
-    AND job.attempt = failed.attempt
+    AND job.claim = failed.claim
     AND failed.failed_at > now() - make_interval(secs => @since::double precision)
     AND failed.failed_at < 'infinity'
 GROUP BY job.task_name

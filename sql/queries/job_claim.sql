@@ -513,6 +513,7 @@ claimed AS (
         status = 'doing',
         worker_id = @worker_id::bigint,
         -- As far as an integer goes: one row must not make the claim of all fail.
+        claim = least(taskq_jobs.claim, 999999999) + 1,
         attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- An array, and not a join: the planner takes a LIMIT that it does not know for a tenth of the
@@ -548,6 +549,7 @@ WITH claimed AS (
         status = 'doing',
         worker_id = @worker_id::bigint,
         -- As far as an integer goes: one row must not make the claim of all fail.
+        claim = least(taskq_jobs.claim, 999999999) + 1,
         attempt = least(taskq_jobs.attempt, 999999999) + 1,
         started_at = now()
     -- The arrays and limits are for the planner, as in ClaimJobs.

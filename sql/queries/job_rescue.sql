@@ -29,6 +29,7 @@ WITH dead AS (
 lost AS (
     SELECT
         job.id,
+        job.claim,
         job.attempt,
         job.worker_id,
         job.lock,
@@ -70,6 +71,7 @@ ordered AS (
 suspected AS (
     SELECT
         ordered.id,
+        ordered.claim,
         ordered.attempt,
         ordered.worker_id,
         ordered.lock,
@@ -90,6 +92,7 @@ suspected AS (
 judged AS (
     SELECT
         suspected.id,
+        suspected.claim,
         suspected.attempt,
         suspected.worker_id,
         suspected.lock,
@@ -137,7 +140,8 @@ rescued AS (
         finished_at = CASE WHEN judged.ending IS NOT NULL THEN now() END,
         due = true,
         crashes = judged.crashes,
-        uncounted = least(taskq_jobs.uncounted, 999999999) + (NOT judged.has_begun)::integer,
+        -- Not below 0, as in FinishJobs.
+        attempt = CASE WHEN judged.has_begun THEN judged.attempt ELSE greatest(judged.attempt, 1) - 1 END,
         given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
@@ -169,10 +173,11 @@ orphaned AS (
 
 explained AS (
     INSERT INTO taskq_failed_attempts (
-        job_id, attempt, worker_id, error_type, error_message, error_traceback
+        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback
     )
     SELECT
         judged.id,
+        judged.claim,
         judged.attempt,
         coalesce(judged.worker_id, 0),
         'taskq.exceptions.WorkerDied',
@@ -180,8 +185,9 @@ explained AS (
         ''
     FROM judged
     WHERE judged.has_begun OR judged.ending IS NOT NULL
-    ON CONFLICT (job_id, attempt) DO UPDATE
+    ON CONFLICT (job_id, claim) DO UPDATE
     SET
+        attempt = excluded.attempt,
         worker_id = excluded.worker_id,
         failed_at = excluded.failed_at,
         error_type = excluded.error_type,

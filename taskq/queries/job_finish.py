@@ -46,7 +46,7 @@ def finish_jobs(
 def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, int], RunningJob]:
     """What a worker has in hand, by job and claim."""
     return {
-        (row.id, row.attempt): RunningJob(lock=row.lock, abort_requested=row.abort_requested)
+        (row.id, row.claim): RunningJob(lock=row.lock, abort_requested=row.abort_requested)
         for row in job_finish.Querier(connection).list_doing_jobs(worker_id=worker_id)
     }
 

@@ -54,7 +54,8 @@ def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAtte
     """Read why a job's attempts failed, the first one first."""
     return [
         FailedAttempt(
-            claim=row.attempt,
+            claim=row.claim,
+            attempt=row.attempt,
             worker_id=row.worker_id,
             failed_at=row.failed_at,
             error_type=row.error_type,

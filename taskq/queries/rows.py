@@ -77,13 +77,13 @@ def job_of(row: JobRow) -> Job:
         deferred_at=row.deferred_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        attempt=row.attempt - row.uncounted,
+        attempt=row.attempt,
         crashes=row.crashes,
         given_back=row.given_back or 0,
         worker_id=row.worker_id,
         abort_requested=row.abort_requested,
         result=row.result,
-        claim=row.attempt,
+        claim=row.claim,
     )
 
 

@@ -104,11 +104,11 @@ class Canceller(Service):
                 self._completer.add(
                     Outcome(
                         job_id=job_id,
-                        attempt=claim,
+                        claim=claim,
                         worker_id=worker_id,
                         status=JobStatus.TODO,
                         held_lock=doing[key].lock,
-                        uncounted=True,
+                        keeps_attempt=True,
                     )
                 )
         self._strays = {key: self._strays.get(key, claims_by_now) for key in strays}

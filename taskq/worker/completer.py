@@ -75,7 +75,7 @@ class Completer(Service):
     def holds(self, worker_id: int, job_id: int, claim: int) -> bool:
         """Whether the outcome of an attempt still waits to be written."""
         return any(
-            (outcome.job_id, outcome.attempt, outcome.worker_id) == (job_id, claim, worker_id)
+            (outcome.job_id, outcome.claim, outcome.worker_id) == (job_id, claim, worker_id)
             for outcome in chain(self._writing, self._pending, *self._batches)
         )
 
@@ -175,10 +175,10 @@ class Completer(Service):
         for outcome in batch:
             if outcome.job_id not in ours:
                 logger.warning(
-                    "job %s, attempt %s: its end (%s) was not written, as the job has moved on: this "
+                    "job %s, claim %s: its end (%s) was not written, as the job has moved on: this "
                     "worker was taken for dead, or the job was deleted",
                     outcome.job_id,
-                    outcome.attempt,
+                    outcome.claim,
                     outcome.status,
                     extra={"action": "job_lost", "job_id": outcome.job_id},
                 )

@@ -111,7 +111,7 @@ def decide(
     match error:
         case Snooze():
             wait = error.wait.total_seconds()
-            return Decision(Ending.SNOOZED, _todo(job, retry_in=wait, uncounted=True))
+            return Decision(Ending.SNOOZED, _todo(job, retry_in=wait, keeps_attempt=True))
         case Retry():
             return _retried(job, error, RetryDecision(retry_at=error.at, retry_in=error.wait))
     if abort_reason is AbortReason.TIMEOUT and cancellable:
@@ -153,7 +153,7 @@ def released(job: Job, *, started: bool) -> Outcome:
     """The outcome of a job that goes back into the queue as it came."""
     if started:
         return _todo(job)
-    return _todo(job, uncounted=True, given_back=job.given_back or None)
+    return _todo(job, keeps_attempt=True, given_back=job.given_back or None)
 
 
 def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: Any) -> Decision:
@@ -219,7 +219,7 @@ def _aborted(
         case AbortReason.LOST:
             return Decision(Ending.LOST, None)
         case AbortReason.OVERDUE:
-            return Decision(Ending.GIVEN_BACK, _todo(job, uncounted=True))
+            return Decision(Ending.GIVEN_BACK, _todo(job, keeps_attempt=True))
         case AbortReason.TIMEOUT:
             timeout = JobTimeout(
                 f"job {job.id} ({job.task_name}) ran longer than the {task.timeout} s that it may take"
@@ -245,7 +245,7 @@ def _unknown(job: Job, options: WorkerOptions, error: TaskNotFound | InvalidArgu
         why = JobGivenBack(
             f"for a worker that knows it, if one comes within {timeout:g} s: {error_message(error)}"
         )
-    outcome = _todo(job, why, retry_in=wait, uncounted=True, given_back=job.given_back + 1)
+    outcome = _todo(job, why, retry_in=wait, keeps_attempt=True, given_back=job.given_back + 1)
     return Decision(Ending.UNKNOWN, outcome, error)
 
 
@@ -275,7 +275,7 @@ def _outcome(job: Job, status: JobStatus, error: BaseException | None, **values:
         }
     return Outcome(
         job_id=job.id,
-        attempt=job.claim,
+        claim=job.claim,
         worker_id=job.worker_id,
         status=status,
         held_lock=job.lock,

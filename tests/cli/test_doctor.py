@@ -410,7 +410,7 @@ def test_a_task_that_a_worker_did_not_know(
     assert finding["severity"] == "warning"
     assert (finding["facts"]["task"], finding["facts"]["failed_jobs"]) == ("ship", 1)
     # It was retried, by a worker that knew it.
-    connection.execute("UPDATE taskq_jobs SET attempt = attempt + 1")
+    connection.execute("UPDATE taskq_jobs SET claim = claim + 1")
     assert found("tasks") == []
 
 

@@ -34,13 +34,19 @@ def insert(connection: psycopg.Connection) -> Insert:
 @pytest.fixture
 def one_of_each(insert: Insert) -> None:
     """A job of each status, with the ids 1 to 6 in the order of the statuses."""
-    ended = {"finished_at": "'2025-01-02T03:04:05Z'", "attempt": "1", "worker_id": "7"}
+    ended = {
+        "finished_at": "'2025-01-02T03:04:05Z'",
+        "claim": "1",
+        "attempt": "1",
+        "worker_id": "7",
+    }
     insert(args="""'{"a": 1}'""", deferred_at="'2025-01-01T00:00:00Z'")
     insert(
         status="'doing'",
         queue_name="'mail'",
         lock="'l'",
         worker_id="8",
+        claim="2",
         attempt="2",
         started_at="'2025-01-02T00:00:00Z'",
     )
@@ -213,8 +219,11 @@ def test_a_queue_is_known_that_a_worker_serves_or_a_task_is_linked_to(
 # show
 
 
-def test_people_see_all_of_a_job_and_why_it_failed(taskq: Taskq) -> None:
+def test_people_see_all_of_a_job_and_why_it_failed(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
     taskq("defer", "--app", SHOP, "shout", '{"text": "[red]x\\nforged: \\u001b[2J"}')
+    connection.execute("UPDATE taskq_jobs SET claim = 2")  # as if it had snoozed twice
     assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
     done = ended("jobs", "show", "1")
     assert (done.returncode, done.stderr) == (0, "")
@@ -234,17 +243,17 @@ def test_people_see_all_of_a_job_and_why_it_failed(taskq: Taskq) -> None:
     assert "\x1b" not in done.stdout
 
 
-def test_json_has_the_job_with_its_failed_attempts(taskq: Taskq) -> None:
+def test_json_has_the_job_with_its_failed_attempts(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
     taskq("defer", "--app", SHOP, "shout", '{"text": "x"}')
+    connection.execute("UPDATE taskq_jobs SET claim = 2")  # as if it had snoozed twice
     taskq("worker", "--app", SHOP, "--no-wait")
     shown = json.loads(taskq("jobs", "show", "1", "--json").stdout)
     assert (shown["id"], shown["status"]) == (1, "failed")
     [attempt] = shown["failed_attempts"]
-    assert (attempt["claim"], attempt["error_type"], attempt["error_message"]) == (
-        1,
-        "ValueError",
-        "x",
-    )
+    assert (attempt["claim"], attempt["attempt"]) == (3, 1)
+    assert (attempt["error_type"], attempt["error_message"]) == ("ValueError", "x")
 
 
 # What changes jobs

@@ -54,8 +54,8 @@ def test_workers_and_what_surrounds_jobs_are_shown_whatever_the_times(
     [job_id] = manager.defer_jobs([NewJob(task_name="add", args={})])
     connection.execute(
         "INSERT INTO taskq_failed_attempts "
-        "(job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback) "
-        "VALUES (%s, 1, 1, 'infinity', 'taskq.exceptions.TaskNotFound', 'm', 't')",
+        "(job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback) "
+        "VALUES (%s, 1, 1, 1, 'infinity', 'taskq.exceptions.TaskNotFound', 'm', 't')",
         [job_id],
     )
     connection.execute(

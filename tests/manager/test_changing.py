@@ -59,7 +59,7 @@ def end(jobs: JobManager, *ids: int, status: JobStatus = JobStatus.FAILED) -> No
     outcomes = [
         Outcome(
             job_id=job.id,
-            attempt=job.claim,
+            claim=job.claim,
             status=status if job.id in ids else JobStatus.TODO,
             held_lock=job.lock,
         )

@@ -115,7 +115,7 @@ async def test_whatever_an_operator_does_is_in_the_transaction(
     assert len(await caller.manage("list_jobs", status="cancelled", **finished)) == 1
     await caller.manage("retry_job_by_id", kept, retry_at=now, queue="mail")
     assert [job.id for job in await caller.manage("fetch", 1, ["mail"])] == [kept]
-    outcome = Outcome(job_id=kept, attempt=1, status=JobStatus.FAILED, held_lock="l")
+    outcome = Outcome(job_id=kept, claim=1, status=JobStatus.FAILED, held_lock="l")
     assert len(await caller.manage("finish", 1, [outcome])) == 1
     assert await caller.manage("retry_jobs", status="failed", retry_at=now) == 1
     assert await caller.manage("cancel_jobs", task="kept") == 1

@@ -45,7 +45,7 @@ def claim(app: App) -> list[Job]:
 
 def finish(app: App, *jobs: Job, status: JobStatus, **values: Any) -> None:
     """End attempts of worker 7."""
-    outcomes = [Outcome(job_id=job.id, attempt=job.claim, status=status, **values) for job in jobs]
+    outcomes = [Outcome(job_id=job.id, claim=job.claim, status=status, **values) for job in jobs]
     with app.database.engine.connect() as connection:
         queries.job_finish.finish_jobs(connection, 7, outcomes)
 
@@ -92,14 +92,14 @@ def test_a_number_that_json_lacks_is_refused_and_no_null(
     with pytest.raises(InvalidJob, match="JSON cannot carry"):
         jobs.finish(
             7,
-            [Outcome(job_id=id_, attempt=claimed.claim, status=JobStatus.SUCCEEDED, result=value)],
+            [Outcome(job_id=id_, claim=claimed.claim, status=JobStatus.SUCCEEDED, result=value)],
         )
     assert jobs.get_job_status(id_) is JobStatus.DOING
 
 
 async def test_a_snooze_is_a_claim_and_no_attempt(app: App, jobs: JobManager) -> None:
     [id_] = defer(app)
-    finish(app, *claim(app), status=JobStatus.TODO, uncounted=True)
+    finish(app, *claim(app), status=JobStatus.TODO, keeps_attempt=True)
     [job] = claim(app)
     assert (job.claim, job.attempt, job.attempts) == (2, 1, 0)
     finish(app, job, status=JobStatus.FAILED)
@@ -123,9 +123,9 @@ async def test_why_attempts_failed_is_read_with_the_first_one_first(
         )
     attempts = jobs.list_failed_attempts(id_)
     assert attempts == await jobs.list_failed_attempts_async(id_)
-    assert [(attempt.claim, attempt.error_message) for attempt in attempts] == [
-        (1, "number 0"),
-        (2, "number 1"),
+    assert [(attempt.claim, attempt.attempt, attempt.error_message) for attempt in attempts] == [
+        (1, 1, "number 0"),
+        (2, 2, "number 1"),
     ]
     assert {(a.worker_id, a.error_type, a.error_traceback) for a in attempts} == {
         (7, "ValueError", "Traceback …")

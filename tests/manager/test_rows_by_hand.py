@@ -173,8 +173,8 @@ def test_why_an_attempt_failed_is_shown_whenever_that_was(
     job_id = app.tasks["work"].defer()
     connection.execute(
         "INSERT INTO taskq_failed_attempts "
-        "(job_id, attempt, worker_id, failed_at, error_type, error_message, error_traceback) VALUES "
-        "(%s, -2147483648, 1, 'infinity', '', '', ''), (%s, 2147483647, 1, now(), 'E', '', '')",
+        "(job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback) VALUES "
+        "(%s, -2147483648, 1, 1, 'infinity', '', '', ''), (%s, 2147483647, 1, 1, now(), 'E', '', '')",
         [job_id, job_id],
     )
     far, near = app.job_manager.list_failed_attempts(job_id)

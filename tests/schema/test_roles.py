@@ -170,7 +170,7 @@ async def test_a_worker_does_all_that_workers_do(
     for statement in (
         "INSERT INTO shop.taskq_workers (id, name, last_heartbeat) "
         "VALUES (1, 'dead', now() - interval '1 h')",
-        "UPDATE shop.taskq_jobs SET status = 'doing', worker_id = 1, attempt = 1, started_at = now() "
+        "UPDATE shop.taskq_jobs SET status = 'doing', worker_id = 1, claim = 1, started_at = now() "
         "WHERE status = 'todo'",
         "INSERT INTO shop.taskq_locks SELECT lock, id FROM shop.taskq_jobs WHERE status = 'doing'",
     ):
@@ -289,7 +289,7 @@ WRITERS_ALONE = [
     "DELETE FROM taskq_workers",
     "INSERT INTO taskq_periodic VALUES ('x', '', 1)",
     "INSERT INTO taskq_retention VALUES (true, 1, now())",
-    "INSERT INTO taskq_failed_attempts VALUES (1, 1, 1, now(), '', '', '')",
+    "INSERT INTO taskq_failed_attempts VALUES (1, 1, 1, 1, now(), '', '', '')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, status) VALUES ('x', 'x', '{}', 'failed')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, result) VALUES ('x', 'x', '{}', '1')",
 ]

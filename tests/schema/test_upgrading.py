@@ -31,10 +31,10 @@ def fill(connection: psycopg.Connection, namespace: str) -> None:
     defer_jobs(connection, namespace, 0, 50)
     for statement in (
         "INSERT INTO taskq_workers (name) VALUES ('w')",
-        "UPDATE taskq_jobs SET status = 'doing', worker_id = 1, attempt = 1, started_at = now() WHERE id = 1",
+        "UPDATE taskq_jobs SET status = 'doing', worker_id = 1, claim = 1, started_at = now() WHERE id = 1",
         "INSERT INTO taskq_locks SELECT lock, id FROM taskq_jobs WHERE id = 1",
-        "UPDATE taskq_jobs SET status = 'failed', attempt = 1, finished_at = now() WHERE id = 2",
-        "INSERT INTO taskq_failed_attempts VALUES (2, 1, 1, now(), 'ValueError', 'no', '')",
+        "UPDATE taskq_jobs SET status = 'failed', claim = 1, finished_at = now() WHERE id = 2",
+        "INSERT INTO taskq_failed_attempts VALUES (2, 1, 1, 1, now(), 'ValueError', 'no', '')",
         "INSERT INTO taskq_periodic VALUES ('noop', '', 1)",
         "INSERT INTO taskq_retention VALUES (true, 1, now())",
     ):
@@ -142,7 +142,9 @@ def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
         assert worker.wait(timeout=240) == 0
         said.seek(0)
         assert [line for line in said if " INFO " not in line] == []
-    ends = "SELECT status::text, attempt, crashes, count(*) FROM ns_drained.taskq_jobs GROUP BY 1, 2, 3"
+    ends = (
+        "SELECT status::text, claim, crashes, count(*) FROM ns_drained.taskq_jobs GROUP BY 1, 2, 3"
+    )
     assert connection.execute(ends.encode()).fetchall() == [("succeeded", 1, 0, JOBS)]
     assert contents(connection, "ns_drained")["taskq_locks"] == 0
 

@@ -105,13 +105,13 @@ def claim_free(run: Run) -> Ids:
 
 @pytest.fixture
 def finish(run: Run) -> Ids:
-    """Ends the first attempt of jobs of worker 1 as succeeded, unless told otherwise.
+    """Ends the first claim of jobs of worker 1 as succeeded, unless told otherwise.
 
     The lock that a job holds is the one in its row, as the worker has it from its claim.
     """
 
     def finish_jobs(*ids: int, worker_id: int = 1, **outcome: Any) -> list[int]:
-        plain = {"attempt": 1, "status": "succeeded"}
+        plain = {"claim": 1, "status": "succeeded"}
         outcomes = [
             plain | {"job_id": id_, "held_lock": job["lock"]} | outcome
             for id_ in ids

@@ -51,7 +51,7 @@ def test_a_job_that_runs_is_left_alone_unless_it_is_to_be_aborted(
     assert job_of(id_) == claimed | {"abort_requested": True}
     assert notified() == ["abort 42"]
     [doing] = run("ListDoingJobs", worker_id=42)
-    assert doing == {"id": id_, "attempt": 1, "lock": None, "abort_requested": True}
+    assert doing == {"id": id_, "claim": 1, "lock": None, "abort_requested": True}
     assert run("ListDoingJobs", worker_id=1) == []
 
 

@@ -35,7 +35,8 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> N
     [job] = run("GetJob", id=id_)
     assert {key: job[key] for key in given} == given
     assert job["scheduled_at"].isoformat() == "2031-01-01T10:00:00+00:00"
-    assert (job["status"], job["attempt"], job["worker_id"]) == ("todo", 0, None)
+    assert (job["status"], job["worker_id"]) == ("todo", None)
+    assert (job["claim"], job["attempt"]) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ def test_a_batch_of_outcomes_is_written_at_once(run: Run, defer: Ids, claim: Ids
     good, bad = defer({}, {})
     claim()
     outcomes = [
-        {"job_id": good, "attempt": 1, "status": "succeeded", "result": {"sum": 3}},
+        {"job_id": good, "claim": 1, "status": "succeeded", "result": {"sum": 3}},
         {
             "job_id": bad,
-            "attempt": 1,
+            "claim": 1,
             "status": "failed",
             "error_type": "builtins.ValueError",
             "error_message": "no",
@@ -37,7 +37,7 @@ def test_a_batch_of_outcomes_is_written_at_once(run: Run, defer: Ids, claim: Ids
     assert succeeded["finished_at"] >= succeeded["started_at"]
     assert run("ListFailedAttempts", job_id=good) == []
     [attempt] = run("ListFailedAttempts", job_id=bad)
-    assert (attempt["attempt"], attempt["worker_id"]) == (1, 1)
+    assert (attempt["claim"], attempt["attempt"], attempt["worker_id"]) == (1, 1, 1)
     assert (attempt["error_type"], attempt["error_message"]) == ("builtins.ValueError", "no")
 
 
@@ -47,7 +47,7 @@ def test_a_batch_of_outcomes_is_written_at_once(run: Run, defer: Ids, claim: Ids
         {"status": "succeeded", "result": 1},
         {"status": "failed", **ERROR},
         {"status": "todo", "retry_in": 60, "queue_name": "mail", "lock": "b", **ERROR},
-        {"status": "todo", "uncounted": True},
+        {"status": "todo", "keeps_attempt": True},
         {"status": "succeeded", "deleted": True},
     ],
     ids=["succeeded", "failed", "retried", "given back", "deleted"],
@@ -68,7 +68,7 @@ def test_a_worker_that_no_longer_has_the_job_changes_nothing(
     notified()
 
     assert finish(id_, worker_id=2, **outcome) == [], "another worker"
-    assert finish(id_, attempt=2, **outcome) == [], "another attempt"
+    assert finish(id_, claim=2, **outcome) == [], "another claim"
     assert job_of(id_) == before
     assert held_locks() == [("a", id_)]
 
@@ -100,12 +100,12 @@ def test_a_retry_without_a_time_waits_again_at_once(
     assert finish(id_, status="todo", **ERROR) == [id_]
 
     assert job_of(id_) == claimed | {"status": "todo"}
-    assert (claimed["due"], claimed["attempt"], claimed["uncounted"]) == (True, 1, 0)
+    assert (claimed["due"], claimed["claim"], claimed["attempt"]) == (True, 1, 1)
     assert notified() == ["ready default"]
     [attempt] = run("ListFailedAttempts", job_id=id_)
-    assert (attempt["attempt"], attempt["error_message"]) == (1, "no")
+    assert (attempt["claim"], attempt["attempt"], attempt["error_message"]) == (1, 1, "no")
     assert claim(worker_id=2) == [id_]
-    assert job_of(id_)["attempt"] == 2
+    assert (job_of(id_)["claim"], job_of(id_)["attempt"]) == (2, 2)
 
 
 def test_a_retry_in_seconds_or_at_a_time_waits_for_it(
@@ -151,17 +151,31 @@ def test_a_batch_of_retries_is_notified_once_for_each_queue_and_kind(
     assert notified() == ["later 4102444800.000000 a", "later 4102444800.000000 b"]
 
 
-def test_a_snooze_or_a_job_given_back_does_not_count_as_an_attempt(
+def test_a_snooze_or_a_job_given_back_does_not_use_up_an_attempt(
     defer: Ids, claim: Ids, finish: Ids, job_of: JobOf, run: Run
 ) -> None:
     [id_] = defer({})
     claim()
-    finish(id_, status="todo", uncounted=True)
+    finish(id_, status="todo", keeps_attempt=True)
     claim()
-    finish(id_, attempt=2, status="todo", uncounted=True, retry_in=60)
+    assert (job_of(id_)["claim"], job_of(id_)["attempt"]) == (2, 1)
+    finish(id_, claim=2, status="todo", keeps_attempt=True, retry_in=60)
     job = job_of(id_)
-    assert (job["attempt"], job["uncounted"], job["due"]) == (2, 2, False)
+    assert (job["claim"], job["attempt"], job["due"]) == (2, 0, False)
     assert run("ListFailedAttempts", job_id=id_) == []
+
+
+def test_a_failure_is_kept_by_its_claim_with_the_attempt_that_ran(
+    defer: Ids, claim: Ids, finish: Ids, run: Run
+) -> None:
+    [id_] = defer({})
+    for number, keeps_attempt in enumerate([True, True, False, False], start=1):
+        claim()
+        assert finish(id_, claim=number, status="todo", keeps_attempt=keeps_attempt, **ERROR) == [
+            id_
+        ]
+    failed = run("ListFailedAttempts", job_id=id_)
+    assert [(row["claim"], row["attempt"]) for row in failed] == [(1, 1), (2, 1), (3, 1), (4, 2)]
 
 
 def test_a_retry_may_change_priority_queue_and_lock(
@@ -205,7 +219,7 @@ def test_a_job_that_is_to_be_deleted_goes_with_its_lock_and_its_failed_attempts(
     claim()
     finish(first, status="todo", **ERROR)
     claim()
-    assert finish(first, attempt=2, status="failed", deleted=True, **ERROR) == [first]
+    assert finish(first, claim=2, status="failed", deleted=True, **ERROR) == [first]
     assert finish(second, deleted=True) == [second]
     assert connection.execute("SELECT FROM taskq_jobs").fetchall() == []
     assert connection.execute("SELECT FROM taskq_failed_attempts").fetchall() == []
@@ -232,7 +246,7 @@ def test_a_retry_that_meets_its_own_queueing_lock_ends_as_failed(
     assert held_locks() == []
     assert notified() == []
     [attempt] = run("ListFailedAttempts", job_id=id_)
-    assert (attempt["attempt"], attempt["worker_id"]) == (1, 1)
+    assert (attempt["claim"], attempt["attempt"], attempt["worker_id"]) == (1, 1, 1)
     assert attempt["error_type"] == "taskq.exceptions.AlreadyEnqueued"
     assert attempt["error_message"] == (
         "not queued again: another job with the queueing lock 'it''s' waits already"

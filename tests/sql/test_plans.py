@@ -197,7 +197,7 @@ def crowd(connection: psycopg.Connection) -> None:
     insert(connection, MANY, lock="'deep ' || n % 100")
     insert(connection, MANY, scheduled_at="now() + interval '1 day'", due="false")
     insert(connection, 1000, scheduled_at="now() - interval '1 s'", due="false")
-    doing = {"status": "'doing'", "worker_id": "1 + n % 20", "attempt": "1", "started_at": "now()"}
+    doing = {"status": "'doing'", "worker_id": "1 + n % 20", "claim": "1", "started_at": "now()"}
     insert(connection, 1000, queueing_lock="'runs ' || n", **doing)
     insert(connection, 1000, lock="'runs ' || n", **doing)
     connection.execute(
@@ -249,7 +249,7 @@ def test_ending_a_hundred_jobs_reads_those(
     jobs = connection.execute(
         "SELECT id, lock FROM taskq_jobs WHERE status = 'doing' AND worker_id = 1"
     ).fetchall()
-    outcomes = [{"job_id": id_, "attempt": 1, "held_lock": lock, **ending} for id_, lock in jobs]
+    outcomes = [{"job_id": id_, "claim": 1, "held_lock": lock, **ending} for id_, lock in jobs]
     finish = explain("FinishJobs", worker_id="1", outcomes=f"'{json.dumps(outcomes)}'")
     assert 100 <= finish.read <= 300
     left = connection.execute("SELECT count(*) FROM taskq_locks WHERE lock LIKE 'runs%'").fetchone()

@@ -79,13 +79,13 @@ def test_the_jobs_of_a_dead_worker_wait_again(
     assert held_locks() == []
     assert notified() == ["ready default", "ready mail"]
     [attempt] = run("ListFailedAttempts", job_id=plain)
-    assert (attempt["attempt"], attempt["worker_id"]) == (1, dead)
+    assert (attempt["claim"], attempt["attempt"], attempt["worker_id"]) == (1, 1, dead)
     assert attempt["error_type"] == "taskq.exceptions.WorkerDied"
     assert connection.execute("SELECT FROM taskq_workers").fetchall() == []
 
     assert rescue() == []
     assert claim(worker_id=register()) == [plain, locked]
-    assert job_of(locked)["attempt"] == 2
+    assert (job_of(locked)["claim"], job_of(locked)["attempt"]) == (2, 2)
 
 
 def test_a_job_that_took_down_its_worker_too_often_ends_as_failed(
@@ -247,11 +247,11 @@ def test_what_a_dead_worker_had_only_claimed_has_not_crashed(
     stall(dead)
     assert rescue() == sorted([later, first, urgent, last])
     # As it begins them: by when it claimed them, then by priority and id.
-    counted = {id_: (job_of(id_)["crashes"], job_of(id_)["uncounted"]) for id_ in (urgent, later)}
-    assert counted == {urgent: (1, 0), later: (1, 0)}
+    counted = {id_: (job_of(id_)["crashes"], job_of(id_)["attempt"]) for id_ in (urgent, later)}
+    assert counted == {urgent: (1, 1), later: (1, 1)}
     assert job_of(urgent)["given_back"] is None, "a worker knew it"
     for id_ in (first, last):
-        assert (job_of(id_)["crashes"], job_of(id_)["uncounted"]) == (0, 1)
+        assert (job_of(id_)["crashes"], job_of(id_)["attempt"]) == (0, 0)
         assert job_of(id_)["given_back"] == 2
         assert run("ListFailedAttempts", job_id=id_) == []
 
@@ -375,9 +375,9 @@ def test_a_worker_that_was_thought_dead_cannot_end_what_was_rescued(
 
     claim(worker_id=alive)
     assert finish(id_, worker_id=dead) == []
-    assert finish(id_, worker_id=dead, attempt=2) == []
+    assert finish(id_, worker_id=dead, claim=2) == []
     assert (job_of(id_)["status"], held_locks()) == ("doing", [("a", id_)])
-    assert finish(id_, worker_id=alive, attempt=2) == [id_]
+    assert finish(id_, worker_id=alive, claim=2) == [id_]
 
 
 def test_a_worker_is_registered_as_long_as_its_row_is_as_it_left_it(

@@ -56,16 +56,17 @@ def test_a_job_that_was_claimed_as_often_as_can_be_is_claimed_finished_and_rescu
     counted: int,
 ) -> None:
     spoilt, fine = defer({}, {"lock": "l"})
-    spoil(spoilt, attempt=counted, uncounted=counted, crashes=counted)
+    spoil(spoilt, claim=counted, attempt=counted, crashes=counted)
     assert sorted(claim()) == [spoilt, fine]
-    attempt = job_of(spoilt)["attempt"]
-    assert attempt == min(counted, BILLION - 1) + 1
+    claimed = min(counted, BILLION - 1) + 1
+    assert (job_of(spoilt)["claim"], job_of(spoilt)["attempt"]) == (claimed, claimed)
     outcome = f"""[
-        {{"job_id": {spoilt}, "attempt": {attempt}, "status": "todo", "uncounted": true}},
-        {{"job_id": {fine}, "attempt": 1, "status": "succeeded", "held_lock": "l"}}
+        {{"job_id": {spoilt}, "claim": {claimed}, "status": "todo", "keeps_attempt": true}},
+        {{"job_id": {fine}, "claim": 1, "status": "succeeded", "held_lock": "l"}}
     ]"""
     [ours] = run("FinishJobs", worker_id=1, outcomes=outcome)
     assert sorted(ours["ids"]) == [spoilt, fine]
+    assert job_of(spoilt)["attempt"] == max(claimed - 1, 0)
     assert claim() == [spoilt]
     connection.execute("UPDATE taskq_jobs SET started_at = now() - interval '2 min'")
     assert [row["id"] for row in run("RescueJobs", stalled_after=60.0, max_crashes=3)] == [spoilt]
@@ -81,7 +82,7 @@ def test_an_attempt_that_fails_a_second_time_takes_the_place_of_the_first(
     claim()
     finish(again, status="failed", **failed)
     finish(fine)
-    spoil(again, status="todo", attempt=0, finished_at=None)
+    spoil(again, status="todo", claim=0, finished_at=None)
     other, *_ = defer({})
     assert sorted(claim()) == [again, other]
     assert finish(again, other, status="failed", **failed | {"error_message": "second"}) == [
@@ -91,7 +92,7 @@ def test_an_attempt_that_fails_a_second_time_takes_the_place_of_the_first(
     [attempt] = run("ListFailedAttempts", job_id=again)
     assert attempt["error_message"] == "second"
     # So it is if its worker dies.
-    spoil(again, status="todo", attempt=0, finished_at=None)
+    spoil(again, status="todo", claim=0, finished_at=None)
     assert claim() == [again]
     connection.execute("UPDATE taskq_jobs SET started_at = now() - interval '2 min'")
     assert [row["id"] for row in run("RescueJobs", stalled_after=60.0, max_crashes=3)] == [again]
@@ -112,11 +113,11 @@ def test_rows_that_could_not_move_are_found(
         for beat in ("now", "infinity")
     ]
     spoil(timeless, due=False)
-    spoil(nobodys, status="doing", attempt=1, started_at="now")
-    spoil(unstarted, status="doing", attempt=1, worker_id=10**9)
-    spoil(endless, status="doing", attempt=1, worker_id=10**9, started_at="infinity")
-    spoil(immortal, status="doing", attempt=1, worker_id=dead, started_at="now")
-    spoil(alive, status="doing", attempt=1, worker_id=live, started_at="now")
+    spoil(nobodys, status="doing", claim=1, started_at="now")
+    spoil(unstarted, status="doing", claim=1, worker_id=10**9)
+    spoil(endless, status="doing", claim=1, worker_id=10**9, started_at="infinity")
+    spoil(immortal, status="doing", claim=1, worker_id=dead, started_at="now")
+    spoil(alive, status="doing", claim=1, worker_id=live, started_at="now")
     assert [row["jobs"] for row in run("PromoteJobs", max_jobs=10)] == [1]
     rescued = run("RescueJobs", stalled_after=60.0, max_crashes=3)
     assert sorted(row["id"] for row in rescued) == [nobodys, unstarted, endless, immortal]

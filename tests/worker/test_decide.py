@@ -80,7 +80,7 @@ def outcome(
 
 def summary(given: Outcome, expected: dict[str, Any]) -> dict[str, Any]:
     """The values of an outcome that are expected, or are not what they are by default."""
-    plain = Outcome(job_id=7, attempt=4, status=given.status, held_lock="held", worker_id=5)
+    plain = Outcome(job_id=7, claim=4, status=given.status, held_lock="held", worker_id=5)
     names = Outcome.__dataclass_fields__.keys() - {"error_traceback"}
     return {
         name: getattr(given, name)
@@ -140,14 +140,14 @@ GAVE_UP = ("taskq.exceptions.JobAborted", "gave up")
             None,
             NEVER,
             Ending.SNOOZED,
-            outcome(JobStatus.TODO, retry_in=9.0, uncounted=True),
+            outcome(JobStatus.TODO, retry_in=9.0, keeps_attempt=True),
         ),
         (
             ExceptionGroup("one", [Snooze({"seconds": 9})]),
             None,
             NEVER,
             Ending.SNOOZED,
-            outcome(JobStatus.TODO, retry_in=9.0, uncounted=True),
+            outcome(JobStatus.TODO, retry_in=9.0, keeps_attempt=True),
         ),
         (
             Retry(at=LATER, message="not yet"),
@@ -178,7 +178,7 @@ GAVE_UP = ("taskq.exceptions.JobAborted", "gave up")
             OVERDUE,
             ONCE_MORE,
             Ending.GIVEN_BACK,
-            outcome(JobStatus.TODO, uncounted=True),
+            outcome(JobStatus.TODO, keeps_attempt=True),
         ),
         (
             CANCELLED,
@@ -218,7 +218,7 @@ GAVE_UP = ("taskq.exceptions.JobAborted", "gave up")
             OVERDUE,
             ONCE_MORE,
             Ending.GIVEN_BACK,
-            outcome(JobStatus.TODO, uncounted=True),
+            outcome(JobStatus.TODO, keeps_attempt=True),
         ),
         (
             ValueError("no"),
@@ -232,7 +232,7 @@ GAVE_UP = ("taskq.exceptions.JobAborted", "gave up")
             TIMEOUT,
             NEVER,
             Ending.SNOOZED,
-            outcome(JobStatus.TODO, retry_in=9.0, uncounted=True),
+            outcome(JobStatus.TODO, retry_in=9.0, keeps_attempt=True),
         ),
         (ValueError("no"), SHUTDOWN, ONCE_MORE, Ending.RETRIED, RETRIED),
         (
@@ -321,7 +321,7 @@ def test_only_a_job_that_the_worker_does_not_know_is_offered_to_others(
         first = not claimed.given_back
         assert decision.outcome.status is JobStatus.TODO
         assert decision.outcome.given_back == claimed.given_back + 1
-        assert decision.outcome.uncounted
+        assert decision.outcome.keeps_attempt
         assert (decision.outcome.error_type == "taskq.exceptions.JobGivenBack") == first
     else:
         assert decision.outcome.status is JobStatus.FAILED
@@ -341,7 +341,7 @@ def test_a_job_that_had_not_begun_goes_back_as_if_it_had_not_been_claimed(
 ) -> None:
     outcome = released(job(given_back=given_back), started=started)
     assert outcome.status is JobStatus.TODO
-    assert (outcome.uncounted, outcome.given_back) == expected
+    assert (outcome.keeps_attempt, outcome.given_back) == expected
 
 
 def succeeds(options: WorkerOptions) -> Decision:
@@ -379,5 +379,5 @@ def test_a_job_is_deleted_at_its_end_as_the_worker_was_told(
 def test_an_outcome_carries_the_fencing_token_and_the_lock_of_its_job() -> None:
     decision = failed(job(), OPTIONS, ValueError("no"))
     assert decision.outcome is not None
-    token = (decision.outcome.job_id, decision.outcome.worker_id, decision.outcome.attempt)
+    token = (decision.outcome.job_id, decision.outcome.worker_id, decision.outcome.claim)
     assert (token, decision.outcome.held_lock) == ((7, 5, 4), "held")

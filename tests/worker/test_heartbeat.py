@@ -175,7 +175,7 @@ async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
     worker = await start(app)
     connection.execute(
         "INSERT INTO taskq_jobs "
-        "(queue_name, task_name, args, status, worker_id, attempt, started_at, finished_at) "
+        "(queue_name, task_name, args, status, worker_id, claim, started_at, finished_at) "
         "SELECT 'default', 'noop', '{}', 'succeeded', %s, 1, now(), now() "
         "FROM generate_series(1, 1000000)",
         [worker.id],

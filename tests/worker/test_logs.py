@@ -134,7 +134,7 @@ async def test_whatever_a_row_holds_no_message_has_more_than_one_line(
         )
     connection.execute(
         "INSERT INTO taskq_jobs "
-        "(task_name, queue_name, lock, args, status, worker_id, started_at, attempt) "
+        "(task_name, queue_name, lock, args, status, worker_id, started_at, claim) "
         "VALUES (%s, %s, %s, '{}', 'doing', 1000000000, '2020-01-01', 1)",
         [fine.name, HOSTILE, HOSTILE],
     )

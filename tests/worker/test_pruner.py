@@ -28,7 +28,7 @@ def insert(connection: psycopg.Connection, status: str, age: str, jobs: int = 1)
         WITH job AS (
             INSERT INTO taskq_jobs
                 (
-                    queue_name, task_name, args, status, worker_id, attempt, started_at,
+                    queue_name, task_name, args, status, worker_id, claim, started_at,
                     deferred_at, finished_at
                 )
             SELECT
@@ -39,7 +39,7 @@ def insert(connection: psycopg.Connection, status: str, age: str, jobs: int = 1)
             RETURNING id
         ), attempt AS (
             INSERT INTO taskq_failed_attempts
-            SELECT id, 1, 1, now(), 'E', '', '' FROM job
+            SELECT id, 1, 1, 1, now(), 'E', '', '' FROM job
         )
         SELECT max(id) FROM job
         """,

@@ -118,7 +118,7 @@ def dead_with_jobs(
         "WITH dead AS (INSERT INTO taskq_workers (name, last_heartbeat) "
         "VALUES ('dead', now() - %s::interval) RETURNING id) "
         "INSERT INTO taskq_jobs "
-        "(queue_name, task_name, args, status, worker_id, attempt, started_at, crashes) "
+        "(queue_name, task_name, args, status, worker_id, claim, started_at, crashes) "
         "SELECT 'default', 'nap', '{}', 'doing', dead.id, 1, now(), %s "
         "FROM dead, generate_series(1, %s) RETURNING id",
         [silent_for, crashes, jobs],

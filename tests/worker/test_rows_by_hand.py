@@ -32,7 +32,7 @@ ROWS: list[tuple[str, Any, JobStatus]] = [
     *(("scheduled_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(
         (column, number, JobStatus.SUCCEEDED)
-        for column in ("attempt", "uncounted", "crashes", "priority")
+        for column in ("claim", "attempt", "crashes", "priority")
         for number in (2**31 - 1, -(2**31))
     ),
     ("id", 2**63 - 1, JobStatus.SUCCEEDED),
@@ -71,8 +71,8 @@ async def test_it_is_claimed_beside_others_and_ends_alone(
     statuses = [await app.job_manager.get_job_status_async(id_) for id_ in ids]
     assert statuses == [JobStatus.SUCCEEDED, end, JobStatus.SUCCEEDED, JobStatus.SUCCEEDED]
     assert {0, 2, 3} <= set(ran)
-    claims = [(await app.job_manager.get_job_async(id_)).attempt for id_ in (ids[0], *ids[2:])]
-    assert claims == [1, 1, 1]
+    attempts = [(await app.job_manager.get_job_async(id_)).attempt for id_ in (ids[0], *ids[2:])]
+    assert attempts == [1, 1, 1]
     if column == "args":
         [(kind, _)] = await errors_of(app, ids[1])
         assert kind == "taskq.exceptions.InvalidArguments"

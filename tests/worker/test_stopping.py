@@ -53,13 +53,13 @@ async def test_running_jobs_finish_and_the_others_go_back_at_once(
     running = await run_until_begun(worker, sleeper)
     stop(worker)
 
-    def waiting() -> list[tuple[int]]:
+    def waiting() -> list[tuple[int, int]]:
         return connection.execute(
-            "SELECT uncounted FROM taskq_jobs WHERE status = 'todo' ORDER BY id"
+            "SELECT claim, attempt FROM taskq_jobs WHERE status = 'todo' ORDER BY id"
         ).fetchall()
 
-    # While the first is still running: the prefetched one was given back, and counts as no attempt.
-    await until(lambda: waiting() == [(1,), (0,)])
+    # While the first is still running: the prefetched one was given back, and has used up no attempt.
+    await until(lambda: waiting() == [(1, 0), (0, 0)])
     assert not running.done()
     sleeper.release.set()
     await running

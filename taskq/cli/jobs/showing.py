@@ -54,7 +54,7 @@ def _print(job: Job, attempts: Sequence[FailedAttempt]) -> None:
     for attempt in attempts:
         terminal.print(
             Text(
-                f"\nattempt {attempt.claim} failed at {shown(attempt.failed_at)} in worker "
+                f"\nattempt {attempt.attempt} failed at {shown(attempt.failed_at)} in worker "
                 f"{attempt.worker_id}: {escaped(attempt.error_type)}: "
                 f"{escaped(attempt.error_message)}",
                 "red",
