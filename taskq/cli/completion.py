@@ -1,41 +1,31 @@
 """What a shell can complete: the names that the app knows."""
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
-from taskq.app import App
 from taskq.cli.settings import Settings
+from taskq.task import Task
 
 
-def task_names(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> Collection[str]:
+def task_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The tasks of the app and their aliases; for an option's or argument's ``shell_complete``."""
-    app = _app(context)
-    return [] if app is None else sorted(_matching(app.tasks, incomplete))
+    return _matching(_tasks(context), incomplete)
 
 
-def queue_names(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> Collection[str]:
+def queue_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The queues of the app's tasks. Those of the database would cost a connection."""
-    app = _app(context)
-    queues = set() if app is None else {task.queue for task in app.tasks.values()}
-    return sorted(_matching(queues, incomplete))
+    return _matching({task.queue for task in _tasks(context).values()}, incomplete)
 
 
-def _app(context: click.Context) -> App | None:
+def _tasks(context: click.Context) -> Mapping[str, Task[..., Any]]:
     settings = context.find_object(Settings)
-    if settings is None or settings.app_path is None:
-        return None
     try:
-        app = settings.app()
-        app.perform_import_paths()
-    except Exception:  # whatever is wrong with it, the command itself will say
-        return None
-    return app
+        return (settings and settings.tasks()) or {}
+    except Exception:  # whatever is wrong with the app, the command itself will say
+        return {}
 
 
-def _matching(names: Collection[str], incomplete: str) -> set[str]:
-    return {name for name in names if name.startswith(incomplete)}
+def _matching(names: Iterable[str], incomplete: str) -> list[str]:
+    return sorted(name for name in names if name.startswith(incomplete))

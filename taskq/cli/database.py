@@ -11,14 +11,8 @@ from urllib.parse import quote, urlencode
 import click
 from psycopg.conninfo import make_conninfo
 
-from taskq.cli.command import Command
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
+from taskq.cli.command import command
+from taskq.cli.settings import Settings
 from taskq.database.database import LIBPQ_VARIABLES, Database
 from taskq.embedded import programs
 from taskq.escaping import escaped
@@ -26,52 +20,41 @@ from taskq.escaping import escaped
 _EPILOG = "Exit codes: psql's own, or 0 if the way in is printed."
 
 
-@click.command(
-    cls=Command,
+@command(
     epilog=_EPILOG,
     example="database --app shop.jobs:app -- --command 'SELECT * FROM taskq_jobs'",
 )
 @click.argument("arguments", metavar="[-- PSQL ARGUMENTS]", nargs=-1)
-@app_option()
-@database_option
 @click.option(
     "--show", is_flag=True, help="Print which one it is, and the way in, and open nothing."
 )
 @click.option("--password", is_flag=True, help="Print the password with it.")
-@verbose_option
-@pass_settings
 def database(
-    settings: Settings,
-    /,
-    *,
-    arguments: tuple[str, ...],
-    database: str | None,
-    show: bool,
-    password: bool,
+    settings: Settings, /, *, arguments: tuple[str, ...], show: bool, password: bool
 ) -> None:
     """Open psql on the database, or print the way in.
 
     It prints which database it is, who named it and how to connect where there is no terminal or no psql,
     or with --show. An embedded server runs as long as psql does.
     """
-    with settings.database(database) as opened:
-        psql = shutil.which("psql") or (programs() / "psql" if opened.embedded_folder else None)
-        wanted = bool(arguments) or (sys.stdin.isatty() and sys.stdout.isatty())
-        if psql is None and arguments:
-            raise click.ClickException(
-                "psql is not installed: install PostgreSQL's client programs; or leave its arguments "
-                "out, and see how other programs connect"
-            )
-        if psql is None or show or password or not wanted:
-            for line in _way_in(opened, password=password):
-                click.echo(escaped(line))
-            return
-        told = opened.libpq_parameters()
-        # Not among the arguments, which everybody on the machine can read.
-        secret = {"PGPASSWORD": told.pop("password")} if "password" in told else {}
-        code = subprocess.run(  # noqa: S603 - no shell, and it is the user's own psql
-            [psql, make_conninfo(**told), *arguments], check=False, env=os.environ | secret
-        ).returncode
+    opened = settings.database
+    psql = shutil.which("psql") or (programs() / "psql" if opened.embedded_folder else None)
+    wanted = bool(arguments) or (sys.stdin.isatty() and sys.stdout.isatty())
+    if psql is None and arguments:
+        raise click.ClickException(
+            "psql is not installed: install PostgreSQL's client programs; or leave its arguments "
+            "out, and see how other programs connect"
+        )
+    if psql is None or show or password or not wanted:
+        for line in _way_in(opened, password=password):
+            click.echo(escaped(line))
+        return
+    told = opened.libpq_parameters()
+    # Not among the arguments, which every user of the machine can read.
+    secret = {"PGPASSWORD": told.pop("password")} if "password" in told else {}
+    code = subprocess.run(  # noqa: S603 - no shell, and it is the user's own psql
+        [psql, make_conninfo(**told), *arguments], check=False, env=os.environ | secret
+    ).returncode
     click.get_current_context().exit(code)
 
 

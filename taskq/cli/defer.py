@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 
 import click
 
-from taskq.cli.command import Command
+from taskq.cli.command import command
 from taskq.cli.completion import queue_names, task_names
-from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.settings import Settings
 from taskq.cli.times import read_duration, read_time
 from taskq.exceptions import TaskNotFound
 from taskq.messages import short_repr
@@ -38,13 +38,12 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"JSON has no {constant}")
 
 
-@click.command(
-    cls=Command,
+@command(
     example="""defer --app shop.jobs:app shop.jobs.send_mail '{"user_id": 1}' --in 5m""",
+    database=False,
 )
 @click.argument("task", shell_complete=task_names)
 @click.argument("arguments", metavar="[JSON]", callback=read_arguments, default="{}")
-@app_option()
 @click.option(
     "--queue",
     metavar="NAME",
@@ -80,8 +79,6 @@ def _refuse(constant: str) -> NoReturn:
     is_flag=True,
     help="Take a task that this app does not have, such as one of another program.",
 )
-@verbose_option
-@pass_settings
 def defer(
     settings: Settings,
     /,

@@ -9,17 +9,11 @@ from shlex import quote
 import click
 from rich.text import Text
 
-from taskq.cli.command import Command
-from taskq.cli.listing import console, json_option, print_json
+from taskq.cli.command import command
+from taskq.cli.listing import console, print_json
 from taskq.cli.prose import print_command, print_hanging
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
-from taskq.cli.times import read_duration
+from taskq.cli.settings import Settings
+from taskq.cli.times import duration_option
 from taskq.database.url import database_url, without_secrets
 from taskq.doctor import CHECKS, Finding, Severity, Thresholds, examine
 from taskq.escaping import escaped
@@ -32,34 +26,13 @@ _STYLES = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.N
 _EPILOG = "Exit codes: 0 nothing critical was found, 1 something was, or it failed."
 
 
-@click.command(
-    cls=Command, epilog=_EPILOG, example="doctor --app shop.jobs:app --waiting 5m --json"
+@command(epilog=_EPILOG, example="doctor --app shop.jobs:app --waiting 5m --json", json=True)
+@duration_option(
+    "--held", brief(_FROM.held), "How long a transaction may keep dead rows from being removed."
 )
-@app_option()
-@database_option
-@click.option(
-    "--held",
-    metavar="DURATION",
-    callback=read_duration,
-    default=brief(_FROM.held),
-    show_default=True,
-    help="How long a transaction may keep dead rows from being removed.",
-)
-@click.option(
-    "--waiting",
-    metavar="DURATION",
-    callback=read_duration,
-    default=brief(_FROM.waiting),
-    show_default=True,
-    help="How long a job that could run may wait.",
-)
-@click.option(
-    "--stalled",
-    metavar="DURATION",
-    callback=read_duration,
-    default=brief(_FROM.stalled),
-    show_default=True,
-    help="After how long without a heartbeat a worker is dead.",
+@duration_option("--waiting", brief(_FROM.waiting), "How long a job that could run may wait.")
+@duration_option(
+    "--stalled", brief(_FROM.stalled), "After how long without a heartbeat a worker is dead."
 )
 @click.option(
     "--chain",
@@ -85,14 +58,10 @@ _EPILOG = "Exit codes: 0 nothing critical was found, 1 something was, or it fail
     show_default=True,
     help="How much room a table or an index may take beyond what its rows need.",
 )
-@json_option
-@verbose_option
-@pass_settings
 def doctor(
     settings: Settings,
     /,
     *,
-    database: str | None,
     held: timedelta,
     waiting: timedelta,
     stalled: timedelta,
@@ -114,20 +83,14 @@ def doctor(
         dead_rows=dead_rows,
         bloat=bloat << 20,
     )
-    tasks = None
-    if settings.app_path is not None:
-        app = settings.app()
-        app.perform_import_paths()
-        tasks = app.tasks.keys()
-    with settings.database(database) as opened:
-        findings = examine(opened, thresholds=thresholds, tasks=tasks)
+    tasks = settings.tasks()
     findings = [
         replace(
             finding,
-            commands=[*_commands(finding, settings.app_path, database)],
+            commands=[*_commands(finding, settings.app_path, settings.database_url)],
             statements=[*finding.statements],
         )
-        for finding in findings
+        for finding in examine(settings.database, thresholds=thresholds, tasks=tasks)
     ]
     if json:
         print_json(map(asdict, findings))
@@ -145,11 +108,11 @@ def _commands(finding: Finding, app: str | None, database: str | None) -> Iterat
         if database is None
         else f"{on_app} --database {quote(without_secrets(database_url('the database', database)))}"
     )
-    for command in finding.commands:
-        if command.split()[0] == "worker":  # which has the app's database, and no other
-            yield f"python -m taskq {escaped(command)}{on_app or ' --app module.path:attribute'}"
+    for line in finding.commands:
+        if line.split()[0] == "worker":  # which has the app's database, and no other
+            yield f"python -m taskq {escaped(line)}{on_app or ' --app module.path:attribute'}"
         else:
-            yield f"python -m taskq {escaped(command)}{options}"
+            yield f"python -m taskq {escaped(line)}{options}"
     for statement in finding.statements:
         yield f"python -m taskq database{options} -- --command {quote(escaped(statement))}"
 
@@ -161,8 +124,8 @@ def _print(findings: Sequence[Finding]) -> None:
         print_hanging(terminal, severity, f"{finding.check}: {escaped(finding.what)}")
         if finding.remedy != "; ".join(finding.statements):
             print_hanging(terminal, Text(f"{'':10}"), f"→ {escaped(finding.remedy)}", "dim")
-        for command in finding.commands:
-            print_command(terminal, Text(f"            {command}"))
+        for line in finding.commands:
+            print_command(terminal, Text(f"            {line}"))
     troubled = {finding.check for finding in findings}
     if well := [name for name in CHECKS if name not in troubled]:
         terminal.print(Text(f"well: {', '.join(well)}"))

@@ -4,23 +4,15 @@ from datetime import timedelta
 
 import click
 
-from taskq.cli.command import Command
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
-from taskq.cli.stalled import is_alive, stalled_option
+from taskq.cli.command import command
+from taskq.cli.settings import Settings
+from taskq.cli.workers import is_alive, stalled_option
 from taskq.counted import counted
 
 _EPILOG = "Exit codes: 0 all is well, 1 something is not, 2 the command line or the app is wrong."
 
 
-@click.command(cls=Command, epilog=_EPILOG, example="healthcheck --app shop.jobs:app --workers 1")
-@app_option()
-@database_option
+@command(epilog=_EPILOG, example="healthcheck --app shop.jobs:app --workers 1")
 @click.option(
     "--workers",
     metavar="N",
@@ -30,23 +22,17 @@ _EPILOG = "Exit codes: 0 all is well, 1 something is not, 2 the command line or 
     help="How many workers have to be alive.",
 )
 @stalled_option
-@verbose_option
-@pass_settings
-def healthcheck(
-    settings: Settings, /, *, database: str | None, workers: int, stalled: timedelta
-) -> None:
+def healthcheck(settings: Settings, /, *, workers: int, stalled: timedelta) -> None:
     """Check that the app can be imported, the database answers and has the schema, and workers are alive.
 
     For deployments and probes: the first thing that is wrong is one line on stderr, and ends it.
     """
-    if settings.app_path is not None:
-        app = settings.app()
-        app.perform_import_paths()
-        click.echo(f"app: {counted(len(set(app.tasks.values())), 'task')}")
-    with settings.job_manager(database) as manager:
-        click.echo("database: answers")
-        click.echo("schema: fits this version")
-        alive = sum(is_alive(worker, stalled) for worker in manager.list_workers())
+    if (tasks := settings.tasks()) is not None:
+        click.echo(f"app: {counted(len(set(tasks.values())), 'task')}")
+    manager = settings.job_manager
+    click.echo("database: answers")
+    click.echo("schema: fits this version")
+    alive = sum(is_alive(worker, stalled) for worker in manager.list_workers())
     if alive < workers:
         raise click.ClickException(
             f"{_counted(alive)} alive, and {workers} have to be: start them with "

@@ -5,14 +5,8 @@ from dataclasses import asdict
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.listing import Column, json_option, print_listing
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
+from taskq.cli.listing import Column, print_listing
+from taskq.cli.settings import Settings
 from taskq.queries.job_count import LockState
 
 _COLUMNS: list[Column[LockState]] = [
@@ -31,9 +25,7 @@ def locks() -> None:
     """Look at the locks."""
 
 
-@locks.command("list", example="locks list --limit 10")
-@app_option()
-@database_option
+@locks.command("list", example="locks list --limit 10", json=True)
 @click.option(
     "--limit",
     metavar="N",
@@ -42,15 +34,10 @@ def locks() -> None:
     show_default=True,
     help="How many at most.",
 )
-@json_option
-@verbose_option
-@pass_settings
-def list_locks(settings: Settings, /, *, database: str | None, limit: int, json: bool) -> None:
+def list_locks(settings: Settings, /, *, limit: int, json: bool) -> None:
     """List the locks that jobs hold or wait for, those with the most that wait first."""
-    with settings.job_manager(database) as manager:
-        states = manager.list_locks(limit=limit)
     print_listing(
-        states,
+        settings.job_manager.list_locks(limit=limit),
         _COLUMNS,
         record=asdict,
         as_json=json,

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.listing import Column, json_option, print_listing
-from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.listing import Column, print_listing
+from taskq.cli.settings import Settings
 from taskq.cli.times import server_now
 from taskq.periodic import Periodic
 
@@ -36,18 +36,13 @@ def periodic() -> None:
     """Show the periodic tasks of the app."""
 
 
-@periodic.command("list", example="periodic list --app shop.jobs:app")
-@app_option()
-@json_option
-@verbose_option
-@pass_settings
+@periodic.command("list", example="periodic list --app shop.jobs:app", database=False, json=True)
 def list_periodic(settings: Settings, /, json: bool) -> None:
     """List the periodic tasks of the app: when they are due next, and which tick was deferred last."""
-    with settings.app() as app:
-        app.perform_import_paths()
-        app.schema_manager.check()
-        ticks = app.job_manager.list_ticks()
-        now = server_now(app.database)
+    app = settings.app()
+    app.perform_import_paths()
+    ticks = settings.job_manager.list_ticks()
+    now = server_now(settings.database)
     periods = [
         _Period(
             declared,

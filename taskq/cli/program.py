@@ -10,23 +10,22 @@ from typing import Any
 import click
 from sqlalchemy.exc import DBAPIError
 
-from taskq.cli.command import Group, variable_of
+from taskq.cli.command import Group, app_option, variable_of, verbose_option
 from taskq.cli.database import database
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
 from taskq.cli.healthcheck import healthcheck
-from taskq.cli.jobs.group import jobs
-from taskq.cli.leaving import INTERRUPTED
+from taskq.cli.jobs import jobs
 from taskq.cli.locks import locks
 from taskq.cli.periodic import periodic
 from taskq.cli.queues import queues
 from taskq.cli.schema import schema
-from taskq.cli.settings import Settings, app_option, verbose_option
+from taskq.cli.settings import Settings
 from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
 from taskq.cli.watch.command import watch
-from taskq.cli.worker import worker
+from taskq.cli.worker import INTERRUPTED, worker
 from taskq.cli.workers import workers
 from taskq.escaping import escaped
 from taskq.exceptions import (
@@ -115,6 +114,7 @@ def _message(error: Exception) -> str:
 
 @click.group(
     cls=Program,
+    params=[app_option, verbose_option],
     context_settings={
         "auto_envvar_prefix": "TASKQ",
         "help_option_names": ["-h", "--help"],
@@ -122,8 +122,6 @@ def _message(error: Exception) -> str:
     },
     epilog="Exit codes: 0 done, 1 failed, 2 the command line or what it names is wrong, 130 interrupted.",
 )
-@app_option()
-@verbose_option
 @click.version_option(package_name="taskq-sql", message="taskq %(version)s")
 def program() -> None:
     """taskq: a PostgreSQL task queue for Python.

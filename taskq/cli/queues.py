@@ -8,15 +8,9 @@ from typing import Any
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.listing import Cell, Column, json_option, print_listing
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
-from taskq.cli.stalled import is_alive, stalled_option
+from taskq.cli.listing import Cell, Column, print_listing
+from taskq.cli.settings import Settings
+from taskq.cli.workers import is_alive, stalled_option
 from taskq.job import JobStatus
 from taskq.queries.job_count import QueueCounts
 from taskq.queries.workers import WorkerState
@@ -63,24 +57,17 @@ def queues() -> None:
     """Look at the queues."""
 
 
-@queues.command("list", example="queues list --json")
-@app_option()
-@database_option
+@queues.command("list", example="queues list --json", json=True)
 @stalled_option
-@json_option
-@verbose_option
-@pass_settings
-def list_queues(
-    settings: Settings, /, *, database: str | None, stalled: timedelta, json: bool
-) -> None:
+def list_queues(settings: Settings, /, *, stalled: timedelta, json: bool) -> None:
     """List the queues that have jobs: how many jobs of which status, and how many workers serve them.
 
     Jobs that wait or run are counted. With ~ in front a number is an estimate, from a sample of a big table.
     What waited longest is a job that could have started.
     """
-    with settings.job_manager(database) as manager:
-        workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]
-        tallies = manager.list_queues()
+    manager = settings.job_manager
+    workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]
+    tallies = manager.list_queues()
     rows = [Queue(tally, served_by(workers, tally.name)) for tally in tallies]
     print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="there are no jobs")
 

@@ -1,38 +1,38 @@
-"""What all commands share: the app, and how much is said."""
+"""What a command line says beside the command's own options: the app, the database, how much to print."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import cached_property
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from taskq.app import App
-from taskq.cli.command import variable_of
 from taskq.database.database import Database
 from taskq.exceptions import LoadFromPathError, TaskqException
 from taskq.manager import JobManager
 from taskq.schema import SchemaManager
+from taskq.task import Task
 
 APP_VARIABLE = "TASKQ_APP"
-VERBOSE_VARIABLE = "TASKQ_VERBOSE"
-
-Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 
 @dataclass
 class Settings:
-    """What was said before or after the name of the command.
+    """The options that commands share, and what a command opens by them, which is closed when it ends.
 
     Attributes:
         app_path: Where the app is.
+        database_url: The database that ``--database`` names.
+        database_origin: Where that comes from; for messages.
         verbose: Whether to show tracebacks and debug logs.
     """
 
     app_path: str | None = None
+    database_url: str | None = None
+    database_origin: str = ""
     verbose: bool = False
 
     def app(self) -> App:
@@ -60,88 +60,44 @@ class Settings:
                 f"{type(error).__name__}: {error}; mend that (-v shows where)"
             ) from error
 
-    @contextmanager
-    def database(self, named: str | None) -> Iterator[Database]:
-        """Open the database: the one that is named, or else the app's, or else the environment's.
+    def tasks(self) -> Mapping[str, Task[..., Any]] | None:
+        """The app's tasks by name and alias, its ``import_paths`` imported; None if no app is named."""
+        if self.app_path is None:
+            return None
+        app = self.app()
+        app.perform_import_paths()
+        return app.tasks
+
+    @cached_property
+    def database(self) -> Database:
+        """The database: the one that is named, or else the app's, or else the environment's.
 
         Raises:
             InvalidDatabase: It is not one that taskq can use.
             DatabaseNotConfigured: None is named anywhere, and there is no embedded server.
         """
-        if named is None and self.app_path is not None:
-            opened = self.app().database
+        if self.database_url is None and self.app_path is not None:
+            database = self.app().database
         else:
-            opened = Database.resolve(named)
-        if named is not None:
-            opened.origin = database_named_by()
-        try:
-            yield opened
-        finally:
-            opened.close()
+            database = Database.resolve(self.database_url)
+        if self.database_url is not None:
+            database.origin = self.database_origin
+        click.get_current_context().call_on_close(database.close)
+        return database
 
-    @contextmanager
-    def job_manager(self, named: str | None) -> Iterator[JobManager]:
-        """Open the database as ``database`` does, and see to it that this taskq works on it.
+    @cached_property
+    def schema_manager(self) -> SchemaManager:
+        """The schema of that database."""
+        return SchemaManager(self.database)
+
+    @cached_property
+    def job_manager(self) -> JobManager:
+        """The jobs in that database, on which this version of taskq is known to run.
 
         Raises:
             SchemaNotApplied: It lacks what this version of taskq needs.
             SchemaTooNew: A newer version has taken away what this one needs.
             MigrationEdited: It has another migration of a number.
         """
-        with self.database(named) as database:
-            SchemaManager(database).check()
-            yield JobManager(database)
-
-
-def database_named_by() -> str:
-    """Where the value of ``--database`` comes from, which has a variable too; for messages."""
-    context = click.get_current_context()
-    [option] = [option for option in context.command.params if option.name == "database"]
-    return f"named by {variable_of(context, option) or '--database'}"
-
-
-pass_settings: Final = click.make_pass_decorator(Settings, ensure=True)
-
-
-def _app_given(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    settings = context.ensure_object(Settings)
-    # The variable is there for the program and for each command: it must not win over what the line
-    # says before the command's name.
-    said = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-    if value is not None and (said or settings.app_path is None):
-        settings.app_path = value
-
-
-def _verbose_given(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        context.ensure_object(Settings).verbose = True
-
-
-def app_option() -> Callable[[Command], Command]:
-    """``--app``, before the command's name or after it, where it wins."""
-    return click.option(
-        "--app",
-        envvar=APP_VARIABLE,
-        metavar="PATH",
-        expose_value=False,
-        callback=_app_given,
-        help=f"The app, as module.path:attribute or with dots alone; else {APP_VARIABLE} names it.",
-    )
-
-
-database_option: Final = click.option(
-    "--database",
-    metavar="URL",
-    help="The database, instead of the app's. With neither it is the one that TASKQ_DATABASE_URL or "
-    "libpq's variables name, or else the embedded server.",
-)
-
-verbose_option: Final = click.option(
-    "-v",
-    "--verbose",
-    envvar=VERBOSE_VARIABLE,
-    is_flag=True,
-    expose_value=False,
-    callback=_verbose_given,
-    help="Show tracebacks and debug logs.",
-)
+        self.schema_manager.check()
+        return JobManager(self.database)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import click
 from click.shell_completion import ShellComplete
 
-from taskq.cli.command import Command
-from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.command import command
+from taskq.cli.settings import Settings
 from taskq.escaping import escaped
 
 _PROMPT = "taskq> "
@@ -22,10 +22,7 @@ first command that fails, with its exit code; from # on a line is a comment.
 """
 
 
-@click.command(cls=Command, epilog=_EPILOG, example="shell --app shop.jobs:app")
-@app_option()
-@verbose_option
-@pass_settings
+@command(epilog=_EPILOG, example="shell --app shop.jobs:app", database=False)
 @click.pass_context
 def shell(context: click.Context, /, settings: Settings) -> None:
     """Run commands that are typed, without python -m taskq in front, and with completion.

@@ -9,8 +9,8 @@ import click
 
 from taskq.arguments.signature import Signature
 from taskq.cli.command import Group
-from taskq.cli.listing import Column, json_option, json_text, print_listing
-from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.listing import Column, json_text, print_listing
+from taskq.cli.settings import Settings
 from taskq.exceptions import InvalidSignature
 from taskq.task import Task
 
@@ -22,12 +22,8 @@ def tasks() -> None:
     """Show the tasks of the app."""
 
 
-@tasks.command("list", example="tasks list --app shop.jobs:app --schema")
-@app_option()
+@tasks.command("list", example="tasks list --app shop.jobs:app --schema", database=False, json=True)
 @click.option("--schema", is_flag=True, help="Show the JSON Schema of each task's arguments too.")
-@json_option
-@verbose_option
-@pass_settings
 def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
     """List the tasks of the app: their arguments, and the queue that their jobs go to.
 

@@ -1,7 +1,9 @@
 """Times and durations as a command line says them."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -75,6 +77,18 @@ def read_duration(
         return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
     except OverflowError:
         raise click.BadParameter(f"{value!r} is longer than any calendar") from None
+
+
+def duration_option(name: str, default: str, says: str) -> Callable[[Any], Any]:
+    """An option that takes a length of time."""
+    return click.option(
+        name,
+        metavar="DURATION",
+        callback=read_duration,
+        default=default,
+        show_default=True,
+        help=says,
+    )
 
 
 def _with_unit(value: str) -> str:

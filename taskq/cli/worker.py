@@ -1,17 +1,21 @@
 """``taskq worker``: runs jobs."""
 
+import logging
+import os
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from taskq.app import App
 from taskq.cli import logs
-from taskq.cli.command import Command
-from taskq.cli.leaving import leave_at_once
-from taskq.cli.settings import Settings, app_option, pass_settings, verbose_option
+from taskq.cli.command import command
+from taskq.cli.settings import Settings
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
+
+INTERRUPTED = 130  # what shells take for "ended by Ctrl-C"
 
 _EPILOG = """\
 An option wins over its variable, and that over the app's worker_defaults.
@@ -29,12 +33,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, default=None, allow_from_autoenv=False, **attributes)
 
 
-@click.command(
-    cls=Command,
+@command(
     epilog=_EPILOG,
     example="worker --app shop.jobs:app --queues mail,default --concurrency 20",
+    database=False,
 )
-@app_option()
 @_option("--queues", metavar="NAMES", help="The queues to serve, with commas between; else all.")
 @_option("--name", metavar="NAME", help="What it is called in logs and lists; else worker.")
 @_option("--concurrency", metavar="N", help="How many jobs run side by side; else 1.")
@@ -102,8 +105,6 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     metavar="auto|N",
     help="How many jobs to claim beyond those that can start at once; else auto.",
 )
-@verbose_option
-@pass_settings
 def worker(settings: Settings, /, **given: Any) -> None:
     """Run jobs of the app's tasks until it is told to stop."""
     app = settings.app()
@@ -121,3 +122,14 @@ async def _run(app: App, running: Worker[App]) -> None:
         app.close()
     if running.has_left:
         leave_at_once()
+
+
+def leave_at_once() -> NoReturn:
+    """End this process now, whatever its threads do.
+
+    The interpreter would wait for every thread, and a sync task that does not end cannot be ended.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -3,21 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from taskq.cli.command import Group
-from taskq.cli.listing import Column, json_option, print_listing
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
-from taskq.cli.stalled import is_alive, stalled_option
-from taskq.cli.times import server_now
+from taskq.cli.listing import Column, print_listing
+from taskq.cli.settings import Settings
+from taskq.cli.times import duration_option, server_now
 from taskq.queries.workers import WorkerState
 from taskq.times import brief
 
@@ -51,30 +44,36 @@ COLUMNS: list[Column[Worker]] = [
 ]
 
 
+stalled_option: Final = duration_option(
+    "--stalled", "30s", "After how long without a heartbeat a worker is dead."
+)
+
+
+def is_alive(worker: WorkerState, stalled: timedelta) -> bool:
+    """Whether the worker's last heartbeat is recent enough."""
+    return worker.seconds_since_heartbeat < stalled.total_seconds()
+
+
 @click.group(cls=Group)
 def workers() -> None:
     """Look at the workers."""
 
 
-@workers.command("list", example="workers list --json")
-@app_option()
-@database_option
+@workers.command("list", example="workers list --json", json=True)
 @stalled_option
-@json_option
-@verbose_option
-@pass_settings
-def list_workers(
-    settings: Settings, /, *, database: str | None, stalled: timedelta, json: bool
-) -> None:
+def list_workers(settings: Settings, /, *, stalled: timedelta, json: bool) -> None:
     """List the workers that are registered: what they serve, and how many jobs they have in hand.
 
     A worker that stops is gone from the list at once, and one that died when another one finds out.
     """
-    with settings.job_manager(database) as manager:
-        rows = [Worker(state, is_alive(state, stalled)) for state in manager.list_workers()]
-        now = server_now(manager.database)
+    states = settings.job_manager.list_workers()
     print_listing(
-        rows, COLUMNS, record=_record, as_json=json, nothing="no worker is running", now=now
+        [Worker(state, is_alive(state, stalled)) for state in states],
+        COLUMNS,
+        record=_record,
+        as_json=json,
+        nothing="no worker is running",
+        now=server_now(settings.database),
     )
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import click
 
 from taskq.cli import logs
-from taskq.cli.command import Command
-from taskq.cli.settings import Settings, database_named_by, pass_settings, verbose_option
+from taskq.cli.command import command, set_database
+from taskq.cli.settings import Settings
 from taskq.database.database import URL_VARIABLE, Database
 
 
-@click.command(cls=Command, example="demo /usr/share/doc --concurrency 20")
+@command(
+    example="demo /usr/share/doc --concurrency 20",
+    app=False,
+    database=False,  # its own one says another thing
+)
 @click.argument(
     "folder",
     required=False,
@@ -30,20 +34,19 @@ from taskq.database.database import URL_VARIABLE, Database
 @click.option(
     "--database",
     metavar="URL",
+    expose_value=False,
+    callback=set_database,
     help="The database; else the one that TASKQ_DATABASE_URL or libpq's variables name, or else the "
     "embedded server.",
 )
-@verbose_option
-@pass_settings
-def demo(
-    settings: Settings, /, folder: Path | None, concurrency: int, database: str | None
-) -> None:
+def demo(settings: Settings, /, folder: Path | None, concurrency: int) -> None:
     """Put a queue to work on every file under FOLDER, by default Python's standard library.
 
     One job per file takes its SHA-256, its size and its number of lines; then jobs that share a lock
     per file type fold these into a summary. What is printed is read back from the database, where the
     jobs stay; the files are only read.
     """
+    database = settings.database_url
     if database is not None:
         Database.resolve(database)  # refuses it by its right name
         os.environ[URL_VARIABLE] = database
@@ -56,6 +59,6 @@ def demo(
     from taskq.cli.demo.tasks import app  # noqa: PLC0415
 
     if database is not None:
-        app.database.origin = database_named_by()
+        app.database.origin = settings.database_origin
     stdlib = Path(sysconfig.get_path("stdlib"))
     demonstrate((folder or stdlib).absolute(), concurrency, named=database)

@@ -15,8 +15,8 @@ from taskq.cli.demo.printing import say
 from taskq.cli.demo.report import report
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import QUEUE, app
-from taskq.cli.leaving import leave_at_once
 from taskq.cli.listing import is_terminal
+from taskq.cli.worker import leave_at_once
 from taskq.worker import Worker
 
 

@@ -8,16 +8,10 @@ from typing import Any
 
 import click
 
-from taskq.cli.command import Command
+from taskq.cli.command import command
 from taskq.cli.completion import queue_names
 from taskq.cli.jobs.choosing import choosing_options, filters_of, refuse_unknown, said_of
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
+from taskq.cli.settings import Settings
 from taskq.cli.times import read_duration, read_time
 from taskq.counted import counted
 from taskq.escaping import escaped
@@ -28,7 +22,11 @@ from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL
 
 _INT4 = click.IntRange(-(2**31), 2**31 - 1)
 
-_ids = click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
+
+def _which(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which jobs to change: their ids, or the options that choose them."""
+    return click.argument("ids", metavar="[ID]...", type=int, nargs=-1)(choosing_options(command))
+
 
 _yes = click.option(
     "--yes",
@@ -53,15 +51,10 @@ _in = click.option(
 _priority = click.option("--priority", metavar="N", type=_INT4, help="Its priority from now on.")
 
 
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (pass_settings, verbose_option, database_option, app_option()):
-        command = option(command)
-    return command
-
-
-@click.command(cls=Command, example="jobs retry --status failed --task shop.jobs.send_mail --yes")
-@_ids
-@choosing_options
+@command(
+    example="jobs retry --status failed --task shop.jobs.send_mail --yes", own_options_first=True
+)
+@_which
 @_at
 @_in
 @_priority
@@ -72,14 +65,10 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     help="The queue that it goes to, instead of its own.",
 )
 @_yes
-@_shared
 def retry(
     settings: Settings,
     /,
     *,
-    ids: Sequence[int],
-    database: str | None,
-    yes: bool,
     at: datetime | None,
     priority: int | None,
     into: str | None,
@@ -91,65 +80,45 @@ def retry(
     """
     retry_in: timedelta | None = given.pop("in")
     _refuse_both(at, retry_in)
-    if not ids and (priority is not None or into is not None):
+    if not given["ids"] and (priority is not None or into is not None):
         raise click.UsageError("--priority and --into are for jobs that are named by their ids")
     _change(
         settings,
-        database,
-        ids,
         given,
-        yes=yes,
-        words=("retry", "retried"),
+        do="retry",
+        done="retried",
         statuses=UNSUCCESSFUL,
-        one=lambda manager, job_id: manager.retry_job_by_id(
-            job_id, retry_at=at, retry_in=retry_in, priority=priority, queue=into
+        one=partial(
+            JobManager.retry_job_by_id,
+            retry_at=at,
+            retry_in=retry_in,
+            priority=priority,
+            queue=into,
         ),
-        many=lambda manager, filters: manager.retry_jobs(retry_at=at, retry_in=retry_in, **filters),
+        many=partial(JobManager.retry_jobs, retry_at=at, retry_in=retry_in),
     )
 
 
-@click.command(cls=Command, example="jobs cancel --queue mail --deferred-before 1d --yes")
-@_ids
-@choosing_options
+@command(example="jobs cancel --queue mail --deferred-before 1d --yes", own_options_first=True)
+@_which
 @_yes
-@_shared
-def cancel(
-    settings: Settings,
-    /,
-    *,
-    ids: Sequence[int],
-    database: str | None,
-    yes: bool,
-    **given: Any,
-) -> None:
+def cancel(settings: Settings, /, **given: Any) -> None:
     """Cancel jobs that wait: those with the IDs, or all that fit the options, which ask first."""
     _change(
         settings,
-        database,
-        ids,
         given,
-        yes=yes,
-        words=("cancel", "cancelled"),
+        do="cancel",
+        done="cancelled",
         statuses={JobStatus.TODO},
-        one=partial(_cancel, abort=False),
-        many=lambda manager, filters: manager.cancel_jobs(**filters),
+        one=_cancel,
+        many=JobManager.cancel_jobs,
     )
 
 
-@click.command(cls=Command, example="jobs abort 1234 1235")
-@_ids
-@choosing_options
+@command(example="jobs abort 1234 1235", own_options_first=True)
+@_which
 @_yes
-@_shared
-def abort(
-    settings: Settings,
-    /,
-    *,
-    ids: Sequence[int],
-    database: str | None,
-    yes: bool,
-    **given: Any,
-) -> None:
+def abort(settings: Settings, /, **given: Any) -> None:
     """Cancel jobs that wait, and ask the workers of those that run to abort them.
 
     Those with the IDs, or all that fit the options, which ask first. An async task is cancelled; a sync
@@ -157,66 +126,49 @@ def abort(
     """
     _change(
         settings,
-        database,
-        ids,
         given,
-        yes=yes,
-        words=("abort", "cancelled or asked to abort"),
+        do="abort",
+        done="cancelled or asked to abort",
         statuses=ALIVE,
         one=partial(_cancel, abort=True),
-        many=lambda manager, filters: manager.cancel_jobs(abort=True, **filters),
+        many=partial(JobManager.cancel_jobs, abort=True),
     )
 
 
-@click.command(cls=Command, example="jobs delete --status succeeded --finished-before 7d --yes")
-@_ids
-@choosing_options
+@command(
+    example="jobs delete --status succeeded --finished-before 7d --yes", own_options_first=True
+)
+@_which
 @_yes
-@_shared
-def delete(
-    settings: Settings,
-    /,
-    *,
-    ids: Sequence[int],
-    database: str | None,
-    yes: bool,
-    **given: Any,
-) -> None:
+def delete(settings: Settings, /, **given: Any) -> None:
     """Delete jobs that do not run, with all that is kept of them.
 
     Those with the IDs, or all that fit the options, which ask first.
     """
     _change(
         settings,
-        database,
-        ids,
         given,
-        yes=yes,
-        words=("delete", "deleted"),
+        do="delete",
+        done="deleted",
         statuses=EVERY_STATUS - {JobStatus.DOING},
         one=_delete,
-        many=lambda manager, filters: manager.delete_jobs(**filters),
+        many=JobManager.delete_jobs,
     )
 
 
-@click.command(cls=Command, example="jobs reschedule 1234 --in 2h")
+@command(example="jobs reschedule 1234 --in 2h", own_options_first=True)
 @click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
 @_at
 @_in
 @_priority
 @click.option(
-    "--queue",
-    metavar="NAME",
-    shell_complete=queue_names,
-    help="The queue that it goes to.",
+    "--queue", metavar="NAME", shell_complete=queue_names, help="The queue that it goes to."
 )
-@_shared
 def reschedule(
     settings: Settings,
     /,
     *,
     ids: Sequence[int],
-    database: str | None,
     at: datetime | None,
     priority: int | None,
     queue: str | None,
@@ -225,29 +177,38 @@ def reschedule(
     """Give jobs that wait another time, priority or queue."""
     schedule_in: timedelta | None = given.pop("in")
     _refuse_both(at, schedule_in)
-    with settings.job_manager(database) as manager:
-        _one_by_one(
-            lambda job_id: manager.reschedule_job(
-                job_id, schedule_at=at, schedule_in=schedule_in, priority=priority, queue=queue
-            ),
-            ids,
-            done="rescheduled",
-        )
+    change = partial(
+        settings.job_manager.reschedule_job,
+        schedule_at=at,
+        schedule_in=schedule_in,
+        priority=priority,
+        queue=queue,
+    )
+    _one_by_one(change, ids, done="rescheduled")
 
 
 def _change(
     settings: Settings,
-    database: str | None,
-    ids: Sequence[int],
     given: dict[str, Any],
     *,
-    yes: bool,
-    words: tuple[str, str],
+    do: str,
+    done: str,
     statuses: Collection[JobStatus],
-    one: Callable[[JobManager, int], None],
-    many: Callable[[JobManager, Any], int],
+    one: Callable[[JobManager, int], object],
+    many: Callable[..., int],
 ) -> None:
-    do, done = words
+    """Change the jobs that a command line means.
+
+    Args:
+        settings: The settings.
+        given: The ids, the options that choose jobs, and ``--yes``.
+        do: The command's name.
+        done: What became of the jobs.
+        statuses: Those of the jobs that it can change.
+        one: Changes the job with an id.
+        many: Changes the jobs that fit the filters, which are its keywords; returns how many.
+    """
+    ids, yes = given.pop("ids"), given.pop("yes")
     said = said_of(given)
     if ids and said:
         raise click.UsageError("the jobs are named by their ids and by options: say one of the two")
@@ -256,20 +217,20 @@ def _change(
             f"which jobs? Name their ids, as in jobs {do} 17 18, or say what they have in common, as "
             f"in jobs {do} --queue mail"
         )
-    with settings.job_manager(database) as manager:
-        if ids:
-            _one_by_one(partial(one, manager), ids, done=done)
-            return
-        filters = filters_of(manager, said)
-        if not yes:
-            _confirm(manager, filters, statuses, do=do)
-        changed = many(manager, filters)
-        if not changed:
-            refuse_unknown(settings, manager, filters)
-        click.echo(f"{done} {counted(changed, 'job')}")
+    manager = settings.job_manager
+    if ids:
+        _one_by_one(partial(one, manager), ids, done=done)
+        return
+    filters = filters_of(manager, said)
+    if not yes:
+        _confirm(manager, filters, statuses, do=do)
+    changed = many(manager, **filters)
+    if not changed:
+        refuse_unknown(settings, filters)
+    click.echo(f"{done} {counted(changed, 'job')}")
 
 
-def _one_by_one(change: Callable[[int], None], ids: Sequence[int], *, done: str) -> None:
+def _one_by_one(change: Callable[[int], object], ids: Sequence[int], *, done: str) -> None:
     """Change jobs, and say of each what came of it; one that cannot be changed stops no other."""
     refused = False
     for job_id in ids:
@@ -298,7 +259,7 @@ def _confirm(
         click.confirm(f"{do} {about}{counted(number, 'job')}?", abort=True)
 
 
-def _cancel(manager: JobManager, job_id: int, *, abort: bool) -> None:
+def _cancel(manager: JobManager, job_id: int, *, abort: bool = False) -> None:
     if manager.cancel_job_by_id(job_id, abort=abort):
         return
     status = manager.get_job_status(job_id)

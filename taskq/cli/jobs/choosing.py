@@ -88,7 +88,7 @@ def each_job(
     newest_first: bool = False,
     at_once: int = _LONGEST_PAGE,
 ) -> Iterator[Job]:
-    """The jobs that fit, in pages of so many, for as long as somebody asks."""
+    """The jobs that fit, read in pages of so many, as they are asked for."""
     limit = min(at_once, _LONGEST_PAGE)
     while True:
         page = manager.list_jobs(after=after, limit=limit, newest_first=newest_first, **filters)
@@ -98,16 +98,14 @@ def each_job(
         after = page.next_after
 
 
-def refuse_unknown(settings: Settings, manager: JobManager, filters: JobFilters) -> None:
-    """Refuse a queue or a task that nobody has ever heard of, where no job fits.
+def refuse_unknown(settings: Settings, filters: JobFilters) -> None:
+    """Refuse a queue or a task that does not exist, where no job fits.
 
     Raises:
-        UsageError: Neither a job nor a worker has it, nor the app.
+        UsageError: No job, no worker and not the app has it.
     """
-    app = settings.app() if settings.app_path is not None else None
-    if app is not None:
-        app.perform_import_paths()
-    tasks = {} if app is None else app.tasks
+    manager = settings.job_manager
+    tasks = settings.tasks() or {}
     if (queue := filters.get("queue")) is not None:
         known = {tally.name for tally in manager.list_queues()}
         known.update(*(worker.queues or () for worker in manager.list_workers()))

@@ -1,12 +1,13 @@
 """``taskq jobs list``."""
 
+from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import click
 
-from taskq.cli.command import Command
+from taskq.cli.command import command
 from taskq.cli.jobs.choosing import (
     choosing_options,
     each_job,
@@ -14,17 +15,19 @@ from taskq.cli.jobs.choosing import (
     refuse_unknown,
     said_of,
 )
-from taskq.cli.jobs.record import STYLES, record
-from taskq.cli.listing import Column, json_option, json_text, print_listing
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
+from taskq.cli.listing import Column, json_text, print_listing
+from taskq.cli.settings import Settings
 from taskq.cli.times import server_now
 from taskq.job import Job, JobStatus
+
+STYLES = {
+    JobStatus.TODO: "",
+    JobStatus.DOING: "cyan",
+    JobStatus.SUCCEEDED: "green",
+    JobStatus.FAILED: "red",
+    JobStatus.CANCELLED: "dim",
+    JobStatus.ABORTED: "magenta",
+}
 
 
 def _at(job: Job) -> datetime | None:
@@ -49,9 +52,7 @@ _COLUMNS: list[Column[Job]] = [
 ]
 
 
-@click.command("list", cls=Command, example="jobs list --status failed --finished-after 1h --json")
-@app_option()
-@database_option
+@command("list", example="jobs list --status failed --finished-after 1h --json", json=True)
 @choosing_options
 @click.option(
     "--id", metavar="ID", type=int, multiple=True, help="With this id, or one of several."
@@ -66,14 +67,10 @@ _COLUMNS: list[Column[Job]] = [
 )
 @click.option("--after", metavar="ID", type=int, help="Those after this one; to go on.")
 @click.option("--newest-first", is_flag=True, help="The other way round: from the last deferred.")
-@json_option
-@verbose_option
-@pass_settings
 def list_jobs(
     settings: Settings,
     /,
     *,
-    database: str | None,
     limit: int,
     after: int | None,
     newest_first: bool,
@@ -85,15 +82,15 @@ def list_jobs(
     The last column is when a job ended, started, is scheduled for or was deferred, by its status.
     """
     given["ids"] = given.pop("id")
-    with settings.job_manager(database) as manager:
-        filters = filters_of(manager, said_of(given))
-        # With one more it is known whether there are more.
-        jobs = each_job(manager, filters, after=after, newest_first=newest_first, at_once=limit + 1)
-        page = list(islice(jobs, limit))
-        if not page:
-            refuse_unknown(settings, manager, filters)
-        has_more = len(page) == limit and next(jobs, None) is not None
-        now = server_now(manager.database)
-    print_listing(page, _COLUMNS, record=record, as_json=json, nothing="no job fits", now=now)
+    manager = settings.job_manager
+    filters = filters_of(manager, said_of(given))
+    # With one more it is known whether there are more.
+    jobs = each_job(manager, filters, after=after, newest_first=newest_first, at_once=limit + 1)
+    page = list(islice(jobs, limit))
+    if not page:
+        refuse_unknown(settings, filters)
+    has_more = len(page) == limit and next(jobs, None) is not None
+    now = server_now(manager.database)
+    print_listing(page, _COLUMNS, record=asdict, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

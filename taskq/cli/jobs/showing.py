@@ -1,40 +1,29 @@
 """``taskq jobs show``."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from taskq.cli.command import Command
-from taskq.cli.jobs.record import STYLES, record
-from taskq.cli.listing import Cell, console, json_of, json_option, json_text, shown
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
+from taskq.cli.command import command
+from taskq.cli.jobs.listing import STYLES
+from taskq.cli.listing import Cell, console, json_of, json_text, shown
+from taskq.cli.settings import Settings
 from taskq.escaping import escaped
 from taskq.job import FailedAttempt, Job
 
 
-@click.command(cls=Command, example="jobs show 1234 --json")
+@command(example="jobs show 1234 --json", json=True)
 @click.argument("job_id", metavar="ID", type=int)
-@app_option()
-@database_option
-@json_option
-@verbose_option
-@pass_settings
-def show(settings: Settings, /, *, job_id: int, database: str | None, json: bool) -> None:
+def show(settings: Settings, /, *, job_id: int, json: bool) -> None:
     """Show all that is known of a job, and why its attempts failed."""
-    with settings.job_manager(database) as manager:
-        job = manager.get_job(job_id)
-        attempts = manager.list_failed_attempts(job_id)
+    job = settings.job_manager.get_job(job_id)
+    attempts = settings.job_manager.list_failed_attempts(job_id)
     if json:
-        click.echo(json_of({**record(job), "failed_attempts": attempts}))
+        click.echo(json_of({**asdict(job), "failed_attempts": attempts}))
     else:
         _print(job, attempts)
 

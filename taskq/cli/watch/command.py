@@ -9,19 +9,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from taskq.cli.command import Command
+from taskq.cli.command import command
 from taskq.cli.listing import console, is_terminal
-from taskq.cli.settings import (
-    Settings,
-    app_option,
-    database_option,
-    pass_settings,
-    verbose_option,
-)
-from taskq.cli.stalled import stalled_option
-from taskq.cli.times import read_duration
+from taskq.cli.settings import Settings
+from taskq.cli.times import duration_option
 from taskq.cli.watch.frame import look
 from taskq.cli.watch.rates import Meter
+from taskq.cli.workers import stalled_option
 from taskq.escaping import escaped
 from taskq.exceptions import DatabaseUnavailable
 from taskq.manager import JobManager
@@ -31,30 +25,11 @@ _SHORTEST = timedelta(milliseconds=100)
 _IDLE = 4  # times what a look took, at least until the next one
 
 
-@click.command(cls=Command, example="watch --interval 5s")
-@app_option()
-@database_option
-@click.option(
-    "--interval",
-    metavar="DURATION",
-    callback=read_duration,
-    default="2s",
-    show_default=True,
-    help="How often to look.",
-)
+@command(example="watch --interval 5s")
+@duration_option("--interval", "2s", "How often to look.")
 @click.option("--once", is_flag=True, help="Show one frame, as where there is no terminal.")
 @stalled_option
-@verbose_option
-@pass_settings
-def watch(
-    settings: Settings,
-    /,
-    *,
-    database: str | None,
-    interval: timedelta,
-    once: bool,
-    stalled: timedelta,
-) -> None:
+def watch(settings: Settings, /, *, interval: timedelta, once: bool, stalled: timedelta) -> None:
     """Watch the queues in which jobs wait or run, the workers, and how fast jobs come and go.
 
     Ctrl-C ends it. Where there is no terminal it shows one frame, after the interval that it takes to
@@ -63,7 +38,8 @@ def watch(
     if interval < _SHORTEST:
         raise click.UsageError(f"--interval is at least {_SHORTEST.total_seconds()} s")
     terminal = console()
-    with settings.job_manager(database) as manager, suppress(KeyboardInterrupt):
+    manager = settings.job_manager
+    with suppress(KeyboardInterrupt):
         meter = Meter()
         if once or not is_terminal(terminal):
             look(manager, meter, stalled)

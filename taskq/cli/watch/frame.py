@@ -10,9 +10,8 @@ from taskq import queries
 from taskq.cli import queues, workers
 from taskq.cli.listing import table_of
 from taskq.cli.queues import Queue, served_by
-from taskq.cli.stalled import is_alive
 from taskq.cli.watch.rates import Meter, Rates, Sample
-from taskq.cli.workers import Worker
+from taskq.cli.workers import Worker, is_alive
 from taskq.job import JobStatus
 from taskq.manager import JobManager
 
