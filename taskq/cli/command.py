@@ -74,6 +74,26 @@ verbose_option: Final = click.Option(
 )
 
 
+def number_option(
+    name: str,
+    metavar: str,
+    default: int,
+    says: str,
+    *,
+    at_least: int = 1,
+    at_most: int | None = None,
+) -> Callable[[Any], Any]:
+    """An option that takes a number of things, and shows its default."""
+    return click.option(
+        name,
+        metavar=metavar,
+        type=click.IntRange(at_least, at_most),
+        default=default,
+        show_default=True,
+        help=says,
+    )
+
+
 class Command(click.Command):
     """A command with the options that commands share, whose help ends with their variables and an example.
 

@@ -9,7 +9,7 @@ from shlex import quote
 import click
 from rich.text import Text
 
-from taskq.cli.command import command
+from taskq.cli.command import command, number_option
 from taskq.cli.listing import console, print_json
 from taskq.cli.prose import print_command, print_hanging
 from taskq.cli.settings import Settings
@@ -34,29 +34,15 @@ _EPILOG = "Exit codes: 0 nothing critical was found, 1 something was, or it fail
 @duration_option(
     "--stalled", brief(_FROM.stalled), "After how long without a heartbeat a worker is dead."
 )
-@click.option(
-    "--chain",
-    metavar="N",
-    type=click.IntRange(1),
-    default=_FROM.chain,
-    show_default=True,
-    help="How many jobs may wait behind one lock.",
+@number_option("--chain", "N", _FROM.chain, "How many jobs may wait behind one lock.")
+@number_option(
+    "--dead-rows", "N", _FROM.dead_rows, "How many dead rows a table may have, whatever its size."
 )
-@click.option(
-    "--dead-rows",
-    metavar="N",
-    type=click.IntRange(1),
-    default=_FROM.dead_rows,
-    show_default=True,
-    help="How many dead rows a table may have, whatever its size.",
-)
-@click.option(
+@number_option(
     "--bloat",
-    metavar="MB",
-    type=click.IntRange(1),
-    default=_FROM.bloat >> 20,
-    show_default=True,
-    help="How much room a table or an index may take beyond what its rows need.",
+    "MB",
+    _FROM.bloat >> 20,
+    "How much room a table or an index may take beyond what its rows need.",
 )
 def doctor(
     settings: Settings,

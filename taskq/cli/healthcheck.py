@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import click
 
-from taskq.cli.command import command
+from taskq.cli.command import command, number_option
 from taskq.cli.settings import Settings
 from taskq.cli.workers import is_alive, stalled_option
 from taskq.counted import counted
@@ -13,14 +13,7 @@ _EPILOG = "Exit codes: 0 all is well, 1 something is not, 2 the command line or 
 
 
 @command(epilog=_EPILOG, example="healthcheck --app shop.jobs:app --workers 1")
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="How many workers have to be alive.",
-)
+@number_option("--workers", "N", 0, "How many workers have to be alive.", at_least=0)
 @stalled_option
 def healthcheck(settings: Settings, /, *, workers: int, stalled: timedelta) -> None:
     """Check that the app can be imported, the database answers and has the schema, and workers are alive.

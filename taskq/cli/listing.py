@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -72,9 +72,9 @@ def print_listing(
     rows: Sequence[T],
     columns: Sequence[Column[T]],
     *,
-    record: Callable[[T], Mapping[str, Any]],
     as_json: bool,
     nothing: str,
+    record: Callable[[Any], Mapping[str, Any]] = asdict,
     now: datetime | None = None,
 ) -> None:
     """Print what a command lists.
@@ -82,9 +82,9 @@ def print_listing(
     Args:
         rows: What it lists.
         columns: The columns of its table.
-        record: What JSON says of a row.
         as_json: Whether to print JSON.
         nothing: What to tell people if there are no rows.
+        record: What JSON says of a row; its attributes by their names if not given.
         now: What people are told times from, unless they ask for exact ones: by the server's clock.
     """
     if as_json:

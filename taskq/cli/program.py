@@ -96,7 +96,7 @@ def _in_one_line() -> Iterator[None]:
 
 
 def _from_variable(error: click.UsageError) -> str:
-    """Where a value comes from that nobody sees on the command line."""
+    """Where a value comes from, unless it is on the command line."""
     if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
         return ""
     variable = variable_of(error.ctx, error.param)

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from dataclasses import asdict
 from typing import get_args
 
 import click
@@ -92,7 +91,6 @@ def status(settings: Settings, /, json: bool) -> None:
     print_listing(
         settings.schema_manager.status(),
         _COLUMNS,
-        record=asdict,
         as_json=json,
         nothing="there is none",
         now=server_now(settings.database),

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from taskq import JobManager, SchemaManager
 from taskq.cli.program import program
+from taskq.database.database import Database
 from taskq.job import NewJob
 from taskq.worker.options import ENVIRONMENT_PREFIX, WorkerOptions
 from tests.cli.conftest import SHOP, Taskq, ended
@@ -34,6 +35,29 @@ def test_each_help_teaches_by_one_example(path: tuple[str, ...]) -> None:
     done = CliRunner().invoke(program, [*path, "--help"])
     assert done.exit_code == 0
     assert done.stdout.count(f"\n    python -m taskq {' '.join(path)} ") == 1
+
+
+@pytest.mark.parametrize("name", ["--app", "--database", "neither"])
+@pytest.mark.parametrize("arguments", [["locks", "list"], ["jobs", "show", "1"]], ids=" ".join)
+def test_a_command_opens_one_database_and_closes_it_also_when_it_fails(
+    name: str,
+    arguments: list[str],
+    taskq: Taskq,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[Database] = []
+    close = Database.close
+
+    def close_and_note(database: Database) -> None:
+        closed.append(database)
+        close(database)
+
+    monkeypatch.setattr(Database, "close", close_and_note)
+    named = {"--app": ["--app", SHOP], "--database": ["--database", database_url]}
+    done = taskq(*arguments, *named.get(name, []))
+    assert done.exit_code == (1 if "show" in arguments else 0)
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)

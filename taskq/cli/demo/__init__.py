@@ -1,4 +1,4 @@
 """``taskq demo``: a queue at work on real files.
 
-``tasks`` is an app as anybody would write it, ``run`` puts it to work, ``report`` says what came of it.
+``tasks`` is an app like any other, ``run`` puts it to work, ``report`` says what came of it.
 """

@@ -10,8 +10,8 @@ from taskq.manager import JobManager
 _LOOK = 0.05  # seconds between two looks at how far it is
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing is wrong: somebody wants it to end
-    """Somebody told the worker to stop before all was done."""
+class Interrupted(Exception):  # noqa: N818 - nothing is wrong
+    """The worker was told to stop before all was done."""
 
 
 class Backlog:

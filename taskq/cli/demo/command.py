@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from taskq.cli import logs
-from taskq.cli.command import command, set_database
+from taskq.cli.command import command, number_option, set_database
 from taskq.cli.settings import Settings
 from taskq.database.database import URL_VARIABLE, Database
 
@@ -23,14 +23,7 @@ from taskq.database.database import URL_VARIABLE, Database
     required=False,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
-@click.option(
-    "--concurrency",
-    metavar="N",
-    type=click.IntRange(1, 1000),
-    default=10,
-    show_default=True,
-    help="How many jobs run side by side.",
-)
+@number_option("--concurrency", "N", 10, "How many jobs run side by side.", at_most=1000)
 @click.option(
     "--database",
     metavar="URL",

@@ -1,13 +1,12 @@
 """``taskq jobs list``."""
 
-from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 import click
 
-from taskq.cli.command import command
+from taskq.cli.command import command, number_option
 from taskq.cli.jobs.choosing import (
     choosing_options,
     each_job,
@@ -57,14 +56,7 @@ _COLUMNS: list[Column[Job]] = [
 @click.option(
     "--id", metavar="ID", type=int, multiple=True, help="With this id, or one of several."
 )
-@click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="How many at most.",
-)
+@number_option("--limit", "N", 50, "How many at most.")
 @click.option("--after", metavar="ID", type=int, help="Those after this one; to go on.")
 @click.option("--newest-first", is_flag=True, help="The other way round: from the last deferred.")
 def list_jobs(
@@ -91,6 +83,6 @@ def list_jobs(
         refuse_unknown(settings, filters)
     has_more = len(page) == limit and next(jobs, None) is not None
     now = server_now(manager.database)
-    print_listing(page, _COLUMNS, record=asdict, as_json=json, nothing="no job fits", now=now)
+    print_listing(page, _COLUMNS, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

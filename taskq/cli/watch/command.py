@@ -64,5 +64,5 @@ def _live(
                 frame = look(manager, meter, stalled).render(terminal.width)
                 live.update(frame, refresh=True)
             except DatabaseUnavailable as error:
-                # It may be back soon, and whoever watches wants to see that.
+                # It may be back soon, which this shows then.
                 live.update(Group(Text(escaped(str(error)), "red"), frame), refresh=True)
