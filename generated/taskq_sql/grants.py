@@ -31,6 +31,7 @@ SELECT
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_locks, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
     %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script
@@ -49,7 +50,7 @@ GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_per
 GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later,
-    %1$I.taskq_abort, %1$I.taskq_listen, %1$I.taskq_incarnation TO %2$I;
+    %1$I.taskq_abort, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script

@@ -167,32 +167,19 @@ counted AS (
         ) AS seen
     ) AS job
     WHERE
-        job.status = ANY(:p1\\:\\:taskq_job_status [])
-        AND (:p3\\:\\:text IS NULL OR job.queue_name = :p3\\:\\:text)
-        AND (:p4\\:\\:text IS NULL OR job.task_name = :p4\\:\\:text)
-        AND (:p5\\:\\:text IS NULL OR job.lock = :p5\\:\\:text)
-        AND (
-            :p6\\:\\:text IS NULL
-            OR job.queueing_lock = :p6\\:\\:text
+        taskq_job_fits(
+            job.status, :p1\\:\\:taskq_job_status [],
+            job.queue_name, :p3\\:\\:text,
+            job.task_name, :p4\\:\\:text,
+            job.lock, :p5\\:\\:text,
+            job.queueing_lock, :p6\\:\\:text,
+            job.worker_id, :p7\\:\\:bigint,
+            job.deferred_at,
+            :p8\\:\\:timestamptz, :p9\\:\\:timestamptz,
+            job.finished_at,
+            :p10\\:\\:timestamptz, :p11\\:\\:timestamptz,
+            job.args, :p12\\:\\:jsonb
         )
-        AND (:p7\\:\\:bigint IS NULL OR job.worker_id = :p7\\:\\:bigint)
-        AND (
-            :p8\\:\\:timestamptz IS NULL
-            OR job.deferred_at >= :p8\\:\\:timestamptz
-        )
-        AND (
-            :p9\\:\\:timestamptz IS NULL
-            OR job.deferred_at < :p9\\:\\:timestamptz
-        )
-        AND (
-            :p10\\:\\:timestamptz IS NULL
-            OR job.finished_at >= :p10\\:\\:timestamptz
-        )
-        AND (
-            :p11\\:\\:timestamptz IS NULL
-            OR job.finished_at < :p11\\:\\:timestamptz
-        )
-        AND (:p12\\:\\:jsonb IS NULL OR job.args @> :p12\\:\\:jsonb)
 )
 
 SELECT

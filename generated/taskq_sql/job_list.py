@@ -48,130 +48,105 @@ ORDER BY claim
 _LIST_FAILED_ATTEMPTS = sqlalchemy.text(LIST_FAILED_ATTEMPTS)
 
 
-PAGE_ALIVE_JOBS = """-- name: page_alive_jobs \\:many
-WITH RECURSIVE free_line AS (
+PAGE_JOBS = """-- name: page_jobs \\:many
+WITH RECURSIVE line AS (
     (
-        SELECT
-            job.queue_name,
-            job.priority
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NULL
-            AND job.queue_name >= coalesce(:p2\\:\\:text, '')
-            AND :p3\\:\\:boolean
-        ORDER BY job.queue_name, job.priority DESC, job.id
-        LIMIT 1
-    )
-    UNION ALL
-    SELECT
-        following.queue_name,
-        following.priority
-    FROM free_line
-    CROSS JOIN LATERAL (
         (
             SELECT
+                true AS is_free,
                 job.queue_name,
                 job.priority
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name = free_line.queue_name
-                AND job.priority < free_line.priority
+                AND job.queue_name >= coalesce(:p2\\:\\:text, '')
+                AND :p3\\:\\:boolean
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
         UNION ALL
         (
             SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND job.queue_name >= coalesce(:p2\\:\\:text, '')
+                AND :p3\\:\\:boolean
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+    )
+    UNION ALL
+    SELECT
+        following.is_free,
+        following.queue_name,
+        following.priority
+    FROM line
+    CROSS JOIN LATERAL (
+        (
+            SELECT
+                true AS is_free,
                 job.queue_name,
                 job.priority
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name > free_line.queue_name
+                AND line.is_free
+                AND job.queue_name = line.queue_name
+                AND job.priority < line.priority
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                true AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND line.is_free
+                AND job.queue_name > line.queue_name
+                AND :p2\\:\\:text IS NULL
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND NOT line.is_free
+                AND job.queue_name = line.queue_name
+                AND job.priority < line.priority
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND NOT line.is_free
+                AND job.queue_name > line.queue_name
                 AND :p2\\:\\:text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
         LIMIT 1
     ) AS following
-),
-
-locked_line AS (
-    (
-        SELECT
-            job.queue_name,
-            job.priority
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-            AND job.queue_name >= coalesce(:p2\\:\\:text, '')
-            AND :p3\\:\\:boolean
-        ORDER BY job.queue_name, job.priority DESC, job.id
-        LIMIT 1
-    )
-    UNION ALL
-    SELECT
-        following.queue_name,
-        following.priority
-    FROM locked_line
-    CROSS JOIN LATERAL (
-        (
-            SELECT
-                job.queue_name,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                AND job.queue_name = locked_line.queue_name
-                AND job.priority < locked_line.priority
-            ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT 1
-        )
-        UNION ALL
-        (
-            SELECT
-                job.queue_name,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                AND job.queue_name > locked_line.queue_name
-                AND :p2\\:\\:text IS NULL
-            ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT 1
-        )
-        LIMIT 1
-    ) AS following
-),
-
-line AS (
-    SELECT
-        found.queue_name,
-        found.priority,
-        found.is_free,
-        row_number() OVER () AS number,
-        -- All lines together are not to be much more than a few.
-        least(:p4\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
-    FROM (
-        (
-            SELECT
-                free_line.queue_name,
-                free_line.priority,
-                true AS is_free
-            FROM free_line
-            LIMIT (SELECT 1000000000)
-        )
-        UNION ALL
-        (
-            SELECT
-                locked_line.queue_name,
-                locked_line.priority,
-                false AS is_free
-            FROM locked_line
-            LIMIT (SELECT 1000000000)
-        )
-    ) AS found
 ),
 
 looked AS (
@@ -181,47 +156,32 @@ looked AS (
         candidate.id,
         -- Where it is in the order of the page.
         CASE
-            WHEN :p5\\:\\:bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
+            WHEN :p4\\:\\:bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
         END AS place,
-        candidate.status = ANY(:p6\\:\\:taskq_job_status [])
-        AND (
-            :p2\\:\\:text IS NULL
-            OR candidate.queue_name = :p2\\:\\:text
-        )
-        AND (
-            :p7\\:\\:text IS NULL
-            OR candidate.task_name = :p7\\:\\:text
-        )
-        AND (:p8\\:\\:text IS NULL OR candidate.lock = :p8\\:\\:text)
-        AND (
-            :p9\\:\\:text IS NULL
-            OR candidate.queueing_lock = :p9\\:\\:text
-        )
-        AND (
-            :p10\\:\\:bigint IS NULL
-            OR candidate.worker_id = :p10\\:\\:bigint
-        )
-        AND (
-            :p11\\:\\:timestamptz IS NULL
-            OR candidate.deferred_at >= :p11\\:\\:timestamptz
-        )
-        AND (
-            :p12\\:\\:timestamptz IS NULL
-            OR candidate.deferred_at < :p12\\:\\:timestamptz
-        )
-        AND (
-            :p13\\:\\:timestamptz IS NULL
-            OR candidate.finished_at >= :p13\\:\\:timestamptz
-        )
-        AND (
-            :p14\\:\\:timestamptz IS NULL
-            OR candidate.finished_at < :p14\\:\\:timestamptz
-        )
-        AND (
-            :p15\\:\\:jsonb IS NULL
-            OR candidate.args @> :p15\\:\\:jsonb
+        taskq_job_fits(
+            candidate.status, :p5\\:\\:taskq_job_status [],
+            candidate.queue_name, :p2\\:\\:text,
+            candidate.task_name, :p6\\:\\:text,
+            candidate.lock, :p7\\:\\:text,
+            candidate.queueing_lock, :p8\\:\\:text,
+            candidate.worker_id, :p9\\:\\:bigint,
+            candidate.deferred_at,
+            :p10\\:\\:timestamptz, :p11\\:\\:timestamptz,
+            candidate.finished_at,
+            :p12\\:\\:timestamptz, :p13\\:\\:timestamptz,
+            candidate.args, :p14\\:\\:jsonb
         ) AS matches
     FROM (
+        -- Those that are read whole.
+        SELECT
+            0 AS source,
+            null\\:\\:bigint AS most,
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+        FROM taskq_jobs AS job
+        WHERE
+            job.id = ANY(:p15\\:\\:bigint [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+        UNION ALL
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
@@ -229,363 +189,197 @@ looked AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND 'doing' = ANY(:p6\\:\\:taskq_job_status [])
-            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            AND :p17\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
         UNION ALL
         SELECT
-            line.number AS source,
-            line.most,
+            0 AS source,
+            null\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM line
-        CROSS JOIN LATERAL (
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND line.is_free
-                        AND job.id > :p5\\:\\:bigint
-                    ORDER BY job.queue_name, job.priority DESC, job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND line.is_free
-                        AND job.id < :p16\\:\\:bigint
-                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND NOT line.is_free
-                        AND job.id > :p5\\:\\:bigint
-                    ORDER BY job.queue_name, job.priority DESC, job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND NOT line.is_free
-                        AND job.id < :p16\\:\\:bigint
-                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-        ) AS near
-        CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
-            FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
-            LIMIT 1
-        ) AS job
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock = :p7\\:\\:text
+            AND :p8\\:\\:text IS NULL
+            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
         UNION ALL
         SELECT
-            -1 AS source,
-            :p4\\:\\:bigint AS most,
+            0 AS source,
+            null\\:\\:bigint AS most,
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND NOT job.due AND job.lock = :p7\\:\\:text
+            AND :p8\\:\\:text IS NULL
+            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+        UNION ALL
+        SELECT
+            0 AS source,
+            null\\:\\:bigint AS most,
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
+            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+        UNION ALL
+        SELECT
+            0 AS source,
+            :p18\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
             (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND NOT job.due
-                        AND :p3\\:\\:boolean
-                        AND job.id > :p5\\:\\:bigint
-                    ORDER BY job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT :p4\\:\\:bigint
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                FROM taskq_jobs AS job
+                WHERE
+                    job.id > :p4\\:\\:bigint
+                    AND :p19\\:\\:boolean
+                ORDER BY job.id
+                LIMIT 10000
             )
             UNION ALL
             (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND NOT job.due
-                        AND :p3\\:\\:boolean
-                        AND job.id < :p16\\:\\:bigint
-                    ORDER BY job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT :p4\\:\\:bigint
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                FROM taskq_jobs AS job
+                WHERE
+                    job.id < :p16\\:\\:bigint
+                    AND :p19\\:\\:boolean
+                ORDER BY job.id DESC
+                LIMIT 10000
             )
-        ) AS near
-        CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
-            FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
-            LIMIT 1
+            LIMIT :p18\\:\\:bigint
         ) AS job
         UNION ALL
         SELECT
-            0 AS source,
-            null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock = :p8\\:\\:text
-            AND :p9\\:\\:text IS NULL
-            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
-            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
-        UNION ALL
-        SELECT
-            0 AS source,
-            null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND NOT job.due AND job.lock = :p8\\:\\:text
-            AND :p9\\:\\:text IS NULL
-            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
-            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
-        UNION ALL
-        SELECT
-            0 AS source,
-            null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.queueing_lock = :p9\\:\\:text
-            AND 'todo' = ANY(:p6\\:\\:taskq_job_status [])
-            AND (job.id > :p5\\:\\:bigint OR job.id < :p16\\:\\:bigint)
-    ) AS candidate
-),
-
-edge AS (
-    SELECT min(source.place) AS place
-    FROM (
-        SELECT max(looked.place) AS place
-        FROM looked
-        WHERE looked.most IS NOT NULL
-        GROUP BY looked.source
-        HAVING count(*) >= min(looked.most)
-    ) AS source
-),
-
-page AS (
-    SELECT
-        looked.id,
-        looked.place
-    FROM looked
-    WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
-    ORDER BY looked.place
-    LIMIT :p1\\:\\:integer
-)
-
-SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
-    shown.matches\\:\\:boolean AS matches,
-    coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
-FROM (
-    SELECT
-        page.id,
-        page.place,
-        true AS matches
-    FROM page
-    UNION ALL
-    SELECT
-        looked.id,
-        looked.place,
-        false AS matches
-    FROM looked
-    WHERE
-        looked.matches IS NOT TRUE
-        AND looked.place = (SELECT edge.place FROM edge)
-        AND (SELECT count(*) FROM page) < :p1\\:\\:integer
-) AS shown
-INNER JOIN taskq_jobs AS job ON shown.id = job.id
-ORDER BY shown.place
-"""
-
-_PAGE_ALIVE_JOBS = sqlalchemy.text(PAGE_ALIVE_JOBS)
-
-
-class PageAliveJobsRow(pydantic.BaseModel):
-    id: int
-    deferred_at: datetime.datetime
-    scheduled_at: datetime.datetime | None
-    started_at: datetime.datetime | None
-    finished_at: datetime.datetime | None
-    worker_id: int | None
-    priority: int
-    claim: int
-    attempt: int
-    crashes: int
-    given_back: int | None
-    abort_requested: bool
-    status: models.TaskqJobStatus
-    due: bool
-    queue_name: str
-    task_name: str
-    lock: str | None
-    queueing_lock: str | None
-    args: Any
-    result: Any
-    matches: bool
-    is_edge: bool
-
-
-PAGE_JOBS = """-- name: page_jobs \\:many
-WITH looked AS (
-    SELECT
-        candidate.source,
-        candidate.most,
-        candidate.id,
-        -- Where it is in the order of the page.
-        CASE
-            WHEN :p2\\:\\:bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
-        END AS place,
-        candidate.status = ANY(:p3\\:\\:taskq_job_status [])
-        AND (
-            :p4\\:\\:text IS NULL
-            OR candidate.queue_name = :p4\\:\\:text
-        )
-        AND (
-            :p5\\:\\:text IS NULL
-            OR candidate.task_name = :p5\\:\\:text
-        )
-        AND (:p6\\:\\:text IS NULL OR candidate.lock = :p6\\:\\:text)
-        AND (
-            :p7\\:\\:text IS NULL
-            OR candidate.queueing_lock = :p7\\:\\:text
-        )
-        AND (
-            :p8\\:\\:bigint IS NULL
-            OR candidate.worker_id = :p8\\:\\:bigint
-        )
-        AND (
-            :p9\\:\\:timestamptz IS NULL
-            OR candidate.deferred_at >= :p9\\:\\:timestamptz
-        )
-        AND (
-            :p10\\:\\:timestamptz IS NULL
-            OR candidate.deferred_at < :p10\\:\\:timestamptz
-        )
-        AND (
-            :p11\\:\\:timestamptz IS NULL
-            OR candidate.finished_at >= :p11\\:\\:timestamptz
-        )
-        AND (
-            :p12\\:\\:timestamptz IS NULL
-            OR candidate.finished_at < :p12\\:\\:timestamptz
-        )
-        AND (
-            :p13\\:\\:jsonb IS NULL
-            OR candidate.args @> :p13\\:\\:jsonb
-        ) AS matches
-    FROM (
-        SELECT
-            0 AS source,
-            null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM taskq_jobs AS job
-        WHERE
-            job.id = ANY(:p14\\:\\:bigint [])
-            AND (job.id > :p2\\:\\:bigint OR job.id < :p15\\:\\:bigint)
-        UNION ALL
-        SELECT
-            0 AS source,
-            :p16\\:\\:bigint AS most,
+            near.source,
+            near.most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
         FROM (
-            (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.claim, next.attempt, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
-                FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.id > :p2\\:\\:bigint
-                        AND :p17\\:\\:boolean
-                    ORDER BY job.id
-                    LIMIT 10000
-                ) AS next
-                LIMIT :p16\\:\\:bigint
-            )
-            UNION ALL
-            (
-                SELECT next.id, next.deferred_at, next.scheduled_at, next.started_at, next.finished_at, next.worker_id, next.priority, next.claim, next.attempt, next.crashes, next.given_back, next.abort_requested, next.status, next.due, next.queue_name, next.task_name, next.lock, next.queueing_lock, next.args, next.result
-                FROM (
-                    SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.id < :p15\\:\\:bigint
-                        AND :p17\\:\\:boolean
-                    ORDER BY job.id DESC
-                    LIMIT 10000
-                ) AS next
-                LIMIT :p16\\:\\:bigint
-            )
-        ) AS job
-        UNION ALL
-        SELECT
-            final.number AS source,
-            :p16\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
-        FROM unnest(:p18\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
-        CROSS JOIN LATERAL (
-            (
-                SELECT near.id
-                FROM (
+            SELECT
+                final.number AS source,
+                :p18\\:\\:bigint AS most,
+                near.id
+            FROM unnest(:p20\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
+            CROSS JOIN LATERAL (
+                (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id > :p2\\:\\:bigint
+                        AND job.id > :p4\\:\\:bigint
                     ORDER BY job.status, job.id
                     LIMIT 10000
-                ) AS near
-                LIMIT :p16\\:\\:bigint
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
+                )
+                UNION ALL
+                (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id < :p15\\:\\:bigint
+                        AND job.id < :p16\\:\\:bigint
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
-                ) AS near
-                LIMIT :p16\\:\\:bigint
-            )
+                )
+                LIMIT :p18\\:\\:bigint
+            ) AS near
+            UNION ALL
+            SELECT
+                line.number AS source,
+                line.most,
+                near.id
+            FROM (
+                SELECT
+                    found.is_free, found.queue_name, found.priority,
+                    row_number() OVER () AS number,
+                    -- All lines together are not to be much more than a few.
+                    least(:p18\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                FROM (
+                    SELECT is_free, queue_name, priority FROM line
+                    LIMIT (SELECT 1000000000)
+                ) AS found
+            ) AS line
+            CROSS JOIN LATERAL (
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND line.is_free
+                        AND job.id > :p4\\:\\:bigint
+                    ORDER BY job.queue_name, job.priority DESC, job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND line.is_free
+                        AND job.id < :p16\\:\\:bigint
+                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND NOT line.is_free
+                        AND job.id > :p4\\:\\:bigint
+                    ORDER BY job.queue_name, job.priority DESC, job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND NOT line.is_free
+                        AND job.id < :p16\\:\\:bigint
+                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
+                    LIMIT 1000
+                )
+                LIMIT line.most
+            ) AS near
+            UNION ALL
+            SELECT
+                -1 AS source,
+                :p18\\:\\:bigint AS most,
+                near.id
+            FROM (
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND NOT job.due
+                        AND :p3\\:\\:boolean
+                        AND job.id > :p4\\:\\:bigint
+                    ORDER BY job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND NOT job.due
+                        AND :p3\\:\\:boolean
+                        AND job.id < :p16\\:\\:bigint
+                    ORDER BY job.id DESC
+                    LIMIT 1000
+                )
+                LIMIT :p18\\:\\:bigint
+            ) AS near
         ) AS near
         CROSS JOIN LATERAL (
             SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
@@ -747,66 +541,14 @@ class Querier:
                 error_traceback=row[7],
             )
 
-    def page_alive_jobs(
+    def page_jobs(
         self,
         *,
         max_jobs: int,
         queue_name: str | None,
         by_line: bool,
-        max_looked: int,
         after: int | None,
         statuses: list[models.TaskqJobStatus],
-        task_name: str | None,
-        lock: str | None,
-        queueing_lock: str | None,
-        worker_id: int | None,
-        deferred_after: datetime.datetime | None,
-        deferred_before: datetime.datetime | None,
-        finished_after: datetime.datetime | None,
-        finished_before: datetime.datetime | None,
-        args: Any,
-        before: int | None,
-    ) -> Iterator[PageAliveJobsRow]:
-        """As PageJobs, for jobs that wait or run and for no others: found without a look at those that are final.
-
-        Those that are due wait in lines, one for each queue and priority, with a lock or without: in each an
-        index has them in the order of ids. Those for later have an index for this; those that run are few, and
-        read whole. With a lock or a queueing lock (by_line is false then) its jobs are read whole.
-        As far as every source was looked through.
-        """
-        for row in self._conn.execute(_PAGE_ALIVE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": max_looked, "p5": after, "p6": statuses, "p7": task_name, "p8": lock, "p9": queueing_lock, "p10": worker_id, "p11": deferred_after, "p12": deferred_before, "p13": finished_after, "p14": finished_before, "p15": args, "p16": before}):
-            yield PageAliveJobsRow(
-                id=row[0],
-                deferred_at=row[1],
-                scheduled_at=row[2],
-                started_at=row[3],
-                finished_at=row[4],
-                worker_id=row[5],
-                priority=row[6],
-                claim=row[7],
-                attempt=row[8],
-                crashes=row[9],
-                given_back=row[10],
-                abort_requested=row[11],
-                status=row[12],
-                due=row[13],
-                queue_name=row[14],
-                task_name=row[15],
-                lock=row[16],
-                queueing_lock=row[17],
-                args=row[18],
-                result=row[19],
-                matches=row[20],
-                is_edge=row[21],
-            )
-
-    def page_jobs(
-        self,
-        *,
-        max_jobs: int,
-        after: int | None,
-        statuses: list[models.TaskqJobStatus],
-        queue_name: str | None,
         task_name: str | None,
         lock: str | None,
         queueing_lock: str | None,
@@ -818,6 +560,7 @@ class Querier:
         args: Any,
         ids: list[int] | None,
         before: int | None,
+        alive: bool,
         max_looked: int,
         walks: bool,
         unsuccessful: list[models.TaskqJobStatus],
@@ -833,23 +576,28 @@ class Querier:
         job the planner may think it cheaper to fetch what it takes for few, and sort them.
 
         With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
-        aborted; and else (walks) it goes along the primary key, since no index of finished jobs is worth what it
-        would cost each job in its life.
+        aborted; and with walks along the primary key, since no index of finished jobs is worth what it would cost
+        each job in its life. What is not asked for takes 1 ms to plan, and is not even begun.
+
+        With alive it looks at jobs that wait or run, and at none of those that are final. Those that are due wait
+        in lines, one for each queue and priority, with a lock or without: in each an index has them in the order
+        of ids. Those for later have an index for this; those that run are few, and read whole. With a lock or a
+        queueing lock (by_line is false then) its jobs are read whole.
 
         Milliseconds for a page of 100 beside 5 M finished jobs, and 21,000 that wait or run; PostgreSQL 15, two
         busy cores, medians; `python -m benchmarks.managing` measures it.
 
-          all jobs, up or down or from the middle on          4 to 5
+          all jobs, up or down or from the middle on          5 to 6
           of one queue                                            15
           of a queue that is not there                            12
-          that failed                                              2
+          that failed                                              3
           that failed, of a task that is not there                19
-          that wait, in PageAliveJobs                             12
+          that wait                                               12
           that wait, of one task                                  30
           that wait, of one lock                                   6
         As far as every source was looked through.
         """
-        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": after, "p3": statuses, "p4": queue_name, "p5": task_name, "p6": lock, "p7": queueing_lock, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": ids, "p15": before, "p16": max_looked, "p17": walks, "p18": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": ids, "p16": before, "p17": alive, "p18": max_looked, "p19": walks, "p20": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],

@@ -165,32 +165,19 @@ counted AS (
         ) AS seen
     ) AS job
     WHERE
-        job.status = ANY(@statuses::taskq_job_status [])
-        AND (sqlc.narg(queue_name)::text IS NULL OR job.queue_name = sqlc.narg(queue_name)::text)
-        AND (sqlc.narg(task_name)::text IS NULL OR job.task_name = sqlc.narg(task_name)::text)
-        AND (sqlc.narg(lock)::text IS NULL OR job.lock = sqlc.narg(lock)::text)
-        AND (
-            sqlc.narg(queueing_lock)::text IS NULL
-            OR job.queueing_lock = sqlc.narg(queueing_lock)::text
+        taskq_job_fits(
+            job.status, @statuses::taskq_job_status [],
+            job.queue_name, sqlc.narg(queue_name)::text,
+            job.task_name, sqlc.narg(task_name)::text,
+            job.lock, sqlc.narg(lock)::text,
+            job.queueing_lock, sqlc.narg(queueing_lock)::text,
+            job.worker_id, sqlc.narg(worker_id)::bigint,
+            job.deferred_at,
+            sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,
+            job.finished_at,
+            sqlc.narg(finished_after)::timestamptz, sqlc.narg(finished_before)::timestamptz,
+            job.args, sqlc.narg(args)::jsonb
         )
-        AND (sqlc.narg(worker_id)::bigint IS NULL OR job.worker_id = sqlc.narg(worker_id)::bigint)
-        AND (
-            sqlc.narg(deferred_after)::timestamptz IS NULL
-            OR job.deferred_at >= sqlc.narg(deferred_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(deferred_before)::timestamptz IS NULL
-            OR job.deferred_at < sqlc.narg(deferred_before)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_after)::timestamptz IS NULL
-            OR job.finished_at >= sqlc.narg(finished_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_before)::timestamptz IS NULL
-            OR job.finished_at < sqlc.narg(finished_before)::timestamptz
-        )
-        AND (sqlc.narg(args)::jsonb IS NULL OR job.args @> sqlc.narg(args)::jsonb)
 )
 
 SELECT

@@ -10,331 +10,123 @@
 -- job the planner may think it cheaper to fetch what it takes for few, and sort them.
 --
 -- With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
--- aborted; and else (walks) it goes along the primary key, since no index of finished jobs is worth what it
--- would cost each job in its life.
+-- aborted; and with walks along the primary key, since no index of finished jobs is worth what it would cost
+-- each job in its life. What is not asked for takes 1 ms to plan, and is not even begun.
+--
+-- With alive it looks at jobs that wait or run, and at none of those that are final. Those that are due wait
+-- in lines, one for each queue and priority, with a lock or without: in each an index has them in the order
+-- of ids. Those for later have an index for this; those that run are few, and read whole. With a lock or a
+-- queueing lock (by_line is false then) its jobs are read whole.
 --
 -- Milliseconds for a page of 100 beside 5 M finished jobs, and 21,000 that wait or run; PostgreSQL 15, two
 -- busy cores, medians; `python -m benchmarks.managing` measures it.
 --
---   all jobs, up or down or from the middle on          4 to 5
+--   all jobs, up or down or from the middle on          5 to 6
 --   of one queue                                            15
 --   of a queue that is not there                            12
---   that failed                                              2
+--   that failed                                              3
 --   that failed, of a task that is not there                19
---   that wait, in PageAliveJobs                             12
+--   that wait                                               12
 --   that wait, of one task                                  30
 --   that wait, of one lock                                   6
-WITH looked AS (
-    SELECT
-        candidate.source,
-        candidate.most,
-        candidate.id,
-        -- Where it is in the order of the page.
-        CASE
-            WHEN sqlc.narg(after)::bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
-        END AS place,
-        candidate.status = ANY(@statuses::taskq_job_status [])
-        AND (
-            sqlc.narg(queue_name)::text IS NULL
-            OR candidate.queue_name = sqlc.narg(queue_name)::text
-        )
-        AND (
-            sqlc.narg(task_name)::text IS NULL
-            OR candidate.task_name = sqlc.narg(task_name)::text
-        )
-        AND (sqlc.narg(lock)::text IS NULL OR candidate.lock = sqlc.narg(lock)::text)
-        AND (
-            sqlc.narg(queueing_lock)::text IS NULL
-            OR candidate.queueing_lock = sqlc.narg(queueing_lock)::text
-        )
-        AND (
-            sqlc.narg(worker_id)::bigint IS NULL
-            OR candidate.worker_id = sqlc.narg(worker_id)::bigint
-        )
-        AND (
-            sqlc.narg(deferred_after)::timestamptz IS NULL
-            OR candidate.deferred_at >= sqlc.narg(deferred_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(deferred_before)::timestamptz IS NULL
-            OR candidate.deferred_at < sqlc.narg(deferred_before)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_after)::timestamptz IS NULL
-            OR candidate.finished_at >= sqlc.narg(finished_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_before)::timestamptz IS NULL
-            OR candidate.finished_at < sqlc.narg(finished_before)::timestamptz
-        )
-        AND (
-            sqlc.narg(args)::jsonb IS NULL
-            OR candidate.args @> sqlc.narg(args)::jsonb
-        ) AS matches
-    FROM (
-        SELECT
-            0 AS source,
-            null::bigint AS most,
-            job.*
-        FROM taskq_jobs AS job
-        WHERE
-            job.id = ANY(sqlc.narg(ids)::bigint [])
-            AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
-        UNION ALL
-        SELECT
-            0 AS source,
-            @max_looked::bigint AS most,
-            job.*
-        FROM (
-            (
-                SELECT next.*
-                FROM (
-                    SELECT *
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.id > sqlc.narg(after)::bigint
-                        AND @walks::boolean
-                    ORDER BY job.id
-                    LIMIT 10000
-                ) AS next
-                LIMIT @max_looked::bigint
-            )
-            UNION ALL
-            (
-                SELECT next.*
-                FROM (
-                    SELECT *
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.id < sqlc.narg(before)::bigint
-                        AND @walks::boolean
-                    ORDER BY job.id DESC
-                    LIMIT 10000
-                ) AS next
-                LIMIT @max_looked::bigint
-            )
-        ) AS job
-        UNION ALL
-        SELECT
-            final.number AS source,
-            @max_looked::bigint AS most,
-            job.*
-        FROM unnest(@unsuccessful::taskq_job_status []) WITH ORDINALITY AS final (status, number)
-        CROSS JOIN LATERAL (
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status IN ('failed', 'cancelled', 'aborted')
-                        AND job.status = final.status
-                        AND job.id > sqlc.narg(after)::bigint
-                    ORDER BY job.status, job.id
-                    LIMIT 10000
-                ) AS near
-                LIMIT @max_looked::bigint
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status IN ('failed', 'cancelled', 'aborted')
-                        AND job.status = final.status
-                        AND job.id < sqlc.narg(before)::bigint
-                    ORDER BY job.status DESC, job.id DESC
-                    LIMIT 10000
-                ) AS near
-                LIMIT @max_looked::bigint
-            )
-        ) AS near
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
-            LIMIT 1
-        ) AS job
-    ) AS candidate
-),
-
--- As far as every source was looked through.
-edge AS (
-    SELECT min(source.place) AS place
-    FROM (
-        SELECT max(looked.place) AS place
-        FROM looked
-        WHERE looked.most IS NOT NULL
-        GROUP BY looked.source
-        HAVING count(*) >= min(looked.most)
-    ) AS source
-),
-
-page AS (
-    SELECT
-        looked.id,
-        looked.place
-    FROM looked
-    WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
-    ORDER BY looked.place
-    LIMIT @max_jobs::integer
-)
-
-SELECT
-    job.*,
-    shown.matches::boolean AS matches,
-    coalesce(shown.place = (SELECT edge.place FROM edge), false)::boolean AS is_edge
-FROM (
-    SELECT
-        page.id,
-        page.place,
-        true AS matches
-    FROM page
-    UNION ALL
-    SELECT
-        looked.id,
-        looked.place,
-        false AS matches
-    FROM looked
-    WHERE
-        looked.matches IS NOT TRUE
-        AND looked.place = (SELECT edge.place FROM edge)
-        AND (SELECT count(*) FROM page) < @max_jobs::integer
-) AS shown
-INNER JOIN taskq_jobs AS job ON shown.id = job.id
-ORDER BY shown.place;
-
--- name: PageAliveJobs :many
--- As PageJobs, for jobs that wait or run and for no others: found without a look at those that are final.
---
--- Those that are due wait in lines, one for each queue and priority, with a lock or without: in each an
--- index has them in the order of ids. Those for later have an index for this; those that run are few, and
--- read whole. With a lock or a queueing lock (by_line is false then) its jobs are read whole.
-WITH RECURSIVE free_line AS (
+WITH RECURSIVE line AS (
     (
-        SELECT
-            job.queue_name,
-            job.priority
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NULL
-            AND job.queue_name >= coalesce(sqlc.narg(queue_name)::text, '')
-            AND @by_line::boolean
-        ORDER BY job.queue_name, job.priority DESC, job.id
-        LIMIT 1
-    )
-    UNION ALL
-    SELECT
-        following.queue_name,
-        following.priority
-    FROM free_line
-    CROSS JOIN LATERAL (
         (
             SELECT
+                true AS is_free,
                 job.queue_name,
                 job.priority
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name = free_line.queue_name
-                AND job.priority < free_line.priority
+                AND job.queue_name >= coalesce(sqlc.narg(queue_name)::text, '')
+                AND @by_line::boolean
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
         UNION ALL
         (
             SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND job.queue_name >= coalesce(sqlc.narg(queue_name)::text, '')
+                AND @by_line::boolean
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+    )
+    UNION ALL
+    SELECT
+        following.is_free,
+        following.queue_name,
+        following.priority
+    FROM line
+    CROSS JOIN LATERAL (
+        (
+            SELECT
+                true AS is_free,
                 job.queue_name,
                 job.priority
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name > free_line.queue_name
+                AND line.is_free
+                AND job.queue_name = line.queue_name
+                AND job.priority < line.priority
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                true AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND line.is_free
+                AND job.queue_name > line.queue_name
+                AND sqlc.narg(queue_name)::text IS NULL
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND NOT line.is_free
+                AND job.queue_name = line.queue_name
+                AND job.priority < line.priority
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                false AS is_free,
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                AND NOT line.is_free
+                AND job.queue_name > line.queue_name
                 AND sqlc.narg(queue_name)::text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
         LIMIT 1
     ) AS following
-),
-
-locked_line AS (
-    (
-        SELECT
-            job.queue_name,
-            job.priority
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-            AND job.queue_name >= coalesce(sqlc.narg(queue_name)::text, '')
-            AND @by_line::boolean
-        ORDER BY job.queue_name, job.priority DESC, job.id
-        LIMIT 1
-    )
-    UNION ALL
-    SELECT
-        following.queue_name,
-        following.priority
-    FROM locked_line
-    CROSS JOIN LATERAL (
-        (
-            SELECT
-                job.queue_name,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                AND job.queue_name = locked_line.queue_name
-                AND job.priority < locked_line.priority
-            ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT 1
-        )
-        UNION ALL
-        (
-            SELECT
-                job.queue_name,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                AND job.queue_name > locked_line.queue_name
-                AND sqlc.narg(queue_name)::text IS NULL
-            ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT 1
-        )
-        LIMIT 1
-    ) AS following
-),
-
-line AS (
-    SELECT
-        found.queue_name,
-        found.priority,
-        found.is_free,
-        row_number() OVER () AS number,
-        -- All lines together are not to be much more than a few.
-        least(@max_looked::bigint, greatest(5000 / count(*) OVER (), 10)) AS most
-    FROM (
-        (
-            SELECT
-                free_line.queue_name,
-                free_line.priority,
-                true AS is_free
-            FROM free_line
-            LIMIT (SELECT 1000000000)
-        )
-        UNION ALL
-        (
-            SELECT
-                locked_line.queue_name,
-                locked_line.priority,
-                false AS is_free
-            FROM locked_line
-            LIMIT (SELECT 1000000000)
-        )
-    ) AS found
 ),
 
 looked AS (
@@ -346,45 +138,30 @@ looked AS (
         CASE
             WHEN sqlc.narg(after)::bigint IS NULL THEN -1 - candidate.id ELSE candidate.id
         END AS place,
-        candidate.status = ANY(@statuses::taskq_job_status [])
-        AND (
-            sqlc.narg(queue_name)::text IS NULL
-            OR candidate.queue_name = sqlc.narg(queue_name)::text
-        )
-        AND (
-            sqlc.narg(task_name)::text IS NULL
-            OR candidate.task_name = sqlc.narg(task_name)::text
-        )
-        AND (sqlc.narg(lock)::text IS NULL OR candidate.lock = sqlc.narg(lock)::text)
-        AND (
-            sqlc.narg(queueing_lock)::text IS NULL
-            OR candidate.queueing_lock = sqlc.narg(queueing_lock)::text
-        )
-        AND (
-            sqlc.narg(worker_id)::bigint IS NULL
-            OR candidate.worker_id = sqlc.narg(worker_id)::bigint
-        )
-        AND (
-            sqlc.narg(deferred_after)::timestamptz IS NULL
-            OR candidate.deferred_at >= sqlc.narg(deferred_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(deferred_before)::timestamptz IS NULL
-            OR candidate.deferred_at < sqlc.narg(deferred_before)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_after)::timestamptz IS NULL
-            OR candidate.finished_at >= sqlc.narg(finished_after)::timestamptz
-        )
-        AND (
-            sqlc.narg(finished_before)::timestamptz IS NULL
-            OR candidate.finished_at < sqlc.narg(finished_before)::timestamptz
-        )
-        AND (
-            sqlc.narg(args)::jsonb IS NULL
-            OR candidate.args @> sqlc.narg(args)::jsonb
+        taskq_job_fits(
+            candidate.status, @statuses::taskq_job_status [],
+            candidate.queue_name, sqlc.narg(queue_name)::text,
+            candidate.task_name, sqlc.narg(task_name)::text,
+            candidate.lock, sqlc.narg(lock)::text,
+            candidate.queueing_lock, sqlc.narg(queueing_lock)::text,
+            candidate.worker_id, sqlc.narg(worker_id)::bigint,
+            candidate.deferred_at,
+            sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,
+            candidate.finished_at,
+            sqlc.narg(finished_after)::timestamptz, sqlc.narg(finished_before)::timestamptz,
+            candidate.args, sqlc.narg(args)::jsonb
         ) AS matches
     FROM (
+        -- Those that are read whole.
+        SELECT
+            0 AS source,
+            null::bigint AS most,
+            job.*
+        FROM taskq_jobs AS job
+        WHERE
+            job.id = ANY(sqlc.narg(ids)::bigint [])
+            AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
+        UNION ALL
         SELECT
             0 AS source,
             null::bigint AS most,
@@ -392,127 +169,8 @@ looked AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND 'doing' = ANY(@statuses::taskq_job_status [])
+            AND @alive::boolean AND 'doing' = ANY(@statuses::taskq_job_status [])
             AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
-        UNION ALL
-        SELECT
-            line.number AS source,
-            line.most,
-            job.*
-        FROM line
-        CROSS JOIN LATERAL (
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND line.is_free
-                        AND job.id > sqlc.narg(after)::bigint
-                    ORDER BY job.queue_name, job.priority DESC, job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND line.is_free
-                        AND job.id < sqlc.narg(before)::bigint
-                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND NOT line.is_free
-                        AND job.id > sqlc.narg(after)::bigint
-                    ORDER BY job.queue_name, job.priority DESC, job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-                        AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND NOT line.is_free
-                        AND job.id < sqlc.narg(before)::bigint
-                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT line.most
-            )
-        ) AS near
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
-            LIMIT 1
-        ) AS job
-        UNION ALL
-        SELECT
-            -1 AS source,
-            @max_looked::bigint AS most,
-            job.*
-        FROM (
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND NOT job.due
-                        AND @by_line::boolean
-                        AND job.id > sqlc.narg(after)::bigint
-                    ORDER BY job.id
-                    LIMIT 1000
-                ) AS near
-                LIMIT @max_looked::bigint
-            )
-            UNION ALL
-            (
-                SELECT near.id
-                FROM (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND NOT job.due
-                        AND @by_line::boolean
-                        AND job.id < sqlc.narg(before)::bigint
-                    ORDER BY job.id DESC
-                    LIMIT 1000
-                ) AS near
-                LIMIT @max_looked::bigint
-            )
-        ) AS near
-        CROSS JOIN LATERAL (
-            SELECT *
-            FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
-            LIMIT 1
-        ) AS job
         UNION ALL
         SELECT
             0 AS source,
@@ -522,7 +180,7 @@ looked AS (
         WHERE
             job.status = 'todo' AND job.due AND job.lock = sqlc.narg(lock)::text
             AND sqlc.narg(queueing_lock)::text IS NULL
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
+            AND @alive::boolean AND 'todo' = ANY(@statuses::taskq_job_status [])
             AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
         UNION ALL
         SELECT
@@ -533,7 +191,7 @@ looked AS (
         WHERE
             job.status = 'todo' AND NOT job.due AND job.lock = sqlc.narg(lock)::text
             AND sqlc.narg(queueing_lock)::text IS NULL
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
+            AND @alive::boolean AND 'todo' = ANY(@statuses::taskq_job_status [])
             AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
         UNION ALL
         SELECT
@@ -543,8 +201,172 @@ looked AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = sqlc.narg(queueing_lock)::text
-            AND 'todo' = ANY(@statuses::taskq_job_status [])
+            AND @alive::boolean AND 'todo' = ANY(@statuses::taskq_job_status [])
             AND (job.id > sqlc.narg(after)::bigint OR job.id < sqlc.narg(before)::bigint)
+        UNION ALL
+        SELECT
+            0 AS source,
+            @max_looked::bigint AS most,
+            job.*
+        FROM (
+            (
+                SELECT *
+                FROM taskq_jobs AS job
+                WHERE
+                    job.id > sqlc.narg(after)::bigint
+                    AND @walks::boolean
+                ORDER BY job.id
+                LIMIT 10000
+            )
+            UNION ALL
+            (
+                SELECT *
+                FROM taskq_jobs AS job
+                WHERE
+                    job.id < sqlc.narg(before)::bigint
+                    AND @walks::boolean
+                ORDER BY job.id DESC
+                LIMIT 10000
+            )
+            LIMIT @max_looked::bigint
+        ) AS job
+        UNION ALL
+        SELECT
+            near.source,
+            near.most,
+            job.*
+        FROM (
+            SELECT
+                final.number AS source,
+                @max_looked::bigint AS most,
+                near.id
+            FROM unnest(@unsuccessful::taskq_job_status []) WITH ORDINALITY AS final (status, number)
+            CROSS JOIN LATERAL (
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status IN ('failed', 'cancelled', 'aborted')
+                        AND job.status = final.status
+                        AND job.id > sqlc.narg(after)::bigint
+                    ORDER BY job.status, job.id
+                    LIMIT 10000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status IN ('failed', 'cancelled', 'aborted')
+                        AND job.status = final.status
+                        AND job.id < sqlc.narg(before)::bigint
+                    ORDER BY job.status DESC, job.id DESC
+                    LIMIT 10000
+                )
+                LIMIT @max_looked::bigint
+            ) AS near
+            UNION ALL
+            SELECT
+                line.number AS source,
+                line.most,
+                near.id
+            FROM (
+                SELECT
+                    found.*,
+                    row_number() OVER () AS number,
+                    -- All lines together are not to be much more than a few.
+                    least(@max_looked::bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                FROM (
+                    SELECT * FROM line
+                    LIMIT (SELECT 1000000000)
+                ) AS found
+            ) AS line
+            CROSS JOIN LATERAL (
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND line.is_free
+                        AND job.id > sqlc.narg(after)::bigint
+                    ORDER BY job.queue_name, job.priority DESC, job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND line.is_free
+                        AND job.id < sqlc.narg(before)::bigint
+                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND NOT line.is_free
+                        AND job.id > sqlc.narg(after)::bigint
+                    ORDER BY job.queue_name, job.priority DESC, job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+                        AND job.queue_name = line.queue_name AND job.priority = line.priority
+                        AND NOT line.is_free
+                        AND job.id < sqlc.narg(before)::bigint
+                    ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
+                    LIMIT 1000
+                )
+                LIMIT line.most
+            ) AS near
+            UNION ALL
+            SELECT
+                -1 AS source,
+                @max_looked::bigint AS most,
+                near.id
+            FROM (
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND NOT job.due
+                        AND @by_line::boolean
+                        AND job.id > sqlc.narg(after)::bigint
+                    ORDER BY job.id
+                    LIMIT 1000
+                )
+                UNION ALL
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND NOT job.due
+                        AND @by_line::boolean
+                        AND job.id < sqlc.narg(before)::bigint
+                    ORDER BY job.id DESC
+                    LIMIT 1000
+                )
+                LIMIT @max_looked::bigint
+            ) AS near
+        ) AS near
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM taskq_jobs
+            WHERE taskq_jobs.id = near.id
+            LIMIT 1
+        ) AS job
     ) AS candidate
 ),
 

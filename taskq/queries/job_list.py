@@ -96,33 +96,27 @@ def list_jobs(
     else:
         start, end = _FIRST if after is None else after, None
     statuses = wanted.statuses
-    rows: Iterator[job_list.PageJobsRow] | Iterator[job_list.PageAliveJobsRow]
-    if wanted.ids is None and statuses <= ALIVE:
-        rows = job_list.Querier(connection).page_alive_jobs(
-            by_line=JobStatus.TODO in statuses
-            and wanted.lock is None
-            and wanted.queueing_lock is None,
-            # Where all that it looks at fits, more than the page would only be read.
-            max_looked=limit if wanted.is_plain else _MAX_LOOKED_IN_LINE,
-            after=start,
-            before=end,
-            max_jobs=limit,
-            **filter_arguments(wanted),
-        )
-    else:
-        indexed = wanted.ids is None and statuses <= UNSUCCESSFUL
-        fits = wanted.is_plain and (indexed or statuses == EVERY_STATUS)
-        most = _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
-        rows = job_list.Querier(connection).page_jobs(
-            ids=wanted.ids,
-            walks=wanted.ids is None and not indexed,
-            unsuccessful=statuses_of(statuses) if indexed else [],
-            max_looked=limit if fits else most,
-            after=start,
-            before=end,
-            max_jobs=limit,
-            **filter_arguments(wanted),
-        )
+    alive = wanted.ids is None and statuses <= ALIVE
+    indexed = wanted.ids is None and statuses <= UNSUCCESSFUL
+    walks = wanted.ids is None and not alive and not indexed
+    # Where all that it looks at fits, more than the page would only be read.
+    fits = wanted.is_plain and (not walks or statuses == EVERY_STATUS)
+    most = _MAX_LOOKED_IN_LINE if alive else _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
+    rows = job_list.Querier(connection).page_jobs(
+        ids=wanted.ids,
+        walks=walks,
+        unsuccessful=statuses_of(statuses) if indexed else [],
+        alive=alive,
+        by_line=alive
+        and JobStatus.TODO in statuses
+        and wanted.lock is None
+        and wanted.queueing_lock is None,
+        max_looked=limit if fits else most,
+        after=start,
+        before=end,
+        max_jobs=limit,
+        **filter_arguments(wanted),
+    )
     found: list[Job] = []
     edge = None
     for row in rows:

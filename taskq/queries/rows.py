@@ -18,11 +18,7 @@ STATUSES = {status.value: status for status in JobStatus}
 # A job's row is the table's where a query reads the table, and the query's own where it passes through a
 # WITH clause.
 JobRow = (
-    models.TaskqJob
-    | job_claim.ClaimJobsRow
-    | job_claim.ClaimFreeJobsRow
-    | job_list.PageJobsRow
-    | job_list.PageAliveJobsRow
+    models.TaskqJob | job_claim.ClaimJobsRow | job_claim.ClaimFreeJobsRow | job_list.PageJobsRow
 )
 
 

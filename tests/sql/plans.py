@@ -70,7 +70,7 @@ def run_explained(
     values = ", ".join(arguments[parameter] for parameter in query.parameters)
     given = f"({values})" if values else ""
     row = connection.execute(
-        f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained {given}".encode()
+        f"EXPLAIN (ANALYZE, VERBOSE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE explained {given}".encode()
     ).fetchone()
     connection.execute("DEALLOCATE explained")
     assert row

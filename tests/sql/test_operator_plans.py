@@ -30,6 +30,19 @@ NO_FILTER = dict.fromkeys(
     "NULL",
 )
 
+# Of no kind of jobs, until one is asked for.
+NO_PAGE = {
+    "after": "0",
+    "before": "NULL",
+    "ids": "NULL",
+    "walks": "false",
+    "unsuccessful": "'{}'",
+    "alive": "false",
+    "by_line": "false",
+    "max_jobs": "100",
+    "max_looked": "100",
+}
+
 Explain = Callable[..., Explained]
 
 
@@ -85,16 +98,7 @@ WAYS = pytest.mark.parametrize(
 
 @WAYS
 def test_a_page_reads_its_jobs(explain: Explain, after: str, before: str) -> None:
-    page = {
-        "after": after,
-        "before": before,
-        "statuses": STATUSES,
-        "ids": "NULL",
-        "walks": "true",
-        "unsuccessful": "'{}'",
-        "max_jobs": "100",
-        "max_looked": "100",
-    }
+    page = NO_PAGE | {"after": after, "before": before, "statuses": STATUSES, "walks": "true"}
     # Once to look whether they fit, and once whole; by an index, once more in that.
     assert explain("PageJobs", **NO_FILTER | page).read == 200
     nothing = NO_FILTER | {"queue_name": "'none'"} | page | {"max_looked": "5000"}
@@ -109,22 +113,25 @@ def test_a_page_reads_its_jobs(explain: Explain, after: str, before: str) -> Non
 def test_a_page_of_jobs_that_wait_reads_some_of_each_line(
     explain: Explain, after: str, before: str
 ) -> None:
-    page = {
-        "after": after,
-        "before": before,
-        "statuses": "'{todo}'",
-        "by_line": "true",
-        "max_jobs": "100",
-        "max_looked": "100",
-    }
+    alive = {"statuses": "'{todo}'", "alive": "true", "by_line": "true"}
+    page = NO_PAGE | {"after": after, "before": before} | alive
     # Two priorities of two queues and those for later, and the page itself; and hops between the lines.
-    assert 1100 <= explain("PageAliveJobs", **NO_FILTER | page).read <= 1115
+    assert 1100 <= explain("PageJobs", **NO_FILTER | page).read <= 1115
     nothing = NO_FILTER | {"task_name": "'none'"} | page | {"max_looked": "1000"}
-    assert 10_000 <= explain("PageAliveJobs", **nothing).read <= 10_015
+    assert 10_000 <= explain("PageJobs", **nothing).read <= 10_015
     lock = NO_FILTER | {"lock": "'l7'"} | page | {"by_line": "false"}
-    assert explain("PageAliveJobs", **lock).read == 60
+    assert explain("PageJobs", **lock).read == 60
     doing = page | {"statuses": "'{doing}'", "by_line": "false"}
-    assert explain("PageAliveJobs", **NO_FILTER | doing).read == 400
+    assert explain("PageJobs", **NO_FILTER | doing).read == 400
+
+
+def test_the_filters_are_planned_as_if_they_stood_in_the_query(explain: Explain) -> None:
+    given = {"ids": "NULL", "statuses": STATUSES} | NO_FILTER | {"queue_name": "'mail'"}
+    count = explain("CountJobs", INDEXED | {"Tid Range Scan"}, **given)
+    page = explain("PageJobs", **NO_PAGE | given | {"walks": "true"})
+    for explained in (count, page):
+        assert "queue_name" in str(explained.plan)
+        assert "taskq_job_fits" not in str(explained.plan)
 
 
 def test_a_count_reads_what_waits_and_runs_and_samples_the_rest(explain: Explain) -> None:
