@@ -1,6 +1,6 @@
 """Deferring: from a call's arguments to a job in the database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ from typing import (
 from pydantic import JsonValue
 
 from taskq.arguments.arguments import Arguments
+from taskq.arguments.codec import JSON_OBJECT, Unserializable
 from taskq.database.executor import AnyConnection
 from taskq.exceptions import InvalidArguments, InvalidJob, InvalidSchedule
 from taskq.job import NewJob, new_job
@@ -43,12 +44,17 @@ class JobDefaults(TypedDict, total=False):
         priority: Higher first; 0 if nothing is said.
         lock: Jobs with the same lock run one at a time, in order; None: no lock.
         queueing_lock: No two jobs with the same one wait at once; None: no queueing lock.
+        metadata: What is noted about the jobs, beside their arguments: what JSON carries as it is, by name;
+            None: nothing.
+        tags: By which the jobs can be listed, a hundred at most, each kept once; None: no tags.
     """
 
     queue: str
     priority: int
     lock: str | None
     queueing_lock: str | None
+    metadata: Mapping[str, JsonValue] | None
+    tags: Iterable[str] | None
 
 
 class JobOptions(JobDefaults, total=False):
@@ -108,6 +114,8 @@ class Deferrer(Generic[P, Id]):
     priority: int = 0
     lock: str | None = None
     queueing_lock: str | None = None
+    metadata: Mapping[str, JsonValue] | None = None
+    tags: Sequence[str] | None = None
     task_kwargs: Mapping[str, Any] = field(default_factory=dict)
     schedule_at: datetime | None = None
     schedule_in: timedelta | None = None
@@ -157,6 +165,8 @@ class Deferrer(Generic[P, Id]):
             changed["schedule_in"] = self._checked("schedule_in", schedule_in, read_wait)
         if "task_kwargs" in options:
             changed["task_kwargs"] = self._merged(options["task_kwargs"])
+        if "metadata" in options:
+            changed["metadata"] = self._carried(options["metadata"])
         if on_conflict is not None:
             if on_conflict not in get_args(OnConflict):
                 raise InvalidJob(
@@ -165,8 +175,8 @@ class Deferrer(Generic[P, Id]):
                 )
             changed["on_conflict"] = on_conflict
         configured = replace(self, **changed)
-        configured._new_job({})  # refuses now what no job can have
-        return configured
+        job = configured._new_job({})  # refuses now what no job can have
+        return replace(configured, tags=job.tags) if "tags" in options else configured
 
     def defer(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> Id:
         """Defer a job.
@@ -275,6 +285,8 @@ class Deferrer(Generic[P, Id]):
             queueing_lock=self.queueing_lock,
             scheduled_at=self.schedule_at,
             schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
+            metadata=self.metadata,
+            tags=self.tags,
         )
 
     def _merged(self, task_kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -286,6 +298,17 @@ class Deferrer(Generic[P, Id]):
                 "arguments by name"
             )
         return {**self.task_kwargs, **task_kwargs}
+
+    def _carried(self, metadata: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+        if metadata is None:
+            return None
+        refusal = f"task {self.task_name!r} cannot be deferred with metadata="
+        if not isinstance(metadata, Mapping):
+            raise InvalidJob(f"{refusal}{short_repr(metadata)}: give a mapping of values by name")
+        try:
+            return cast("Mapping[str, JsonValue]", JSON_OBJECT.dump(dict(metadata)))
+        except Unserializable as unfit:
+            raise InvalidJob(f"{refusal}{unfit}") from None
 
     def _checked(self, name: str, value: Any, check: Callable[[Any], T]) -> T | None:
         try:

@@ -1,6 +1,6 @@
 """A job: the launching of one task with given argument values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -25,12 +26,14 @@ from taskq.unreadable import Unreadable
 
 # What the columns of taskq_jobs hold, and why: see the first migration.
 NAME_LENGTH = 500
+MOST_TAGS = 100
 _INT4 = 2**31
 _LONGEST_WAIT = LONGEST_WAIT.total_seconds()
 
 _MAY_BE_UNREADABLE = (
     "task_kwargs",
     "result",
+    "metadata",
     "scheduled_at",
     "deferred_at",
     "started_at",
@@ -72,6 +75,8 @@ class Job:
         worker_id: The worker of its latest attempt.
         abort_requested: Whether its worker is asked to abort it.
         result: What the task returned, as JSON carries it, if it stores its result.
+        metadata: What its deferrer noted about it, as JSON carries it; None: nothing.
+        tags: By which it can be listed.
         claim: How often it was claimed: with ``worker_id`` the fencing token.
     """
 
@@ -93,6 +98,8 @@ class Job:
     worker_id: int | None
     abort_requested: bool
     result: JsonValue
+    metadata: Mapping[str, JsonValue] | None
+    tags: tuple[str, ...]
     claim: int
 
     @property
@@ -157,6 +164,25 @@ Wait = Annotated[
 ]
 
 
+def listed(value: object) -> object:
+    """What is given as something to go through, such as a set, as a list."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return list(value)
+    return value
+
+
+def _each_once(tags: list[str]) -> list[str] | None:
+    return list(dict.fromkeys(tags)) or None
+
+
+Tags = Annotated[
+    list[Name],
+    Field(max_length=MOST_TAGS),
+    AfterValidator(_each_once),
+    BeforeValidator(listed),
+]
+
+
 class NewJob(BaseModel):
     """A job that is about to be deferred, as ``taskq_defer_jobs`` takes it."""
 
@@ -170,6 +196,8 @@ class NewJob(BaseModel):
     queueing_lock: Name | None = None
     scheduled_at: Annotated[datetime, AfterValidator(read_moment)] | None = None
     schedule_in: Wait | None = None
+    metadata: dict[str, Any] | None = None
+    tags: Tags | None = None
 
 
 # What somebody who defers calls it.

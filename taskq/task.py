@@ -7,6 +7,8 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
+from pydantic import JsonValue
+
 from taskq.arguments.arguments import Arguments
 from taskq.arguments.result import Result
 from taskq.deferrer import (
@@ -87,6 +89,8 @@ class Task(Generic[P, R_co]):
         priority: The priority its jobs have, higher first.
         lock: The lock its jobs have.
         queueing_lock: The queueing lock its jobs have.
+        metadata: What is noted about its jobs; None: nothing.
+        tags: The tags its jobs have.
         retry_strategy: What decides whether a failed attempt is followed by another; None: never.
         pass_context: Whether the function's first parameter is a ``JobContext``.
         timeout: How long an attempt may take, in seconds.
@@ -144,6 +148,8 @@ class Task(Generic[P, R_co]):
         self.priority: int = self._deferrer.priority
         self.lock: str | None = self._deferrer.lock
         self.queueing_lock: str | None = self._deferrer.queueing_lock
+        self.metadata: Mapping[str, JsonValue] | None = self._deferrer.metadata
+        self.tags: tuple[str, ...] = tuple(self._deferrer.tags or ())
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""

@@ -4,6 +4,7 @@ The database holds more than Python: numbers of any length, JSON of any depth, t
 cannot be read of one row must not keep others from being read with it.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -89,6 +90,13 @@ def read_json(data: bytes | str) -> Any:
     except ValueError as error:
         text = data if isinstance(data, str) else data[: 4 * _SHOWN_LENGTH].decode(errors="replace")
         return UnreadableJson(text, str(error))
+
+
+def read_object(value: Any) -> Mapping[str, Any] | None:
+    """A JSON object from the database, or null; what is neither becomes an ``UnreadableJson``."""
+    if value is None or isinstance(value, Mapping):
+        return value
+    return UnreadableJson(json.dumps(value), "it is no JSON object")
 
 
 def _short(text: str) -> str:

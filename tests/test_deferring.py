@@ -33,7 +33,15 @@ async def app(database_url: str) -> AsyncIterator[App]:
 def send(app: App) -> Task[..., Any]:
     """A task that has a default for everything."""
 
-    @app.task(name="send", queue="mail", priority=3, lock="a", queueing_lock="b")
+    @app.task(
+        name="send",
+        queue="mail",
+        priority=3,
+        lock="a",
+        queueing_lock="b",
+        metadata={"team": "ops"},
+        tags=["x", "y"],
+    )
     def send(to: str, copies: int = 1, cc: list[str] | None = None) -> None: ...
 
     return send
@@ -84,7 +92,36 @@ async def test_a_job_has_the_arguments_and_its_tasks_defaults(
     job = get(app, await face.defer(send, to="ada", copies="2", cc=None))
     assert (job.task_name, job.task_kwargs) == ("send", {"to": "ada", "copies": 2, "cc": None})
     assert (job.queue, job.priority, job.lock, job.queueing_lock) == ("mail", 3, "a", "b")
+    assert (job.metadata, job.tags) == ({"team": "ops"}, ("x", "y"))
     assert (job.status, job.attempt, job.scheduled_at) == (JobStatus.TODO, 0, None)
+
+
+METADATA = {"trace": "00-ü", "no": None, "nested": [1, 2.5, {"deep": True}], "": ""}
+
+
+async def test_labels_replace_those_of_the_task_and_arrive_as_they_were(
+    app: App, send: Task[..., Any], plain: Task[..., Any], face: Face
+) -> None:
+    given: dict[str, Any] = {**METADATA}
+    labelled = send.configure(queueing_lock=None, metadata=given, tags=("b", "a", "b"))
+    given.clear()
+    ids = [
+        await face.defer(labelled, to="ada"),
+        *await face.batch(labelled, {"to": "ada"}, {"to": "bob"}),
+    ]
+    ids.append(await face.defer(labelled.configure(on_conflict="skip"), to="ada"))
+    for id_ in ids:
+        job = get(app, id_)
+        assert (job.metadata, job.tags) == (METADATA, ("b", "a"))
+    for nothing in (
+        send.configure(metadata=None, tags=None, queueing_lock=None),
+        send.configure(metadata=None, tags=[], queueing_lock=None),
+        plain,
+    ):
+        bare = get(app, await face.defer(nothing, to="ada"))
+        assert (bare.metadata, bare.tags) == (None, ())
+    kept = get(app, await face.defer(send.configure(metadata={}), to="ada"))
+    assert (kept.metadata, kept.tags) == ({}, ("x", "y"))
 
 
 async def test_each_option_changes_what_it_names_and_nothing_else(

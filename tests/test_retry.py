@@ -37,6 +37,8 @@ def job(attempt: int, status: JobStatus = JobStatus.DOING) -> Job:
         worker_id=1,
         abort_requested=False,
         result=None,
+        metadata=None,
+        tags=(),
         claim=attempt,
     )
 

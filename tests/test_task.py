@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,8 @@ def test_a_bare_decorator_and_one_with_options_declare_alike() -> None:
         priority=3,
         lock="a",
         queueing_lock="b",
+        metadata={"team": "ops"},
+        tags=iter(["x", "y", "x"]),
         retry=2,
         pass_context=True,
         timeout=1.5,
@@ -96,6 +99,8 @@ def test_a_bare_decorator_and_one_with_options_declare_alike() -> None:
         False,
     )
     assert (full.queue, full.priority, full.lock, full.queueing_lock) == ("mail", 3, "a", "b")
+    assert (bare.metadata, bare.tags) == (None, ())
+    assert (full.metadata, full.tags) == ({"team": "ops"}, ("x", "y"))
     assert (full.retry_strategy, full.pass_context, full.timeout, full.store_result) == (
         RetryStrategy(max_attempts=2),
         True,
@@ -144,6 +149,20 @@ def test_a_task_that_belongs_to_no_app_can_be_called_and_not_deferred() -> None:
         ({"priority": 1.5}, "priority=1.5"),
         ({"lock": ""}, "lock=''"),
         ({"queueing_lock": "x" * 501}, "queueing_lock='xxx"),
+        ({"tags": "mail"}, "tags='mail': .* valid list"),
+        ({"tags": ["a", ""]}, r"tags=\['a', ''\]: at 1: .* at least 1 character"),
+        ({"tags": ["x" * 501]}, "at most 500 characters"),
+        ({"tags": [None]}, r"tags=\[None\]: at 0: .* valid string"),
+        ({"tags": ["a\0"]}, "NUL"),
+        ({"tags": map(str, range(101))}, "tags=.* at most 100 items"),
+        ({"metadata": ["a"]}, r"metadata=\['a'\]: give a mapping of values by name"),
+        ({"metadata": {1: 2}}, "metadata={1: 2}: .* valid string"),
+        ({"metadata": {"at": date.max}}, "metadata=.* would arrive as '9999-12-31'"),
+        ({"metadata": {"pair": (1, 2)}}, r"metadata=.* would arrive as \[1, 2\]"),
+        ({"metadata": {"n": float("nan")}}, "metadata=.* JSON cannot carry it"),
+        ({"metadata": {"n": 1e300}}, "metadata=.* would arrive as 1000"),
+        ({"metadata": {"a\0": 1}}, "metadata=.* NUL character"),
+        ({"metadata": {"a": object()}}, "metadata=.* JSON cannot carry it"),
         ({"timeout": 0}, "task 'tests.test_task.send' got timeout=0: .* more than 0"),
         ({"timeout": -1}, "timeout=-1"),
         ({"timeout": "1"}, "timeout='1'"),

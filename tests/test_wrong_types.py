@@ -130,7 +130,8 @@ def test_a_deferrer_refuses_it(database_url: str) -> None:
         def work(number: int = 0) -> None: ...
 
         options = (
-            "lock queueing_lock task_kwargs schedule_at schedule_in queue priority on_conflict"
+            "lock queueing_lock metadata tags task_kwargs schedule_at schedule_in queue priority "
+            "on_conflict"
         )
         assert surprises(lambda **given: work.configure(**given).defer(), options.split()) == []
         assert surprises(lambda name: work.batch_defer({"number": 1}, name), ["name"]) == []
@@ -152,7 +153,9 @@ def test_an_app_refuses_it() -> None:
 
 
 def test_a_declaration_refuses_it() -> None:
-    options = "name aliases queue priority lock queueing_lock retry timeout task_middleware"
+    options = (
+        "name aliases queue priority lock queueing_lock metadata tags retry timeout task_middleware"
+    )
     assert surprises(declare, options.split()) == []
     assert surprises(declare_periodic, ["cron", "periodic_id", "timezone", "queue"]) == []
     waits = ["max_attempts", "wait", "linear_wait", "exponential_wait", "retry_exceptions"]

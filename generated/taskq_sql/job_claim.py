@@ -52,10 +52,10 @@ WITH claimed AS (
                 )
             LIMIT :p3\\:\\:integer
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result, taskq_jobs.metadata, taskq_jobs.tags
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -84,6 +84,8 @@ class ClaimFreeJobsRow(pydantic.BaseModel):
     queueing_lock: str | None
     args: Any
     result: Any
+    metadata: Any
+    tags: list[str] | None
 
 
 CLAIM_JOBS = """-- name: claim_jobs \\:many
@@ -569,10 +571,10 @@ claimed AS (
             UNION ALL
             SELECT held.id FROM held
         ))
-    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result
+    RETURNING taskq_jobs.id, taskq_jobs.deferred_at, taskq_jobs.scheduled_at, taskq_jobs.started_at, taskq_jobs.finished_at, taskq_jobs.worker_id, taskq_jobs.priority, taskq_jobs.claim, taskq_jobs.attempt, taskq_jobs.crashes, taskq_jobs.given_back, taskq_jobs.abort_requested, taskq_jobs.status, taskq_jobs.due, taskq_jobs.queue_name, taskq_jobs.task_name, taskq_jobs.lock, taskq_jobs.queueing_lock, taskq_jobs.args, taskq_jobs.result, taskq_jobs.metadata, taskq_jobs.tags
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
 FROM claimed
 ORDER BY claimed.priority DESC, claimed.id
 """
@@ -601,6 +603,8 @@ class ClaimJobsRow(pydantic.BaseModel):
     queueing_lock: str | None
     args: Any
     result: Any
+    metadata: Any
+    tags: list[str] | None
 
 
 HAS_READY_JOBS = """-- name: has_ready_jobs \\:one
@@ -725,6 +729,8 @@ class Querier:
                 queueing_lock=row[17],
                 args=row[18],
                 result=row[19],
+                metadata=row[20],
+                tags=row[21],
             )
 
     def claim_jobs(
@@ -803,6 +809,8 @@ class Querier:
                 queueing_lock=row[17],
                 args=row[18],
                 result=row[19],
+                metadata=row[20],
+                tags=row[21],
             )
 
     def has_ready_jobs(

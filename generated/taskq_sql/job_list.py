@@ -14,7 +14,7 @@ from taskq_sql import models
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -169,98 +169,99 @@ looked AS (
             :p10\\:\\:timestamptz, :p11\\:\\:timestamptz,
             candidate.finished_at,
             :p12\\:\\:timestamptz, :p13\\:\\:timestamptz,
-            candidate.args, :p14\\:\\:jsonb
+            candidate.args, :p14\\:\\:jsonb,
+            candidate.tags, :p15\\:\\:text []
         ) AS matches
     FROM (
         -- Those that are read whole.
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
-            job.id = ANY(:p15\\:\\:bigint [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            job.id = ANY(:p16\\:\\:bigint [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND :p17\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            AND :p18\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock = :p7\\:\\:text
             AND :p8\\:\\:text IS NULL
-            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            AND :p18\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND NOT job.due AND job.lock = :p7\\:\\:text
             AND :p8\\:\\:text IS NULL
-            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            AND :p18\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
-            AND :p17\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p16\\:\\:bigint)
+            AND :p18\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            :p18\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            :p19\\:\\:bigint AS most,
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM (
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
-                    AND :p19\\:\\:boolean
+                    AND :p20\\:\\:boolean
                 ORDER BY job.id
                 LIMIT 10000
             )
             UNION ALL
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
                 FROM taskq_jobs AS job
                 WHERE
-                    job.id < :p16\\:\\:bigint
-                    AND :p19\\:\\:boolean
+                    job.id < :p17\\:\\:bigint
+                    AND :p20\\:\\:boolean
                 ORDER BY job.id DESC
                 LIMIT 10000
             )
-            LIMIT :p18\\:\\:bigint
+            LIMIT :p19\\:\\:bigint
         ) AS job
         UNION ALL
         SELECT
             near.source,
             near.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM (
             SELECT
                 final.number AS source,
-                :p18\\:\\:bigint AS most,
+                :p19\\:\\:bigint AS most,
                 near.id
-            FROM unnest(:p20\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
+            FROM unnest(:p21\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
             CROSS JOIN LATERAL (
                 (
                     SELECT job.id
@@ -279,11 +280,11 @@ looked AS (
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id < :p16\\:\\:bigint
+                        AND job.id < :p17\\:\\:bigint
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
                 )
-                LIMIT :p18\\:\\:bigint
+                LIMIT :p19\\:\\:bigint
             ) AS near
             UNION ALL
             SELECT
@@ -295,7 +296,7 @@ looked AS (
                     found.is_free, found.queue_name, found.priority,
                     row_number() OVER () AS number,
                     -- All lines together are not to be much more than a few.
-                    least(:p18\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                    least(:p19\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
                 FROM (
                     SELECT is_free, queue_name, priority FROM line
                     LIMIT (SELECT 1000000000)
@@ -321,7 +322,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND line.is_free
-                        AND job.id < :p16\\:\\:bigint
+                        AND job.id < :p17\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 )
@@ -345,7 +346,7 @@ looked AS (
                         job.status = 'todo' AND job.due AND job.lock IS NOT NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND NOT line.is_free
-                        AND job.id < :p16\\:\\:bigint
+                        AND job.id < :p17\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 )
@@ -354,7 +355,7 @@ looked AS (
             UNION ALL
             SELECT
                 -1 AS source,
-                :p18\\:\\:bigint AS most,
+                :p19\\:\\:bigint AS most,
                 near.id
             FROM (
                 (
@@ -374,15 +375,15 @@ looked AS (
                     WHERE
                         job.status = 'todo' AND NOT job.due
                         AND :p3\\:\\:boolean
-                        AND job.id < :p16\\:\\:bigint
+                        AND job.id < :p17\\:\\:bigint
                     ORDER BY job.id DESC
                     LIMIT 1000
                 )
-                LIMIT :p18\\:\\:bigint
+                LIMIT :p19\\:\\:bigint
             ) AS near
         ) AS near
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
             FROM taskq_jobs
             WHERE taskq_jobs.id = near.id
             LIMIT 1
@@ -412,7 +413,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -460,6 +461,8 @@ class PageJobsRow(pydantic.BaseModel):
     queueing_lock: str | None
     args: Any
     result: Any
+    metadata: Any
+    tags: list[str] | None
     matches: bool
     is_edge: bool
 
@@ -499,6 +502,8 @@ class Querier:
             queueing_lock=row[17],
             args=row[18],
             result=row[19],
+            metadata=row[20],
+            tags=row[21],
         )
 
     def get_job_status(
@@ -558,6 +563,7 @@ class Querier:
         finished_after: datetime.datetime | None,
         finished_before: datetime.datetime | None,
         args: Any,
+        tags: list[str] | None,
         ids: list[int] | None,
         before: int | None,
         alive: bool,
@@ -597,7 +603,7 @@ class Querier:
           that wait, of one lock                                   6
         As far as every source was looked through.
         """
-        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": ids, "p16": before, "p17": alive, "p18": max_looked, "p19": walks, "p20": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": tags, "p16": ids, "p17": before, "p18": alive, "p19": max_looked, "p20": walks, "p21": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],
@@ -619,6 +625,8 @@ class Querier:
                 queueing_lock=row[17],
                 args=row[18],
                 result=row[19],
-                matches=row[20],
-                is_edge=row[21],
+                metadata=row[20],
+                tags=row[21],
+                matches=row[22],
+                is_edge=row[23],
             )

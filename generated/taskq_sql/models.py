@@ -93,6 +93,10 @@ class TaskqJob(pydantic.BaseModel):
     args: Any
     # What the task returned, if it stores its result.
     result: Any
+    # What its deferrer notes about it, an object; null: nothing.
+    metadata: Any
+    # By which it can be listed, each once; null: none.
+    tags: list[str] | None
 
 
 class TaskqLock(pydantic.BaseModel):

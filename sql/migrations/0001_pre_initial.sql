@@ -91,6 +91,11 @@ CREATE TABLE taskq_jobs (
     queueing_lock text COLLATE "C",
     args jsonb NOT NULL,
     result jsonb,
+    -- Null, as they are for nearly all: then they take no room, and no WAL. No index on the tags: a job would have
+    -- an entry in it for each of them, and new ones with every update of the job, for lists that look at a bounded
+    -- number of jobs in any case.
+    metadata jsonb,
+    tags text [],
     -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
     CONSTRAINT taskq_jobs_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
@@ -101,6 +106,8 @@ CREATE TABLE taskq_jobs (
         scheduled_at >= '0002-01-01T00:00:00Z' AND scheduled_at < '9999-01-01T00:00:00Z'
     ),
     CONSTRAINT taskq_jobs_args_is_object CHECK (jsonb_typeof(args) = 'object'),
+    -- No null among them, nor arrays: a claim would break over it. All else about them taskq_defer_jobs checks.
+    CONSTRAINT taskq_jobs_tags_is_list CHECK (array_position(tags, null) IS NULL),
     -- These would never move: one for later without a time, one that runs without a worker. Whatever else no
     -- statement of taskq's writes (a counter at its end, a time that Python cannot read) is read and claimed for
     -- what it is: each comparison here makes every insert and every update of a row 2 to 3 % slower.
@@ -143,6 +150,8 @@ COMMENT ON COLUMN taskq_jobs.lock IS
 COMMENT ON COLUMN taskq_jobs.queueing_lock IS 'No two jobs with the same one are todo at once.';
 COMMENT ON COLUMN taskq_jobs.args IS 'The keyword arguments, by name.';
 COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its result.';
+COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an object; null: nothing.';
+COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
 
 -- What a claim reads. A job is in at most two of these, and only while it is todo: finished jobs,
 -- jobs for later and the backlog of other queues cost a claim nothing, however many there are.
@@ -342,7 +351,8 @@ CREATE FUNCTION taskq_job_fits(
     worker_id bigint, wanted_worker_id bigint,
     deferred_at timestamptz, deferred_after timestamptz, deferred_before timestamptz,
     finished_at timestamptz, finished_after timestamptz, finished_before timestamptz,
-    args jsonb, wanted_args jsonb
+    args jsonb, wanted_args jsonb,
+    tags text [], wanted_tags text []
 ) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -357,7 +367,8 @@ BEGIN ATOMIC
         AND (deferred_before IS NULL OR deferred_at < deferred_before)
         AND (finished_after IS NULL OR finished_at >= finished_after)
         AND (finished_before IS NULL OR finished_at < finished_before)
-        AND (wanted_args IS NULL OR args @> wanted_args);
+        AND (wanted_args IS NULL OR args @> wanted_args)
+        AND (wanted_tags IS NULL OR tags @> wanted_tags);
 END;
 
 COMMENT ON FUNCTION taskq_job_fits IS
@@ -390,7 +401,8 @@ DECLARE
     -- Waits count from the call. now() is when the transaction began, which may be long ago.
     called_at CONSTANT timestamptz := clock_timestamp();
     known_keys CONSTANT text [] := ARRAY[
-        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at', 'schedule_in'
+        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'scheduled_at', 'schedule_in',
+        'metadata', 'tags'
     ];
     -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
     wrong_wait CONSTANT jsonpath := jsonpath '$[*] ? (
@@ -430,7 +442,7 @@ BEGIN
         AND jsonb_typeof(only_job) = 'object'
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
-        AND NOT only_job ? 'queueing_lock'
+        AND NOT only_job ?| ARRAY['queueing_lock', 'metadata', 'tags']
         AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_wait))
         AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
         -- Without a number of more than 4,300 digits, which takes as many characters.
@@ -509,7 +521,13 @@ BEGIN
                 WHEN jsonb_typeof(element.job -> 'task_name') IS DISTINCT FROM 'string'
                     THEN 'has no task_name, or one that is not a string'
                 WHEN jsonb_path_exists(element.job, 'strict $.**{202}')
-                    THEN 'has args that are nested more than 201 deep'
+                    THEN format(
+                        'has %s that are nested more than 201 deep',
+                        CASE
+                            WHEN jsonb_path_exists(element.job -> 'metadata', 'strict $.**{201}') THEN 'metadata'
+                            ELSE 'args'
+                        END
+                    )
                 WHEN jsonb_path_exists(element.job, 'strict $.** ? (@ >= 1e4300 || @ <= -1e4300)')
                     THEN 'has a number of more than 4,300 digits, which Python does not read'
                 WHEN element.job - known_keys <> '{}'
@@ -543,7 +561,69 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
             HINT = 'A job has task_name, and may have args, queue_name, priority, lock, '
-                'queueing_lock, and scheduled_at or schedule_in.';
+                'queueing_lock, scheduled_at or schedule_in, metadata and tags.';
+    END IF;
+
+    IF jsonb_path_exists(jobs, '$[*] ? (exists(@.metadata) || exists(@.tags))') THEN
+        SELECT
+            element.ordinality - 1 AS index,
+            CASE
+                WHEN jsonb_typeof(element.job -> 'metadata') NOT IN ('object', 'null')
+                    THEN format('has metadata of type %s', jsonb_typeof(element.job -> 'metadata'))
+                WHEN jsonb_typeof(element.job -> 'tags') NOT IN ('array', 'null')
+                    THEN format('has tags of type %s', jsonb_typeof(element.job -> 'tags'))
+                WHEN element.job -> 'tags' -> 100 IS NOT NULL
+                    THEN 'has more than 100 tags'
+                ELSE format('has the tag %s, which is no string of 1 to 500 characters', left(odd.tag, 100))
+            END AS fault
+        INTO wrong
+        FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality)
+        LEFT JOIN LATERAL (
+            SELECT tag.value::text AS tag
+            FROM jsonb_array_elements(
+                CASE WHEN jsonb_typeof(element.job -> 'tags') = 'array' THEN element.job -> 'tags' END
+            ) AS tag (value)
+            WHERE
+                jsonb_typeof(tag.value) <> 'string'
+                OR char_length(tag.value #>> '{}') NOT BETWEEN 1 AND 500
+            LIMIT 1
+        ) AS odd ON true
+        WHERE
+            jsonb_typeof(element.job -> 'metadata') NOT IN ('object', 'null')
+            OR jsonb_typeof(element.job -> 'tags') NOT IN ('array', 'null')
+            OR element.job -> 'tags' -> 100 IS NOT NULL
+            OR odd.tag IS NOT NULL
+        ORDER BY element.ordinality
+        LIMIT 1;
+
+        IF FOUND THEN
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
+                HINT = 'The metadata of a job are an object, its tags an array of at most 100 strings.';
+        END IF;
+
+        -- Each tag once, where it came first.
+        jobs := (
+            SELECT
+                jsonb_agg(
+                    CASE
+                        WHEN element.job ->> 'tags' IS NULL THEN element.job
+                        ELSE jsonb_set(element.job, '{tags}', coalesce(once.tags, 'null'))
+                    END
+                    ORDER BY element.ordinality
+                )
+            FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality)
+            CROSS JOIN LATERAL (
+                SELECT jsonb_agg(tag.value ORDER BY tag.first) AS tags
+                FROM (
+                    SELECT
+                        each.value,
+                        min(each.ordinality) AS first
+                    FROM jsonb_path_query(element.job, '$.tags[*]') WITH ORDINALITY AS each (value, ordinality)
+                    GROUP BY each.value
+                ) AS tag
+            ) AS once
+        );
     END IF;
 
     IF on_conflict = 'skip' THEN
@@ -557,7 +637,9 @@ BEGIN
                 job.priority,
                 job.lock,
                 job.queueing_lock,
-                coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) AS scheduled_at
+                coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) AS scheduled_at,
+                job.metadata,
+                job.tags
             FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (value, ordinality)
             CROSS JOIN LATERAL jsonb_to_record(element.value) AS job (
                 task_name text,
@@ -567,12 +649,14 @@ BEGIN
                 lock text,
                 queueing_lock text,
                 scheduled_at timestamptz,
-                schedule_in double precision
+                schedule_in double precision,
+                metadata jsonb,
+                tags text []
             )
             ORDER BY element.ordinality
         LOOP
             INSERT INTO taskq_jobs (
-                task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
+                task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due, metadata, tags
             )
             VALUES (
                 new.task_name,
@@ -582,7 +666,9 @@ BEGIN
                 new.lock,
                 new.queueing_lock,
                 new.scheduled_at,
-                coalesce(new.scheduled_at <= called_at, true)
+                coalesce(new.scheduled_at <= called_at, true),
+                new.metadata,
+                new.tags
             )
             ON CONFLICT (queueing_lock)
             WHERE status = 'todo' AND queueing_lock IS NOT NULL
@@ -620,7 +706,7 @@ BEGIN
         -- Sorted before the identity is drawn: the ids, and so the defer order, follow the array.
         RETURN QUERY
         INSERT INTO taskq_jobs (
-            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due
+            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due, metadata, tags
         )
         SELECT
             job.task_name,
@@ -633,7 +719,9 @@ BEGIN
             coalesce(
                 coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) <= called_at,
                 true
-            )
+            ),
+            job.metadata,
+            job.tags
         FROM ROWS FROM (
             jsonb_to_recordset(jobs) AS (
                 task_name text,
@@ -643,10 +731,22 @@ BEGIN
                 lock text,
                 queueing_lock text,
                 scheduled_at timestamptz,
-                schedule_in double precision
+                schedule_in double precision,
+                metadata jsonb,
+                tags text []
             )
         ) WITH ORDINALITY AS job (
-            task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, schedule_in, ordinality
+            task_name,
+            args,
+            queue_name,
+            priority,
+            lock,
+            queueing_lock,
+            scheduled_at,
+            schedule_in,
+            metadata,
+            tags,
+            ordinality
         )
         ORDER BY job.ordinality
         RETURNING taskq_jobs.id;
@@ -702,4 +802,5 @@ COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text, boolean, boolean) IS
     'transaction of its own. With numbers_checked no number is looked at: the caller knows that none has '
     'more than 4,300 digits. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, '
-    'scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock).';
+    'scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock), '
+    'metadata (an object) and tags (strings).';

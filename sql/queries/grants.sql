@@ -8,7 +8,7 @@ SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT (id, status, queueing_lock) ON TABLE %1$I.taskq_jobs TO %2$I;
-GRANT INSERT (task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due)
+GRANT INSERT (task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due, metadata, tags)
     ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later

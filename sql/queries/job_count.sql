@@ -176,7 +176,8 @@ counted AS (
             sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,
             job.finished_at,
             sqlc.narg(finished_after)::timestamptz, sqlc.narg(finished_before)::timestamptz,
-            job.args, sqlc.narg(args)::jsonb
+            job.args, sqlc.narg(args)::jsonb,
+            job.tags, sqlc.narg(tags)::text []
         )
 )
 

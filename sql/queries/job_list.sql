@@ -149,7 +149,8 @@ looked AS (
             sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,
             candidate.finished_at,
             sqlc.narg(finished_after)::timestamptz, sqlc.narg(finished_before)::timestamptz,
-            candidate.args, sqlc.narg(args)::jsonb
+            candidate.args, sqlc.narg(args)::jsonb,
+            candidate.tags, sqlc.narg(tags)::text []
         ) AS matches
     FROM (
         -- Those that are read whole.

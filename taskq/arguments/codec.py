@@ -297,3 +297,7 @@ def _told(difference: Difference) -> str:
         else (f" ({arrived} instead of {given})", "annotate its own type, or give it as it arrives")
     )
     return f"{where}would arrive as {short_repr(difference.arrived)}{kinds}; {advice}"
+
+
+# Of values by name that JSON carries as they are.
+JSON_OBJECT = Codec[dict[str, Any]](dict[str, Any])

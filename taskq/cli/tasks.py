@@ -90,6 +90,8 @@ def _record(task: _Task) -> Mapping[str, Any]:
         "priority": task.priority,
         "lock": task.lock,
         "queueing_lock": task.queueing_lock,
+        "metadata": task.metadata,
+        "tags": task.tags,
         "timeout": task.timeout,
         "is_async": task.is_async,
         "store_result": task.store_result,

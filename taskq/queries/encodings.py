@@ -13,7 +13,7 @@ from psycopg.errors import NotSupportedError, UntranslatableCharacter
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 
-from taskq.exceptions import InvalidArguments, InvalidName, TaskqException
+from taskq.exceptions import InvalidArguments, InvalidJob, InvalidName, TaskqException
 from taskq.job import OPTION_NAMES, NewJob
 from taskq.messages import short_repr
 from taskq.unreadable import UnreadableJson, read_json
@@ -80,6 +80,9 @@ def unstorable(jobs: Sequence[NewJob], error: UntranslatableCharacter) -> TaskqE
         for name, value in job.args.items():
             if character in json.dumps({name: value}, ensure_ascii=False, default=str):
                 return InvalidArguments(f"{job.task_name}: {name}={short_repr(value)} {why}")
+        for option, labels in (("metadata", job.metadata), ("tags", job.tags)):
+            if character in json.dumps(labels, ensure_ascii=False, default=str):
+                return InvalidJob(f"{option}={short_repr(labels)} {why}")
     return None
 
 

@@ -15,9 +15,9 @@ from pydantic import (
     ValidationError,
 )
 
-from taskq.arguments.codec import Codec, Unserializable
+from taskq.arguments.codec import JSON_OBJECT, Unserializable
 from taskq.exceptions import InvalidFilter
-from taskq.job import JobStatus, Name
+from taskq.job import JobStatus, Name, listed
 from taskq.messages import short_repr, validation_summary
 from taskq.queries.rows import statuses_of
 from taskq.times import read_moment
@@ -47,6 +47,7 @@ class JobFilters(TypedDict, total=False):
         finished_before: Finished earlier.
         task_kwargs: Whose arguments contain these, as ``jsonb @>`` understands it: ``{"user_id": 7}``
             fits whatever the other arguments are.
+        tags: With all of these tags, and whatever others.
     """
 
     ids: Iterable[int] | None
@@ -61,24 +62,16 @@ class JobFilters(TypedDict, total=False):
     finished_after: datetime | None
     finished_before: datetime | None
     task_kwargs: Mapping[str, JsonValue] | None
-
-
-_json = Codec[dict[str, Any]](dict[str, Any])
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        return list(value)
-    return value
+    tags: Iterable[str] | None
 
 
 def _statuses(value: object) -> object:
-    return [value] if isinstance(value, str) else _listed(value)
+    return [value] if isinstance(value, str) else listed(value)
 
 
 def _carried(value: dict[str, Any]) -> dict[str, Any]:
     try:
-        _json.dump(value)
+        JSON_OBJECT.dump(value)
     except Unserializable as unfit:
         raise ValueError(str(unfit)) from None
     return value
@@ -93,7 +86,7 @@ class Filter(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    ids: Annotated[list[Id] | None, BeforeValidator(_listed)] = None
+    ids: Annotated[list[Id] | None, BeforeValidator(listed)] = None
     queue: Name | None = None
     task: Name | None = None
     # Not strict: a status is also given by its name.
@@ -110,6 +103,8 @@ class Filter(BaseModel):
     task_kwargs: Annotated[
         dict[str, Any] | None, BeforeValidator(lambda v: dict(v) if isinstance(v, Mapping) else v)
     ] = None
+    # At least one, as no tag at all would be every job.
+    tags: Annotated[list[Name], Field(min_length=1), BeforeValidator(listed)] | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -183,6 +178,7 @@ class FilterArguments(TypedDict):
     finished_after: datetime | None
     finished_before: datetime | None
     args: Any
+    tags: list[str] | None
 
 
 def filter_arguments(wanted: Filter) -> FilterArguments:
@@ -198,4 +194,5 @@ def filter_arguments(wanted: Filter) -> FilterArguments:
         "finished_after": wanted.finished_after,
         "finished_before": wanted.finished_before,
         "args": None if wanted.task_kwargs is None else json.dumps(wanted.task_kwargs),
+        "tags": wanted.tags,
     }

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from taskq.exceptions import InvalidJob, JobNotFound
 from taskq.job import Job, JobStatus
+from taskq.unreadable import read_object
 from taskq_sql import job_claim, job_list, models
 
 T = TypeVar("T")
@@ -79,6 +80,8 @@ def job_of(row: JobRow) -> Job:
         worker_id=row.worker_id,
         abort_requested=row.abort_requested,
         result=row.result,
+        metadata=read_object(row.metadata),
+        tags=tuple(row.tags or ()),
         claim=row.claim,
     )
 

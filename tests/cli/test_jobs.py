@@ -45,12 +45,14 @@ def one_of_each(insert: Insert) -> None:
         status="'doing'",
         queue_name="'mail'",
         lock="'l'",
+        tags="'{a,b}'",
+        metadata='\'{"trace": "ü"}\'',
         worker_id="8",
         claim="2",
         attempt="2",
         started_at="'2025-01-02T00:00:00Z'",
     )
-    insert(status="'succeeded'", result="'3'", **ended)
+    insert(status="'succeeded'", result="'3'", tags="'{b,c}'", **ended)
     insert(
         status="'failed'",
         task_name="'shout'",
@@ -108,6 +110,8 @@ def test_people_see_a_table(one_of_each: None) -> None:
         (["--queueing-lock", "ql"], [5]),
         (["--worker", "7"], [3, 4, 6]),
         (["--args", '{"a": 1}'], [1]),
+        (["--tag", "b"], [2, 3]),
+        (["--tag", "b", "--tag", "a"], [2]),
         (["--deferred-before", "2025-06-01T00:00Z"], [1]),
         (["--deferred-after", "1h"], [2, 3, 4, 5, 6]),
         (["--finished-after", "1h"], [5]),
@@ -153,6 +157,8 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "worker_id": 7,
         "abort_requested": False,
         "result": 3,
+        "metadata": None,
+        "tags": ["b", "c"],
         "claim": 1,
     }
 
@@ -193,6 +199,7 @@ def test_a_list_of_nothing_says_so(taskq: Taskq, insert: Insert) -> None:
         (["--args", "{a: 1}"], "is not JSON"),
         (["--args", "[1]"], "is not a JSON object"),
         (["--args", r'{"a": "\u0000"}'], "NUL"),
+        (["--tag", ""], "tags"),
         (["--limit", "0"], "0 is not in the range"),
     ],
 )
@@ -241,6 +248,17 @@ def test_people_see_all_of_a_job_and_why_it_failed(
     assert traceback[0] == "  Traceback (most recent call last):"
     assert "raise ValueError(text)" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_tags_and_metadata_are_shown(taskq: Taskq, one_of_each: None) -> None:
+    shown = taskq("jobs", "show", "2").stdout
+    assert re.search(r"^tags +a, b *$", shown, re.MULTILINE)
+    assert re.search(r'^metadata +{"trace": "ü"} *$', shown, re.MULTILINE)
+    said = json.loads(taskq("jobs", "show", "2", "--json").stdout)
+    assert (said["tags"], said["metadata"]) == (["a", "b"], {"trace": "ü"})
+    done = taskq("jobs", "cancel", "--tag", "c", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "cancelled 0 jobs\n")
+    assert taskq("jobs", "delete", "--tag", "c", "--yes").stdout == "deleted 1 job\n"
 
 
 def test_json_has_the_job_with_its_failed_attempts(

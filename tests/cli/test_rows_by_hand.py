@@ -13,6 +13,7 @@ from tests.conftest import Spoil
 SPOILT = [
     ("args", '{"n": 1e5000}', "task_kwargs"),
     ("result", "[" * 250 + "]" * 250, "result"),
+    ("metadata", "[1]", "metadata"),
     ("deferred_at", "infinity", "deferred_at"),
     ("started_at", "0044-03-15 12:00:00 BC", "started_at"),
     ("finished_at", "-infinity", "finished_at"),

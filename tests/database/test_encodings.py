@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 
 from taskq import App
 from taskq.deferrer import JobOptions
-from taskq.exceptions import InvalidArguments, InvalidDatabase, InvalidName
+from taskq.exceptions import InvalidArguments, InvalidDatabase, InvalidJob, InvalidName
 from tests.conftest import url_of
 
 MakeDatabase = Callable[[str], App]
@@ -109,6 +109,10 @@ async def test_what_it_lacks_is_refused_when_deferred_by_name_and_value(
     options: list[JobOptions] = [{"queue": "猫"}, {"lock": "猫"}, {"queueing_lock": "猫"}]
     for option in options:
         with pytest.raises(InvalidName, match=f"{next(iter(option))}='猫' has '猫'"):
+            task.configure(**option).defer()
+    labels: list[JobOptions] = [{"metadata": {"pet": "猫"}}, {"tags": ["a", "猫"]}]
+    for option in labels:
+        with pytest.raises(InvalidJob, match=f"{next(iter(option))}=.* has '猫'"):
             task.configure(**option).defer()
     with pytest.raises(InvalidDatabase, match="'猫' cannot be converted"):
         app.job_manager.list_jobs(queue="猫")

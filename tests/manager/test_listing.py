@@ -51,6 +51,7 @@ def crowd(connection: psycopg.Connection) -> None:
                 "scheduled_at": None if due else LONG_AGO,
                 "worker_id": None if status is JobStatus.TODO else chance.choice([1, 2]),
                 "args": {"n": number % 7, "more": [1, 2]},
+                "tags": chance.choice([None, ["a"], ["b", "a"], ["c", "b"]]),
                 "deferred_at": LONG_AGO + timedelta(seconds=chance.randrange(100)),
                 "finished_at": LONG_AGO + timedelta(seconds=chance.randrange(100))
                 if finished
@@ -94,6 +95,7 @@ def fits(job: Job, filters: dict[str, Any]) -> bool:
         "finished_after": lambda wanted: job.finished_at and job.finished_at >= wanted,
         "finished_before": lambda wanted: job.finished_at and job.finished_at < wanted,
         "task_kwargs": lambda wanted: job.task_kwargs["n"] == wanted["n"],
+        "tags": lambda wanted: set(wanted) <= set(job.tags),
     }
     return all(checks[name](wanted) for name, wanted in filters.items())
 
@@ -114,6 +116,7 @@ def random_filters(chance: random.Random) -> dict[str, Any]:
         "finished_after": chance.choice(times),
         "finished_before": chance.choice(times),
         "task_kwargs": {"n": chance.randrange(8)},
+        "tags": chance.choice([["a"], ["a", "b"], {"d"}, ("b",)]),
     }
     names = chance.sample(list(possible), chance.choice([1, 1, 2, 3]))
     if chance.random() < 0.6:
@@ -196,6 +199,8 @@ def test_a_page_is_the_sequence_of_its_jobs(app: App, jobs: JobManager) -> None:
         ({"finished_before": "yesterday"}, "finished_before='yesterday' makes no sense"),
         ({"task_kwargs": {"a": float("nan")}}, "task_kwargs.*NaN|JSON cannot carry it"),
         ({"task_kwargs": [1]}, r"task_kwargs=\[1\] makes no sense"),
+        ({"tags": "a"}, "tags='a' makes no sense"),
+        ({"tags": []}, r"tags=\[\] makes no sense: .* at least 1 item"),
         ({"limit": 0}, "limit=0 is none: it goes from 1 to 1,000"),
         ({"limit": 1001}, "limit=1001"),
     ],

@@ -34,6 +34,8 @@ UNREADABLE = [
     ("args", f'{{"n": {NESTED}}}', "task_kwargs"),
     ("result", "1e5000", "result"),
     ("result", NESTED, "result"),
+    ("metadata", HUGE, "metadata"),
+    ("metadata", "[1]", "metadata"),
     *(
         (column, value, column)
         for column in ("deferred_at", "scheduled_at", "started_at", "finished_at")

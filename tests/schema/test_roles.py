@@ -115,7 +115,13 @@ async def test_a_deferrer_defers_and_asks_where_its_jobs_stand(app_as: AppAs, ow
         await noop.defer_async(number=2)
     assert await noop.configure(on_conflict="skip").defer_async(number=3) is None
     later = await noop.configure(
-        queueing_lock="later", schedule_in={"hours": 1}, lock="a", priority=2, queue="mail"
+        queueing_lock="later",
+        schedule_in={"hours": 1},
+        lock="a",
+        priority=2,
+        queue="mail",
+        metadata={"by": "web"},
+        tags=["a"],
     ).defer_async(number=4)
     others = noop.configure(queueing_lock=None).batch_defer({"number": 5}, {"number": 6})
     with in_transaction(app) as connected:

@@ -30,6 +30,8 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> N
         "priority": -3,
         "lock": "ada",
         "queueing_lock": "mail-ada",
+        "metadata": {"trace": {"id": [1, None]}},
+        "tags": ["b", 'a "tag", {with} spaces'],
     }
     [id_] = defer(given | {"scheduled_at": "2031-01-01T12:00:00+02:00"})
     [job] = run("GetJob", id=id_)
@@ -47,6 +49,7 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> N
         {"args": {"n": [1]}, "queue_name": "mail", "priority": -3, "lock": "ada"},
         {"priority": "7", "lock": 7, "scheduled_at": "2031-01-01T12:00:00+02:00"},
         {"scheduled_at": "2001-01-01T12:00:00+02:00"},
+        {"metadata": {}, "tags": ["a"]},
     ],
 )
 def test_a_job_by_itself_is_stored_as_in_a_batch(
@@ -93,11 +96,54 @@ def test_a_job_whose_wait_is_over_is_due(defer: Ids, notified: Notified, wait: i
     assert notified() == ["ready default"]
 
 
+@pytest.mark.parametrize("on_conflict", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("tags", "kept"),
+    [
+        (None, None),
+        ([], None),
+        (["b", "a"], ["b", "a"]),
+        (["b", "a", "b", "c", "a"], ["b", "a", "c"]),
+        (["ü" * 500, "null"], ["ü" * 500, "null"]),
+        ([str(n) for n in range(100)], [str(n) for n in range(100)]),
+    ],
+)
+def test_each_tag_is_kept_once_in_the_order_given(
+    run: Run, tags: list[str] | None, kept: list[str] | None, on_conflict: str
+) -> None:
+    tagged: dict[str, Any] = {"task_name": "noop", "tags": tags}
+    noted: dict[str, Any] = {"task_name": "noop", "args": {"n": 1}, "metadata": None}
+    for jobs in ([tagged], [noted, tagged, noted]):
+        rows = run(
+            "DeferJobs",
+            on_conflict=on_conflict,
+            share_notification=False,
+            numbers_checked=False,
+            jobs=json.dumps(jobs),
+        )
+        deferred = [run("GetJob", id=row["id"])[0] for row in rows]
+        of_each = [(job["args"], job["metadata"], job["tags"]) for job in deferred]
+        assert of_each == [
+            (job.get("args", {}), None, kept if job is tagged else None) for job in jobs
+        ]
+
+
+def test_a_plain_job_is_as_wide_as_one_that_sets_its_labels_to_null(
+    connection: psycopg.Connection, defer: Ids
+) -> None:
+    defer({}, {"metadata": None, "tags": []}, {"tags": ["a"]})
+    widths = connection.execute(
+        "SELECT pg_column_size(job.*) FROM taskq_jobs AS job ORDER BY id"
+    ).fetchall()
+    assert widths[0] == widths[1] < widths[2]
+
+
 def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
     [id_] = defer({})
     [job] = run("GetJob", id=id_)
     assert (job["queue_name"], job["priority"], job["args"]) == ("default", 0, {})
     assert job["lock"] is job["queueing_lock"] is job["scheduled_at"] is None
+    assert job["metadata"] is job["tags"] is None
 
 
 GOOD = {"task_name": "noop"}
@@ -109,6 +155,20 @@ def nested(deep: int, *, in_the_end: int | None = None) -> dict[str, Any]:
     for _ in range(deep - 2):
         value = [value]
     return {"value": value}
+
+
+WRONG_LABELS: list[tuple[dict[str, Any], str]] = [
+    ({"metadata": [1]}, "metadata of type array"),
+    ({"metadata": "a"}, "metadata of type string"),
+    ({"tags": "a"}, "tags of type string"),
+    ({"tags": {"a": 1}}, "tags of type object"),
+    ({"tags": [str(n) for n in range(101)]}, "more than 100 tags"),
+    ({"tags": ["a", ""]}, 'the tag "", which is no string of 1 to 500 characters'),
+    ({"tags": ["t" * 501]}, 'the tag "ttt'),
+    ({"tags": ["a", None]}, "the tag null, "),
+    ({"tags": [1]}, "the tag 1, "),
+    ({"tags": [["a"]]}, r'the tag \["a"\], '),
+]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +212,15 @@ def nested(deep: int, *, in_the_end: int | None = None) -> dict[str, Any]:
             for jobs in ([both], [GOOD, both])
         ),
         ([GOOD, GOOD | {"args": {"text": "\0"}}], "unsupported Unicode escape sequence"),
+        (
+            [GOOD, GOOD | {"metadata": nested(202)}],
+            "job 1 of the array has metadata that are nested more than 201 deep",
+        ),
+        *(
+            (jobs, rf"job \d of the array has {fault}")
+            for labels, fault in WRONG_LABELS
+            for jobs in ([GOOD | labels], [GOOD, GOOD | labels, GOOD | {"tags": 5}])
+        ),
     ],
 )
 def test_a_faulty_job_is_refused_with_its_whole_batch(

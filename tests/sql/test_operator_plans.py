@@ -26,6 +26,7 @@ NO_FILTER = dict.fromkeys(
         "finished_after",
         "finished_before",
         "args",
+        "tags",
     ],
     "NULL",
 )

@@ -18,6 +18,7 @@ BILLION = 10**9
         ("queue_name", "''"),
         ("lock", "repeat('l', 501)"),
         ("args", "'[]'"),
+        ("tags", "'{a,NULL}'"),
     ],
 )
 def test_a_job_that_no_statement_could_have_written_is_refused(

@@ -137,6 +137,8 @@ def configured(
     later = send.configure(
         lock=None,
         queueing_lock="mail",
+        metadata={"trace": "00-1", "path": [1, None, {"deep": True}]},
+        tags=["customer:7"],
         schedule_in=timedelta(minutes=5),
         queue="slow",
         priority=-1,
@@ -196,6 +198,8 @@ def managed(session: Session) -> None:
     assert_type(page[0], Job)
     assert_type([job.id for job in page], list[int])
     assert_type(page.next_after, int | None)
+    assert_type(page[0].tags, tuple[str, ...])
+    assert_type(jobs.cancel_jobs(tags=("customer:7", "import")), int)
     jobs.list_jobs(status=[JobStatus.TODO, "doing"], ids=range(9), after=page.next_after)
     assert_type(jobs.count_jobs(task_kwargs={"user_id": 7}), JobCounts)
     assert_type(jobs.count_jobs()["mail", "send", JobStatus.TODO], int)

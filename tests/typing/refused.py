@@ -52,6 +52,10 @@ def numbered() -> None: ...
 def often() -> None: ...
 
 
+@app.task(tags=3)  # refused
+def tagged() -> None: ...
+
+
 @app.task(retries=3)  # refused: no such option
 def misspelt() -> None: ...
 
@@ -166,6 +170,10 @@ def called() -> None:
 
 def configured() -> None:
     send.configure(lock=3)  # refused
+    send.configure(tags=[1])  # refused
+    send.configure(tags=3)  # refused
+    send.configure(metadata=["a"])  # refused
+    send.configure(metadata={"at": timedelta(1)})  # refused: no JSON
     send.configure(schedule_in=5)  # refused
     send.configure(schedule_in={"hour": 1})  # refused: hours
     send.configure(schedule_in={"hours": "1"})  # refused
@@ -216,6 +224,7 @@ def managed() -> None:
     jobs.list_jobs(que="mail")  # refused
     jobs.list_jobs([1, 2])  # refused: ids=
     jobs.count_jobs(queue=3)  # refused
+    jobs.list_jobs(tags=3)  # refused
     jobs.delete_jobs(deferred_before="yesterday")  # refused
     jobs.retry_job_by_id("1")  # refused
     jobs.reschedule_job(1, lock="a")  # refused

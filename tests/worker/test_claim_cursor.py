@@ -30,6 +30,8 @@ JOB = Job(
     worker_id=1,
     abort_requested=False,
     result=None,
+    metadata=None,
+    tags=(),
     claim=1,
 )
 

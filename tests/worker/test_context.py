@@ -27,7 +27,10 @@ async def test_a_context_tells_of_app_job_task_and_worker(
 
     task = app.task(name="look", pass_context=True)(look_async if is_async else look)
     began = time.time()
-    job_id = await task.configure(queue="mail", priority=2, lock="l").defer_async(url="/")
+    deferrer = task.configure(
+        queue="mail", priority=2, lock="l", metadata={"trace": "t"}, tags=["a", "b"]
+    )
+    job_id = await deferrer.defer_async(url="/")
     given = {"language": "en"}
     await drain(app, name="ada", queues=["mail", "other"], additional_context=given)
     [context] = seen
@@ -39,7 +42,27 @@ async def test_a_context_tells_of_app_job_task_and_worker(
     job = context.job
     assert (job.id, job.task_name, job.task_kwargs) == (job_id, "look", {"url": "/"})
     assert (job.queue, job.priority, job.lock, job.attempt) == ("mail", 2, "l", 1)
+    assert (job.metadata, job.tags) == ({"trace": "t"}, ("a", "b"))
     assert job.status is JobStatus.DOING
+
+
+async def test_metadata_and_tags_stay_whatever_becomes_of_the_job(app: App, drain: Drain) -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    @app.task(pass_context=True, retry=1, metadata={"n": 1}, tags=["a"])
+    async def fail(context: JobContext) -> None:
+        seen.append((context.job.metadata, context.job.tags))
+        raise ValueError
+
+    jobs = app.job_manager
+    job_id = await fail.defer_async()
+    await jobs.reschedule_job_async(job_id, priority=3)
+    await drain(app)
+    await jobs.retry_job_by_id_async(job_id)
+    await drain(app)
+    ended = await jobs.get_job_async(job_id)
+    assert seen == [({"n": 1}, ("a",))] * 3
+    assert (ended.status, ended.metadata, ended.tags) == (JobStatus.FAILED, {"n": 1}, ("a",))
 
 
 async def test_a_job_knows_its_attempt_and_the_errors_of_those_before(

@@ -66,6 +66,8 @@ def job(*, given_back: int = 0, **task_kwargs: Any) -> Job:
         worker_id=5,
         abort_requested=False,
         result=None,
+        metadata=None,
+        tags=(),
         claim=4,
     )
 

@@ -26,6 +26,8 @@ ROWS: list[tuple[str, Any, JobStatus]] = [
     ("args", '"text"', JobStatus.FAILED),
     ("result", "1e5000", JobStatus.SUCCEEDED),
     ("result", NESTED, JobStatus.SUCCEEDED),
+    ("metadata", HUGE, JobStatus.SUCCEEDED),
+    ("metadata", "[1]", JobStatus.SUCCEEDED),
     *(("deferred_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("started_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("finished_at", time, JobStatus.SUCCEEDED) for time in TIMES),

@@ -50,10 +50,13 @@ _OPTIONS = (
         callback=read_arguments,
         help="""With these arguments among theirs, as in '{"user_id": 1}'.""",
     ),
+    click.option(
+        "--tag", metavar="TAG", multiple=True, help="With this tag, or with all of several."
+    ),
 )
 
 # What an option is called by the job manager.
-_NAMES = {"worker": "worker_id", "args": "task_kwargs"}
+_NAMES = {"worker": "worker_id", "args": "task_kwargs", "tag": "tags"}
 
 
 def choosing_options(command: F) -> F:
