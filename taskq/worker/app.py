@@ -11,30 +11,30 @@ from taskq.task import Task
 
 
 class WorkerApp(Protocol):
-    """An app, as its worker sees it."""
+    """An app, as its worker sees it.
+
+    Attributes:
+        database: Where its jobs are.
+        schema_manager: Says whether the schema is applied.
+        tasks: Its tasks by name and by alias.
+        periodics: The periods of its periodic tasks.
+        max_delay: Seconds by which a tick may be late and is still deferred.
+    """
 
     @property
-    def database(self) -> Database:
-        """Where its jobs are."""
-
+    def database(self) -> Database: ...
     @property
-    def schema_manager(self) -> SchemaManager:
-        """Says whether the schema is applied."""
-
+    def schema_manager(self) -> SchemaManager: ...
     @property
-    def tasks(self) -> Mapping[str, Task[..., Any]]:
-        """Its tasks by name and by alias."""
-
+    def tasks(self) -> Mapping[str, Task[..., Any]]: ...
     @property
-    def periodics(self) -> Sequence[Periodic]:
-        """The periods of its periodic tasks."""
-
+    def periodics(self) -> Sequence[Periodic]: ...
     @property
-    def max_delay(self) -> float:
-        """Seconds by which a tick may be late and is still deferred."""
+    def max_delay(self) -> float: ...
 
     def not_found(self, name: str) -> TaskNotFound:
         """What to raise for a task that is not registered."""
+        ...
 
 
 AppT = TypeVar("AppT", bound=WorkerApp)
