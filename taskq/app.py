@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from operator import attrgetter
 from types import ModuleType, TracebackType
@@ -12,8 +13,9 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
-from taskq.database.database import Database
+from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
+from taskq.embedded import project_name
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.job import check_name
 from taskq.manager import JobManager
@@ -36,7 +38,8 @@ class App(Blueprint):
     Args:
         database: A URL such as ``postgresql://user@host/name``, a SQLAlchemy ``Engine`` or
             ``AsyncEngine``, or None: then the one that ``TASKQ_DATABASE_URL`` or libpq's own
-            variables name, or else the project's embedded server if it is installed.
+            variables name when it is first needed, or else the project's embedded server if it is
+            installed.
         pooler: Whether a pooler that does not keep sessions stands before the database, such as
             PgBouncer in transaction mode; None: what the URL says, as in ``?pooler=true``.
         import_paths: Modules with tasks, imported when a worker starts or a job is deferred by name.
@@ -54,7 +57,6 @@ class App(Blueprint):
         schema_manager: Applies the schema.
 
     Raises:
-        DatabaseNotConfigured: No database is named, and there is no embedded server.
         InvalidDatabase: ``database`` is not one that taskq can use.
         InvalidOption: ``import_paths``, ``retention``, or one of ``worker_defaults`` or
             ``periodic_defaults``, makes no sense.
@@ -71,7 +73,13 @@ class App(Blueprint):
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
     ) -> None:
-        self.database: Database = Database.resolve(database, pooler=pooler)
+        check_pooler(pooler)
+        self._database = LazyDatabase(
+            # The project is that of the code that makes the app, and not of what first needs a database.
+            partial(Database.resolve, pooler=pooler, embedded_name=project_name())
+            if database is None
+            else Database.resolve(database, pooler=pooler)
+        )
         if isinstance(import_paths, str) or not isinstance(import_paths, Iterable):
             raise InvalidOption(f"import_paths={short_repr(import_paths)}: give a list of modules")
         for name, options in (
@@ -89,11 +97,23 @@ class App(Blueprint):
         self.max_delay: float = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
-        self.job_manager: JobManager = JobManager(self.database)
-        self.schema_manager: SchemaManager = SchemaManager(self.database)
+        self.job_manager: JobManager = JobManager(lambda: self.database)
+        self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
 
     def __repr__(self) -> str:
-        return f"<App on {self.database!r} with {len(set(self.tasks.values()))} tasks>"
+        found = self._database.found
+        where = "a database that is not looked up yet," if found is None else repr(found)
+        return f"<App on {where} with {len(set(self.tasks.values()))} tasks>"
+
+    @property
+    def database(self) -> Database:
+        """The database; without one given it is looked up here, the first time.
+
+        Raises:
+            DatabaseNotConfigured: No database is named, and there is no embedded server.
+            InvalidDatabase: ``TASKQ_DATABASE_URL`` is not one that taskq can use.
+        """
+        return self._database.get()
 
     @classmethod
     def from_path(cls, path: str) -> Self:
@@ -159,11 +179,13 @@ class App(Blueprint):
 
     def close(self) -> None:
         """Close what the app opened. An engine that was given to it stays its owner's."""
-        self.database.close()
+        if self._database.found is not None:
+            self._database.found.close()
 
     async def close_async(self) -> None:
         """The async twin of ``close``."""
-        await self.database.close_async()
+        if self._database.found is not None:
+            await self._database.found.close_async()
 
     def __enter__(self) -> Self:
         return self
@@ -205,11 +227,10 @@ class App(Blueprint):
         """
         return ReplacedDatabase(self, Database.resolve(database, pooler=pooler))
 
-    def move(self, database: Database) -> Database:
+    def move(self, database: Database | LazyDatabase) -> LazyDatabase:
         """Put the app on another database, and leave it there; returns the one that it was on."""
-        left, self.database = self.database, database
-        self.job_manager.database = database
-        self.schema_manager = SchemaManager(database)
+        moved = database if isinstance(database, LazyDatabase) else LazyDatabase(database)
+        left, self._database = self._database, moved
         return left
 
     # Tasks
@@ -306,13 +327,14 @@ class App(Blueprint):
             )
 
         worker = self.worker(**options)
+        database = self.database
 
         async def run() -> None:
             try:
                 await worker.run()
             finally:
                 # Its connections belong to the event loop that ends here.
-                await self.database.dispose_async()
+                await database.dispose_async()
 
         run_to_end(worker, run())
 
@@ -360,20 +382,20 @@ class ReplacedDatabase:
     def __init__(self, app: App, database: Database) -> None:
         self._app = app
         self._database = database
-        self._left: list[Database] = []
+        self._left: list[LazyDatabase] = []
 
     def __enter__(self) -> App:
         self._left.append(self._app.move(self._database))
         return self._app
 
     def __exit__(self, *raised: object) -> None:
-        self._app.move(self._left.pop()).close()
+        self._app.move(self._left.pop()).get().close()
 
     async def __aenter__(self) -> App:
         return self.__enter__()
 
     async def __aexit__(self, *raised: object) -> None:
-        await self._app.move(self._left.pop()).close_async()
+        await self._app.move(self._left.pop()).get().close_async()
 
 
 def _imported(path: str) -> object:

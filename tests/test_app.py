@@ -2,7 +2,10 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from taskq import App, JobStatus
+from taskq.database.database import LIBPQ_VARIABLES, Database
 from taskq.exceptions import (
+    DatabaseNotConfigured,
     InvalidDatabase,
     InvalidOption,
     LoadFromPathError,
@@ -69,6 +74,83 @@ def test_an_app_is_shown_without_its_password() -> None:
     assert repr(app) == (
         "<App on <Database postgresql+psycopg://ada:***@localhost/shop> with 1 tasks>"
     )
+
+
+# Where no database is named
+
+
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKQ_DATABASE_URL", raising=False)
+    for name in LIBPQ_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("taskq.database.database.is_installed", lambda: False)
+
+
+async def test_an_app_is_made_and_closed_where_no_database_is_named(unnamed: None) -> None:
+    with App(worker_defaults={"wait": False}) as app:
+        task = app.task(send)
+        jobs = app.job_manager
+        assert repr(app) == "<App on a database that is not looked up yet, with 1 tasks>"
+        for use in (task.defer, jobs.list_jobs, app.check_connection):
+            with pytest.raises(DatabaseNotConfigured, match="TASKQ_DATABASE_URL"):
+                use()
+        with pytest.raises(DatabaseNotConfigured):
+            await asyncio.to_thread(app.run_worker)
+        with pytest.raises(DatabaseNotConfigured):
+            await task.defer_async()
+    await app.close_async()
+
+
+def test_an_app_asks_the_environment_when_it_first_needs_a_database(
+    unnamed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App()
+    monkeypatch.setenv("TASKQ_DATABASE_URL", "postgresql://first")
+    assert "first" in repr(app.database)
+    monkeypatch.setenv("TASKQ_DATABASE_URL", "postgresql://second")
+    assert app.job_manager.database is app.schema_manager.database is app.database
+    assert "first" in repr(app)
+
+
+def test_what_is_given_and_wrong_is_refused_when_the_app_is_made(unnamed: None) -> None:
+    wrong: Any = "yes"
+    with pytest.raises(InvalidDatabase, match="mysql"):
+        App("mysql://elsewhere")
+    with pytest.raises(InvalidDatabase, match="pooler='yes'"):
+        App(pooler=wrong)
+
+
+def test_an_app_without_a_database_is_put_on_one_for_a_while(
+    unnamed: None, database_url: str
+) -> None:
+    app = App()
+    with app.replace_database(database_url):
+        assert app.check_connection()
+        assert not app.job_manager.list_jobs()
+    with pytest.raises(DatabaseNotConfigured):
+        app.job_manager.list_jobs()
+
+
+def test_threads_that_need_a_database_at_once_get_the_same(
+    unnamed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(2)
+    resolved = []
+    first = Database.resolve("postgresql://first")
+
+    def resolve(*args: object, **kwargs: object) -> Database:
+        resolved.append(first)
+        with suppress(threading.BrokenBarrierError):
+            together.wait(timeout=0.2)  # for another one that resolves, too
+        return resolved[-1]
+
+    monkeypatch.setattr(Database, "resolve", resolve)
+    app = App()
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(lambda _: app.database, range(2))
+    assert one is other is first
+    assert resolved == [first]
 
 
 # What it imports

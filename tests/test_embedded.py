@@ -255,13 +255,17 @@ def test_each_project_has_a_database_however_its_code_is_started(tmp_path: Path,
         (project / mark).touch()
         (jobs / "__init__.py").write_text(WHICH)
         (jobs / "tasks.py").write_text(WHICH)
+        (jobs / "quiet.py").write_text("from taskq import App\napp = App()\n")
         (project / "script.py").write_text("import shop.jobs")
+        elsewhere = "from shop.jobs.quiet import app\nprint(app.database)\n"
         [found] = {
             said(project, "script.py"),
             said(project, "-m", "shop.jobs.tasks").splitlines()[-1],
             said(project, "-c", "from shop.jobs import app"),
             said(project, "-m", "taskq", "tasks", "list", "--app", "shop.jobs:app").splitlines()[0],
             said(project, "-", source=WHICH),
+            # Made in the project, and first needed elsewhere.
+            said(project, "-", source=elsewhere, inside="../..").splitlines()[-1],
             *(
                 [said(project, "-", source=WHICH, inside="tools")]
                 if mark == "pyproject.toml"

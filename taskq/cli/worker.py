@@ -114,10 +114,11 @@ def worker(settings: Settings, /, **given: Any) -> None:
 
 
 async def _run(app: App, running: Worker[App]) -> None:
+    database = app.database
     try:
         await running.run()
     finally:
-        await app.database.dispose_async()
+        await database.dispose_async()
         # Not close_async: it needs a thread, and tasks that do not end may have all of them.
         app.close()
     if running.has_left:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 from weakref import WeakSet
@@ -42,7 +42,7 @@ _SAID |= {"false": False, "off": False, "no": False, "0": False}
 # How an engine's database was named, for messages.
 _GIVEN = "whose engine was given"
 
-_databases: "WeakSet[Database]" = WeakSet()
+_databases: "WeakSet[Database | LazyDatabase]" = WeakSet()
 
 
 class Database:
@@ -108,11 +108,7 @@ class Database:
                 not for psycopg.
             DatabaseNotConfigured: No database is named, and there is no embedded server.
         """
-        given: object = pooler
-        if not isinstance(given, bool | None):
-            raise InvalidDatabase(
-                f"pooler={short_repr(given)}: give True, False, or None for what the URL says"
-            )
+        check_pooler(pooler)
         if isinstance(database, Engine):
             engine = database.execution_options(**OWN_OPTIONS)
             return cls(_url_of(database), origin=_GIVEN, engine=engine, pooler=bool(pooler))
@@ -285,6 +281,43 @@ class Database:
         self._making = threading.Lock()
 
 
+class LazyDatabase:
+    """A database that is found when it is first asked for: once, whatever the threads.
+
+    Args:
+        database: What finds it; or one that is found already.
+
+    Attributes:
+        found: The database; None as long as it was not asked for.
+    """
+
+    def __init__(self, database: Database | Callable[[], Database]) -> None:
+        if isinstance(database, Database):
+            self.found: Database | None = database
+        else:
+            self.found = None
+            self._find = database
+        self._finding = threading.Lock()
+        _databases.add(self)
+
+    def get(self) -> Database:
+        """Find the database, unless it is found already.
+
+        Raises:
+            InvalidDatabase: The environment names one that taskq cannot use.
+            DatabaseNotConfigured: No database is named, and there is no embedded server.
+        """
+        if self.found is None:
+            with self._finding:
+                if self.found is None:
+                    self.found = self._find()
+        return self.found
+
+    def _start_anew(self) -> None:
+        """In a child process: a thread that was finding it is not there."""
+        self._finding = threading.Lock()
+
+
 def _after_fork() -> None:
     leave_to_parent()
     for database in list(_databases):
@@ -293,6 +326,18 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_pooler(pooler: object) -> None:
+    """Refuse what says neither whether there is a pooler, nor that the URL says it.
+
+    Raises:
+        InvalidDatabase: It is neither a bool nor None.
+    """
+    if not isinstance(pooler, bool | None):
+        raise InvalidDatabase(
+            f"pooler={short_repr(pooler)}: give True, False, or None for what the URL says"
+        )
 
 
 def _without_pooler(name: str, database: str | URL) -> tuple[str | URL, bool | None]:

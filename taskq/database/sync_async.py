@@ -27,14 +27,22 @@ class SyncAsync:
     """What runs the operations of a manager.
 
     Args:
-        database: Where they run without a connection of the caller's.
+        database: Where they run without a connection of the caller's; or what finds it, which is asked for
+            each operation.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(self, database: Database | Callable[[], Database]) -> None:
+        self._get_database: Callable[[], Database] = (
+            database if not isinstance(database, Database) else lambda: database
+        )
         self._awaits = False
         # A caller's, in whose transaction they run instead.
         self._connection: AnyConnection | None = None
+
+    @property
+    def database(self) -> Database:
+        """Where they run without a connection of the caller's."""
+        return self._get_database()
 
     def _run(
         self,
@@ -62,7 +70,7 @@ class SyncAsync:
         return connections.borrowed(engine, pooler=self.database.pooler)
 
     def _twin(self, **changed: object) -> Self:
-        # Made anew, as the manager may be put on another database; copy() takes five times as long.
+        # copy() takes five times as long.
         twin = object.__new__(type(self))
         twin.__dict__ |= self.__dict__ | changed
         return twin

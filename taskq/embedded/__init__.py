@@ -13,7 +13,15 @@ its own. In the folder lie
 It needs ``fcntl`` and Unix sockets, hence a POSIX system.
 """
 
+from taskq.embedded.project import project_name
 from taskq.embedded.server import FOLDER_VARIABLE, EmbeddedServer, default_folder
 from taskq.embedded.wheel import is_installed, programs
 
-__all__ = ["FOLDER_VARIABLE", "EmbeddedServer", "default_folder", "is_installed", "programs"]
+__all__ = [
+    "FOLDER_VARIABLE",
+    "EmbeddedServer",
+    "default_folder",
+    "is_installed",
+    "programs",
+    "project_name",
+]

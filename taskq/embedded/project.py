@@ -26,12 +26,13 @@ def calling_project() -> Path:
         The folder of the nearest ``pyproject.toml`` above that code; or else the folder that its module
         is imported from, or the working directory.
     """
-    root = next(_import_roots(), Path.cwd())
+    root = next(_import_roots(), None) or Path.cwd()
     return next((folder for folder in (root, *root.parents) if (folder / _MARK).is_file()), root)
 
 
-def folder_name(project: Path) -> str:
-    """A name for what belongs to a project: short, readable, and of no other project."""
+def project_name() -> str:
+    """A name for what belongs to the calling project: short, readable, and of no other project."""
+    project = calling_project()
     readable = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-"
         for letter in project.name

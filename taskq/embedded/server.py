@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from taskq.embedded.cluster import PORT, ROLE, Cluster
 from taskq.embedded.flock import Share, exclusive
-from taskq.embedded.project import calling_project, folder_name
+from taskq.embedded.project import project_name
 from taskq.embedded.wheel import not_installed
 from taskq.exceptions import EmbeddedServerError
 
@@ -37,7 +37,7 @@ def default_folder(environ: Mapping[str, str] = os.environ, *, name: str | None 
     """
     if named := environ.get(FOLDER_VARIABLE):
         return Path(named)
-    return _data_folder() / (name or folder_name(calling_project()))
+    return _data_folder() / (name or project_name())
 
 
 def _data_folder() -> Path:

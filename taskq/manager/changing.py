@@ -33,7 +33,7 @@ SHARED = 100
 class Changing(SyncAsync):
     """What may be done to jobs."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database | Callable[[], Database]) -> None:
         super().__init__(database)
         # Of each event loop that has deferred something.
         self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, InsertBatcher] = (

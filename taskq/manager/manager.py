@@ -27,7 +27,7 @@ class JobManager(Reading, Changing):
     ``DatabaseUnavailable`` if the database does not answer.
 
     Args:
-        database: Where the jobs are.
+        database: Where the jobs are; or what finds it.
     """
 
     def on(self, connection: AnyConnection) -> Self:

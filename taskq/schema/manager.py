@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,13 @@ class SchemaManager(SyncAsync):
     the role may not do it.
 
     Args:
-        database: Where the schema is, or is to be.
+        database: Where the schema is, or is to be; or what finds it.
         folder: Where the migrations are; else those that this version of taskq carries.
     """
 
-    def __init__(self, database: Database, *, folder: Path | None = None) -> None:
+    def __init__(
+        self, database: Database | Callable[[], Database], *, folder: Path | None = None
+    ) -> None:
         super().__init__(database)
         self._folder = folder
 

@@ -157,6 +157,19 @@ def test_libpqs_own_variables_change_nothing_that_taskq_reads(
         assert app.job_manager.get_job(job_id).task_kwargs == {"text": "猫"}
 
 
+def test_a_child_looks_a_database_up_while_its_parent_does(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKQ_DATABASE_URL", database_url)
+    app = App()
+    with app._database._finding:
+        child = in_child(lambda: app.configure_task("noop").defer())
+    assert os.waitpid(child, 0)[1] == 0
+    [job] = app.job_manager.list_jobs()
+    assert job.task_name == "noop"
+    app.close()
+
+
 @pytest.mark.parametrize("kind", ["own", "engine", "async engine"])
 async def test_a_forked_child_has_connections_of_its_own(
     database_url: str, connection: psycopg.Connection, kind: str
