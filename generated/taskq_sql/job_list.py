@@ -357,6 +357,8 @@ looked AS (
                 -1 AS source,
                 :p19\\:\\:bigint AS most,
                 near.id
+            -- A limit that the planner does not know is a tenth to it\\: for one that it knows, it may read all those
+            -- for later by the index of their times, and sort them.
             FROM (
                 (
                     SELECT job.id
@@ -366,7 +368,7 @@ looked AS (
                         AND :p3\\:\\:boolean
                         AND job.id > :p4\\:\\:bigint
                     ORDER BY job.id
-                    LIMIT 1000
+                    LIMIT (SELECT 1000)
                 )
                 UNION ALL
                 (
@@ -377,7 +379,7 @@ looked AS (
                         AND :p3\\:\\:boolean
                         AND job.id < :p17\\:\\:bigint
                     ORDER BY job.id DESC
-                    LIMIT 1000
+                    LIMIT (SELECT 1000)
                 )
                 LIMIT :p19\\:\\:bigint
             ) AS near

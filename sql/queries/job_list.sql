@@ -337,6 +337,8 @@ looked AS (
                 -1 AS source,
                 @max_looked::bigint AS most,
                 near.id
+            -- A limit that the planner does not know is a tenth to it: for one that it knows, it may read all those
+            -- for later by the index of their times, and sort them.
             FROM (
                 (
                     SELECT job.id
@@ -346,7 +348,7 @@ looked AS (
                         AND @by_line::boolean
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.id
-                    LIMIT 1000
+                    LIMIT (SELECT 1000)
                 )
                 UNION ALL
                 (
@@ -357,7 +359,7 @@ looked AS (
                         AND @by_line::boolean
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.id DESC
-                    LIMIT 1000
+                    LIMIT (SELECT 1000)
                 )
                 LIMIT @max_looked::bigint
             ) AS near
