@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from taskq import AbortReason, BaseRetryStrategy, Job, JobAborted, JobStatus, Re
 from taskq.exceptions import InvalidArguments, InvalidResult, Retry, Snooze, TaskNotFound
 from taskq.outcome import Outcome
 from taskq.task import Task
+from taskq.unreadable import UnreadableJson
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision, Ending, decide, failed, not_begun, released
 
@@ -299,6 +301,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_whatever_the_strategy_says
 
 
 UNKNOWN_TASK = TaskNotFound("no such task")
+UNREADABLE = UnreadableJson("1e5000", "too large a number")
 OTHER_ARGUMENTS = InvalidArguments("no such argument")
 
 
@@ -308,6 +311,7 @@ OTHER_ARGUMENTS = InvalidArguments("no such argument")
         (UNKNOWN_TASK, False, job(), Ending.UNKNOWN),
         (UNKNOWN_TASK, False, job(given_back=3), Ending.UNKNOWN),
         (UNKNOWN_TASK, False, job(given_back=1000), Ending.FAILED),
+        (UNKNOWN_TASK, False, replace(job(), task_kwargs=UNREADABLE), Ending.FAILED),
         (OTHER_ARGUMENTS, True, job(count=1), Ending.UNKNOWN),
         (OTHER_ARGUMENTS, True, job(number="many"), Ending.FAILED),
         (KeyboardInterrupt(), True, job(number=1), Ending.FAILED),
