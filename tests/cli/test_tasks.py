@@ -49,6 +49,8 @@ def test_json_has_the_schema_of_its_arguments(taskq: Taskq) -> None:
         "priority": 0,
         "lock": None,
         "queueing_lock": None,
+        "metadata": None,
+        "tags": [],
         "timeout": None,
         "is_async": False,
         "store_result": True,
