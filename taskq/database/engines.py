@@ -7,14 +7,15 @@ handed out only if it has not ended while it waited.
 import os
 import select
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
 import psycopg
-from sqlalchemy import URL, Connection, Dialect, Engine, TextClause, create_engine, event
+from sqlalchemy import URL, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from taskq.database.bridges import as_connection, bridge
 from taskq.database.loop_pool import LoopPool
 from taskq.database.session_settings import missing_settings, reads_times, startup_options
 from taskq.exceptions import InvalidDatabase
@@ -133,7 +134,7 @@ def _watch(engine: Engine, *, pooler: bool) -> None:
             said["options"] = startup_options(said)
         connection = dialect.connect(*args, **said)
         try:
-            _complete(dialect, connection, pooler=pooler)
+            _complete(connection, pooler=pooler)
         except BaseException:
             connection.close()
             raise
@@ -154,7 +155,7 @@ def _driver(connection: Any) -> Driver:
     return driver
 
 
-def _complete(dialect: Dialect, connection: Any, *, pooler: bool) -> None:
+def _complete(connection: Any, *, pooler: bool) -> None:
     date_style = connection.info.parameter_status("DateStyle")
     if pooler:
         if not reads_times(date_style):
@@ -164,17 +165,4 @@ def _complete(dialect: Dialect, connection: Any, *, pooler: bool) -> None:
             )
     elif missing := missing_settings(connection.info.server_version, date_style):
         connection.autocommit = True
-        prepare_session(cast("Connection", _Fresh(dialect, connection)), missing)
-
-
-class _Fresh:
-    """As much of SQLAlchemy's connection as a Querier uses, of one that no pool has yet."""
-
-    def __init__(self, dialect: Dialect, connection: Any) -> None:
-        self._dialect = dialect
-        self._connection = connection
-
-    def execute(self, statement: TextClause, values: Mapping[str, Any]) -> None:
-        cursor = self._connection.cursor()
-        cursor.execute(str(statement.compile(dialect=self._dialect)), values)
-        cursor.close()
+        prepare_session(as_connection(bridge(_driver(connection))), missing)

@@ -12,6 +12,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, create_engine, text
 
 from taskq import App, JobStatus
+from taskq.database import bridges
 from taskq.database import executor as connections
 from taskq.exceptions import (
     AlreadyEnqueued,
@@ -278,6 +279,17 @@ async def test_a_closed_connection_is_said_to_be_closed(
         send.configure(connection=closed).defer(to="ada")
 
 
+def test_a_querier_runs_on_sqlalchemys_connection_as_on_a_bridge(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.connect() as connection, psycopg.connect(libpq(database_url)) as opened:
+        executors: list[bridges.Executor] = [connection, bridges.bridge(opened)]
+        for executor in executors:
+            rows = executor.execute(text("SELECT :p1\\:\\:text, 1"), {"p1": "one"})
+            assert [tuple(row) for row in rows] == [("one", 1)]
+            assert executor.execute(text("SELECT 1 WHERE false")).first() is None
+    engine.dispose()
+
+
 def test_a_statement_is_compiled_once_by_whatever_object_it_comes(database_url: str) -> None:
     # sqlc-gen-python calls text() at each execution.
     def answer(on: Connection) -> object:
@@ -285,7 +297,7 @@ def test_a_statement_is_compiled_once_by_whatever_object_it_comes(database_url: 
 
     with psycopg.connect(libpq(database_url)) as opened:
         assert connections.run(opened, answer) == ("compiled once",)
-        before = connections._compiled.cache_info()
+        before = bridges._compiled.cache_info()
         assert connections.run(opened, answer) == ("compiled once",)
-        assert connections._compiled.cache_info().currsize == before.currsize
+        assert bridges._compiled.cache_info().currsize == before.currsize
     assert before.maxsize is not None

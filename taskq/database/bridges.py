@@ -1,0 +1,214 @@
+"""What a Querier runs on: a connection of SQLAlchemy's, or a bridge straight to one of psycopg's.
+
+The Querier that sqlc generates declares SQLAlchemy's connection, and uses of it what ``Executor`` says.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar, cast
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader, Transformer
+from psycopg.errors import UntranslatableCharacter
+from psycopg.types.datetime import TimestamptzLoader
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
+from sqlalchemy.util import await_only
+
+from taskq.queries.encodings import Driver, native_encoding, register_native_loaders
+from taskq.queries.session import prepare_session
+from taskq.unreadable import UnreadableTime, read_json
+
+C = TypeVar("C", bound=psycopg.Cursor[Any] | psycopg.AsyncCursor[Any])
+
+_dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+class Rows(Protocol):
+    """As much of SQLAlchemy's result as a Querier reads."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def first(self) -> Any: ...
+
+
+class Executor(Protocol):
+    """As much of SQLAlchemy's connection as a Querier uses."""
+
+    def execute(
+        self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /
+    ) -> Rows: ...
+
+
+def as_connection(executor: Executor) -> Connection:
+    """Give an executor the type that a generated Querier declares; the one place where that is pretended."""
+    return cast("Connection", executor)
+
+
+def bridge(driver: Driver) -> Executor:
+    """The bridge to a psycopg connection of taskq's own; to an async one, to be used in a greenlet."""
+    if isinstance(driver, psycopg.AsyncConnection):
+        return AsyncPsycopgBridge(driver.cursor)
+    return PsycopgBridge(driver.cursor)
+
+
+class _Fetched:
+    """The rows that a psycopg cursor has fetched."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def first(self) -> Any:
+        return self._rows[0] if self._rows else None
+
+
+class _Bridge:
+    """An ``Executor`` straight on psycopg.
+
+    For a caller's connection, as an engine around it would take it for its own: set it up, and roll it
+    back. For one of the pool, as SQLAlchemy's execution takes longer than psycopg's.
+
+    Args:
+        cursor: Makes a cursor of the connection.
+    """
+
+    def __init__(
+        self, cursor: Callable[[], psycopg.Cursor[Any]] | Callable[[], psycopg.AsyncCursor[Any]]
+    ) -> None:
+        self._cursor: Callable[[], Any] = cursor
+
+    @property
+    def driver(self) -> Driver:
+        """The connection itself."""
+        driver: Driver = self._cursor().connection
+        return driver
+
+    def execute(
+        self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /
+    ) -> Rows:
+        try:
+            return self._execute(statement, parameters)
+        except UntranslatableCharacter as error:
+            # It failed as a whole, so that it may be sent again.
+            encoding = native_encoding(self.driver, error)
+            if encoding is None:
+                raise
+        session = as_connection(self)
+        prepare_session(session, {"client_encoding": encoding})
+        try:
+            return self._execute(statement, parameters, is_native=True)
+        finally:
+            prepare_session(session, {"client_encoding": "UTF8"})
+
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> Rows:
+        raise NotImplementedError
+
+
+class PsycopgBridge(_Bridge):
+    """The bridge to a synchronous connection."""
+
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> Rows:
+        with self._cursor() as cursor:
+            cursor.execute(_compiled(statement.text), values)
+            if not cursor.description:
+                return _Fetched(())
+            if is_native:
+                register_native_loaders(cursor)
+                return _Fetched(_read_one_by_one(cursor))
+            try:
+                return _Fetched(cursor.fetchall())
+            except (psycopg.DataError, ValueError):
+                return _Fetched(_read_one_by_one(cursor))
+
+
+class AsyncPsycopgBridge(_Bridge):
+    """The bridge to an async connection; runs in a greenlet, as SQLAlchemy's own do."""
+
+    def _execute(
+        self,
+        statement: TextClause,
+        values: Mapping[str, Any] | None,
+        *,
+        is_native: bool = False,
+    ) -> Rows:
+        return await_only(self._execute_async(statement, values, is_native))
+
+    async def _execute_async(
+        self, statement: TextClause, values: Mapping[str, Any] | None, is_native: bool
+    ) -> Rows:
+        async with self._cursor() as cursor:
+            await cursor.execute(_compiled(statement.text), values)
+            if not cursor.description:
+                return _Fetched(())
+            if is_native:
+                register_native_loaders(cursor)
+                return _Fetched(_read_one_by_one(cursor))
+            try:
+                return _Fetched(await cursor.fetchall())
+            except (psycopg.DataError, ValueError):
+                return _Fetched(_read_one_by_one(cursor))
+
+
+def neutral(cursor: C) -> C:
+    """A cursor of this module's own making, which reads JSON as taskq does.
+
+    A caller's connection may have a class of cursor that takes parameters of another style, and read JSON
+    in a way of its own, as Django's does.
+    """
+    cursor.adapters.register_loader("jsonb", JsonLoader)
+    return cursor
+
+
+class JsonLoader(Loader):
+    """Makes an ``UnreadableJson`` of JSON that Python cannot read."""
+
+    def load(self, data: Buffer) -> Any:
+        return read_json(bytes(data))
+
+
+class TimeLoader(TimestamptzLoader):
+    """Makes an ``UnreadableTime`` of a time that Python cannot hold."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except (psycopg.DataError, ValueError, OverflowError) as error:
+            # What it says after the reason is the time itself.
+            reason, _, _ = str(error).partition(": ")
+            return UnreadableTime.of(bytes(data).decode(errors="replace"), reason)
+
+
+def _read_one_by_one(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> list[Any]:
+    """What a cursor has fetched, where one of the values cannot be read.
+
+    Read once more, rather than to let Python read every time of every row: it takes five times as long.
+    """
+    cursor.adapters.register_loader("timestamptz", TimeLoader)
+    values = Transformer(cursor)
+    result = cursor.pgresult
+    assert result is not None  # noqa: S101 - there is a description
+    values.set_pgresult(result)
+    return values.load_rows(0, result.ntuples, tuple)
+
+
+# By the text, as sqlc-gen-python makes a new object of it for each call.
+@lru_cache(maxsize=256)
+def _compiled(statement: str) -> bytes:
+    return str(text(statement).compile(dialect=_dialect)).encode()
