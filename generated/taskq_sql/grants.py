@@ -15,8 +15,7 @@ GRANT SELECT (id, status, queueing_lock) ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT INSERT (task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due, metadata, tags)
     ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later
-    TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_notify TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script
@@ -49,8 +48,8 @@ GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_per
     %1$I.taskq_retention TO %2$I;
 GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_ready, %1$I.taskq_later,
-    %1$I.taskq_abort, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_abort,
+    %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits, %1$I.taskq_lock_head TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script

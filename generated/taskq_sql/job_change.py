@@ -72,17 +72,16 @@ gone AS (
 ),
 
 followed AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
-    FROM (SELECT DISTINCT gone.lock FROM gone WHERE gone.lock IS NOT NULL) AS freed
-    CROSS JOIN LATERAL (
-        SELECT job.queue_name
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock = freed.lock
-            AND job.id NOT IN (SELECT gone.id FROM gone)
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS follower
+    SELECT taskq_notify(follower.queue_name)
+    FROM (
+        SELECT
+            gone.lock,
+            array_agg(gone.id) AS ids
+        FROM gone
+        WHERE gone.lock IS NOT NULL
+        GROUP BY gone.lock
+    ) AS freed
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
 )
 
 SELECT
@@ -129,22 +128,17 @@ deleted AS (
 ),
 
 followed AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
+    SELECT taskq_notify(follower.queue_name)
     FROM (
-        SELECT DISTINCT deleted.lock
+        SELECT
+            deleted.lock,
+            array_agg(deleted.id) AS ids
         FROM deleted
         INNER JOIN found ON deleted.id = found.id
         WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
+        GROUP BY deleted.lock
     ) AS freed
-    CROSS JOIN LATERAL (
-        SELECT job.queue_name
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock = freed.lock
-            AND job.id NOT IN (SELECT deleted.id FROM deleted)
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS follower
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
 )
 
 SELECT
@@ -200,29 +194,15 @@ rescheduled AS (
 ),
 
 announced AS (
-    SELECT
-        pg_notify(
-            taskq_channel(),
-            CASE
-                WHEN rescheduled.due THEN taskq_ready(rescheduled.queue_name)
-                ELSE taskq_later(rescheduled.queue_name, rescheduled.scheduled_at)
-            END
-        )
+    SELECT taskq_notify(rescheduled.queue_name, rescheduled.due, rescheduled.scheduled_at)
     FROM rescheduled
 ),
 
 followed AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(follower.queue_name))
+    SELECT taskq_notify(follower.queue_name)
     FROM rescheduled
-    CROSS JOIN LATERAL (
-        SELECT job.queue_name
-        FROM taskq_jobs AS job
-        WHERE
-            job.status = 'todo' AND job.due AND job.lock = rescheduled.lock
-            AND job.id <> rescheduled.id
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS follower
+    CROSS JOIN LATERAL
+        taskq_lock_head(rescheduled.lock, ARRAY[rescheduled.id]) AS follower (queue_name)
 )
 
 SELECT
@@ -305,22 +285,9 @@ retried AS (
 ),
 
 announced AS (
-    SELECT
-        pg_notify(
-            taskq_channel(),
-            CASE
-                WHEN queue.due THEN taskq_ready(queue.name)
-                ELSE taskq_later(queue.name, queue.scheduled_at)
-            END
-        )
-    FROM (
-        SELECT
-            retried.queue_name AS name,
-            retried.due,
-            min(retried.scheduled_at) AS scheduled_at
-        FROM retried
-        GROUP BY retried.queue_name, retried.due
-    ) AS queue
+    SELECT taskq_notify(retried.queue_name, retried.due, min(retried.scheduled_at))
+    FROM retried
+    GROUP BY retried.queue_name, retried.due
 )
 
 SELECT

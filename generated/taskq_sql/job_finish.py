@@ -186,23 +186,10 @@ explained AS (
 ),
 
 announced AS (
-    SELECT
-        pg_notify(
-            taskq_channel(),
-            CASE
-                WHEN queue.due THEN taskq_ready(queue.name)
-                ELSE taskq_later(queue.name, queue.scheduled_at)
-            END
-        )
-    FROM (
-        SELECT
-            finished.queue_name AS name,
-            finished.due,
-            min(finished.scheduled_at) AS scheduled_at
-        FROM finished
-        WHERE finished.status = 'todo'
-        GROUP BY finished.queue_name, finished.due
-    ) AS queue
+    SELECT taskq_notify(finished.queue_name, finished.due, min(finished.scheduled_at))
+    FROM finished
+    WHERE finished.status = 'todo'
+    GROUP BY finished.queue_name, finished.due
 )
 
 SELECT

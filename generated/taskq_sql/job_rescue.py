@@ -206,8 +206,9 @@ explained AS (
 ),
 
 announced AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (SELECT DISTINCT rescued.queue_name AS name FROM rescued) AS queue
+    SELECT taskq_notify(rescued.queue_name)
+    FROM rescued
+    GROUP BY rescued.queue_name
 )
 
 SELECT

@@ -11,18 +11,10 @@ import sqlalchemy
 
 ANNOUNCE_LOCKS = """-- name: announce_locks \\:one
 WITH announced AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (
-        SELECT DISTINCT head.queue_name AS name
-        FROM unnest(:p1\\:\\:text []) AS freed (lock)
-        CROSS JOIN LATERAL (
-            SELECT job.queue_name
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND job.due AND job.lock = freed.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        ) AS head
-    ) AS queue
+    SELECT taskq_notify(head.queue_name)
+    FROM unnest(:p1\\:\\:text []) AS freed (lock)
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (queue_name)
+    GROUP BY head.queue_name
 )
 
 SELECT count(*)\\:\\:bigint AS queues FROM announced
@@ -64,8 +56,9 @@ WITH promoted AS (
 ),
 
 notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (SELECT DISTINCT promoted.queue_name AS name FROM promoted) AS queue
+    SELECT taskq_notify(promoted.queue_name)
+    FROM promoted
+    GROUP BY promoted.queue_name
 )
 
 SELECT

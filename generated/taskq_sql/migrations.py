@@ -193,8 +193,8 @@ SELECT
     'BEGIN;
 
 DROP FUNCTION IF EXISTS
-    taskq_defer_jobs, taskq_abort, taskq_later, taskq_ready, taskq_listen, taskq_incarnation,
-    taskq_channel, taskq_job_fits;
+    taskq_defer_jobs, taskq_abort, taskq_notify, taskq_listen, taskq_incarnation, taskq_channel,
+    taskq_job_fits, taskq_lock_head;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_locks, taskq_periodic, taskq_retention, taskq_workers, taskq_jobs,
     taskq_migrations;

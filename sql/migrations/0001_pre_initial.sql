@@ -310,26 +310,6 @@ $$;
 COMMENT ON FUNCTION taskq_listen() IS 'Makes the session hear what is notified on taskq_channel().';
 
 
--- What a notification says. PostgreSQL refuses one of 8,000 bytes, and the statement with it: hence left(). The
--- transaction's number lets idle workers agree, without asking one
--- another, on the one of them that claims at once.
-CREATE FUNCTION taskq_ready(queue_name text) RETURNS text
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-    SELECT 'ready ' || pg_current_xact_id()::text || ' ' || left(queue_name, 500);
-END;
-
-COMMENT ON FUNCTION taskq_ready(text) IS 'The notification that a queue has a job to claim.';
-
-CREATE FUNCTION taskq_later(queue_name text, scheduled_at timestamptz) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT 'later ' || extract(EPOCH FROM scheduled_at)::text || ' ' || left(queue_name, 500);
-END;
-
-COMMENT ON FUNCTION taskq_later(text, timestamptz) IS
-    'The notification that a queue has a job for later, in seconds since 1970 by the server''s clock.';
-
 CREATE FUNCTION taskq_abort(worker_id bigint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -339,9 +319,29 @@ END;
 COMMENT ON FUNCTION taskq_abort(bigint) IS
     'The notification that a worker runs a job that is to be aborted.';
 
+-- PostgreSQL refuses a notification of 8,000 bytes, and the statement with it: hence left(). The
+-- transaction's number lets idle workers agree, without asking one another, on the one of them that claims at
+-- once. This and the next two are planned as a part of the query that calls them.
+CREATE FUNCTION taskq_notify(
+    queue_name text, due boolean DEFAULT true, scheduled_at timestamptz DEFAULT null
+) RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT
+        pg_notify(
+            taskq_channel(),
+            CASE
+                WHEN due THEN 'ready ' || pg_current_xact_id()::text
+                ELSE 'later ' || extract(EPOCH FROM scheduled_at)::text
+            END || ' ' || left(queue_name, 500)
+        );
+END;
 
--- One expression, of a function without SET: PostgreSQL puts it in place of the call, and plans the query
--- as if it stood there.
+COMMENT ON FUNCTION taskq_notify(text, boolean, timestamptz) IS
+    'Notifies workers that a queue has a job to claim, or one for later, in seconds since 1970 by the '
+    'server''s clock.';
+
+
 CREATE FUNCTION taskq_job_fits(
     status taskq_job_status, statuses taskq_job_status [],
     queue_name text, wanted_queue_name text,
@@ -374,6 +374,23 @@ END;
 COMMENT ON FUNCTION taskq_job_fits IS
     'Whether a job fits every filter that is given: each of its values is followed by what is wanted of it, '
     'and null is a filter that is not given.';
+
+
+CREATE FUNCTION taskq_lock_head(freed_lock text, gone bigint [] DEFAULT '{}') RETURNS SETOF text
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT job.queue_name
+    FROM taskq_jobs AS job
+    WHERE
+        job.status = 'todo' AND job.due AND job.lock = freed_lock
+        AND job.id <> ALL(gone)
+    ORDER BY job.lock, job.priority DESC, job.id
+    LIMIT 1;
+END;
+
+COMMENT ON FUNCTION taskq_lock_head(text, bigint []) IS
+    'The queue of the first job that is due of a lock, past those that go with the same statement, which '
+    'still sees them; no row: there is none.';
 
 
 -- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
@@ -477,10 +494,7 @@ BEGIN
             NOT (share_notification AND new_due)
             OR pg_try_advisory_xact_lock(hashtextextended(taskq_channel() || ' ' || new_queue, 0))
         THEN
-            PERFORM pg_notify(
-                taskq_channel(),
-                CASE WHEN new_due THEN taskq_ready(new_queue) ELSE taskq_later(new_queue, new_time) END
-            );
+            PERFORM taskq_notify(new_queue, new_due, new_time);
         END IF;
 
         RETURN;
@@ -754,13 +768,7 @@ BEGIN
 
     -- One notification per queue, whatever the number of jobs; two if some are for later. They leave
     -- with the commit, and those of one transaction that are alike leave once.
-    PERFORM pg_notify(
-        taskq_channel(),
-        CASE
-            WHEN queue.due THEN taskq_ready(queue.name)
-            ELSE taskq_later(queue.name, queue.scheduled_at)
-        END
-    )
+    PERFORM taskq_notify(queue.name, queue.due, queue.scheduled_at)
     FROM (
         SELECT
             job.name,

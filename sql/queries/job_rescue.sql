@@ -198,8 +198,9 @@ explained AS (
 -- A job that failed may have been the head of a lock: its own queue is told as well, which is right
 -- more often than not; the poll does the rest.
 announced AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (SELECT DISTINCT rescued.queue_name AS name FROM rescued) AS queue
+    SELECT taskq_notify(rescued.queue_name)
+    FROM rescued
+    GROUP BY rescued.queue_name
 )
 
 SELECT

@@ -33,8 +33,9 @@ WITH promoted AS (
 ),
 
 notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (SELECT DISTINCT promoted.queue_name AS name FROM promoted) AS queue
+    SELECT taskq_notify(promoted.queue_name)
+    FROM promoted
+    GROUP BY promoted.queue_name
 )
 
 SELECT
@@ -55,18 +56,10 @@ LEFT JOIN (
 -- has no room, or does not serve every queue. A statement of its own, after the one that freed them,
 -- so that it sees what came in meanwhile.
 WITH announced AS (
-    SELECT pg_notify(taskq_channel(), taskq_ready(queue.name))
-    FROM (
-        SELECT DISTINCT head.queue_name AS name
-        FROM unnest(@locks::text []) AS freed (lock)
-        CROSS JOIN LATERAL (
-            SELECT job.queue_name
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND job.due AND job.lock = freed.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        ) AS head
-    ) AS queue
+    SELECT taskq_notify(head.queue_name)
+    FROM unnest(@locks::text []) AS freed (lock)
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (queue_name)
+    GROUP BY head.queue_name
 )
 
 SELECT count(*)::bigint AS queues FROM announced;

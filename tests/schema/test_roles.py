@@ -31,7 +31,7 @@ QUERIES = read_queries()
 OWNERS = {name for name in QUERIES if re.match(r"Prepare|Write|TryLock", name)}
 
 # What a query does that is a worker's to do: to write, to notify and to listen.
-DOES = re.compile(r"\b(INSERT INTO|UPDATE taskq_|DELETE FROM|pg_notify|taskq_listen)")
+DOES = re.compile(r"\b(INSERT INTO|UPDATE taskq_|DELETE FROM|pg_notify|taskq_notify|taskq_listen)")
 
 MakeRole = Callable[[RoleKind], str]
 AppAs = Callable[[RoleKind], App]

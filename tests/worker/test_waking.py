@@ -280,7 +280,7 @@ async def test_the_poll_comes_however_often_the_worker_is_woken(
     began = time.monotonic()
     while not bell.has_rung:
         assert time.monotonic() - began < 5
-        connection.execute("SELECT pg_notify(taskq_channel(), taskq_ready('default'))")
+        connection.execute("SELECT taskq_notify('default')")
         await asyncio.sleep(0.1)
 
 
