@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
-import psycopg
 from sqlalchemy import URL, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -19,10 +18,9 @@ from taskq.database.bridges import as_connection, bridge
 from taskq.database.loop_pool import LoopPool
 from taskq.database.session_settings import missing_settings, reads_times, startup_options
 from taskq.exceptions import InvalidDatabase
+from taskq.queries.encodings import Driver
 from taskq.queries.session import prepare_session
 from taskq.unreadable import read_json
-
-Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
 # One statement is one round trip; a transaction is begun where one is wanted.
 _AUTOCOMMIT = "AUTOCOMMIT"

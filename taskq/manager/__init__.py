@@ -1,7 +1,6 @@
-"""Every read and write of jobs in the database; the only code that uses what sqlc generates.
+"""What users may ask of jobs: each operation sync and async, checked before anything is sent.
 
-``operations`` and the modules beside it hold each of them once, as a function on a synchronous connection.
-``JobManager`` gives them their two faces; the worker runs them on connections of its own.
+``reading`` and ``changing`` are the sections of ``JobManager``; what runs in the database is in ``queries``.
 """
 
 from taskq.manager.manager import JobManager
