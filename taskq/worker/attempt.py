@@ -112,7 +112,9 @@ class Attempt:
             self._running.remove_done_callback(self._make_sure)
         try:
             decision = await self._run()
-            self._log(decision)
+            # The common end is logged by the pool, which knows how long it took.
+            if decision.ending is not Ending.SUCCEEDED:
+                self._log(decision)
         except asyncio.CancelledError:
             # From outside, as asyncio.run does at its end.
             self._tell(self.release(started=True))

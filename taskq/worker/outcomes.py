@@ -164,7 +164,17 @@ def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: 
         except BaseException as error:  # a serializer may raise anything
             # It would not fit the next time either, and the work is done.
             return failed(job, options, error)
-    return Decision(Ending.SUCCEEDED, _final(job, JobStatus.SUCCEEDED, options, result=result))
+    # As _final would, in half the time: this is what nearly every job ends with.
+    outcome = Outcome(
+        job_id=job.id,
+        claim=job.claim,
+        worker_id=job.worker_id,
+        status=JobStatus.SUCCEEDED,
+        held_lock=job.lock,
+        result=result,
+        deleted=True if options.delete_jobs != "never" else None,
+    )
+    return Decision(Ending.SUCCEEDED, outcome)
 
 
 def _retried_or_failed(
@@ -253,13 +263,10 @@ def _final(
     job: Job,
     status: JobStatus,
     options: WorkerOptions,
-    error: BaseException | None = None,
-    *,
-    result: Any = None,
+    error: BaseException,
 ) -> Outcome:
-    deletes = options.delete_jobs
-    deleted = deletes == "always" or (deletes == "successful" and status is JobStatus.SUCCEEDED)
-    return _outcome(job, status, error, result=result, deleted=deleted or None)
+    deleted = True if options.delete_jobs == "always" else None
+    return _outcome(job, status, error, deleted=deleted)
 
 
 def _todo(job: Job, error: BaseException | None = None, **values: Any) -> Outcome:
