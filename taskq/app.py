@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
-from operator import attrgetter
 from types import ModuleType, TracebackType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -17,6 +16,7 @@ from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
+from taskq.import_path import import_named
 from taskq.job import check_name
 from taskq.manager import JobManager
 from taskq.messages import short_repr
@@ -127,7 +127,7 @@ class App(Blueprint):
             LoadFromPathError: The path leads to nothing, to something else, or to several apps.
         """
         try:
-            found = _imported(path)
+            found = import_named(path)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise LoadFromPathError(
                 f"no app can be imported from {path!r}: {error}; name a module that can be imported "
@@ -396,21 +396,3 @@ class ReplacedDatabase:
 
     async def __aexit__(self, *raised: object) -> None:
         await self._app.move(self._left.pop()).get().close_async()
-
-
-def _imported(path: str) -> object:
-    """What a path names: an attribute of a module, or else a module."""
-    module, colon, attribute = path.partition(":")
-    if colon:
-        return attrgetter(attribute)(import_module(module))
-    module, _, attribute = path.rpartition(".")
-    # First as an attribute: importing a submodule would put it in the place of one with its name.
-    parent = import_module(module) if module else None
-    if hasattr(parent, attribute):
-        return getattr(parent, attribute)
-    try:
-        return import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name == path and parent is not None:
-            raise AttributeError(f"module {module!r} has no {attribute!r}") from None
-        raise

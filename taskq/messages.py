@@ -1,10 +1,8 @@
-"""Values and faults as error messages say them."""
+"""Values, faults and numbers as messages say them."""
 
 from pydantic import ValidationError
 
-_SHOWN_LENGTH = 100
-
-
+SHOWN_LENGTH = 100
 _SHOWN_FAULTS = 3
 
 
@@ -12,14 +10,24 @@ def short_repr(value: object) -> str:
     """A value as an error message can show it: escaped, short, and whatever its repr does."""
     try:
         text = repr(value)
-    except BaseException as error:  # somebody else's __repr__ must not hide what was wrong
+    except BaseException as error:  # a user's __repr__ must not hide what was wrong
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return shortened(text)
 
 
 def shortened(text: str) -> str:
     """A text as an error message can hold it."""
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of the database says, without the statement and the values that were sent."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 job``, ``1,500 jobs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def validation_summary(error: ValidationError, *, skip: int) -> str:

@@ -12,8 +12,7 @@ from typing import Any, Self
 from pydantic_core import from_json
 
 from taskq.exceptions import UnreadableValue
-
-_SHOWN_LENGTH = 100
+from taskq.messages import SHOWN_LENGTH, shortened
 
 # Time zones move them, and they have to stay within Python's years.
 _FIRST = datetime(1, 1, 3, tzinfo=UTC)
@@ -43,7 +42,7 @@ class UnreadableJson(Unreadable, Mapping[str, Any]):
     """JSON that Python cannot read. Looking into it raises ``UnreadableValue``."""
 
     def __init__(self, text: str, reason: str) -> None:
-        self.text: str = _short(text)
+        self.text: str = shortened(text)
         self.reason: str = reason
 
     def __getitem__(self, key: str) -> Any:
@@ -73,7 +72,7 @@ class UnreadableTime(Unreadable, datetime):
         """The one that stands for a time as PostgreSQL writes it."""
         near = _FIRST if text.startswith("-") or text.endswith("BC") else _LAST
         time = cls(near.year, near.month, near.day, tzinfo=UTC)
-        time.text, time.reason = _short(text), reason
+        time.text, time.reason = shortened(text), reason
         return time
 
     def __str__(self) -> str:
@@ -88,7 +87,7 @@ def read_json(data: bytes | str) -> Any:
     try:
         return from_json(data)
     except ValueError as error:
-        text = data if isinstance(data, str) else data[: 4 * _SHOWN_LENGTH].decode(errors="replace")
+        text = data if isinstance(data, str) else data[: 4 * SHOWN_LENGTH].decode(errors="replace")
         return UnreadableJson(text, str(error))
 
 
@@ -97,7 +96,3 @@ def read_object(value: Any) -> Mapping[str, Any] | None:
     if value is None or isinstance(value, Mapping):
         return value
     return UnreadableJson(json.dumps(value), "it is no JSON object")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"

@@ -335,7 +335,7 @@ class Querier:
 
         It locks first and looks at the status then: a job that is claimed in that very moment is asked to
         abort, where a condition on the table itself would still see it wait, and do nothing.
-        They may have been the heads of their locks: whoever is next hears of it, if it is due.
+        They may have been the heads of their locks: workers are notified of the next ones, if they are due.
         """
         for row in self._conn.execute(_CANCEL_JOBS, {"p1": ids, "p2": statuses, "p3": delete_job, "p4": abort}):
             yield CancelJobsRow(

@@ -667,7 +667,7 @@ SELECT
                 )
         )
     )\\:\\:boolean AS ready,
-    -- Transactions from oldest on may still be under way, and bring jobs that nobody is notified of;
+    -- Transactions from oldest on may still be under way, and bring jobs without a notification;
     -- next and later ones notify by themselves.
     pg_snapshot_xmin(pg_current_snapshot())\\:\\:text\\:\\:bigint AS oldest_transaction,
     pg_snapshot_xmax(pg_current_snapshot())\\:\\:text\\:\\:bigint AS next_transaction
@@ -743,7 +743,7 @@ class Querier:
         max_jobs: int,
         worker_id: int,
     ) -> Iterator[ClaimJobsRow]:
-        """Takes the next jobs for a worker: those without a lock, and the heads of locks that nobody holds.
+        """Takes the next jobs for a worker: those without a lock, and the heads of locks that are free.
         The head of a lock is its first todo job even if that is not due yet, so that a job that waits for
         its retry holds its followers.
 

@@ -50,7 +50,7 @@ WITH ended AS (
     )
 ),
 
-barred AS (
+conflicting AS (
     SELECT
         retried.job_id,
         retried.queueing_lock
@@ -63,7 +63,7 @@ barred AS (
         INNER JOIN taskq_jobs AS job ON ended.job_id = job.id
         WHERE
             ended.status = 'todo' AND job.queueing_lock IS NOT NULL
-            -- A job that has moved on stands in nobody's way. IS NOT DISTINCT FROM, as no index can be searched
+            -- A job that has moved on conflicts with none. IS NOT DISTINCT FROM, as no index can be searched
             -- by it\\: one plan in two hundred (by chance of what ANALYZE samples, in a session that does not
             -- force generic plans) read all that the worker runs once for each job that ended.
             AND job.claim = ended.claim
@@ -84,13 +84,13 @@ finished AS (
     UPDATE taskq_jobs
     SET
         status = CASE
-            WHEN barred.job_id IS NOT NULL THEN 'failed'
+            WHEN conflicting.job_id IS NOT NULL THEN 'failed'
             WHEN ended.status = 'todo' AND taskq_jobs.abort_requested THEN 'aborted'
             ELSE ended.status
         END,
         finished_at = CASE
             WHEN
-                ended.status = 'todo' AND barred.job_id IS NULL
+                ended.status = 'todo' AND conflicting.job_id IS NULL
                 AND NOT taskq_jobs.abort_requested
                 THEN null
             ELSE now()
@@ -108,7 +108,7 @@ finished AS (
         END,
         given_back = ended.given_back
     FROM ended
-    LEFT JOIN barred ON ended.job_id = barred.job_id
+    LEFT JOIN conflicting ON ended.job_id = conflicting.job_id
     WHERE
         taskq_jobs.id = ended.job_id
         AND taskq_jobs.claim = ended.claim
@@ -127,7 +127,7 @@ finished AS (
         ended.error_type,
         ended.error_message,
         ended.error_traceback,
-        barred.queueing_lock AS barred_by
+        conflicting.queueing_lock AS conflicting_lock
 ),
 
 deleted AS (
@@ -169,11 +169,11 @@ explained AS (
             '; ',
             finished.error_message,
             'not queued again\\: another job with the queueing lock '
-            || quote_literal(finished.barred_by) || ' waits already'
+            || quote_literal(finished.conflicting_lock) || ' waits already'
         ),
         coalesce(finished.error_traceback, '')
     FROM finished
-    WHERE finished.error_type IS NOT NULL OR finished.barred_by IS NOT NULL
+    WHERE finished.error_type IS NOT NULL OR finished.conflicting_lock IS NOT NULL
     -- A job whose claim was set back by hand fails for the same one again.
     ON CONFLICT (job_id, claim) DO UPDATE
     SET
@@ -249,8 +249,8 @@ class Querier:
         again) and are left as they are.
 
         An attempt that ends as todo is a retry, a snooze or a job given back. A job that waits already with
-        the same queueing lock stands in its way: then it ends as failed, and says so. One that was to be
-        aborted does not run again, also if its worker never heard of it: it ends as aborted.
+        the same queueing lock conflicts with it: then it ends as failed, and says so. One that was to be
+        aborted does not run again, also if its worker was not notified: it ends as aborted.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
         """
         row = self._conn.execute(_FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
@@ -268,7 +268,7 @@ class Querier:
         worker_id: int,
     ) -> Iterator[ListDoingJobsRow]:
         """What a worker has in hand as the database sees it: which of it is to be aborted, and by what is
-        missing, which of it was given to somebody else.
+        missing, which of it was given to another worker.
         """
         for row in self._conn.execute(_LIST_DOING_JOBS, {"p1": worker_id}):
             yield ListDoingJobsRow(

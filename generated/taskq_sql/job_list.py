@@ -524,8 +524,8 @@ class Querier:
         *,
         ids: list[int],
     ) -> Iterator[int]:
-        """Which of some jobs have not ended: for whoever waits for them, asks again and again, and would pay
-        dear for their rows.
+        """Which of some jobs have not ended: for waiting until they have, which asks again and again, and for
+        which rows would cost too much.
         """
         for row in self._conn.execute(_LIST_ALIVE_JOBS, {"p1": ids}):
             value: int = row[0]

@@ -111,7 +111,7 @@ class Querier:
         max_jobs: int,
     ) -> PromoteJobsRow | None:
         """Makes jobs due whose time has come, the earliest first, and says how many they were and when the
-        next one is. The idle workers hear of them: whoever promotes need not have room for all of them.
+        next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
         """
         row = self._conn.execute(_PROMOTE_JOBS, {"p1": max_jobs}).first()
         if row is None:

@@ -71,8 +71,8 @@ class TaskqJob(pydantic.BaseModel):
     # How many of its claims ended with the death of the worker while the job may have been running.
     crashes: int
     # How many of its claims, the latest ones, were given back by workers that did not know the task
-    # or the name of an argument; null: none. The next worker that begins it, and whoever retries or
-    # reschedules it, lets the count begin anew.
+    # or the name of an argument; null: none. A worker that begins it, a retry and a rescheduling by
+    # hand let the count begin anew.
     given_back: int | None
     # Whether the worker that runs it is asked to abort it.
     abort_requested: bool

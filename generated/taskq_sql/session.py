@@ -60,7 +60,7 @@ class Querier:
     def listen_session(
         self,
     ) -> None:
-        """Makes the session hear the notifications for workers."""
+        """Makes the session listen to the notifications for workers."""
         self._conn.execute(_LISTEN_SESSION)
 
     def ping_session(

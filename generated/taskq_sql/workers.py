@@ -194,7 +194,7 @@ class Querier:
         *,
         stalled_after: float,
     ) -> Iterator[ListPeersRow]:
-        """The workers that are alive, so that those who hear the same notification know who goes first; and
+        """The workers that are alive, so that those that get the same notification know which goes first; and
         for how long each has said nothing, in seconds, to be there when it is too long.
         """
         for row in self._conn.execute(_LIST_PEERS, {"p1": stalled_after}):

@@ -136,8 +136,8 @@ COMMENT ON COLUMN taskq_jobs.crashes IS
     'How many of its claims ended with the death of the worker while the job may have been running.';
 COMMENT ON COLUMN taskq_jobs.given_back IS
     'How many of its claims, the latest ones, were given back by workers that did not know the task or '
-    'the name of an argument; null: none. The next worker that begins it, and whoever retries or '
-    'reschedules it, lets the count begin anew.';
+    'the name of an argument; null: none. A worker that begins it, a retry and a '
+    'rescheduling by hand let the count begin anew.';
 COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
 COMMENT ON COLUMN taskq_jobs.due IS
@@ -272,7 +272,7 @@ COMMENT ON COLUMN taskq_retention.leased_until IS 'Then another may take its tur
 
 
 -- Standard SQL body: the table is bound when the function is made, so the answer does not depend
--- on the search_path of whoever asks.
+-- on the search_path of the session that asks.
 CREATE FUNCTION taskq_channel() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -281,7 +281,7 @@ END;
 
 COMMENT ON FUNCTION taskq_channel() IS
     'The channel on which workers are notified: one per installation, so that two namespaces '
-    'of one database do not hear each other.';
+    'of one database do not notify each other.';
 
 
 CREATE FUNCTION taskq_incarnation() RETURNS text
@@ -307,7 +307,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION taskq_listen() IS 'Makes the session hear what is notified on taskq_channel().';
+COMMENT ON FUNCTION taskq_listen() IS 'Makes the session listen on taskq_channel().';
 
 
 CREATE FUNCTION taskq_abort(worker_id bigint) RETURNS text
@@ -394,7 +394,7 @@ COMMENT ON FUNCTION taskq_lock_head(text, bigint []) IS
 
 
 -- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
--- a session that has never heard of taskq, must reach the same tables.
+-- a session that does not know taskq, must reach the same tables.
 CREATE FUNCTION taskq_defer_jobs(
     jobs jsonb,
     on_conflict text DEFAULT 'raise',
@@ -446,7 +446,7 @@ BEGIN
     END IF;
 
     IF getdatabaseencoding() <> 'UTF8' THEN
-        -- What UTF8 lacks no worker can read, nor hear in a notification: this refuses it.
+        -- What UTF8 lacks no worker can read, in a row or in a notification: this refuses it.
         PERFORM convert_to(jobs::text, 'UTF8');
     END IF;
 
@@ -788,8 +788,8 @@ BEGIN
     -- PostgreSQL lets transactions that notify commit only one after the other. Twenty clients that
     -- defer one job at a time: 2,023 jobs/s if each notifies, 4,935 if one does for all, 4,940 if none
     -- does (`python -m benchmarks --only storm`, PostgreSQL 18, medians of one run on two busy cores).
-    -- Of those that run at once one notifies for all; whoever hears it looks again until all that ran
-    -- then have ended. Only for calls that are a transaction of their own: one that stays open for
+    -- Of those that run at once one notifies for all; a worker that is notified checks again until all
+    -- that ran then have ended. Only for calls that are a transaction of their own: one that stays open for
     -- long would silence the others.
     WHERE
         CASE

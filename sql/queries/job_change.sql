@@ -63,7 +63,7 @@ gone AS (
     FROM deleted
 ),
 
--- They may have been the heads of their locks: whoever is next hears of it, if it is due.
+-- They may have been the heads of their locks: workers are notified of the next ones, if they are due.
 followed AS (
     SELECT taskq_notify(follower.queue_name)
     FROM (

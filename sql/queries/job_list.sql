@@ -428,8 +428,8 @@ SELECT status FROM taskq_jobs
 WHERE id = @id::bigint;
 
 -- name: ListAliveJobs :many
--- Which of some jobs have not ended: for whoever waits for them, asks again and again, and would pay
--- dear for their rows.
+-- Which of some jobs have not ended: for waiting until they have, which asks again and again, and for
+-- which rows would cost too much.
 SELECT id
 FROM taskq_jobs
 WHERE id = ANY(@ids::bigint []) AND status IN ('todo', 'doing')

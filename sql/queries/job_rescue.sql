@@ -3,16 +3,16 @@
 -- when its heartbeat is too old, or no time at all; its row goes with the same statement, so of many rescuers
 -- one does the work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
 -- lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
--- job holds go free as well: whoever changed the jobs by hand would otherwise stop a lock's jobs for ever.
+-- job holds go free as well: jobs that were changed by hand would otherwise stop a lock's others for ever.
 --
 -- Who killed the worker is not known, so a crash is a suspicion and no proof. It counts for the jobs that may
 -- have been running: as many as the worker runs at once, the first in the order in which it begins them. What
--- it had only claimed goes back as if it had not been claimed. If the worker was asked to stop, whoever asked
--- has probably lost patience and killed it: no crash counts.
+-- it had only claimed goes back as if it had not been claimed. If the worker was asked to stop, it was
+-- probably killed for taking too long: no crash counts.
 --
 -- A job fails for its crashes only if it was all that its worker had in hand when that died, and the row of
 -- the worker was there to say so: then nothing else can have done it. A worker runs a job alone once one more
--- crash would end it (suspicion.py). So the killer is found, and nobody else ends:
+-- crash would end it (suspicion.py). So the killer is found, and no other job ends:
 -- * An innocent job that was counted beside it ends up alone at worst. Alone it does not die, and is done.
 -- * A worker that claims a job with a crash becomes careful: it begins no more jobs than it runs at once
 --   before the ends of earlier ones are written. The jobs that count are then all that it has begun and not
@@ -48,7 +48,7 @@ lost AS (
                 job.worker_id NOT IN (SELECT taskq_workers.id FROM taskq_workers)
                 AND job.started_at < now() - make_interval(secs => @stalled_after::double precision)
             )
-            -- What no claim writes: nobody else would ever find them.
+            -- What no claim writes: nothing else would find them.
             OR job.worker_id IS NULL
             OR job.started_at IS NULL
             OR job.started_at = 'infinity'
@@ -80,7 +80,7 @@ suspected AS (
         ordered.has_begun,
         ordered.crashes + (ordered.has_begun AND ordered.is_crash)::integer AS crashes,
         ordered.has_witness AND ordered.crashes + 1 >= @max_crashes::integer
-        -- In the table, as another one may have been locked by somebody else just now.
+        -- In the table, as another transaction may have locked another one just now.
         AND (
             SELECT count(*)
             FROM taskq_jobs AS job

@@ -1,6 +1,6 @@
 -- name: PromoteJobs :one
 -- Makes jobs due whose time has come, the earliest first, and says how many they were and when the
--- next one is. The idle workers hear of them: whoever promotes need not have room for all of them.
+-- next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
 WITH promoted AS (
     UPDATE taskq_jobs
     SET due = true

@@ -6,7 +6,7 @@ FROM jsonb_each_text(@settings::jsonb) AS setting
 WHERE current_setting(setting.key, true) IS NOT NULL;
 
 -- name: ListenSession :exec
--- Makes the session hear the notifications for workers.
+-- Makes the session listen to the notifications for workers.
 SELECT taskq_listen();
 
 -- name: PingSession :exec

@@ -40,7 +40,7 @@ SELECT
     )::boolean AS registered;
 
 -- name: ListPeers :many
--- The workers that are alive, so that those who hear the same notification know who goes first; and
+-- The workers that are alive, so that those that get the same notification know which goes first; and
 -- for how long each has said nothing, in seconds, to be there when it is too long.
 SELECT
     worker.id,

@@ -7,7 +7,7 @@ import click
 from taskq.cli.command import command, number_option
 from taskq.cli.settings import Settings
 from taskq.cli.workers import is_alive, stalled_option
-from taskq.counted import counted
+from taskq.messages import counted
 
 _EPILOG = "Exit codes: 0 all is well, 1 something is not, 2 the command line or the app is wrong."
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import click
 from pydantic_core import to_jsonable_python
@@ -26,8 +26,6 @@ Cell = str | int | datetime | timedelta | None
 
 # Cells of a line in a pipe or a file, which is a line however long it is.
 _UNBOUNDED = 10**9
-
-json_option: Final = click.option("--json", is_flag=True, help="Print JSON, for programs.")
 
 
 @dataclass(frozen=True, slots=True)

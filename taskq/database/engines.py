@@ -148,7 +148,7 @@ def _watch(engine: Engine, *, pooler: bool) -> None:
 
 
 def _driver(connection: Any) -> Driver:
-    # Behind SQLAlchemy's own face of an async one.
+    # Behind SQLAlchemy's own wrapper of an async one.
     driver: Driver = getattr(connection, "driver_connection", connection)
     return driver
 

@@ -20,6 +20,7 @@ from taskq.exceptions import (
     TaskqException,
 )
 from taskq.job import NewJob
+from taskq.messages import first_line
 from taskq.queries.encodings import explain, unstorable
 from taskq.queries.rows import too_large
 
@@ -65,37 +66,37 @@ def _translate(raised: BaseException | None) -> TaskqException | None:
         case errors.UntranslatableCharacter():
             return InvalidDatabase(explain(error))
         case Error() if is_too_large(error):
-            return too_large(_first_line(error))
+            return too_large(first_line(error))
         case errors.InvalidTextRepresentation() if "json" in str(error):
-            return InvalidJob(f"it holds what JSON cannot carry: {_first_line(error)}")
+            return InvalidJob(f"it holds what JSON cannot carry: {first_line(error)}")
         # By a constraint of the table, or by taskq_defer_jobs.
         case errors.CheckViolation() | errors.InvalidParameterValue() if "taskq_" in str(error):
-            return InvalidJob(f"the database refuses the job: {_first_line(error)}")
+            return InvalidJob(f"the database refuses the job: {first_line(error)}")
         case errors.InFailedSqlTransaction():
             return InvalidDatabase(_FAILED_BEFORE)
         case errors.InvalidSchemaName():
             return InvalidDatabase(
-                f"search_path names no namespace that exists ({_first_line(error)}): create it, or "
+                f"search_path names no namespace that exists ({first_line(error)}): create it, or "
                 "name another one"
             )
         case errors.InsufficientPrivilege():
             return NotPermitted(
-                f"the database refuses it: {_first_line(error)}; connect as another role, or have the "
+                f"the database refuses it: {first_line(error)}; connect as another role, or have the "
                 "owner of the schema run what python -m taskq schema grants prints for this one"
             )
         case errors.NumericValueOutOfRange():
-            return JobNotFound(f"no job can have that id ({_first_line(error)})")
+            return JobNotFound(f"no job can have that id ({first_line(error)})")
         case errors.OperationalError() if "unsupported startup parameter" in str(error):
             return InvalidDatabase(
-                f"a pooler answers, which takes no settings of a session ({_first_line(error)}): say that "
+                f"a pooler answers, which takes no settings of a session ({first_line(error)}): say that "
                 "there is one, by App(pooler=True) or ?pooler=true in the URL"
             )
         case errors.OperationalError() if _is_unavailable(error):
-            return DatabaseUnavailable(f"the database does not answer: {_first_line(error)}")
+            return DatabaseUnavailable(f"the database does not answer: {first_line(error)}")
     if isinstance(error, _MISSING) and "taskq_" in str(error):
         return SchemaNotApplied(
             f"the database has not the schema that this version of taskq needs "
-            f"({_first_line(error)}): run python -m taskq schema apply, or "
+            f"({first_line(error)}): run python -m taskq schema apply, or "
             "app.schema_manager.apply_schema()"
         )
     return None
@@ -158,7 +159,3 @@ def _already_enqueued(detail: str) -> AlreadyEnqueued | None:
     if key := re.search(r"\(queueing_lock\)=\((.*)\)", detail, re.DOTALL):
         return AlreadyEnqueued(key[1], None)
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

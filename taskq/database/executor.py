@@ -35,22 +35,12 @@ from taskq.exceptions import InvalidDatabase
 from taskq.unreadable import read_json
 
 P = ParamSpec("P")
-
-
 T = TypeVar("T")
-
-
 SyncConnection = Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
-
-
 AnyAsyncConnection = (
     AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
 )
-
-
 AnyConnection = SyncConnection | AnyAsyncConnection
-
-
 # The types whose values Python may not be able to read.
 _READ = ("jsonb", "timestamptz")
 
@@ -59,8 +49,6 @@ _LARGEST_POOL = 100
 
 
 _SESSIONS = (Session, scoped_session, AsyncSession, async_scoped_session)
-
-
 _SYNC = "a Connection, a Session or a psycopg.Connection"
 _ASYNC = "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection"
 
@@ -94,7 +82,7 @@ def run(
     """Run an operation in the transaction of a caller's connection or session.
 
     Raises:
-        InvalidDatabase: It is not one of ``SyncConnection``, or ``transactions`` refuses it.
+        InvalidDatabase: It is not one of ``SyncConnection``, or ``savepoints`` refuses it.
     """
     if isinstance(connection, Session | scoped_session):
         connection = connection.connection()
@@ -118,7 +106,7 @@ async def run_async(
     """Run an operation in the transaction of a caller's async connection or session.
 
     Raises:
-        InvalidDatabase: It is not one of ``AnyAsyncConnection``, or ``transactions`` refuses it.
+        InvalidDatabase: It is not one of ``AnyAsyncConnection``, or ``savepoints`` refuses it.
     """
     if isinstance(connection, AsyncSession | async_scoped_session):
         connection = await connection.connection()
@@ -133,10 +121,10 @@ async def run_async(
 
 
 async def adopt(connection: psycopg.AsyncConnection, *, pooler: bool = False) -> None:
-    """Make a connection, whoever's engine it comes from, read rows and JSON as taskq does, in autocommit.
+    """Make a connection, whatever engine it comes from, read rows and JSON as taskq does, in autocommit.
 
     Args:
-        connection: A connection that nobody else uses.
+        connection: A connection that nothing else uses.
         pooler: Whether a pooler stands between, so that nothing may be prepared.
     """
     await connection.set_autocommit(True)

@@ -1,4 +1,4 @@
-"""The two faces of a manager's methods: each is written once, and the async one is made of it.
+"""The sync and async twins of a manager's methods: each is written once, and the async one is made of it.
 
 A method says what it does by ``self._run``, which runs an operation on a connection and waits for it. Its
 async twin is the same method on a twin of the manager whose ``_run`` awaits instead: the method runs in a
@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from taskq.database import executor as connections
+from taskq.database import executor
 from taskq.database.database import Database
 from taskq.database.errors import translated
 from taskq.database.executor import AnyConnection
@@ -53,21 +53,21 @@ class SyncAsync:
         def run(on: Connection) -> T:
             return operation(on, *args, **kwargs)
 
-        connection = self._connection
-        with translated(self.database if connection is None else None):
-            if connection is not None:
+        if (connection := self._connection) is not None:
+            with translated():
                 if self._awaits:
-                    return await_only(connections.run_async(connection, run))
-                return connections.run(connection, run)
+                    return await_only(executor.run_async(connection, run))
+                return executor.run(connection, run)
+        database = self.database
+        with translated(database):
             # An AsyncConnection would take a greenlet each for connecting, for executing and for
             # closing: a third more of the time that it takes to defer a job.
-            database = self.database
             engine = database.async_engine.sync_engine if self._awaits else database.engine
-            with self._connect(engine) as own:
+            with self._connect(database, engine) as own:
                 return run(own)
 
-    def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
-        return connections.borrowed(engine, pooler=self.database.pooler)
+    def _connect(self, database: Database, engine: Engine) -> AbstractContextManager[Connection]:
+        return executor.borrowed(engine, pooler=database.pooler)
 
     def _twin(self, **changed: object) -> Self:
         # copy() takes five times as long.
@@ -82,9 +82,9 @@ def async_method(
     """Make the async twin of a method: the same, documentation and all, to be awaited."""
 
     @wraps(method)
-    async def face(self: F, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def twin(self: F, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await greenlet_spawn(partial(method, self._twin(_awaits=True), *args, **kwargs))
 
-    face.__name__ += "_async"
-    face.__qualname__ += "_async"
-    return face
+    twin.__name__ += "_async"
+    twin.__qualname__ += "_async"
+    return twin

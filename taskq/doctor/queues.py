@@ -5,9 +5,9 @@ from shlex import quote
 from typing import Any
 
 from taskq import queries
-from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.messages import counted
 from taskq.times import brief
 
 NAME = "queues"

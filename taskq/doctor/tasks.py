@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from shlex import quote
 
 from taskq import queries
-from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.messages import counted
 from taskq.times import brief
 
 NAME = "tasks"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from taskq import queries
-from taskq.counted import counted
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.messages import counted
 from taskq.times import brief
 
 NAME = "workers"

@@ -7,6 +7,7 @@ from typing import Final, Self
 from sqlalchemy import Connection, Engine
 
 from taskq import queries
+from taskq.database.database import Database
 from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
 from taskq.database.sync_async import async_method
 from taskq.exceptions import InvalidOption
@@ -84,11 +85,11 @@ class JobManager(Reading, Changing):
 
     finish_async: Final = async_method(finish)
 
-    def _connect(self, engine: Engine) -> AbstractContextManager[Connection]:
+    def _connect(self, database: Database, engine: Engine) -> AbstractContextManager[Connection]:
         # A caller's own may have listeners for what it executes.
-        if self.database.made(engine):
+        if database.made(engine):
             return pooled(engine)
-        return _connected(engine, pooler=self.database.pooler)
+        return _connected(engine, pooler=database.pooler)
 
 
 @contextmanager

@@ -8,38 +8,16 @@ from taskq_sql import doctor
 
 # Under names of taskq's own, so that readers need not know the generated ones.
 NotificationQueue = doctor.GetNotificationQueueRow
-
-
 IndexState = doctor.ListIndexesRow
-
-
 LongChain = doctor.ListLongChainsRow
-
-
 PreparedTransaction = doctor.ListPreparedTransactionsRow
-
-
 ReplicationSlot = doctor.ListReplicationSlotsRow
-
-
 Snapshot = doctor.ListSnapshotsRow
-
-
 StuckRow = doctor.ListStuckRowsRow
-
-
 StalledWorker = doctor.ListStalledWorkersRow
-
-
 TableState = doctor.ListTablesRow
-
-
 TaskNotKnown = doctor.ListTasksNotFoundRow
-
-
 WaitingQueue = doctor.ListWaitingQueuesRow
-
-
 WaitingTask = doctor.ListWaitingTasksRow
 
 

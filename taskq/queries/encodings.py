@@ -15,12 +15,10 @@ from sqlalchemy import Connection
 
 from taskq.exceptions import InvalidArguments, InvalidJob, InvalidName, TaskqException
 from taskq.job import OPTION_NAMES, NewJob
-from taskq.messages import short_repr
+from taskq.messages import first_line, short_repr
 from taskq.unreadable import UnreadableJson, read_json
 
 Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
-
-
 _BYTES = re.compile(r"\b0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
 
 
@@ -62,7 +60,7 @@ def explain(error: UntranslatableCharacter) -> str:
     what = "a text" if character is None else repr(character)
     return (
         f"{what} cannot be converted between the encodings of the database and of the client "
-        f"({_first_line(error)}): have both be UTF8, or leave it out"
+        f"({first_line(error)}): have both be UTF8, or leave it out"
     )
 
 
@@ -71,7 +69,7 @@ def unstorable(jobs: Sequence[NewJob], error: UntranslatableCharacter) -> TaskqE
     character = _character(error)
     if character is None:
         return None
-    why = f"has {character!r}, which the encoding of the database lacks ({_first_line(error)}): {_REMEDY}"
+    why = f"has {character!r}, which the encoding of the database lacks ({first_line(error)}): {_REMEDY}"
     for job in jobs:
         for field in ("task_name", "queue_name", "lock", "queueing_lock"):
             value = getattr(job, field)
@@ -130,10 +128,6 @@ def _was_read(error: UntranslatableCharacter) -> bool:
     # It says from which encoding to which, in whatever language the server speaks.
     source, _, _ = str(error).partition("UTF8")
     return _BYTES.search(source) is not None and re.search(r"[A-Z][A-Z0-9_]+", source) is not None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def driver_of(connection: Connection) -> Driver | None:

@@ -15,7 +15,7 @@ LARGEST_CLAIM = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvailabilityCheck:
-    """What a look for jobs saw.
+    """What a check for jobs saw.
 
     Attributes:
         ready: Whether a claim is worth trying.
@@ -35,17 +35,17 @@ def claim_jobs(
     max_jobs: int,
     *,
     marks: Mapping[tuple[str, int], int] | None = None,
-    heard: str | None = None,
+    only_queue: str | None = None,
 ) -> list[Job]:
     """Take the next jobs for a worker, at most ``max_jobs``.
 
-    Of jobs without a lock only those behind the marks: by queue and priority, an id. The queue that it
-    heard of, if it heard of one and of nothing else, is tried alone first, which is quicker.
+    Of jobs without a lock only those behind the marks: by queue and priority, an id. A queue that
+    alone was notified is tried first, which is quicker.
     """
     marks = marks or {}
-    if heard is not None and not marks:
+    if only_queue is not None and not marks:
         free = job_claim.Querier(connection).claim_free_jobs(
-            worker_id=worker_id, queue_name=heard, max_jobs=max_jobs
+            worker_id=worker_id, queue_name=only_queue, max_jobs=max_jobs
         )
         if claimed := [job_of(row) for row in free]:
             return claimed

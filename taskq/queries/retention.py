@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from taskq.job import JobStatus
+from taskq.queries.rows import only_row
 from taskq_sql import models, retention
 
 # Jobs that are deleted in one statement: some hundredths of a second.
@@ -48,15 +49,16 @@ def delete_old_chunk(
 
     With ``leap`` it looks at many more jobs than it deletes: where many are kept.
     """
-    row = retention.Querier(connection).delete_old_jobs(
-        status=models.TaskqJobStatus(status),
-        older_than=older_than.total_seconds(),
-        queue_name=queue,
-        after=after,
-        max_looked=_MAX_LOOKED if leap else 2 * max_jobs,
-        max_jobs=max_jobs,
+    row = only_row(
+        retention.Querier(connection).delete_old_jobs(
+            status=models.TaskqJobStatus(status),
+            older_than=older_than.total_seconds(),
+            queue_name=queue,
+            after=after,
+            max_looked=_MAX_LOOKED if leap else 2 * max_jobs,
+            max_jobs=max_jobs,
+        )
     )
-    assert row is not None  # noqa: S101 - it answers whatever it finds
     return Deleted(
         jobs=row.jobs, reached=row.reached, is_end=row.is_end, resume_after=row.resume_after
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from taskq.queries.rows import only_row
 from taskq_sql import session
 
 
@@ -26,6 +27,4 @@ def listen(connection: Connection) -> None:
 
 def get_server_time(connection: Connection) -> datetime:
     """The server's clock, which the times of jobs go by."""
-    time = session.Querier(connection).get_server_time()
-    assert time is not None  # noqa: S101 - sqlc cannot know that a row comes
-    return time
+    return only_row(session.Querier(connection).get_server_time())

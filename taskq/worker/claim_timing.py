@@ -76,11 +76,6 @@ class ClaimTiming:
         self._was_full = False
         self._had_locks = False
 
-    @property
-    def is_recheck_planned(self) -> bool:
-        """Whether transactions may be under way that defer jobs without a notification."""
-        return self._recheck_after is not None
-
     def is_pending(self, now: float) -> bool:
         """Whether there is a reason to claim or to check now, given the capacity."""
         return self._wanted or self._is_check_due(now)

@@ -20,8 +20,9 @@ from taskq import queries
 from taskq.database.errors import is_too_large
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
+from taskq.messages import first_line
 from taskq.outcome import Outcome
-from taskq.worker.connection import Backoff, WorkerConnection, said
+from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
 
@@ -209,7 +210,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         "job %s ends as failed: its end (%s) cannot be written: %s",
         outcome.job_id,
         outcome.status,
-        said(error),
+        first_line(error),
         extra={"action": "job_unwritable", "job_id": outcome.job_id},
     )
     return replace(
@@ -217,7 +218,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         status=JobStatus.FAILED,
         result=None,
         error_type="taskq.exceptions.InvalidResult",
-        error_message=f"its end ({outcome.status}) could not be written: {said(error)}",
+        error_message=f"its end ({outcome.status}) could not be written: {first_line(error)}",
         error_traceback="",
         retry_at=None,
         retry_in=None,

@@ -22,6 +22,7 @@ from taskq.database import executor as connections
 from taskq.database.errors import translated
 from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
+from taskq.messages import first_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,11 +32,6 @@ logger: Final = get_logger("taskq.worker.connection")
 # How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
 _CANCEL_SHARE = 0.2
 _CANCEL_WITHIN = 1.0  # seconds
-
-
-def said(error: Exception) -> str:
-    """What the database said, in one line, without the statement and the values that were sent."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Backoff:
@@ -162,7 +158,7 @@ class WorkerConnection:
         logger.warning(
             "%s: the database failed, trying again: %s",
             self._purpose,
-            said(error),
+            first_line(error),
             extra={"action": "database_failed", "purpose": self._purpose},
         )
 
@@ -227,7 +223,7 @@ class WorkerConnection:
                 "%s: the database has failed for %.0f s: %s",
                 self._purpose,
                 failing_for,
-                said(error),
+                first_line(error),
                 extra={"action": "database_failing", "purpose": self._purpose},
             )
 

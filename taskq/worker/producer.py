@@ -58,11 +58,6 @@ class Producer(Service):
         return self._timing.is_pending(self._registration.now())
 
     @property
-    def is_recheck_planned(self) -> bool:
-        """Whether jobs may still appear without a notification."""
-        return self._timing.is_recheck_planned
-
-    @property
     def runs(self) -> int:
         """How many claims and checks there were; one has ended when there is another."""
         return self._connection.runs
@@ -117,7 +112,7 @@ class Producer(Service):
             # Each time it is tried: the worker may have registered again meanwhile.
             worker_id, queues = self._registration.id, self._registration.queues
             return queries.job_claim.claim_jobs(
-                connection, worker_id, queues, limit, marks=marks, heard=queue
+                connection, worker_id, queues, limit, marks=marks, only_queue=queue
             )
 
         self.in_flight = True

@@ -236,7 +236,7 @@ async def test_an_idle_worker_goes_straight_for_what_it_hears_of(
         for _ in range(times):
             await idle(worker)
             # Also done with looking for what others may commit later.
-            await until(lambda: not worker._producer.is_recheck_planned, "its last look")
+            await until(lambda: worker._producer._timing._recheck_after is None, "its last look")
             bell.reset()
             await app.tasks["ring"].configure(lock=lock).defer_async()
             await bell.heard()

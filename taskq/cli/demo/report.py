@@ -11,9 +11,9 @@ from taskq.cli.demo.hints import print_hints
 from taskq.cli.demo.printing import command, paper, say, word
 from taskq.cli.demo.run import Run
 from taskq.cli.demo.tasks import Summary, app, fold, measure
-from taskq.counted import counted
 from taskq.escaping import escaped
 from taskq.job import Job, JobStatus
+from taskq.messages import counted
 
 _PAGE = 1000  # jobs read at once
 _SHOWN = 10  # failures

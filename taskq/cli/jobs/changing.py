@@ -13,11 +13,11 @@ from taskq.cli.completion import queue_names
 from taskq.cli.jobs.choosing import choosing_options, filters_of, refuse_unknown, said_of
 from taskq.cli.settings import Settings
 from taskq.cli.times import read_duration, read_time
-from taskq.counted import counted
 from taskq.escaping import escaped
 from taskq.exceptions import InvalidTransition, TaskqException
 from taskq.job import JobStatus
 from taskq.manager import JobManager
+from taskq.messages import counted
 from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL
 
 _INT4 = click.IntRange(-(2**31), 2**31 - 1)
