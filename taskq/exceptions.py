@@ -135,7 +135,7 @@ class InvalidResult(TaskqException):
 
 
 class UnreadableValue(TaskqException):
-    """A row of the database holds JSON that Python cannot read, as a number of 5,000 digits."""
+    """A row of the database holds what Python cannot read, such as JSON with a number of 5,000 digits."""
 
 
 class ResultNotAvailable(TaskqException):

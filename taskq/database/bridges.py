@@ -54,8 +54,8 @@ def bridge(driver: Driver) -> Executor:
     return PsycopgBridge(driver.cursor)
 
 
-class _Fetched:
-    """The rows that a psycopg cursor has fetched."""
+class Fetched:
+    """Rows that were fetched."""
 
     def __init__(self, rows: Sequence[Any]) -> None:
         self._rows = rows
@@ -128,14 +128,14 @@ class PsycopgBridge(_Bridge):
         with self._cursor() as cursor:
             cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
-                return _Fetched(())
+                return Fetched(())
             if is_native:
                 register_native_loaders(cursor)
-                return _Fetched(_read_one_by_one(cursor))
+                return Fetched(_read_one_by_one(cursor))
             try:
-                return _Fetched(cursor.fetchall())
+                return Fetched(cursor.fetchall())
             except (psycopg.DataError, ValueError):
-                return _Fetched(_read_one_by_one(cursor))
+                return Fetched(_read_one_by_one(cursor))
 
 
 class AsyncPsycopgBridge(_Bridge):
@@ -156,14 +156,14 @@ class AsyncPsycopgBridge(_Bridge):
         async with self._cursor() as cursor:
             await cursor.execute(_compiled(statement.text), values)
             if not cursor.description:
-                return _Fetched(())
+                return Fetched(())
             if is_native:
                 register_native_loaders(cursor)
-                return _Fetched(_read_one_by_one(cursor))
+                return Fetched(_read_one_by_one(cursor))
             try:
-                return _Fetched(await cursor.fetchall())
+                return Fetched(await cursor.fetchall())
             except (psycopg.DataError, ValueError):
-                return _Fetched(_read_one_by_one(cursor))
+                return Fetched(_read_one_by_one(cursor))
 
 
 def neutral(cursor: C) -> C:

@@ -59,7 +59,7 @@ def translated(database: Database | None = None) -> Iterator[None]:
 
 
 def _translate(raised: BaseException | None) -> TaskqException | None:
-    error = _as_psycopg(raised)
+    error = as_psycopg(raised)
     match error:
         case errors.UniqueViolation() if _told(raised, "constraint_name") == _QUEUEING_LOCK_INDEX:
             return _already_enqueued(_told(raised, "message_detail", "detail") or "")
@@ -108,7 +108,7 @@ def naming(jobs: Sequence[NewJob]) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, Error) as error:
-        raised = _as_psycopg(error.orig if isinstance(error, DBAPIError) else error)
+        raised = as_psycopg(error.orig if isinstance(error, DBAPIError) else error)
         if isinstance(raised, errors.UntranslatableCharacter) and (
             named := unstorable(jobs, raised)
         ):
@@ -123,8 +123,8 @@ def is_too_large(error: Error) -> bool:
     return "invalid memory alloc request size" in str(error)
 
 
-def _as_psycopg(error: BaseException | None) -> BaseException | None:
-    # A caller's own connection may be another driver's: asyncpg's, which SQLAlchemy wraps, or psycopg2's.
+def as_psycopg(error: BaseException | None) -> BaseException | None:
+    """What psycopg would raise for an error of another driver of a caller's, such as asyncpg or psycopg2."""
     if error is None or isinstance(error, Error):
         return error
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)

@@ -31,6 +31,7 @@ from taskq.database.savepoints import (
     refuse_pipeline,
     savepoint,
 )
+from taskq.database.text_fallback import TextFallback
 from taskq.exceptions import InvalidDatabase
 from taskq.unreadable import read_json
 
@@ -92,8 +93,8 @@ def run(
         with psycopg_savepoint(connection):
             return operation(bridged, *args, **kwargs)
     if isinstance(connection, Connection):
-        with savepoint(connection), reading(connection):
-            return operation(connection, *args, **kwargs)
+        with savepoint(connection), reading(connection) as reader:
+            return operation(reader, *args, **kwargs)
     raise _unusable(connection, f"{_SYNC}, or call the async method")
 
 
@@ -196,13 +197,10 @@ def borrowed(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
 
 @contextmanager
 def reading(connection: Connection) -> Iterator[Connection]:
-    """Have a SQLAlchemy connection of a caller's read rows as taskq does, until the end of the block.
-
-    Only one on psycopg; what other drivers cannot read, they refuse.
-    """
+    """Have a SQLAlchemy connection of a caller's read rows as taskq does, until the end of the block."""
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection | psycopg.AsyncConnection):
-        yield connection
+        yield as_connection(TextFallback(connection))
         return
     adapters = driver.adapters
     before = [adapters.get_loader(adapters.types[name].oid, Format.TEXT) for name in _READ]

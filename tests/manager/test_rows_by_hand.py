@@ -1,23 +1,27 @@
 """Rows that somebody wrote by hand: what cannot be read of one decides about it alone."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg2.extensions import new_type, register_type
 from pydantic import JsonValue
 from sqlalchemy import create_engine
 
-from taskq import App, InvalidArguments, Job, queries
+from taskq import App, InvalidArguments, Job, JobNotFound, JobStatus, queries
 from taskq.exceptions import InvalidResult, UnreadableValue
 from taskq.unreadable import Unreadable
 from tests.conftest import Spoil
 from tests.manager.callers import (
+    Caller,
     async_connection,
     async_psycopg_connection,
     async_session,
+    asyncpg_session,
+    psycopg2_session,
     psycopg_connection,
     session,
 )
@@ -126,6 +130,127 @@ async def test_so_it_is_on_a_connection_of_the_callers_which_keeps_its_own_ways(
             assert (
                 (await (await read).fetchone()) if "async" in connect.__name__ else read.fetchone()
             )
+
+
+@asynccontextmanager
+async def caller_of_another_driver(app: App, url: str, driver: str) -> AsyncIterator[Caller]:
+    connect = psycopg2_session if driver == "psycopg2" else asyncpg_session
+    async with connect(url) as opened:
+        yield Caller(app, opened, is_async=driver == "asyncpg")
+
+
+def told(job: Job) -> dict[str, str]:
+    return {name: str(value) for name, value in job.unreadable.items()}
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+@pytest.mark.parametrize(
+    ("column", "value", "attribute"),
+    [
+        ("args", HUGE, "task_kwargs"),
+        ("result", "[" * 2000 + "]" * 2000, "result"),
+        ("metadata", HUGE, "metadata"),
+        *(
+            ("deferred_at", value, "deferred_at")
+            for value in ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "20000-01-01")
+        ),
+    ],
+    ids=lambda value: value[:12],
+)
+async def test_another_driver_shows_what_psycopg_does_in_a_transaction_that_goes_on(
+    app: App, spoil: Spoil, database_url: str, driver: str, column: str, value: str, attribute: str
+) -> None:
+    work = app.tasks["work"]
+    before, spoilt, after = (work.defer(n=n) for n in range(3))
+    spoil(spoilt, **{column: value})
+    spoil(after, scheduled_at="9999-12-31")  # which Python can read
+    shown = app.job_manager.list_jobs()
+    async with caller_of_another_driver(app, database_url, driver) as caller:
+        own = await caller.defer(work, n=3)
+        listed = await caller.manage("list_jobs")
+        assert [job.id for job in listed] == [before, spoilt, after, own]
+        assert is_spoilt(listed[1], attribute)
+        assert is_spoilt(await caller.manage("get_job", spoilt), attribute)
+        assert told(listed[1]) == told(shown[1])
+        assert [listed[0], listed[2]] == [shown[0], shown[2]]
+        await caller.commit()
+    assert app.job_manager.list_jobs()[3].task_kwargs == {"n": 3}
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+async def test_so_are_attempts_workers_and_stalled_jobs(
+    app: App, spoil: Spoil, connection: psycopg.Connection, database_url: str, driver: str
+) -> None:
+    job_id = app.tasks["work"].defer()
+    spoil(job_id, status="doing", started_at="-infinity", args=HUGE)
+    connection.execute(
+        "INSERT INTO taskq_failed_attempts "
+        "(job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback) "
+        "VALUES (%s, 1, 1, 1, '20000-01-01', '', '', '')",
+        [job_id],
+    )
+    connection.execute(
+        "INSERT INTO taskq_workers (name, concurrency, started_at, last_heartbeat) "
+        "VALUES ('w', 1, '20000-01-01', 'infinity')"
+    )
+    async with caller_of_another_driver(app, database_url, driver) as caller:
+        (attempt,) = await caller.manage("list_failed_attempts", job_id)
+        assert isinstance(attempt.failed_at, Unreadable)
+        (worker,) = await caller.manage("list_workers")
+        assert isinstance(worker.started_at, Unreadable)
+        assert isinstance(worker.last_heartbeat, Unreadable)
+        (stalled,) = await caller.manage("get_stalled_jobs")
+        assert set(stalled.unreadable) == {"started_at", "task_kwargs"}
+
+
+async def test_what_a_caller_has_set_on_another_driver_stays(
+    app: App, spoil: Spoil, database_url: str
+) -> None:
+    spoilt, fine = (app.tasks["work"].defer(n=n) for n in range(2))
+    spoil(spoilt, args=HUGE)
+    shown = app.job_manager.get_job(fine)
+
+    def as_text(value: str | None, cursor: object) -> str | None:
+        return value and f"<{value}>"
+
+    ask = "SELECT jsonb '[1]', timestamptz 'infinity'"
+    async with caller_of_another_driver(app, database_url, "psycopg2") as caller:
+        driver = caller.connection.connection().connection.driver_connection
+        for oid in (3802, 1184):
+            register_type(new_type((oid,), "own", as_text), driver)
+        with pytest.raises(JobNotFound):
+            await caller.manage("get_job", 0)
+        assert is_spoilt((await caller.manage("list_jobs"))[0], "task_kwargs")
+        assert (await caller.execute(ask)).one() == ("<[1]>", "<infinity>")
+    async with caller_of_another_driver(app, database_url, "asyncpg") as caller:
+        bound = await caller.connection.connection()
+        driver = (await bound.get_raw_connection()).driver_connection
+        await driver.set_type_codec(
+            "timestamptz", schema="pg_catalog", encoder=str, decoder="<{}>".format, format="text"
+        )
+        with pytest.raises(JobNotFound):
+            await caller.manage("get_job", 0)
+        listed = await caller.manage("list_jobs")
+        assert is_spoilt(listed[0], "task_kwargs")
+        assert listed[1] == shown
+        assert (await caller.execute(ask)).one() == ([1], "<infinity>")
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+async def test_what_another_driver_cannot_read_of_a_change_undoes_it(
+    app: App, spoil: Spoil, database_url: str, driver: str
+) -> None:
+    job_id = app.tasks["work"].defer()
+    spoil(job_id, args=HUGE)
+    with app.database.engine.connect() as db:
+        worker = queries.workers.register_worker(db, "w", None, 1)
+    async with caller_of_another_driver(app, database_url, driver) as caller:
+        with pytest.raises(
+            UnreadableValue, match=f"^{driver} cannot read a value of a row .*psycopg"
+        ):
+            await caller.manage("fetch", worker.id)
+        await caller.commit()
+    assert app.job_manager.get_job_status(job_id) is JobStatus.TODO
 
 
 def test_what_cannot_be_read_is_told_by_whoever_looks_into_it(app: App, spoil: Spoil) -> None:
