@@ -19,6 +19,7 @@ from sqlalchemy.util import await_only
 
 from taskq import App, Worker, queries
 from taskq.job import Job, JobStatus
+from taskq.worker.services import Services
 from taskq_sql import job_claim
 
 ROOT = Path(__file__).parents[2]
@@ -40,15 +41,21 @@ async def until(condition: Callable[[], object], what: str = "it", seconds: floa
         await asyncio.sleep(0.005)
 
 
+def services_of(worker: Worker) -> Services:
+    """The services of a worker that is registered."""
+    assert worker._services is not None
+    return worker._services
+
+
 async def idle(worker: Worker) -> None:
     """Wait until a worker has nothing to do, and no reason to look for something."""
-    producer, completing = worker._producer, worker._completer
+    services = services_of(worker)
     await until(
         lambda: (
-            worker._executor_pool.is_empty
-            and completing.is_empty
-            and not producer.is_pending
-            and not producer.in_flight
+            services.executor_pool.is_empty
+            and services.completer.is_empty
+            and not services.producer.is_pending
+            and not services.producer.in_flight
         ),
         "an idle worker",
     )

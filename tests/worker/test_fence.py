@@ -14,7 +14,7 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
 from taskq import App, JobContext, JobStatus
-from tests.worker.conftest import Disturbed, Finished, Start, idle, statuses, until
+from tests.worker.conftest import Disturbed, Finished, Start, idle, services_of, statuses, until
 
 SHORT = {"update_heartbeat_interval": 0.2, "stalled_worker_timeout": 5.0}
 
@@ -101,7 +101,7 @@ async def test_a_database_that_is_made_anew_under_a_worker_gets_each_job_run_onc
     first.schema_manager.apply_schema()
     old = await start(first, concurrency=3, **SHORT)
     await first.tasks["wait"].defer_async()
-    await until(lambda: not old._executor_pool.is_empty, "a job that runs")
+    await until(lambda: not services_of(old).executor_pool.is_empty, "a job that runs")
     old_id = old.id
 
     database.drop()

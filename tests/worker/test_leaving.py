@@ -256,7 +256,7 @@ loop = asyncio.new_event_loop()
 running = loop.create_task(worker.run())
 
 async def at_work():
-    while not (worker._heartbeat and worker._producer.runs):
+    while not (worker._services and worker._services.producer.runs):
         await asyncio.sleep(0.01)
 
 loop.run_until_complete(at_work())

@@ -12,7 +12,7 @@ import pytest
 from taskq import App, queries
 from taskq.periodic import Periodic
 from taskq.worker import periodic_enqueuer
-from tests.worker.conftest import Start, until
+from tests.worker.conftest import Start, services_of, until
 
 HOUR = 3600
 
@@ -224,7 +224,7 @@ async def test_a_clock_that_is_set_is_followed(
         lambda: connection.execute("SELECT 1 FROM taskq_periodic").fetchone(), "a known period"
     )
     await asyncio.sleep(0.1)  # until it waits, which leaves no trace
-    registration = worker._registration
+    registration = services_of(worker).registration
     tick = declared.next_after(time.time())
     registration.see_clock(tick, registration.now())
     await until(app.job_manager.list_ticks, "the tick")

@@ -13,7 +13,16 @@ from sqlalchemy import Connection
 from taskq import App
 from taskq.exceptions import Retry, Snooze
 from taskq.worker.registration import Registration
-from tests.worker.conftest import Disturbed, Finished, MakeApp, Start, delayed, idle, until
+from tests.worker.conftest import (
+    Disturbed,
+    Finished,
+    MakeApp,
+    Start,
+    delayed,
+    idle,
+    services_of,
+    until,
+)
 
 LONG_NAME = "a 'queue', a \"queue\" ".ljust(200, "ü")
 
@@ -236,7 +245,9 @@ async def test_an_idle_worker_goes_straight_for_what_it_hears_of(
         for _ in range(times):
             await idle(worker)
             # Also done with looking for what others may commit later.
-            await until(lambda: worker._producer._timing._recheck_after is None, "its last look")
+            await until(
+                lambda: services_of(worker).producer._timing._recheck_after is None, "its last look"
+            )
             bell.reset()
             await app.tasks["ring"].configure(lock=lock).defer_async()
             await bell.heard()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskq import App, JobStatus
-from tests.worker.conftest import Drain, Finished, Start, errors_of, until
+from tests.worker.conftest import Drain, Finished, Start, errors_of, services_of, until
 
 request_id = contextvars.ContextVar("request_id", default="none")
 
@@ -125,7 +125,7 @@ async def test_a_coroutine_of_a_function_that_was_to_abort_does_not_begin(
     job_id = await outer.defer_async()
     await in_thread.wait()
     await app.job_manager.cancel_job_by_id_async(job_id, abort=True)
-    [attempt] = worker._executor_pool.held(worker.id).values()
+    [attempt] = services_of(worker).executor_pool.held(worker.id).values()
     await until(lambda: attempt._abort_reason is not None)
     go_on.set()
     assert (await finished(job_id)).status is JobStatus.ABORTED

@@ -1,0 +1,268 @@
+"""The services of a worker: made in one place, with what each calls when something happens to it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from taskq import queries
+from taskq.database.database import Database
+from taskq.escaping import get_logger
+from taskq.job import Job, JobStatus
+from taskq.outcome import Outcome
+from taskq.retention import kept_for
+from taskq.worker.attempt import AttemptEnvironment
+from taskq.worker.canceller import Canceller
+from taskq.worker.completer import Completer
+from taskq.worker.connections import WorkerConnections
+from taskq.worker.executor_pool import ExecutorPool, locks_of
+from taskq.worker.heartbeat import Heartbeat
+from taskq.worker.loop_monitor import LoopMonitor
+from taskq.worker.notifier import Notifier
+from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
+from taskq.worker.producer import Producer
+from taskq.worker.pruner import Pruner
+from taskq.worker.registration import Registration
+from taskq.worker.rescuer import Rescuer
+from taskq.worker.scheduler import Scheduler
+from taskq.worker.service import Service
+from taskq.worker.unknown_names import UnknownNames
+
+logger: Final = get_logger("taskq.worker")
+
+# At most so often the server is asked whether its notifications still arrive.
+_PING_EVERY = 1.0  # seconds
+
+
+class _NotRegisteredError(Exception):
+    """The worker is not registered where a connection leads to."""
+
+
+class Services:
+    """What a registered worker consists of.
+
+    Jobs go from ``producer`` to ``executor_pool``, and how they ended to ``completer``. The other services
+    find more to do, or keep the worker and its jobs going until the last outcome is written.
+
+    Args:
+        environment: What the attempts share; with the app and the options of the worker.
+        connections: Those of the worker.
+        registration: Who the worker is.
+        stopping: Set when the worker is to stop. With ``wait=False`` it is set here, once no job is left.
+    """
+
+    def __init__(
+        self,
+        environment: AttemptEnvironment,
+        connections: WorkerConnections,
+        registration: Registration,
+        stopping: asyncio.Event,
+    ) -> None:
+        app, options = environment.app, environment.options
+        self._options = options
+        self.registration = registration
+        self._stopping = stopping
+        self.executor_pool: ExecutorPool = ExecutorPool(
+            environment,
+            worker_id=lambda: registration.id,
+            ended=self._on_ended,
+            freed=self._on_freed,
+            overdue=lambda: self.heartbeat.is_overdue,
+            unwritten=lambda: self.completer.unwritten,
+            claim_in_flight=lambda: self.producer.in_flight,
+        )
+        self.completer: Completer = Completer(
+            connections.completions, registration, written=self._on_written
+        )
+        self.producer: Producer = Producer(
+            connections.claims,
+            registration,
+            polling_interval=options.fetch_job_polling_interval,
+            capacity=self.executor_pool.capacity,
+            deliver=self._on_claimed,
+        )
+        self._monitor = LoopMonitor(registration, jobs_of=self.executor_pool.jobs_of)
+        self.heartbeat: Heartbeat = Heartbeat(
+            connections.heartbeat,
+            registration,
+            concurrency=options.concurrency,
+            interval=options.update_heartbeat_interval,
+            overdue_after=options.overdue_after,
+            monitor=self._monitor,
+            obstacle=self._obstacle,
+            overdue=self._on_overdue,
+            registered=registration.register,
+        )
+        rescuer = Rescuer(
+            connections.shared,
+            registration,
+            interval=options.update_heartbeat_interval,
+            stalled_after=options.stalled_worker_timeout,
+            max_crashes=options.max_crashes,
+            overdue=lambda: self.heartbeat.is_overdue,
+        )
+        self._canceller = Canceller(
+            connections.shared,
+            registration,
+            polling_interval=options.abort_job_polling_interval,
+            producer=self.producer,
+            executor_pool=self.executor_pool,
+            completer=self.completer,
+        )
+        unknown_names = UnknownNames(
+            connections.shared,
+            queues=options.queues,
+            task_queues={task.queue for task in app.tasks.values()},
+        )
+        periodic_enqueuer = PeriodicEnqueuer(
+            connections.shared, registration, periodics=app.periodics, max_delay=app.max_delay
+        )
+        pruner = Pruner(connections.pruning, registration, kept=kept_for(options.retention))
+        self.scheduler = Scheduler(
+            connections.shared,
+            registration,
+            polling_interval=options.fetch_job_polling_interval,
+            due=self.producer.wake,
+        )
+        notifier = Notifier(
+            connections.notifications,
+            registration,
+            ping_interval=max(
+                min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
+            ),
+            producer=self.producer,
+            scheduler=self.scheduler,
+            canceller=self._canceller,
+        )
+        listens = options.listen_notify and self._can_listen(app.database)
+        # In the order in which they start, and after them the producer. They stop in reverse.
+        self._until_written: Sequence[Service] = (
+            self.heartbeat,
+            rescuer,
+            self.completer,
+            self._canceller,
+        )
+        self._until_stopping: Sequence[Service] = (
+            unknown_names,
+            periodic_enqueuer,
+            pruner,
+            self.scheduler,
+            *([notifier] if listens else []),
+        )
+
+    async def start(self, broken: Callable[[BaseException], None]) -> None:
+        """Start all services, one after the other.
+
+        Args:
+            broken: Called with the error if one of them ends with one.
+        """
+        if self._stopping.is_set():
+            # It was asked before it had them.
+            self.executor_pool.stop()
+        for service in (*self._until_written, *self._until_stopping):
+            service.start(broken)
+        if not self._options.wait:
+            # A claim that finds nothing may end the worker, so what is due has to be ready before.
+            await self.scheduler.promote()
+        self.producer.start(broken)
+
+    async def stop_finding_work(self) -> None:
+        """Stop what is of no use once the worker stops, except the producer, whose claim may be under way."""
+        await _stop(self._until_stopping)
+
+    async def stop(self) -> None:
+        """Stop all that still runs: the heartbeat last, as the worker is unregistered with it."""
+        heartbeat, *others = (*self._until_written, *self._until_stopping, self.producer)
+        await _stop(others)
+        self.executor_pool.close()
+        await heartbeat.stop()
+
+    def tell_of_stop(self) -> None:
+        """Begin no more jobs, and have others know that this worker stops."""
+        self.heartbeat.tell_of_stop()
+        # Now, and not when the loop comes round to it: what runs could end before, and another job begin.
+        self.executor_pool.stop()
+
+    def check_registration(self, connection: Connection) -> None:
+        """Raise an error if the worker is not registered, as a connection sees it, and have it registered.
+
+        Else the worker would claim as one that is not there; or, in an earlier state of the database, what it
+        has claimed before and runs.
+        """
+        if not queries.workers.is_registered(connection, self.registration.row):
+            self.heartbeat.beat_soon()
+            raise _NotRegisteredError("this worker is not registered any more")
+
+    # What the services tell one another
+
+    def _on_claimed(self, jobs: Sequence[Job]) -> None:
+        self.executor_pool.deliver(jobs)
+        if not jobs:
+            self._stop_if_dry()
+
+    def _on_ended(self, outcome: Outcome) -> None:
+        self.completer.add(outcome)
+
+    def _on_freed(self) -> None:
+        self.producer.more_capacity()
+
+    def _on_written(self, outcomes: Sequence[Outcome]) -> None:
+        self.executor_pool.written()
+        locks = locks_of(outcomes)
+        if locks and (
+            self._stopping.is_set()
+            or self._options.queues is not None
+            or not self.executor_pool.capacity()
+        ):
+            self.completer.announce(locks)
+        if locks or any(outcome.status is JobStatus.TODO for outcome in outcomes):
+            self.producer.wake()
+        if not self._options.wait:
+            self.producer.wake()
+
+    def _stop_if_dry(self) -> None:
+        if (
+            not self._options.wait
+            and self.executor_pool.is_empty
+            and self.completer.is_empty
+            and not self.producer.is_pending
+        ):
+            self._stopping.set()
+
+    def _on_overdue(self, overdue: bool) -> None:
+        if overdue:
+            self.executor_pool.let_go()
+        else:
+            self._canceller.wake()
+            self.producer.wake()
+
+    def _obstacle(self) -> str | None:
+        options = self._options
+        if self._monitor.blocked_for > options.blocked_loop_timeout:
+            return (
+                "its event loop has not turned for longer than "
+                f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
+            )
+        if self.completer.failing_for > options.stalled_worker_timeout:
+            return (
+                "it has not been able to write how jobs ended for longer than "
+                f"stalled_worker_timeout={options.stalled_worker_timeout:g} s"
+            )
+        return None
+
+    def _can_listen(self, database: Database) -> bool:
+        if not database.pooler or self._options.listen_database:
+            return True
+        logger.warning(
+            "worker %s hears of nothing through a pooler, and looks for jobs every %g s: name the server "
+            "itself in listen_database, or say listen_notify=False",
+            self.registration.id,
+            self._options.fetch_job_polling_interval,
+            extra={"action": "worker_only_polls", "worker_id": self.registration.id},
+        )
+        return False
+
+
+async def _stop(services: Sequence[Service]) -> None:
+    await asyncio.gather(*(service.stop() for service in reversed(services)))
