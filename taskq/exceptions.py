@@ -1,45 +1,45 @@
 """Every exception that taskq raises on purpose, as one tree.
 
     TaskqException
-    ├── DatabaseNotConfigured      nobody said which database, and there is none to fall back on
-    ├── InvalidDatabase            what was named as the database is none that taskq can use
-    ├── DatabaseUnavailable        the database does not answer
-    ├── EmbeddedServerError        the server in a wheel cannot be used here
-    ├── SchemaNotApplied           the database has no schema, or not the one this version needs
-    ├── SchemaTooNew               the database was migrated for a newer version than this one
-    ├── SchemaInUse                the schema is not removed, as something else depends on it
-    ├── InvalidMigration           a file is no migration that taskq can apply
-    ├── MigrationEdited            a migration differs from what was applied under its number
-    ├── MigrationOutOfOrder        a migration would come before one that belongs before it
-    ├── MigrationBlocked           a migration could not get a lock in time
-    ├── MigrationFailed            the database refuses a migration
-    ├── NotPermitted               the role that taskq connects as may not do this
-    ├── LoadFromPathError          no app can be imported from the path that names it
-    ├── InvalidSignature           the function cannot be a task: a parameter cannot be stored
-    ├── TaskAlreadyRegistered      two tasks want the same name
-    ├── TaskNotFound               no task of that name is registered
-    ├── UnboundTaskError           the task belongs to a blueprint that no app has added
-    ├── InvalidArguments           the values do not fit the task, or JSON cannot carry them
-    ├── InvalidResult              the value a task returned does not fit what it says it returns
-    ├── UnreadableValue            a row of the database holds what Python cannot read
-    ├── ResultNotAvailable         the job has no result, such as one that has not ended, or failed
-    ├── InvalidJob                 an option that no job can have, such as a priority
-    │   ├── InvalidName            a queue, a lock or a name that is empty, too long or no text
-    │   └── InvalidSchedule        a time without a time zone, two schedules at once, or one of no use
-    ├── InvalidFilter              a filter that jobs cannot be chosen by
-    ├── InvalidRetryStrategy       a retry strategy, or its decision, that makes no sense
-    ├── InvalidPeriodic            a period that no clock can follow, or a task that cannot have one
-    ├── InvalidOption              an option, such as a worker's, has a value that makes no sense
-    ├── MiddlewareKindMismatch     a middleware does not match what it wraps
-    ├── AlreadyEnqueued            a job with the same queueing lock waits already
-    ├── JobNotFound                no job has that id
-    ├── InvalidTransition          the job stands where that cannot be done to it
-    ├── WorkerDied                 recorded for a job whose worker died while it ran
-    ├── JobGivenBack               recorded for a job that its worker did not know, and another one may
-    ├── JobTimeout                 raised in a task that runs longer than it may
-    ├── JobAborted                 raised by a task that was asked to abort, and does
-    ├── Retry                      raised by a task that wants to run again
-    └── Snooze                     raised by a task that wants to run later, as if it had not begun
+    ├── DatabaseNotConfigured
+    ├── InvalidDatabase
+    ├── DatabaseUnavailable
+    ├── EmbeddedServerError
+    ├── SchemaNotApplied
+    ├── SchemaTooNew
+    ├── SchemaInUse
+    ├── InvalidMigration
+    ├── MigrationEdited
+    ├── MigrationOutOfOrder
+    ├── MigrationBlocked
+    ├── MigrationFailed
+    ├── NotPermitted
+    ├── LoadFromPathError
+    ├── InvalidSignature
+    ├── TaskAlreadyRegistered
+    ├── TaskNotFound
+    ├── UnboundTaskError
+    ├── InvalidArguments
+    ├── InvalidResult
+    ├── UnreadableValue
+    ├── ResultNotAvailable
+    ├── InvalidJob
+    │   ├── InvalidName
+    │   └── InvalidSchedule
+    ├── InvalidFilter
+    ├── InvalidRetryStrategy
+    ├── InvalidPeriodic
+    ├── InvalidOption
+    ├── MiddlewareKindMismatch
+    ├── AlreadyEnqueued
+    ├── JobNotFound
+    ├── InvalidTransition
+    ├── WorkerDied
+    ├── JobGivenBack
+    ├── JobTimeout
+    ├── JobAborted
+    ├── Retry
+    └── Snooze
 
 Catch ``TaskqException`` to catch them all. Each message says what was wrong, with the value, and
 what to do about it.
