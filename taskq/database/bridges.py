@@ -1,23 +1,21 @@
-"""What a Querier runs on: a connection of SQLAlchemy's, or a bridge straight to one of psycopg's.
-
-The Querier that sqlc generates declares SQLAlchemy's connection, and uses of it what ``Executor`` says.
-"""
+"""Bridges straight to a connection of psycopg's."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader, Transformer
 from psycopg.errors import UntranslatableCharacter
 from psycopg.types.datetime import TimestamptzLoader
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.util import await_only
 
-from taskq.queries.encodings import Driver, native_encoding, register_native_loaders
+from taskq.queries.connection import Bridge, Driver, Rows
+from taskq.queries.encodings import native_encoding, register_native_loaders
 from taskq.queries.session import prepare_session
 from taskq.unreadable import UnreadableTime, read_json
 
@@ -26,28 +24,7 @@ C = TypeVar("C", bound=psycopg.Cursor[Any] | psycopg.AsyncCursor[Any])
 _dialect = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
-class Rows(Protocol):
-    """As much of SQLAlchemy's result as a Querier reads."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def first(self) -> Any: ...
-
-
-class Executor(Protocol):
-    """As much of SQLAlchemy's connection as a Querier uses."""
-
-    def execute(
-        self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /
-    ) -> Rows: ...
-
-
-def as_connection(executor: Executor) -> Connection:
-    """Give an executor the type that a generated Querier declares; the one place where that is pretended."""
-    return cast("Connection", executor)
-
-
-def bridge(driver: Driver) -> Executor:
+def bridge(driver: Driver) -> Bridge:
     """The bridge to a psycopg connection of taskq's own; to an async one, to be used in a greenlet."""
     if isinstance(driver, psycopg.AsyncConnection):
         return AsyncPsycopgBridge(driver.cursor)
@@ -67,8 +44,8 @@ class Fetched:
         return self._rows[0] if self._rows else None
 
 
-class _Bridge:
-    """An ``Executor`` straight on psycopg.
+class _Bridge(Bridge):
+    """The bridge to a connection of psycopg's.
 
     For a caller's connection, as an engine around it would take it for its own: set it up, and roll it
     back. For one of the pool, as SQLAlchemy's execution takes longer than psycopg's.
@@ -98,12 +75,11 @@ class _Bridge:
             encoding = native_encoding(self.driver, error)
             if encoding is None:
                 raise
-        session = as_connection(self)
-        prepare_session(session, {"client_encoding": encoding})
+        prepare_session(self, {"client_encoding": encoding})
         try:
             return self._execute(statement, parameters, is_native=True)
         finally:
-            prepare_session(session, {"client_encoding": "UTF8"})
+            prepare_session(self, {"client_encoding": "UTF8"})
 
     def _execute(
         self,

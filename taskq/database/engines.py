@@ -14,11 +14,11 @@ from sqlalchemy import URL, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from taskq.database.bridges import as_connection, bridge
+from taskq.database.bridges import bridge
 from taskq.database.loop_pool import LoopPool
 from taskq.database.session_settings import missing_settings, reads_times, startup_options
 from taskq.exceptions import InvalidDatabase
-from taskq.queries.encodings import Driver
+from taskq.queries.connection import Driver
 from taskq.queries.session import prepare_session
 from taskq.unreadable import read_json
 
@@ -163,4 +163,4 @@ def _complete(connection: Any, *, pooler: bool) -> None:
             )
     elif missing := missing_settings(connection.info.server_version, date_style):
         connection.autocommit = True
-        prepare_session(as_connection(bridge(_driver(connection))), missing)
+        prepare_session(bridge(_driver(connection)), missing)

@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
+import sqlalchemy
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.json import set_json_loads
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import greenlet_spawn
@@ -19,7 +20,6 @@ from taskq.database.bridges import (
     JsonLoader,
     PsycopgBridge,
     TimeLoader,
-    as_connection,
     bridge,
     neutral,
 )
@@ -33,11 +33,12 @@ from taskq.database.savepoints import (
 )
 from taskq.database.text_fallback import TextFallback
 from taskq.exceptions import InvalidDatabase
+from taskq.queries.connection import Connection
 from taskq.unreadable import read_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SyncConnection = Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
+SyncConnection = sqlalchemy.Connection | Session | scoped_session[Any] | psycopg.Connection[Any]
 AnyAsyncConnection = (
     AsyncConnection | AsyncSession | async_scoped_session[Any] | psycopg.AsyncConnection[Any]
 )
@@ -62,9 +63,13 @@ def check_connection(connection: object) -> None:
     """
     if isinstance(connection, psycopg.Connection | psycopg.AsyncConnection):
         refuse_pipeline(connection)
-    elif isinstance(connection, Connection | AsyncConnection):
+    elif isinstance(connection, sqlalchemy.Connection | AsyncConnection):
         # An async one has none until it is entered.
-        opened = connection if isinstance(connection, Connection) else connection.sync_connection
+        opened = (
+            connection
+            if isinstance(connection, sqlalchemy.Connection)
+            else connection.sync_connection
+        )
         # What is closed or was cut off has nothing to look at.
         if opened is not None and not opened.closed and not opened.invalidated:
             refuse_pipeline(opened.connection.driver_connection)
@@ -89,10 +94,10 @@ def run(
         connection = connection.connection()
     if isinstance(connection, psycopg.Connection):
         cursor = partial(psycopg.Cursor, connection, row_factory=tuple_row)
-        bridged = as_connection(PsycopgBridge(lambda: neutral(cursor())))
+        bridged = PsycopgBridge(lambda: neutral(cursor()))
         with psycopg_savepoint(connection):
             return operation(bridged, *args, **kwargs)
-    if isinstance(connection, Connection):
+    if isinstance(connection, sqlalchemy.Connection):
         with savepoint(connection), reading(connection) as reader:
             return operation(reader, *args, **kwargs)
     raise _unusable(connection, f"{_SYNC}, or call the async method")
@@ -101,6 +106,7 @@ def run(
 async def run_async(
     connection: AnyConnection,
     operation: Callable[Concatenate[Connection, P], T],
+    /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
@@ -115,7 +121,7 @@ async def run_async(
         return await connection.run_sync(run, operation, *args, **kwargs)
     if isinstance(connection, psycopg.AsyncConnection):
         cursor = partial(psycopg.AsyncCursor, connection, row_factory=tuple_row)
-        bridged = as_connection(AsyncPsycopgBridge(lambda: neutral(cursor())))
+        bridged = AsyncPsycopgBridge(lambda: neutral(cursor()))
         async with async_psycopg_savepoint(connection):
             return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
     raise _unusable(connection, f"{_ASYNC}, or call the sync method")
@@ -145,8 +151,7 @@ async def run_adopted(
     **kwargs: P.kwargs,
 ) -> T:
     """Run an operation on a connection that was adopted."""
-    bridged = as_connection(bridge(connection))
-    return await greenlet_spawn(partial(operation, bridged, *args, **kwargs))
+    return await greenlet_spawn(partial(operation, bridge(connection), *args, **kwargs))
 
 
 @contextmanager
@@ -159,7 +164,7 @@ def pooled(engine: Engine) -> Iterator[Connection]:
     taken = engine.raw_connection()
     driver = cast("psycopg.Connection | psycopg.AsyncConnection", taken.driver_connection)
     try:
-        yield as_connection(bridge(driver))
+        yield bridge(driver)
     finally:
         if driver.closed:
             # As SQLAlchemy does it: the server is gone, and for the others in the pool as well.
@@ -170,7 +175,7 @@ def pooled(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def borrowed(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
+def borrowed(engine: Engine, *, pooler: bool) -> Iterator[sqlalchemy.Connection]:
     """A connection of any engine, through SQLAlchemy; not one that was ended while it was idle.
 
     Args:
@@ -196,11 +201,11 @@ def borrowed(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(connection: Connection) -> Iterator[Connection]:
+def reading(connection: sqlalchemy.Connection) -> Iterator[Connection]:
     """Have a SQLAlchemy connection of a caller's read rows as taskq does, until the end of the block."""
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection | psycopg.AsyncConnection):
-        yield as_connection(TextFallback(connection))
+        yield TextFallback(connection)
         return
     adapters = driver.adapters
     before = [adapters.get_loader(adapters.types[name].oid, Format.TEXT) for name in _READ]

@@ -24,10 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from taskq.database.bridges import Fetched, Rows, TimeLoader
+from taskq.database.bridges import Fetched, TimeLoader
 from taskq.database.errors import as_psycopg
 from taskq.database.savepoints import savepoint
 from taskq.exceptions import UnreadableValue
+from taskq.queries.connection import Bridge, Rows
 from taskq.unreadable import read_json
 
 _TIME = types["timestamptz"].oid
@@ -40,8 +41,8 @@ _READERS: Mapping[object, Callable[[str], Any]] = {
 }
 
 
-class TextFallback:
-    """An ``Executor`` on a SQLAlchemy connection, whatever its driver.
+class TextFallback(Bridge):
+    """The bridge to a connection of SQLAlchemy's, whatever its driver.
 
     Args:
         connection: A caller's.
@@ -49,7 +50,11 @@ class TextFallback:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.driver = connection.connection.driver_connection
+
+    @property
+    def driver(self) -> object:
+        """The driver's connection."""
+        return self._connection.connection.driver_connection
 
     def execute(
         self, statement: TextClause, parameters: Mapping[str, Any] | None = None, /

@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from taskq.doctor.finding import Finding
+from taskq.queries.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

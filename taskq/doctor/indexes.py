@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.queries.connection import Connection
 from taskq.schema import MigrationState, operations, read_migrations
 from taskq.schema.migration import statements_of
 

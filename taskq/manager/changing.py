@@ -7,17 +7,17 @@ from functools import partial
 from typing import Final, TypeVar, Unpack
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.database.database import Database
 from taskq.database.errors import naming
-from taskq.database.sync_async import SyncAsync, async_method
+from taskq.database.sync_async import async_method
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
 from taskq.manager.bounds import check_id, check_new_jobs, check_switch
 from taskq.manager.insert_batcher import InsertBatcher
+from taskq.manager.operations import JobOperations
 from taskq.messages import short_repr
+from taskq.queries.connection import Connection
 from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
 from taskq.queries.job_change import Changes, moment, refuse_both, wait
 from taskq.queries.job_insert import OnConflict
@@ -30,7 +30,7 @@ T = TypeVar("T")
 SHARED = 100
 
 
-class Changing(SyncAsync):
+class Changing(JobOperations):
     """What may be done to jobs."""
 
     def __init__(self, database: Database | Callable[[], Database]) -> None:

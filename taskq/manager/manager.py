@@ -1,14 +1,9 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async twin."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Final, Self
-
-from sqlalchemy import Connection, Engine
+from collections.abc import Sequence
+from typing import Final
 
 from taskq import queries
-from taskq.database.database import Database
-from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
 from taskq.database.sync_async import async_method
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
@@ -30,23 +25,6 @@ class JobManager(Reading, Changing):
     Args:
         database: Where the jobs are; or what finds it.
     """
-
-    def on(self, connection: AnyConnection) -> Self:
-        """Make a manager whose operations are in the transaction of a connection or session.
-
-        So is what would else go page by page, each in a transaction of its own. What fails leaves the
-        transaction as it was. Others wait for what it has locked, until it ends.
-
-        Args:
-            connection: A SQLAlchemy ``Connection`` or ``Session``, or a ``psycopg.Connection``; for the
-                async methods their async twins.
-
-        Raises:
-            InvalidDatabase: It is none of these, in a pipeline, or of the app's own engine, in autocommit.
-                What only a round trip can tell is refused by the operations.
-        """
-        check_connection(connection)
-        return self._twin(_connection=connection)
 
     def fetch(
         self, worker_id: int, queues: Sequence[str] | None = None, max_jobs: int = 1
@@ -84,15 +62,3 @@ class JobManager(Reading, Changing):
         return self._run(queries.job_finish.finish_jobs, worker_id, outcomes)
 
     finish_async: Final = async_method(finish)
-
-    def _connect(self, database: Database, engine: Engine) -> AbstractContextManager[Connection]:
-        # A caller's own may have listeners for what it executes.
-        if database.made(engine):
-            return pooled(engine)
-        return _connected(engine, pooler=database.pooler)
-
-
-@contextmanager
-def _connected(engine: Engine, *, pooler: bool) -> Iterator[Connection]:
-    with borrowed(engine, pooler=pooler) as connection, reading(connection):
-        yield connection

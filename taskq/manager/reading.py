@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Final, Unpack
 
 from taskq import queries
-from taskq.database.sync_async import SyncAsync, async_method
+from taskq.database.sync_async import async_method
 from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager.bounds import check_count, check_id, check_seconds
+from taskq.manager.operations import JobOperations
 from taskq.queries.filters import Filter, JobFilters
 from taskq.queries.job_count import JobCount, JobCounts, LockState, QueueCounts
 from taskq.queries.job_list import LONGEST_PAGE, JobPage
@@ -17,7 +18,7 @@ from taskq.queries.workers import WorkerState
 _PAGE = 100
 
 
-class Reading(SyncAsync):
+class Reading(JobOperations):
     """What may be read of jobs."""
 
     def get_job(self, job_id: int) -> Job:

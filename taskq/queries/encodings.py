@@ -11,14 +11,13 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.errors import NotSupportedError, UntranslatableCharacter
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection
 
 from taskq.exceptions import InvalidArguments, InvalidJob, InvalidName, TaskqException
 from taskq.job import OPTION_NAMES, NewJob
 from taskq.messages import first_line, short_repr
+from taskq.queries.connection import Driver
 from taskq.unreadable import UnreadableJson, read_json
 
-Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 _BYTES = re.compile(r"\b0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
 
 
@@ -128,10 +127,3 @@ def _was_read(error: UntranslatableCharacter) -> bool:
     # It says from which encoding to which, in whatever language the server speaks.
     source, _, _ = str(error).partition("UTF8")
     return _BYTES.search(source) is not None and re.search(r"[A-Z][A-Z0-9_]+", source) is not None
-
-
-def driver_of(connection: Connection) -> Driver | None:
-    """The psycopg connection below what an operation runs on; None if it is another driver's."""
-    # A psycopg connection that runs the queries says so by itself.
-    driver = getattr(connection, "driver", None) or connection.connection.driver_connection
-    return driver if isinstance(driver, psycopg.Connection | psycopg.AsyncConnection) else None

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import Connection
 
 from taskq.exceptions import (
     AlreadyEnqueued,
@@ -16,11 +15,14 @@ from taskq.exceptions import (
 )
 from taskq.job import JobStatus, Name, Priority
 from taskq.messages import short_repr, validation_summary
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.filters import EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.queries.job_list import list_jobs
 from taskq.queries.rows import not_found, statuses_of
 from taskq.times import TimeDeltaParams, read_moment, read_wait
 from taskq_sql import job_change, models
+
+_querier = on_any(job_change.Querier)
 
 # Jobs that are changed in one statement: some hundredths of a second.
 _CHUNK = 500
@@ -67,7 +69,7 @@ class Changes(BaseModel):
 
 def cancel_job(connection: Connection, job_id: int, *, abort: bool, delete_job: bool) -> bool:
     """Cancel a job that waits, or ask the worker of one that runs to abort it."""
-    rows = job_change.Querier(connection).cancel_jobs(
+    rows = _querier(connection).cancel_jobs(
         ids=[job_id], statuses=statuses_of(EVERY_STATUS), abort=abort, delete_job=delete_job
     )
     for row in rows:
@@ -77,7 +79,7 @@ def cancel_job(connection: Connection, job_id: int, *, abort: bool, delete_job: 
 
 def cancel_jobs(connection: Connection, wanted: Filter, *, abort: bool) -> int:
     """Cancel jobs that wait, and have those that run aborted; returns how many."""
-    querier = job_change.Querier(connection)
+    querier = _querier(connection)
     return sum(
         row.done
         for ids in _chunks(connection, wanted)
@@ -96,7 +98,7 @@ def retry_job(
     changed: Changes,
 ) -> None:
     """Put a job that is final back into the queue."""
-    rows = job_change.Querier(connection).retry_jobs(
+    rows = _querier(connection).retry_jobs(
         ids=[job_id],
         statuses=statuses_of(EVERY_STATUS),
         retry_at=retry_at,
@@ -123,7 +125,7 @@ def retry_jobs(
     retry_in: timedelta | None,
 ) -> int:
     """Put jobs that are final back into the queue; returns how many."""
-    querier = job_change.Querier(connection)
+    querier = _querier(connection)
     return sum(
         row.done
         for ids in _chunks(connection, wanted)
@@ -148,7 +150,7 @@ def reschedule_job(
     changed: Changes,
 ) -> None:
     """Give a job that waits another time, priority or queue."""
-    row = job_change.Querier(connection).reschedule_job(
+    row = _querier(connection).reschedule_job(
         id=job_id,
         schedule_at=schedule_at,
         schedule_in=_seconds(schedule_in),
@@ -164,7 +166,7 @@ def reschedule_job(
 
 def delete_jobs(connection: Connection, wanted: Filter) -> int:
     """Delete jobs that do not run; returns how many."""
-    querier = job_change.Querier(connection)
+    querier = _querier(connection)
     return sum(
         sum(1 for _ in querier.delete_jobs(ids=ids, statuses=_statuses(wanted)))
         for ids in _chunks(connection, wanted)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from taskq.job import Job
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.rows import array_of, job_of, only_row
 from taskq_sql import job_claim
+
+_querier = on_any(job_claim.Querier)
 
 # What ClaimJobs takes at most.
 LARGEST_CLAIM = 1000
@@ -44,12 +45,12 @@ def claim_jobs(
     """
     marks = marks or {}
     if only_queue is not None and not marks:
-        free = job_claim.Querier(connection).claim_free_jobs(
+        free = _querier(connection).claim_free_jobs(
             worker_id=worker_id, queue_name=only_queue, max_jobs=max_jobs
         )
         if claimed := [job_of(row) for row in free]:
             return claimed
-    rows = job_claim.Querier(connection).claim_jobs(
+    rows = _querier(connection).claim_jobs(
         worker_id=worker_id,
         queue_names=array_of(queues),
         max_jobs=max_jobs,
@@ -62,7 +63,7 @@ def claim_jobs(
 
 def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> AvailabilityCheck:
     """Whether a claim is worth trying, now or when what is under way has ended."""
-    row = only_row(job_claim.Querier(connection).has_ready_jobs(queue_names=array_of(queues)))
+    row = only_row(_querier(connection).has_ready_jobs(queue_names=array_of(queues)))
     return AvailabilityCheck(
         ready=row.ready,
         oldest_transaction=row.oldest_transaction,

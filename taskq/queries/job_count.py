@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
-
 from taskq.job import JobStatus
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.filters import Filter, filter_arguments
 from taskq_sql import job_count
+
+_querier = on_any(job_count.Querier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +108,7 @@ def count_jobs(connection: Connection, wanted: Filter) -> list[JobCount]:
             is_estimate=row.is_estimate,
             longest_wait=None if row.longest_wait < 0 else row.longest_wait,
         )
-        for row in job_count.Querier(connection).count_jobs(
-            ids=wanted.ids, **filter_arguments(wanted)
-        )
+        for row in _querier(connection).count_jobs(ids=wanted.ids, **filter_arguments(wanted))
     ]
 
 
@@ -117,5 +116,5 @@ def list_locks(connection: Connection, limit: int) -> list[LockState]:
     """The locks that jobs hold or wait for, those with the most that wait first."""
     return [
         LockState(lock=row.lock, held_by=row.held_by, waiting=row.waiting)
-        for row in job_count.Querier(connection).list_locks(max_locks=limit)
+        for row in _querier(connection).list_locks(max_locks=limit)
     ]

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.errors import UntranslatableCharacter
-from sqlalchemy import Connection
 
 from taskq.job import JobStatus
 from taskq.outcome import Outcome, outcomes_to_json
-from taskq.queries.encodings import codec_of, driver_of, encoding_of, storable
+from taskq.queries.connection import Connection, driver_of, on_any
+from taskq.queries.encodings import codec_of, encoding_of, storable
 from taskq.queries.rows import STATUSES, bounded_document, only_row
 from taskq_sql import job_finish
+
+_querier = on_any(job_finish.Querier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +31,7 @@ def finish_jobs(
 
     def finish(outcomes: Sequence[Outcome]) -> job_finish.FinishJobsRow:
         document = bounded_document(outcomes_to_json(outcomes), len(outcomes))
-        return only_row(
-            job_finish.Querier(connection).finish_jobs(worker_id=worker_id, outcomes=document)
-        )
+        return only_row(_querier(connection).finish_jobs(worker_id=worker_id, outcomes=document))
 
     try:
         ours = finish(outcomes)
@@ -47,7 +47,7 @@ def list_doing_jobs(connection: Connection, worker_id: int) -> dict[tuple[int, i
     """What a worker has in hand, by job and claim."""
     return {
         (row.id, row.claim): RunningJob(lock=row.lock, abort_requested=row.abort_requested)
-        for row in job_finish.Querier(connection).list_doing_jobs(worker_id=worker_id)
+        for row in _querier(connection).list_doing_jobs(worker_id=worker_id)
     }
 
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import Connection
-
 from taskq.job import NewJob, to_json
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.encodings import as_ascii
 from taskq.queries.rows import bounded_document
 from taskq_sql import job_insert
+
+_querier = on_any(job_insert.Querier)
 
 # In digits: Python reads no longer one.
 _LONGEST_NUMBER = 4_300
@@ -28,7 +29,7 @@ def defer_jobs(
     """Defer jobs, all or none; returns their ids in the same order, None for those skipped."""
 
     def defer(document: str) -> list[int | None]:
-        rows = job_insert.Querier(connection).defer_jobs(
+        rows = _querier(connection).defer_jobs(
             jobs=document,
             on_conflict=on_conflict,
             share_notification=own_transaction,

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from sqlalchemy import Connection
-
 from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, filter_arguments
 from taskq.queries.rows import job_of, not_found, statuses_of
 from taskq_sql import job_list
+
+_querier = on_any(job_list.Querier)
 
 LONGEST_PAGE = 1000
 # In how many jobs the next page is looked for at most: along the primary key, where they lie one beside the
@@ -62,13 +63,13 @@ def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAtte
             error_message=row.error_message,
             error_traceback=row.error_traceback,
         )
-        for row in job_list.Querier(connection).list_failed_attempts(job_id=job_id)
+        for row in _querier(connection).list_failed_attempts(job_id=job_id)
     ]
 
 
 def get_job(connection: Connection, job_id: int) -> Job:
     """Read a job."""
-    row = job_list.Querier(connection).get_job(id=job_id)
+    row = _querier(connection).get_job(id=job_id)
     if row is None:
         raise not_found(job_id)
     return job_of(row)
@@ -76,7 +77,7 @@ def get_job(connection: Connection, job_id: int) -> Job:
 
 def get_job_status(connection: Connection, job_id: int) -> JobStatus:
     """Read where a job stands."""
-    status = job_list.Querier(connection).get_job_status(id=job_id)
+    status = _querier(connection).get_job_status(id=job_id)
     if status is None:
         raise not_found(job_id)
     return JobStatus(status)
@@ -84,7 +85,7 @@ def get_job_status(connection: Connection, job_id: int) -> JobStatus:
 
 def list_alive_jobs(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Of some jobs, those that have not ended."""
-    return list(job_list.Querier(connection).list_alive_jobs(ids=list(ids)))
+    return list(_querier(connection).list_alive_jobs(ids=list(ids)))
 
 
 def list_jobs(
@@ -102,7 +103,7 @@ def list_jobs(
     # Where all that it looks at fits, more than the page would only be read.
     fits = wanted.is_plain and (not walks or statuses == EVERY_STATUS)
     most = _MAX_LOOKED_IN_LINE if alive else _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
-    rows = job_list.Querier(connection).page_jobs(
+    rows = _querier(connection).page_jobs(
         ids=wanted.ids,
         walks=walks,
         unsuccessful=statuses_of(statuses) if indexed else [],

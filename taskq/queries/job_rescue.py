@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from taskq.job import Job, JobStatus
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.rows import job_of
 from taskq_sql import job_rescue
+
+_querier = on_any(job_rescue.Querier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
             crashes=row.crashes,
             had_begun=row.has_begun,
         )
-        for row in job_rescue.Querier(connection).rescue_jobs(
+        for row in _querier(connection).rescue_jobs(
             stalled_after=stalled_after, max_crashes=max_crashes
         )
     ]
@@ -45,7 +46,7 @@ def list_stalled_jobs(
     connection: Connection, stalled_after: float, *, queue: str | None, task: str | None
 ) -> list[Job]:
     """The jobs of workers that are dead."""
-    rows = job_rescue.Querier(connection).list_stalled_jobs(
+    rows = _querier(connection).list_stalled_jobs(
         stalled_after=stalled_after, queue_name=queue, task_name=task
     )
     return [job_of(row) for row in rows]

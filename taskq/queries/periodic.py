@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection
-
 from taskq.job import NewJob, to_json
+from taskq.queries.connection import Connection, on_any
 from taskq.unreadable import UnreadableTime
 from taskq_sql import periodic
+
+_querier = on_any(periodic.Querier)
 
 
 def register_periodic(
     connection: Connection, schedules: Mapping[tuple[str, str], str]
 ) -> dict[tuple[str, str], int]:
     """Name the schedules of periods, by task and period; returns after which second their ticks count."""
-    rows = periodic.Querier(connection).register_periodic(
+    rows = _querier(connection).register_periodic(
         task_names=[task_name for task_name, _ in schedules],
         periodic_ids=[periodic_id for _, periodic_id in schedules],
         schedules=list(schedules.values()),
@@ -26,7 +27,7 @@ def defer_periodic(
     connection: Connection, new_job: NewJob, periodic_id: str, tick: int
 ) -> int | None:
     """Defer the job of a tick, unless another worker has; returns its id, None if it was not deferred."""
-    ids = periodic.Querier(connection).defer_periodic(
+    ids = _querier(connection).defer_periodic(
         task_name=new_job.task_name,
         periodic_id=periodic_id,
         tick=tick,
@@ -39,7 +40,7 @@ def list_ticks(connection: Connection) -> dict[tuple[str, str], datetime]:
     """The last tick of each period that was deferred, by task and period."""
     return {
         (row.task_name, row.periodic_id): _tick(row.last_tick)
-        for row in periodic.Querier(connection).list_ticks()
+        for row in _querier(connection).list_ticks()
     }
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection
-
 from taskq.job import JobStatus
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.rows import only_row
 from taskq_sql import models, retention
+
+_querier = on_any(retention.Querier)
 
 # Jobs that are deleted in one statement: some hundredths of a second.
 _CHUNK = 500
@@ -50,7 +51,7 @@ def delete_old_chunk(
     With ``leap`` it looks at many more jobs than it deletes: where many are kept.
     """
     row = only_row(
-        retention.Querier(connection).delete_old_jobs(
+        _querier(connection).delete_old_jobs(
             status=models.TaskqJobStatus(status),
             older_than=older_than.total_seconds(),
             queue_name=queue,
@@ -88,6 +89,4 @@ def delete_old_jobs(
 
 def lease_retention(connection: Connection, worker_id: int, lease: float) -> bool:
     """Take the turn to delete old jobs for some seconds, or keep it; False if another worker has it."""
-    return (
-        retention.Querier(connection).lease_retention(worker_id=worker_id, lease=lease) is not None
-    )
+    return _querier(connection).lease_retention(worker_id=worker_id, lease=lease) is not None

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection
-
+from taskq.queries.connection import Connection, on_any
 from taskq.queries.rows import array_of, only_row
 from taskq_sql import workers
+
+_querier = on_any(workers.Querier)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ def register_worker(
 ) -> RegisteredWorker:
     """Register a worker, under a new id."""
     row = only_row(
-        workers.Querier(connection).register_worker(
+        _querier(connection).register_worker(
             name=name, queue_names=array_of(queues), concurrency=concurrency
         )
     )
@@ -79,7 +80,7 @@ def beat(
     connection: Connection, registration: RegisteredWorker, *, stopping: bool
 ) -> RegisteredWorker | None:
     """Say that a worker is alive; None if it is not registered any more, and says nothing."""
-    row = workers.Querier(connection).beat_worker(
+    row = _querier(connection).beat_worker(
         id=registration.id,
         incarnation=registration.incarnation,
         last_heartbeat=registration.last_heartbeat,
@@ -93,7 +94,7 @@ def beat(
 def is_registered(connection: Connection, registration: RegisteredWorker) -> bool:
     """Whether a worker is registered where a connection leads to."""
     return bool(
-        workers.Querier(connection).is_worker_registered(
+        _querier(connection).is_worker_registered(
             id=registration.id,
             incarnation=registration.incarnation,
             last_heartbeat=registration.last_heartbeat,
@@ -108,13 +109,13 @@ def list_peers(connection: Connection, stalled_after: float) -> dict[int, Peer]:
             queues=None if row.serves_all else frozenset(row.queue_names),
             silent_for=row.silent_for,
         )
-        for row in workers.Querier(connection).list_peers(stalled_after=stalled_after)
+        for row in _querier(connection).list_peers(stalled_after=stalled_after)
     }
 
 
 def unregister_worker(connection: Connection, worker_id: int) -> None:
     """Remove a worker that leaves."""
-    workers.Querier(connection).unregister_worker(id=worker_id)
+    _querier(connection).unregister_worker(id=worker_id)
 
 
 def list_workers(connection: Connection) -> list[WorkerState]:
@@ -129,5 +130,5 @@ def list_workers(connection: Connection) -> list[WorkerState]:
             seconds_since_heartbeat=row.seconds_since_heartbeat,
             doing=row.doing,
         )
-        for row in workers.Querier(connection).list_workers()
+        for row in _querier(connection).list_workers()
     ]

@@ -4,16 +4,22 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from taskq.database.database import Database
+from taskq.database.errors import translated
+from taskq.database.executor import borrowed
 from taskq.database.sync_async import SyncAsync, async_method
 from taskq.schema import operations
 from taskq.schema.migration import Migration, migrations_folder, read_migrations
 from taskq.schema.operations import RoleKind
 from taskq.schema.status import MigrationStatus
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SchemaManager(SyncAsync):
@@ -185,6 +191,19 @@ class SchemaManager(SyncAsync):
         return self._run(operations.write_grants, role, kind)
 
     grants_async: Final = async_method(grants)
+
+    def _run(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        database = self.database
+        with (
+            translated(database),
+            borrowed(self._engine(database), pooler=database.pooler) as connection,
+        ):
+            return operation(connection, *args, **kwargs)
 
     def _known(self) -> list[Migration]:
         return read_migrations(self.path)

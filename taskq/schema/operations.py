@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Final, Literal, cast, get_args
 
 import psycopg
+import sqlalchemy
 from psycopg import Error, errors
-from sqlalchemy import Connection
 
 from taskq.escaping import get_logger
 from taskq.exceptions import (
@@ -19,9 +19,10 @@ from taskq.exceptions import (
     SchemaNotApplied,
 )
 from taskq.messages import short_repr
-from taskq.queries.encodings import driver_of, encoding_of
-from taskq.queries.grants import GrantQueries
-from taskq.queries.migrations import MigrationQueries
+from taskq.queries.connection import Connection, driver_of
+from taskq.queries.encodings import encoding_of
+from taskq.queries.grants import grant_queries
+from taskq.queries.migrations import migration_queries
 from taskq.schema.migration import Migration, statements_of
 from taskq.schema.status import (
     MigrationStatus,
@@ -55,12 +56,12 @@ _LONGEST_IDENTIFIER = 63  # bytes
 
 def is_applied(connection: Connection) -> bool:
     """Whether the database has a schema of taskq, of whatever version."""
-    return bool(MigrationQueries(connection).has_migrations())
+    return bool(migration_queries(connection).has_migrations())
 
 
 def namespace(connection: Connection) -> str:
     """The namespace that the schema is in, or is to be."""
-    found = MigrationQueries(connection).find_namespace()
+    found = migration_queries(connection).find_namespace()
     if found is None or not found.namespace:
         path = "" if found is None else found.search_path
         names = [name.strip() for name in path.split(",")]
@@ -75,18 +76,17 @@ def namespace(connection: Connection) -> str:
 def status(connection: Connection, known: Sequence[Migration]) -> list[MigrationStatus]:
     """Where each migration stands."""
     namespace(connection)
-    querier = MigrationQueries(connection)
-    return compare(known, _recorded(querier) if querier.has_migrations() else [])
+    return compare(known, _recorded(connection) if is_applied(connection) else [])
 
 
 def check(connection: Connection, known: Sequence[Migration]) -> None:
     """Refuse a database on which this version of taskq does not run."""
     _refuse_encoding(connection)
-    refuse(compare(known, _recorded(MigrationQueries(connection))))
+    refuse(compare(known, _recorded(connection)))
 
 
 def apply(
-    connection: Connection,
+    connection: sqlalchemy.Connection,
     known: Sequence[Migration],
     sleep: Sleep,
     *,
@@ -126,7 +126,7 @@ def sql(
     wanted = select(known, status(connection, known), pre_only=pre_only, up_to=up_to)
     if not wanted:
         return ""
-    querier = MigrationQueries(connection)
+    querier = migration_queries(connection)
     opening = querier.write_opening(lock_timeout=_LOCK_TIMEOUT)
     scripts = [_script(connection, migration) for migration in wanted]
     return "\n".join([str(opening), *scripts, str(querier.write_closing())])
@@ -134,14 +134,14 @@ def sql(
 
 def count_users(connection: Connection) -> tuple[int, int]:
     """How many jobs have not ended, and how many workers are registered."""
-    row = MigrationQueries(connection).count_users()
+    row = migration_queries(connection).count_users()
     if row is None:
         return 0, 0
     return row.jobs, row.workers
 
 
 def remove(
-    connection: Connection,
+    connection: sqlalchemy.Connection,
     known: Sequence[Migration],
     sleep: Sleep,
     *,
@@ -154,7 +154,7 @@ def remove(
         return False
     with _migrating(connection, sleep, pooler=pooler):
         refuse_newer(status(connection, known), even_pre=True)
-        script = str(MigrationQueries(connection).write_removal())
+        script = str(migration_queries(connection).write_removal())
         try:
             _insist(connection, [script], sleep, what="the removal", patience=patience)
         except errors.DependentObjectsStillExist as error:
@@ -178,7 +178,7 @@ def write_grants(connection: Connection, role: str, kind: RoleKind) -> str:
             f"the namespace {namespace(connection)!r} has no schema of taskq to grant anything on: run "
             "python -m taskq schema apply, or app.schema_manager.apply_schema()"
         )
-    querier = GrantQueries(connection)
+    querier = grant_queries(connection)
     write = {
         "deferrer": querier.write_deferrer_grants,
         "worker": querier.write_worker_grants,
@@ -206,17 +206,17 @@ def _is_identifier(name: object) -> bool:
         return False
 
 
-def _recorded(querier: MigrationQueries) -> list[Recorded]:
+def _recorded(connection: Connection) -> list[Recorded]:
     return [
         Recorded(
             version=row.version, name=row.name, checksum=row.checksum, applied_at=row.applied_at
         )
-        for row in querier.list_migrations()
+        for row in migration_queries(connection).list_migrations()
     ]
 
 
 def _script(connection: Connection, migration: Migration) -> str:
-    querier = MigrationQueries(connection)
+    querier = migration_queries(connection)
     if migration.is_concurrent:
         script = querier.write_concurrent_migration(
             migration=migration.sql.decode(),
@@ -236,7 +236,7 @@ def _script(connection: Connection, migration: Migration) -> str:
 
 
 @contextmanager
-def _migrating(connection: Connection, sleep: Sleep, *, pooler: bool) -> Iterator[None]:
+def _migrating(connection: sqlalchemy.Connection, sleep: Sleep, *, pooler: bool) -> Iterator[None]:
     """Make the connection one that migrates, alone; it ends with it, and its settings and lock too."""
     if pooler:
         raise InvalidDatabase(
@@ -245,7 +245,7 @@ def _migrating(connection: Connection, sleep: Sleep, *, pooler: bool) -> Iterato
         )
     # What runs often would be prepared, which a script of many statements cannot be.
     cast("psycopg.Connection", connection.connection.driver_connection).prepare_threshold = None
-    querier = MigrationQueries(connection)
+    querier = migration_queries(connection)
     try:
         querier.prepare_migrations(lock_timeout=_LOCK_TIMEOUT)
         told = False
@@ -276,7 +276,12 @@ def _failing(migration: Migration) -> Iterator[None]:
 
 
 def _insist(
-    connection: Connection, parts: Sequence[str], sleep: Sleep, *, what: str, patience: float
+    connection: sqlalchemy.Connection,
+    parts: Sequence[str],
+    sleep: Sleep,
+    *,
+    what: str,
+    patience: float,
 ) -> None:
     """Run a script in its parts, from the beginning again if a lock is not to be had."""
     deadline = time.monotonic() + patience
@@ -309,7 +314,7 @@ def _insist(
 
 
 def _blockers(connection: Connection) -> str:
-    rows = list(MigrationQueries(connection).list_blockers())
+    rows = list(migration_queries(connection).list_blockers())
     if not rows:
         return "whoever had it has ended"
     return ", ".join(

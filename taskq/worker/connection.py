@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 
 import psycopg
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
@@ -23,6 +22,7 @@ from taskq.database.errors import translated
 from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
 from taskq.messages import first_line
+from taskq.queries.connection import Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")

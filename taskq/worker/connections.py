@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection
-
 from taskq.database.database import Database
 from taskq.database.session_settings import SESSION_SETTINGS
+from taskq.queries.connection import Connection
 from taskq.queries.session import prepare_session
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerOptions

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.escaping import get_logger
+from taskq.queries.connection import Connection
 from taskq.queries.workers import RegisteredWorker
 from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.loop_monitor import LoopMonitor

@@ -7,10 +7,9 @@ the heartbeat is overdue, and once the worker stops.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.job import Job
+from taskq.queries.connection import Connection
 from taskq.queries.job_claim import LARGEST_CLAIM
 from taskq.worker.claim_cursor import ClaimCursor
 from taskq.worker.claim_timing import Check, Claim, ClaimTiming, Wait

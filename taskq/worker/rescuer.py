@@ -9,11 +9,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
+from taskq.queries.connection import Connection
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.database.database import Database
 from taskq.escaping import get_logger
 from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
+from taskq.queries.connection import Connection
 from taskq.retention import kept_for
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller

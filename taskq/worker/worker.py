@@ -7,12 +7,11 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Generic
 
-from sqlalchemy import Connection
-
 from taskq import queries
 from taskq.context import AbortReason
 from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job
+from taskq.queries.connection import Connection
 from taskq.worker.app import AppT
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import create_engine, text
 
 from taskq import App, JobStatus
 from taskq.database import bridges
@@ -22,6 +22,7 @@ from taskq.exceptions import (
     SchemaNotApplied,
 )
 from taskq.manager import Outcome
+from taskq.queries.connection import Connection
 from taskq.task import Task
 from tests.manager.callers import ASYNC, SYNC, Caller, Connect, libpq
 
@@ -282,7 +283,7 @@ async def test_a_closed_connection_is_said_to_be_closed(
 def test_a_querier_runs_on_sqlalchemys_connection_as_on_a_bridge(database_url: str) -> None:
     engine = create_engine(database_url)
     with engine.connect() as connection, psycopg.connect(libpq(database_url)) as opened:
-        executors: list[bridges.Executor] = [connection, bridges.bridge(opened)]
+        executors: list[Connection] = [connection, bridges.bridge(opened)]
         for executor in executors:
             rows = executor.execute(text("SELECT :p1\\:\\:text, 1"), {"p1": "one"})
             assert [tuple(row) for row in rows] == [("one", 1)]
