@@ -44,7 +44,7 @@ class Fetched:
         return self._rows[0] if self._rows else None
 
 
-class _Bridge(Bridge):
+class PsycopgBridge(Bridge):
     """The bridge to a connection of psycopg's.
 
     For a caller's connection, as an engine around it would take it for its own: set it up, and roll it
@@ -54,10 +54,8 @@ class _Bridge(Bridge):
         cursor: Makes a cursor of the connection.
     """
 
-    def __init__(
-        self, cursor: Callable[[], psycopg.Cursor[Any]] | Callable[[], psycopg.AsyncCursor[Any]]
-    ) -> None:
-        self._cursor: Callable[[], Any] = cursor
+    def __init__(self, cursor: Callable[[], Any]) -> None:
+        self._cursor = cursor
 
     @property
     def driver(self) -> Driver:
@@ -88,58 +86,28 @@ class _Bridge(Bridge):
         *,
         is_native: bool = False,
     ) -> Rows:
-        raise NotImplementedError
+        # Not closed: a cursor of this kind has nothing on the server, and is gone when its rows are read.
+        cursor = self._cursor()
+        self._wait(cursor.execute(_compiled(statement.text), values))
+        if not cursor.description:
+            return Fetched(())
+        if is_native:
+            register_native_loaders(cursor)
+            return Fetched(_read_one_by_one(cursor))
+        try:
+            return Fetched(self._wait(cursor.fetchall()))
+        except (psycopg.DataError, ValueError):
+            return Fetched(_read_one_by_one(cursor))
+
+    def _wait(self, answer: Any) -> Any:
+        return answer
 
 
-class PsycopgBridge(_Bridge):
-    """The bridge to a synchronous connection."""
+class AsyncPsycopgBridge(PsycopgBridge):
+    """The same to an async one; runs in a greenlet, as SQLAlchemy's own do."""
 
-    def _execute(
-        self,
-        statement: TextClause,
-        values: Mapping[str, Any] | None,
-        *,
-        is_native: bool = False,
-    ) -> Rows:
-        with self._cursor() as cursor:
-            cursor.execute(_compiled(statement.text), values)
-            if not cursor.description:
-                return Fetched(())
-            if is_native:
-                register_native_loaders(cursor)
-                return Fetched(_read_one_by_one(cursor))
-            try:
-                return Fetched(cursor.fetchall())
-            except (psycopg.DataError, ValueError):
-                return Fetched(_read_one_by_one(cursor))
-
-
-class AsyncPsycopgBridge(_Bridge):
-    """The bridge to an async connection; runs in a greenlet, as SQLAlchemy's own do."""
-
-    def _execute(
-        self,
-        statement: TextClause,
-        values: Mapping[str, Any] | None,
-        *,
-        is_native: bool = False,
-    ) -> Rows:
-        return await_only(self._execute_async(statement, values, is_native))
-
-    async def _execute_async(
-        self, statement: TextClause, values: Mapping[str, Any] | None, is_native: bool
-    ) -> Rows:
-        async with self._cursor() as cursor:
-            await cursor.execute(_compiled(statement.text), values)
-            if not cursor.description:
-                return Fetched(())
-            if is_native:
-                register_native_loaders(cursor)
-                return Fetched(_read_one_by_one(cursor))
-            try:
-                return Fetched(await cursor.fetchall())
-            except (psycopg.DataError, ValueError):
-                return Fetched(_read_one_by_one(cursor))
+    def _wait(self, answer: Any) -> Any:
+        return await_only(answer)
 
 
 def neutral(cursor: C) -> C:
