@@ -5,11 +5,8 @@ An estimate, from what ANALYZE has seen: nothing is read but the catalogs.
 
 from collections.abc import Iterator
 
-from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
-
-NAME = "bloat"
 
 _ROW = 28  # bytes of a row beside its columns: its header, and its place in the page
 _ENTRY = 20  # bytes of an index entry beside its keys
@@ -20,8 +17,8 @@ _SHARE = 0.5  # of what it takes, that it must waste
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables and indexes most of whose room is empty."""
-    connection, allowed = context.connection, context.thresholds.bloat
-    for table in queries.doctor.list_tables(connection):
+    allowed = context.thresholds.bloat
+    for table in context.queries.list_tables():
         rows = table.live_rows + table.dead_rows
         needed = rows * (table.row_bytes + _ROW) * 100 / table.fillfactor
         if table.row_bytes and _is_bloated(table.bytes, needed, allowed):
@@ -34,7 +31,7 @@ def check(context: CheckContext) -> Iterator[Finding]:
                 "pg_repack, which does not. Rows that fill it again do no harm",
                 statement=f"VACUUM FULL {table.table_name}",
             )
-    for index in queries.doctor.list_indexes(connection):
+    for index in context.queries.list_indexes():
         needed = index.entries * (index.key_bytes + _ENTRY) / _PACKED
         if index.entries >= 0 and index.key_bytes and _is_bloated(index.bytes, needed, allowed):
             yield _finding(
@@ -56,7 +53,6 @@ def _finding(
 ) -> Finding:
     return Finding(
         severity=Severity.WARNING,
-        check=NAME,
         what=f"the {kind} {name} takes {size / 2**20:,.0f} MB, and what it holds about "
         f"{needed / 2**20:,.0f} MB",
         remedy=remedy,

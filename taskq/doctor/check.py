@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from taskq.doctor.finding import Finding
 from taskq.queries.connection import Connection
+from taskq.queries.doctor import DoctorQueries, doctor_queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class CheckContext:
     connection: Connection
     thresholds: Thresholds
     tasks: Collection[str] | None
+
+    @property
+    def queries(self) -> DoctorQueries:
+        """What may be asked on that connection: the queries of ``sql/queries/doctor.sql``."""
+        return doctor_queries(self.connection)
 
 
 # Looks for one kind of trouble.

@@ -1,6 +1,7 @@
 """The doctor: runs every check, and sorts what they find."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from psycopg.errors import InsufficientPrivilege
@@ -26,20 +27,17 @@ from taskq.doctor.finding import Finding, Severity
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
-        module.NAME: module.check
-        for module in (
-            drift,
-            indexes,
-            workers,
-            queues,
-            locks,
-            rows,
-            tasks,
-            horizon,
-            vacuum,
-            bloat,
-            notifications,
-        )
+        "schema": drift.check,
+        "indexes": indexes.check,
+        "workers": workers.check,
+        "queues": queues.check,
+        "locks": locks.check,
+        "rows": rows.check,
+        "tasks": tasks.check,
+        "horizon": horizon.check,
+        "vacuum": vacuum.check,
+        "bloat": bloat.check,
+        "notifications": notifications.check,
     }
 )
 
@@ -71,7 +69,8 @@ def examine(
 
 def _run(check: str, context: CheckContext) -> Iterator[Finding]:
     try:
-        yield from CHECKS[check](context)
+        for finding in CHECKS[check](context):
+            yield replace(finding, check=check)
     except DBAPIError as error:
         if not isinstance(error.orig, InsufficientPrivilege):
             raise

@@ -6,8 +6,6 @@ from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.schema import MigrationState, MigrationStatus, Phase, operations, read_migrations
 
-NAME = "schema"
-
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for migrations that the database lacks, has otherwise, or has from a newer taskq."""
@@ -47,7 +45,6 @@ def _finding(status: MigrationStatus) -> Finding:
             remedy = "install that version: pip install --upgrade taskq-sql"
     return Finding(
         severity=severity,
-        check=NAME,
         what=what,
         remedy=remedy,
         commands=["schema apply"] if status.state is MigrationState.PENDING else [],

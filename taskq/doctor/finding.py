@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         severity: How bad it is.
-        check: What was looked at, such as ``horizon``.
+        check: What was looked at, such as ``horizon``; the doctor fills it in.
         what: What was found, in a sentence.
         remedy: What to do about it.
         commands: What ``python -m taskq`` does of the remedy: the arguments, as a shell reads them.
@@ -34,7 +34,7 @@ class Finding:
     """
 
     severity: Severity
-    check: str
+    check: str = ""
     what: str
     remedy: str
     commands: Sequence[str] = ()

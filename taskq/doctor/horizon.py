@@ -11,8 +11,6 @@ from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.times import brief
 
-NAME = "horizon"
-
 _CRITICAL = 12  # times what a transaction may
 
 # A standby's snapshot moves on as its queries end; this many transactions behind, it does not.
@@ -23,18 +21,18 @@ _STANDBY = "end the long queries of that standby, or set hot_standby_feedback = 
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for sessions, prepared transactions and replication slots that hold the horizon."""
-    connection, held = context.connection, context.thresholds.held
-    for snapshot in queries.doctor.list_snapshots(connection, held):
+    held = context.thresholds.held
+    for snapshot in context.queries.list_snapshots(held_for=held):
         yield _session(snapshot, critical=snapshot.seconds >= _CRITICAL * held)
-    for prepared in queries.doctor.list_prepared_transactions(connection, held):
+    for prepared in context.queries.list_prepared_transactions(held_for=held):
         yield _prepared(prepared)
-    for slot in queries.doctor.list_replication_slots(connection):
+    for slot in context.queries.list_replication_slots():
         if slot.transactions >= _SLOT_BEHIND:
             yield _slot(slot)
-    if not queries.doctor.can_see_sessions(connection):
+    [can_see_sessions] = context.queries.can_see_sessions()
+    if not can_see_sessions:
         yield Finding(
             severity=Severity.NOTE,
-            check=NAME,
             what="the server does not show this user what the sessions of others do",
             remedy="GRANT pg_read_all_stats to the user that runs doctor",
         )
@@ -54,7 +52,6 @@ def _session(snapshot: queries.doctor.Snapshot, *, critical: bool) -> Finding:
     )
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        check=NAME,
         what=f"{who} has been in one transaction for {brief(snapshot.seconds)}: no row that died in "
         f"the last {snapshot.transactions:,} transactions can be removed. It says: {snapshot.statement}",
         remedy=remedy,
@@ -78,7 +75,6 @@ def _prepared(prepared: queries.doctor.PreparedTransaction) -> Finding:
     return Finding(
         # No client may be left that would end it.
         severity=Severity.CRITICAL,
-        check=NAME,
         what=f"the transaction {gid} of user {prepared.owner!r} was prepared {brief(prepared.seconds)} "
         "ago and not ended: no row that died in the last "
         f"{prepared.transactions:,} transactions can be removed",
@@ -96,7 +92,6 @@ def _prepared(prepared: queries.doctor.PreparedTransaction) -> Finding:
 def _slot(slot: queries.doctor.ReplicationSlot) -> Finding:
     return Finding(
         severity=Severity.WARNING if slot.active else Severity.CRITICAL,
-        check=NAME,
         what=f"the replication slot {slot.slot_name!r}, which {'a' if slot.active else 'no'} standby "
         f"uses, holds the horizon: no row that died in the last {slot.transactions:,} transactions can "
         "be removed",

@@ -10,8 +10,6 @@ from taskq.queries.connection import Connection
 from taskq.schema import MigrationState, operations, read_migrations
 from taskq.schema.migration import statements_of
 
-NAME = "indexes"
-
 _CREATED = re.compile(
     r"CREATE (UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXISTS )?(\w+)\s+(ON [^;]+)", re.IGNORECASE
 )
@@ -20,7 +18,7 @@ _DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.I
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
-    found = {index.index_name: index for index in queries.doctor.list_indexes(context.connection)}
+    found = {index.index_name: index for index in context.queries.list_indexes()}
     wanted = _wanted(context.connection)
     for name, statement in wanted.items():
         if name not in found:
@@ -52,7 +50,6 @@ def _wanted(connection: Connection) -> dict[str, str]:
 def _missing(name: str, statement: str) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        check=NAME,
         what=f"the index {name} is missing: what it is for reads the whole table instead, or is no "
         "longer guarded",
         remedy=statement,
@@ -65,7 +62,6 @@ def _invalid(index: queries.doctor.IndexState, statement: str | None) -> Finding
     drop = f"DROP INDEX CONCURRENTLY {index.index_name}"
     return Finding(
         severity=Severity.WARNING if statement is None else Severity.CRITICAL,
-        check=NAME,
         what=f"the index {index.index_name} of {index.table_name} is invalid: it costs every write, and "
         "no query uses it. A CREATE INDEX or REINDEX CONCURRENTLY failed, or is still at it",
         remedy=drop if statement is None else f"{drop}; {statement}",

@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from shlex import quote
 
-from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.messages import counted
 from taskq.times import brief
 
-NAME = "locks"
-
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for long chains, and for what they wait for."""
-    for chain in queries.doctor.list_long_chains(context.connection, context.thresholds.chain):
+    for chain in context.queries.list_long_chains(min_jobs=context.thresholds.chain):
         if chain.holder_id is not None:
             cause = (
                 f"job {chain.holder_id} of task {chain.holder_task!r} holds it, and has run for "
@@ -29,17 +26,8 @@ def check(context: CheckContext) -> Iterator[Finding]:
             cause = f"its first job is {chain.head_id}"
         yield Finding(
             severity=Severity.WARNING,
-            check=NAME,
             what=f"{counted(chain.jobs, 'job')} for the lock {chain.lock!r} wait for one another: {cause}",
             remedy="take finer locks, as in lock=f'customer-{id}'; or cancel what is no longer needed",
             commands=[f"jobs cancel --lock {quote(chain.lock)}"],
-            facts={
-                "lock": chain.lock,
-                "jobs": chain.jobs,
-                "holder_id": chain.holder_id,
-                "holder_task": chain.holder_task,
-                "holder_seconds": chain.holder_seconds,
-                "head_id": chain.head_id,
-                "head_in_seconds": chain.head_in_seconds,
-            },
+            facts=chain.model_dump(),
         )

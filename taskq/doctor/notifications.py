@@ -2,24 +2,20 @@
 
 from collections.abc import Iterator
 
-from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.times import brief
-
-NAME = "notifications"
 
 _WARNING, _CRITICAL = 0.1, 0.5  # of the queue
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look at the queue, and for the session that keeps it from emptying."""
-    queue = queries.doctor.get_notification_queue(context.connection)
+    [queue] = context.queries.get_notification_queue()
     if queue.usage < _WARNING:
         return
     yield Finding(
         severity=Severity.CRITICAL if queue.usage >= _CRITICAL else Severity.WARNING,
-        check=NAME,
         what=f"the server's queue of notifications is {queue.usage:.0%} full; when it is full, every "
         "defer fails. A session that listens and stays in its transaction keeps it so, most likely "
         f"{queue.pid} in the database {queue.database_name!r}, in one for {brief(queue.seconds)}. It "

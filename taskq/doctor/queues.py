@@ -10,15 +10,13 @@ from taskq.doctor.finding import Finding, Severity
 from taskq.messages import counted
 from taskq.times import brief
 
-NAME = "queues"
-
 _CRITICAL = 6  # times what a job may wait
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for queues that no worker serves, and for those whose first job has waited too long."""
     waiting = context.thresholds.waiting
-    for queue in queries.doctor.list_waiting_queues(context.connection, context.thresholds.stalled):
+    for queue in context.queries.list_waiting_queues(stalled_after=context.thresholds.stalled):
         if queue.workers == 0:
             yield _unserved(queue)
         elif queue.seconds >= waiting:
@@ -28,7 +26,6 @@ def check(context: CheckContext) -> Iterator[Finding]:
 def _unserved(queue: queries.doctor.WaitingQueue) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        check=NAME,
         what=f"no worker serves the queue {queue.queue_name!r}, with {counted(queue.jobs, 'job')} in "
         f"it; the first has waited for {brief(queue.seconds)}",
         remedy="start one; or, if the name is a slip, cancel the jobs and retry them into another queue",
@@ -40,7 +37,6 @@ def _unserved(queue: queries.doctor.WaitingQueue) -> Finding:
 def _late(queue: queries.doctor.WaitingQueue, *, critical: bool) -> Finding:
     return Finding(
         severity=Severity.CRITICAL if critical else Severity.WARNING,
-        check=NAME,
         what=f"a job of the queue {queue.queue_name!r} has waited for {brief(queue.seconds)}: "
         f"{counted(queue.jobs, 'job')} in all, {counted(queue.workers, 'worker')}",
         remedy="more workers, or a higher --concurrency; if it is one of low priority, or behind a "

@@ -5,12 +5,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.messages import short_repr
-
-NAME = "rows"
 
 
 class _Fault(NamedTuple):
@@ -53,7 +50,7 @@ _FAULTS = {
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for rows that nothing of taskq's could have written so."""
-    stuck = queries.doctor.list_stuck_rows(context.connection)
+    stuck = context.queries.list_stuck_rows()
     for name, rows in groupby(stuck, key=attrgetter("fault")):
         fault = _FAULTS[name]
         keys = [row.name for row in rows]
@@ -61,7 +58,6 @@ def check(context: CheckContext) -> Iterator[Finding]:
         statement = fault.statement.format(names=names)
         yield Finding(
             severity=fault.severity,
-            check=NAME,
             what=fault.what.format(names=names),
             remedy=fault.advice + statement,
             statements=[statement] if statement else [],

@@ -10,8 +10,6 @@ from taskq.doctor.finding import Finding, Severity
 from taskq.messages import counted
 from taskq.times import brief
 
-NAME = "tasks"
-
 _SINCE = 86_400  # seconds for which a failure is news
 
 
@@ -20,15 +18,14 @@ def check(context: CheckContext) -> Iterator[Finding]:
     if context.tasks is None:
         yield Finding(
             severity=Severity.NOTE,
-            check=NAME,
             what="whether the tasks of the jobs that wait are known cannot be said without an app",
             remedy="name it with --app module.path:attribute",
         )
     else:
-        for waiting in queries.doctor.list_waiting_tasks(context.connection):
+        for waiting in context.queries.list_waiting_tasks():
             if waiting.task_name not in context.tasks:
                 yield _unknown(waiting, context.tasks)
-    for failed in queries.doctor.list_tasks_not_found(context.connection, _SINCE):
+    for failed in context.queries.list_tasks_not_found(since=_SINCE):
         yield _not_found(failed)
 
 
@@ -37,7 +34,6 @@ def _unknown(waiting: queries.doctor.WaitingTask, known: Collection[str]) -> Fin
     hint = f"; it knows {close[0]!r}" if close else ""
     return Finding(
         severity=Severity.CRITICAL,
-        check=NAME,
         what=f"the app does not know the task {waiting.task_name!r}, with "
         f"{counted(waiting.jobs, 'job')} waiting, which will fail{hint}",
         remedy="import its module, name that in import_paths, or give a task this name as an alias. If "
@@ -49,7 +45,6 @@ def _unknown(waiting: queries.doctor.WaitingTask, known: Collection[str]) -> Fin
 def _not_found(failed: queries.doctor.TaskNotKnown) -> Finding:
     return Finding(
         severity=Severity.WARNING,
-        check=NAME,
         what=f"{counted(failed.jobs, 'job')} of the task {failed.task_name!r} failed because a worker "
         f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}",
         remedy="deploy its code to all workers that serve its queue, and retry the jobs",

@@ -7,8 +7,6 @@ from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.times import brief
 
-NAME = "vacuum"
-
 # Autovacuum comes by once a minute by default: a table that has waited this many
 # seconds is not its next one.
 _BEHIND = 180
@@ -16,11 +14,10 @@ _BEHIND = 180
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for tables that are not vacuumed, late, or in vain."""
-    tables = queries.doctor.list_tables(context.connection)
+    tables = list(context.queries.list_tables())
     if not all(table.server_vacuums for table in tables):
         yield Finding(
             severity=Severity.CRITICAL,
-            check=NAME,
             what="autovacuum is off for the whole server: dead rows stay, and claims grow slower",
             remedy="ALTER SYSTEM SET autovacuum = on, the same for track_counts, and have the server read "
             "its settings again with pg_reload_conf()",
@@ -41,7 +38,6 @@ def check(context: CheckContext) -> Iterator[Finding]:
 def _off(table: queries.doctor.TableState) -> Finding:
     return Finding(
         severity=Severity.CRITICAL,
-        check=NAME,
         what=f"autovacuum is off for {table.table_name}: dead rows stay, and claims grow slower",
         remedy=f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)",
         statements=[f"ALTER TABLE {table.table_name} RESET (autovacuum_enabled)"],
@@ -69,7 +65,6 @@ def _dead_rows(table: queries.doctor.TableState) -> Finding:
         )
     return Finding(
         severity=Severity.WARNING,
-        check=NAME,
         what=what,
         remedy=remedy,
         statements=[f"VACUUM {table.table_name}"],

@@ -2,20 +2,15 @@
 
 from collections.abc import Iterator
 
-from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.messages import counted
 from taskq.times import brief
 
-NAME = "workers"
-
 
 def check(context: CheckContext) -> Iterator[Finding]:
     """Look for workers without a heartbeat, and for jobs whose worker is gone."""
-    for worker in queries.doctor.list_stalled_workers(
-        context.connection, context.thresholds.stalled
-    ):
+    for worker in context.queries.list_stalled_workers(stalled_after=context.thresholds.stalled):
         if worker.name:
             what = (
                 f"worker {worker.id} ({worker.name!r}) has given no sign of life for "
@@ -28,7 +23,6 @@ def check(context: CheckContext) -> Iterator[Finding]:
         in_hand = f", with {counted(worker.jobs, 'job')} in hand" if worker.jobs else ""
         yield Finding(
             severity=Severity.CRITICAL if worker.jobs else Severity.WARNING,
-            check=NAME,
             what=what + in_hand,
             remedy="start a worker: it takes the jobs of dead ones back into the queue, within its "
             "stalled_worker_timeout. If one is running, look at its log",

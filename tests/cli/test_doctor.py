@@ -40,7 +40,7 @@ def other(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 def insert(connection: psycopg.Connection, jobs: int = 1, /, **values: str) -> None:
-    """Insert jobs past the front get_manager, with SQL expressions that may speak of ``n``."""
+    """Insert jobs past ``taskq_defer_jobs``, with SQL expressions that may speak of ``n``."""
     columns = {"task_name": "'add'", "queue_name": "'default'", "args": "'{}'"} | values
     connection.execute(
         f"INSERT INTO taskq_jobs ({', '.join(columns)}) SELECT {', '.join(columns.values())} "
