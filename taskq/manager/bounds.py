@@ -1,16 +1,18 @@
-"""What a caller may ask for: ids, numbers and switches, checked before anything is sent.
+"""What a caller may ask for: ids, numbers, times and switches, checked before anything is sent.
 
 What the database would refuse ends the transaction of a caller's connection.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import get_args
 
-from taskq.exceptions import InvalidFilter, InvalidJob, JobNotFound, TaskqException
+from taskq.exceptions import InvalidFilter, InvalidJob, InvalidSchedule, JobNotFound, TaskqException
 from taskq.job import NewJob
 from taskq.messages import short_repr
 from taskq.queries.job_insert import OnConflict
+from taskq.times import TimeDeltaParams, read_moment, read_wait
 
 _IDS = -(2**63), 2**63 - 1
 _LONGEST = 1_000_000_000  # seconds: thirty years
@@ -66,6 +68,34 @@ def check_seconds(name: str, value: object) -> None:
     """
     if type(value) not in {int, float} or not isfinite(value) or not 0 <= value <= _LONGEST:  # type: ignore[arg-type,operator]
         raise InvalidFilter(f"{name}={short_repr(value)}: give seconds, from 0 to {_LONGEST:,}")
+
+
+def check_times(
+    what: str, verb: str, at: datetime | None, wait: timedelta | TimeDeltaParams | None
+) -> tuple[datetime | None, timedelta | None]:
+    """Refuse a time and a wait for one and the same thing, or one that no job can have.
+
+    Args:
+        what: What they are for, for the message.
+        verb: What the caller knows them by: ``retry`` for ``retry_at`` and ``retry_in``.
+        at: The time.
+        wait: The wait.
+
+    Returns:
+        Both, at most one of them given.
+
+    Raises:
+        InvalidSchedule: Both are given, or one that no job can have.
+    """
+    if at is not None and wait is not None:
+        raise InvalidSchedule(
+            f"{what} got {verb}_at={short_repr(at)} and {verb}_in={short_repr(wait)}: give one of them"
+        )
+    try:
+        return None if at is None else read_moment(at), None if wait is None else read_wait(wait)
+    except ValueError as error:
+        told = f"{verb}_in={short_repr(wait)}" if at is None else f"{verb}_at={short_repr(at)}"
+        raise InvalidSchedule(f"no job can have {told}, {error}") from None
 
 
 def check_new_jobs(jobs: object, on_conflict: object) -> None:

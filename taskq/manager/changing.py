@@ -13,13 +13,13 @@ from taskq.database.errors import naming
 from taskq.database.sync_async import async_method
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
-from taskq.manager.bounds import check_id, check_new_jobs, check_switch
+from taskq.manager.bounds import check_id, check_new_jobs, check_switch, check_times
 from taskq.manager.insert_batcher import InsertBatcher
 from taskq.manager.operations import JobOperations
 from taskq.messages import short_repr
 from taskq.queries.connection import Connection
 from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, JobFilters
-from taskq.queries.job_change import Changes, moment, refuse_both, wait
+from taskq.queries.job_change import Changes
 from taskq.queries.job_insert import OnConflict
 from taskq.queries.retention import delete_old_jobs
 from taskq.times import TimeDeltaParams, read_wait
@@ -168,12 +168,12 @@ class Changing(JobOperations):
             InvalidJob: No job can have such a time, priority, queue or lock, or both times are given.
         """
         check_id("job_id", job_id)
-        refuse_both(f"job {job_id}", retry_at=retry_at, retry_in=retry_in)
+        at, wait = check_times(f"job {job_id}", "retry", retry_at, retry_in)
         retry = partial(
             queries.job_change.retry_job,
             job_id=job_id,
-            retry_at=moment("retry_at", retry_at),
-            retry_in=wait("retry_in", retry_in),
+            retry_at=at,
+            retry_in=wait,
             changed=Changes.of(job_id, priority=priority, queue=queue, lock=lock),
         )
         return self._run_naming(retry)
@@ -207,13 +207,8 @@ class Changing(JobOperations):
                 was left of the jobs is still to be retried.
         """
         wanted = _given(filters, "retry_jobs").only(UNSUCCESSFUL, operation="retry_jobs")
-        refuse_both("retry_jobs", retry_at=retry_at, retry_in=retry_in)
-        return self._run(
-            queries.job_change.retry_jobs,
-            wanted,
-            retry_at=moment("retry_at", retry_at),
-            retry_in=wait("retry_in", retry_in),
-        )
+        at, wait = check_times("retry_jobs", "retry", retry_at, retry_in)
+        return self._run(queries.job_change.retry_jobs, wanted, retry_at=at, retry_in=wait)
 
     retry_jobs_async: Final = async_method(retry_jobs)
 
@@ -249,12 +244,12 @@ class Changing(JobOperations):
                 f"job {job_id} is to be rescheduled, and nothing about it is to be changed: give "
                 "schedule_at, schedule_in, priority or queue"
             )
-        refuse_both(f"job {job_id}", schedule_at=schedule_at, schedule_in=schedule_in)
+        at, wait = check_times(f"job {job_id}", "schedule", schedule_at, schedule_in)
         self._run(
             queries.job_change.reschedule_job,
             job_id,
-            schedule_at=moment("schedule_at", schedule_at),
-            schedule_in=wait("schedule_in", schedule_in),
+            schedule_at=at,
+            schedule_in=wait,
             changed=Changes.of(job_id, priority=priority, queue=queue),
         )
 

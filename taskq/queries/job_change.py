@@ -10,7 +10,6 @@ from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidJob,
     InvalidName,
-    InvalidSchedule,
     InvalidTransition,
 )
 from taskq.job import JobStatus, Name, Priority
@@ -19,7 +18,6 @@ from taskq.queries.connection import Connection, on_any
 from taskq.queries.filters import EVERY_STATUS, UNSUCCESSFUL, Filter
 from taskq.queries.job_list import list_jobs
 from taskq.queries.rows import not_found, statuses_of
-from taskq.times import TimeDeltaParams, read_moment, read_wait
 from taskq_sql import job_change, models
 
 _querier = on_any(job_change.Querier)
@@ -190,38 +188,3 @@ def _chunks(connection: Connection, wanted: Filter) -> Iterator[list[int]]:
 
 def _statuses(wanted: Filter) -> list[models.TaskqJobStatus]:
     return statuses_of(wanted.statuses)
-
-
-def refuse_both(what: str, **times: object) -> None:
-    """Refuse a time and a wait for one and the same thing, given under their names.
-
-    Raises:
-        InvalidSchedule: Both are given.
-    """
-    if all(time is not None for time in times.values()):
-        told = " and ".join(f"{name}={short_repr(time)}" for name, time in times.items())
-        raise InvalidSchedule(f"{what} got {told}: give one of them")
-
-
-def moment(name: str, value: datetime | None) -> datetime | None:
-    """Check a time that somebody gave under a name.
-
-    Raises:
-        InvalidSchedule: No job can have it.
-    """
-    try:
-        return None if value is None else read_moment(value)
-    except ValueError as error:
-        raise InvalidSchedule(f"no job can have {name}={short_repr(value)}, {error}") from None
-
-
-def wait(name: str, value: timedelta | TimeDeltaParams | None) -> timedelta | None:
-    """Check a wait that somebody gave under a name.
-
-    Raises:
-        InvalidSchedule: No job can have it.
-    """
-    try:
-        return None if value is None else read_wait(value)
-    except ValueError as error:
-        raise InvalidSchedule(f"no job can have {name}={short_repr(value)}, {error}") from None
