@@ -89,7 +89,7 @@ class Blueprint:
     ) -> Callable[[Task[Concatenate[int, P], R]], Task[P, R]]:
         """Have the workers defer a task at certain times: written above ``@app.task``.
 
-        Every running worker tries, and the database sees to it that one does. The task gets the time
+        Every running worker tries, and the database lets one do it. The task gets the time
         of the tick as ``timestamp``, in seconds since 1970, which for a type checker is its first
         parameter (after a context). Deferred by hand it gets the time at which it is deferred, unless
         ``task_kwargs`` say another. A tick that finds a job with its queueing lock waiting is skipped.

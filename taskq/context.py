@@ -16,7 +16,7 @@ class AbortReason(StrEnum):
     """Why a task is asked to abort.
 
     Attributes:
-        USER_REQUEST: Somebody asked for it.
+        USER_REQUEST: A user asked for it.
         SHUTDOWN: Its worker stops, and the graceful time is over.
         TIMEOUT: It ran longer than its task may take.
         LOST: The job is another worker's by now, or was deleted.

@@ -50,7 +50,7 @@ class Cron:
     Raises:
         CronSimError: It is no expression.
         AttributeError: It is no text.
-        TypeError: It cannot even be looked up.
+        TypeError: It cannot even be a key.
     """
 
     def __init__(self, expression: str, timezone: tzinfo) -> None:

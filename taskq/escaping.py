@@ -20,7 +20,7 @@ def escaped(text: str) -> str:
 
 
 def get_logger(name: str) -> logging.Logger:
-    """A logger of taskq's: whatever its records are told, their messages are one line each.
+    """A logger of taskq's: whatever the values in its records, their messages are one line each.
 
     What ``extra`` adds stays as it is, for those who read records by machine. A ``stack`` in it is printed
     after the message, as that of ``stack_info`` is.

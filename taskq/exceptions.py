@@ -254,7 +254,7 @@ class Retry(TaskqException):
     ) -> None:
         if wait is not None and at is not None:
             raise InvalidRetryStrategy("Retry takes wait or at, not both")
-        # Here, where the task raises it: afterwards there is no caller left to tell.
+        # Here, where the task raises it: afterwards no caller is left to get the error.
         try:
             self.wait: timedelta | None = None if wait is None else read_wait(wait)
             self.at: datetime | None = None if at is None else read_moment(at)

@@ -200,7 +200,7 @@ class NewJob(BaseModel):
     tags: Tags | None = None
 
 
-# What somebody who defers calls it.
+# What a deferrer calls it.
 OPTION_NAMES = {"task_name": "name", "queue_name": "queue", "scheduled_at": "schedule_at"}
 
 _REFUSALS: dict[str, type[InvalidJob]] = {
@@ -220,7 +220,7 @@ to_json: Callable[..., bytes] = _new_jobs.dump_json
 
 
 def new_job(**values: Any) -> NewJob:
-    """Make a job from options that somebody gave.
+    """Make a job from the options of a deferrer.
 
     Raises:
         InvalidJob: With the option that no job can have, and its value.

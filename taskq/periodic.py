@@ -32,7 +32,7 @@ class PeriodicDefaults(TypedDict, total=False):
 
 MAX_DELAY = 600.0
 
-# Two workers that both see to a tick look a moment apart; and whoever starts looks at all that were missed.
+# Two workers that both defer a tick check a moment apart; and one that starts checks all that were missed.
 _DELAYS = (1.0, 31 * 86400.0)  # seconds
 
 

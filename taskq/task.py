@@ -63,7 +63,7 @@ class TaskOptions(JobDefaults, total=False):
         retry: False: a failed attempt is the last; True: it is followed by another at once; a number: so
             many times at most; a ``RetryStrategy``: see there.
         timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task cannot be, and
-            is told by ``context.should_abort()``.
+            can ask ``context.should_abort()``.
         store_result: Keep the return value on the job.
         task_middleware: What wraps each attempt, one or several; sync for a sync function, async for an async
             one.

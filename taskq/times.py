@@ -1,4 +1,4 @@
-"""Times that a job can have: what Python and PostgreSQL both can hold, and anybody can mean."""
+"""Times that a job can have: what Python and PostgreSQL both can hold, within what makes sense."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ class TimeDeltaParams(TypedDict, total=False):
 
 
 def read_moment(value: object) -> datetime:
-    """A moment that somebody gave.
+    """Check a moment.
 
     Raises:
         ValueError: Why it is none, to follow the value in a message.
@@ -43,7 +43,7 @@ def read_moment(value: object) -> datetime:
 
 
 def read_wait(value: timedelta | TimeDeltaParams) -> timedelta:
-    """A wait that somebody gave, as a ``timedelta`` or its keywords.
+    """Check a wait, and make a ``timedelta`` of its keywords.
 
     Raises:
         ValueError: Why it is none, to follow the value in a message.

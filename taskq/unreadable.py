@@ -39,7 +39,7 @@ class Unreadable:
 
 
 class UnreadableJson(Unreadable, Mapping[str, Any]):
-    """JSON that Python cannot read. Looking into it raises ``UnreadableValue``."""
+    """JSON that Python cannot read. To read of it raises ``UnreadableValue``."""
 
     def __init__(self, text: str, reason: str) -> None:
         self.text: str = shortened(text)

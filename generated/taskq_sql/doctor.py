@@ -578,7 +578,7 @@ class Querier:
         self,
     ) -> Iterator[GetNotificationQueueRow]:
         """How full the server's queue of notifications is, from 0 to 1, and the session that has been in one
-        transaction for longest: one that listens and does not end its transaction keeps everybody's
+        transaction for longest: one that listens and does not end its transaction keeps all
         notifications, of whatever database.
         """
         for row in self._conn.execute(_GET_NOTIFICATION_QUEUE):

@@ -54,7 +54,7 @@ flagged AS (
     RETURNING taskq_jobs.id, taskq_jobs.worker_id
 ),
 
-told AS (
+notified AS (
     SELECT pg_notify(taskq_channel(), taskq_abort(worker.id))
     FROM (SELECT DISTINCT flagged.worker_id AS id FROM flagged) AS worker
 ),
@@ -88,7 +88,7 @@ SELECT
     found.id,
     found.status,
     (gone.id IS NOT NULL OR flagged.id IS NOT NULL)\\:\\:boolean AS done,
-    (SELECT count(*) FROM told)\\:\\:bigint AS told,
+    (SELECT count(*) FROM notified)\\:\\:bigint AS notified,
     (SELECT count(*) FROM followed)\\:\\:bigint AS followers
 FROM found
 LEFT JOIN gone ON found.id = gone.id
@@ -103,7 +103,7 @@ class CancelJobsRow(pydantic.BaseModel):
     id: int
     status: models.TaskqJobStatus
     done: bool
-    told: int
+    notified: int
     followers: int
 
 
@@ -242,7 +242,7 @@ moment AS (
         ) AS scheduled_at
 ),
 
-judged AS (
+classified AS (
     SELECT
         final.id,
         CASE
@@ -256,7 +256,7 @@ judged AS (
                 WHERE other.status = 'todo' AND other.queueing_lock = final.queueing_lock
                 LIMIT 1
             )
-        END AS barred_by
+        END AS conflicting_id
     FROM found AS final
     WHERE final.status IN ('failed', 'cancelled', 'aborted')
 ),
@@ -274,9 +274,9 @@ retried AS (
         priority = coalesce(:p5\\:\\:integer, taskq_jobs.priority),
         queue_name = coalesce(:p6\\:\\:text, taskq_jobs.queue_name),
         lock = coalesce(:p7\\:\\:text, taskq_jobs.lock)
-    FROM judged
+    FROM classified
     CROSS JOIN moment
-    WHERE taskq_jobs.id = judged.id AND judged.barred_by IS NULL
+    WHERE taskq_jobs.id = classified.id AND classified.conflicting_id IS NULL
     RETURNING
         taskq_jobs.id,
         taskq_jobs.queue_name,
@@ -295,10 +295,10 @@ SELECT
     found.status,
     (retried.id IS NOT NULL)\\:\\:boolean AS done,
     found.queueing_lock,
-    coalesce(judged.barred_by, 0)\\:\\:bigint AS barred_by,
+    coalesce(classified.conflicting_id, 0)\\:\\:bigint AS conflicting_id,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced
 FROM found
-LEFT JOIN judged ON found.id = judged.id
+LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id
 ORDER BY found.id
 """
@@ -311,7 +311,7 @@ class RetryJobsRow(pydantic.BaseModel):
     status: models.TaskqJobStatus
     done: bool
     queueing_lock: str | None
-    barred_by: int
+    conflicting_id: int
     announced: int
 
 
@@ -330,10 +330,10 @@ class Querier:
         abort: bool,
     ) -> Iterator[CancelJobsRow]:
         """Of some jobs, if they still have one of the statuses: one that waits ends at once (or goes, if it is to
-        be deleted); one that runs is flagged and its worker told, if aborting is meant. Answers for each that
+        be deleted); one that runs is flagged and its worker notified, if aborting is meant. Answers for each that
         there is what it found, and whether any of that happened.
 
-        It locks first and looks at the status then: a job that is claimed in that very moment is asked to
+        It locks first and reads the status then: a job that is claimed in that very moment is asked to
         abort, where a condition on the table itself would still see it wait, and do nothing.
         They may have been the heads of their locks: workers are notified of the next ones, if they are due.
         """
@@ -342,7 +342,7 @@ class Querier:
                 id=row[0],
                 status=row[1],
                 done=row[2],
-                told=row[3],
+                notified=row[3],
                 followers=row[4],
             )
 
@@ -405,6 +405,6 @@ class Querier:
                 status=row[1],
                 done=row[2],
                 queueing_lock=row[3],
-                barred_by=row[4],
+                conflicting_id=row[4],
                 announced=row[5],
             )

@@ -149,7 +149,7 @@ WITH RECURSIVE line AS (
     ) AS following
 ),
 
-looked AS (
+scanned AS (
     SELECT
         candidate.source,
         candidate.most,
@@ -253,14 +253,14 @@ looked AS (
         ) AS job
         UNION ALL
         SELECT
-            near.source,
-            near.most,
+            entry.source,
+            entry.most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
         FROM (
             SELECT
                 final.number AS source,
                 :p19\\:\\:bigint AS most,
-                near.id
+                entry.id
             FROM unnest(:p21\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
             CROSS JOIN LATERAL (
                 (
@@ -285,12 +285,12 @@ looked AS (
                     LIMIT 10000
                 )
                 LIMIT :p19\\:\\:bigint
-            ) AS near
+            ) AS entry
             UNION ALL
             SELECT
                 line.number AS source,
                 line.most,
-                near.id
+                entry.id
             FROM (
                 SELECT
                     found.is_free, found.queue_name, found.priority,
@@ -351,12 +351,12 @@ looked AS (
                     LIMIT 1000
                 )
                 LIMIT line.most
-            ) AS near
+            ) AS entry
             UNION ALL
             SELECT
                 -1 AS source,
                 :p19\\:\\:bigint AS most,
-                near.id
+                entry.id
             -- A limit that the planner does not know is a tenth to it\\: for one that it knows, it may read all those
             -- for later by the index of their times, and sort them.
             FROM (
@@ -382,12 +382,12 @@ looked AS (
                     LIMIT (SELECT 1000)
                 )
                 LIMIT :p19\\:\\:bigint
-            ) AS near
-        ) AS near
+            ) AS entry
+        ) AS entry
         CROSS JOIN LATERAL (
             SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
             FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
+            WHERE taskq_jobs.id = entry.id
             LIMIT 1
         ) AS job
     ) AS candidate
@@ -396,21 +396,21 @@ looked AS (
 edge AS (
     SELECT min(source.place) AS place
     FROM (
-        SELECT max(looked.place) AS place
-        FROM looked
-        WHERE looked.most IS NOT NULL
-        GROUP BY looked.source
-        HAVING count(*) >= min(looked.most)
+        SELECT max(scanned.place) AS place
+        FROM scanned
+        WHERE scanned.most IS NOT NULL
+        GROUP BY scanned.source
+        HAVING count(*) >= min(scanned.most)
     ) AS source
 ),
 
 page AS (
     SELECT
-        looked.id,
-        looked.place
-    FROM looked
-    WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
-    ORDER BY looked.place
+        scanned.id,
+        scanned.place
+    FROM scanned
+    WHERE scanned.matches AND coalesce(scanned.place <= (SELECT edge.place FROM edge), true)
+    ORDER BY scanned.place
     LIMIT :p1\\:\\:integer
 )
 
@@ -426,13 +426,13 @@ FROM (
     FROM page
     UNION ALL
     SELECT
-        looked.id,
-        looked.place,
+        scanned.id,
+        scanned.place,
         false AS matches
-    FROM looked
+    FROM scanned
     WHERE
-        looked.matches IS NOT TRUE
-        AND looked.place = (SELECT edge.place FROM edge)
+        scanned.matches IS NOT TRUE
+        AND scanned.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < :p1\\:\\:integer
 ) AS shown
 INNER JOIN taskq_jobs AS job ON shown.id = job.id
@@ -569,25 +569,25 @@ class Querier:
         ids: list[int] | None,
         before: int | None,
         alive: bool,
-        max_looked: int,
+        max_scanned: int,
         walks: bool,
         unsuccessful: list[models.TaskqJobStatus],
     ) -> Iterator[PageJobsRow]:
         """A page of jobs, in the order of their ids or against it, of those that fit every filter that is given.
         after is where a page begins that goes up, before where one begins that goes down; the other is null.
 
-        It looks at no more than max_looked jobs of each place where it looks, however few of them fit, and
-        answers as far as it has seen all places. Where that ends is in the answer, as is_edge, and matches only
+        It scans no more than max_scanned jobs of each source, however few of them fit, and answers as far as it
+        has scanned all sources. Where that ends is in the answer, as is_edge, and matches only
         if it fits as well: the next page begins there. No edge: there is no more.
 
         Where it goes along an index it takes nothing but the ids from it, and each job by its id: for all of a
         job the planner may think it cheaper to fetch what it takes for few, and sort them.
 
-        With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
+        With ids it reads those; with unsuccessful it scans the index of those that failed or were cancelled or
         aborted; and with walks along the primary key, since no index of finished jobs is worth what it would cost
         each job in its life. What is not asked for takes 1 ms to plan, and is not even begun.
 
-        With alive it looks at jobs that wait or run, and at none of those that are final. Those that are due wait
+        With alive it scans jobs that wait or run, and none of those that are final. Those that are due wait
         in lines, one for each queue and priority, with a lock or without: in each an index has them in the order
         of ids. Those for later have an index for this; those that run are few, and read whole. With a lock or a
         queueing lock (by_line is false then) its jobs are read whole.
@@ -603,9 +603,9 @@ class Querier:
           that wait                                               12
           that wait, of one task                                  30
           that wait, of one lock                                   6
-        As far as every source was looked through.
+        As far as every source was scanned.
         """
-        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": tags, "p16": ids, "p17": before, "p18": alive, "p19": max_looked, "p20": walks, "p21": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": tags, "p16": ids, "p17": before, "p18": alive, "p19": max_scanned, "p20": walks, "p21": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],

@@ -78,7 +78,7 @@ class TaskqJob(pydantic.BaseModel):
     abort_requested: bool
     # Where it stands.
     status: TaskqJobStatus
-    # Whether its time has come, as far as somebody looked: PromoteJobs sets it. Jobs that are
+    # Whether its time has come, as of the latest check: PromoteJobs sets it. Jobs that are
     # scheduled for later stay out of the indexes that a claim reads.
     due: bool
     # Where it awaits execution.
@@ -140,13 +140,13 @@ class TaskqPeriodic(pydantic.BaseModel):
 
 
 class TaskqRetention(pydantic.BaseModel):
-    """Whose turn it is to delete jobs that are kept no longer: one row, once a worker was to."""
+    """Which worker deletes jobs that are kept no longer: one row, once a worker does."""
 
     # True, as there is one row.
     single: bool
     # The worker.
     worker_id: int
-    # Then another may take its turn.
+    # Then another worker may take over.
     leased_until: datetime.datetime
 
 

@@ -130,7 +130,7 @@ class Querier:
         periodic_ids: list[str],
         schedules: list[str],
     ) -> Iterator[RegisterPeriodicRow]:
-        """A worker names its periods when it starts, and learns after which second their ticks count: that of the last tick
+        """A worker names its periods when it starts, and is answered after which second their ticks count: that of the last tick
         that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that is
         ahead: a clock that was wrong must not silence a period.
         In order, so that workers that start together do not deadlock.

@@ -14,7 +14,7 @@ WITH moment AS (
     SELECT now() - make_interval(secs => :p1\\:\\:double precision) AS finished_before
 ),
 
-looked AS (
+scanned AS (
     SELECT
         job.id,
         job.deferred_at,
@@ -47,11 +47,11 @@ looked AS (
                     AND final.id > :p5\\:\\:bigint
                 ORDER BY final.status, final.id
                 LIMIT 10000
-            ) AS near
+            ) AS entry
             CROSS JOIN LATERAL (
                 SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
                 FROM taskq_jobs
-                WHERE taskq_jobs.id = near.id
+                WHERE taskq_jobs.id = entry.id
                 LIMIT 1
             ) AS unsuccessful
         )
@@ -59,11 +59,11 @@ looked AS (
     ) AS job
 ),
 
-doomed AS (
-    SELECT looked.id
-    FROM looked
-    WHERE looked.is_old
-    ORDER BY looked.id
+expired AS (
+    SELECT scanned.id
+    FROM scanned
+    WHERE scanned.is_old
+    ORDER BY scanned.id
     LIMIT :p6\\:\\:integer
 ),
 
@@ -71,7 +71,7 @@ locked AS (
     SELECT job.id
     FROM taskq_jobs AS job
     WHERE
-        job.id = ANY(ARRAY(SELECT doomed.id FROM doomed))
+        job.id = ANY(ARRAY(SELECT expired.id FROM expired))
         AND job.status = :p2\\:\\:taskq_job_status
         AND job.finished_at < (SELECT moment.finished_before FROM moment)
     FOR UPDATE SKIP LOCKED
@@ -86,29 +86,29 @@ deleted AS (
 seen AS (
     SELECT
         count(*) AS jobs,
-        max(looked.id) AS last_id,
+        max(scanned.id) AS last_id,
         -- One that says it was deferred tomorrow says nothing of those beyond it.
         coalesce(
             bool_or(
-                looked.deferred_at >= (SELECT moment.finished_before FROM moment)
-                AND looked.deferred_at < now() + interval '1 day'
+                scanned.deferred_at >= (SELECT moment.finished_before FROM moment)
+                AND scanned.deferred_at < now() + interval '1 day'
             ),
             false
         ) AS is_beyond,
         min(
             CASE
-                WHEN looked.deferred_at >= (SELECT moment.finished_before FROM moment) - interval '1 hour'
-                    THEN looked.id
+                WHEN scanned.deferred_at >= (SELECT moment.finished_before FROM moment) - interval '1 hour'
+                    THEN scanned.id
             END
         ) AS first_recent_id
-    FROM looked
+    FROM scanned
 ),
 
 chosen AS (
     SELECT
         count(*) AS jobs,
-        max(doomed.id) AS last_id
-    FROM doomed
+        max(expired.id) AS last_id
+    FROM expired
 ),
 
 reached AS (
@@ -174,7 +174,7 @@ class Querier:
         older_than: float,
         status: models.TaskqJobStatus,
         queue_name: str | None,
-        max_looked: int,
+        max_scanned: int,
         after: int,
         max_jobs: int,
     ) -> DeleteOldJobsRow | None:
@@ -186,11 +186,11 @@ class Querier:
         before the job can finish; so beyond a job that was deferred later than that, all have finished later too.
         Jobs that succeeded are found along the primary key, the others by an index that only they enter.
 
-        resume_after is where the next look may begin: of what was deferred before it nothing is left to delete,
+        resume_after is where the next scan may begin: of what was deferred before it nothing is left to delete,
         unless it finished more than an hour after it was deferred.
         What is retried in this moment stays.
         """
-        row = self._conn.execute(_DELETE_OLD_JOBS, {"p1": older_than, "p2": status, "p3": queue_name, "p4": max_looked, "p5": after, "p6": max_jobs}).first()
+        row = self._conn.execute(_DELETE_OLD_JOBS, {"p1": older_than, "p2": status, "p3": queue_name, "p4": max_scanned, "p5": after, "p6": max_jobs}).first()
         if row is None:
             return None
         return DeleteOldJobsRow(
@@ -206,7 +206,7 @@ class Querier:
         worker_id: int,
         lease: float,
     ) -> int | None:
-        """Takes the turn to delete old jobs, or keeps it: of all workers one has it at a time. No row: another
+        """Takes the lease to delete old jobs, or keeps it: of all workers one has it at a time. No row: another
         one has it. A worker that dies loses it when the time is over.
         """
         row = self._conn.execute(_LEASE_RETENTION, {"p1": worker_id, "p2": lease}).first()

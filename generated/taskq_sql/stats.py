@@ -12,7 +12,7 @@ import sqlalchemy
 
 GET_TRAFFIC = """-- name: get_traffic \\:many
 SELECT
-    clock_timestamp()\\:\\:timestamptz AS looked_at,
+    clock_timestamp()\\:\\:timestamptz AS read_at,
     coalesce(
         (
             -- Null for a role that may not read the sequence.
@@ -39,7 +39,7 @@ _GET_TRAFFIC = sqlalchemy.text(GET_TRAFFIC)
 
 
 class GetTrafficRow(pydantic.BaseModel):
-    looked_at: datetime.datetime
+    read_at: datetime.datetime
     ids_drawn: int
     failed_attempts: int
 
@@ -59,7 +59,7 @@ class Querier:
         """
         for row in self._conn.execute(_GET_TRAFFIC):
             yield GetTrafficRow(
-                looked_at=row[0],
+                read_at=row[0],
                 ids_drawn=row[1],
                 failed_attempts=row[2],
             )

@@ -92,7 +92,7 @@ CREATE TABLE taskq_jobs (
     args jsonb NOT NULL,
     result jsonb,
     -- Null, as they are for nearly all: then they take no room, and no WAL. No index on the tags: a job would have
-    -- an entry in it for each of them, and new ones with every update of the job, for lists that look at a bounded
+    -- an entry in it for each of them, and new ones with every update of the job, for lists that scan a bounded
     -- number of jobs in any case.
     metadata jsonb,
     tags text [],
@@ -141,7 +141,7 @@ COMMENT ON COLUMN taskq_jobs.given_back IS
 COMMENT ON COLUMN taskq_jobs.abort_requested IS 'Whether the worker that runs it is asked to abort it.';
 COMMENT ON COLUMN taskq_jobs.status IS 'Where it stands.';
 COMMENT ON COLUMN taskq_jobs.due IS
-    'Whether its time has come, as far as somebody looked: PromoteJobs sets it. Jobs that are '
+    'Whether its time has come, as of the latest check: PromoteJobs sets it. Jobs that are '
     'scheduled for later stay out of the indexes that a claim reads.';
 COMMENT ON COLUMN taskq_jobs.queue_name IS 'Where it awaits execution.';
 COMMENT ON COLUMN taskq_jobs.task_name IS 'The name of the task that it launches.';
@@ -184,8 +184,8 @@ WHERE status = 'todo' AND queueing_lock IS NOT NULL;
 CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
 WHERE status = 'doing';
 
--- What somebody may want to look at, count or do again. A job that succeeds never enters it, and writes as
--- much WAL as without it (1,023 bytes in its life).
+-- What an operator lists, counts or retries. A job that succeeds never enters it, and writes as much WAL
+-- as without it (1,023 bytes in its life).
 CREATE INDEX taskq_jobs_unsuccessful ON taskq_jobs (status, id)
 WHERE status IN ('failed', 'cancelled', 'aborted');
 
@@ -265,10 +265,10 @@ CREATE TABLE taskq_retention (
 );
 
 COMMENT ON TABLE taskq_retention IS
-    'Whose turn it is to delete jobs that are kept no longer: one row, once a worker was to.';
+    'Which worker deletes jobs that are kept no longer: one row, once a worker does.';
 COMMENT ON COLUMN taskq_retention.single IS 'True, as there is one row.';
 COMMENT ON COLUMN taskq_retention.worker_id IS 'The worker.';
-COMMENT ON COLUMN taskq_retention.leased_until IS 'Then another may take its turn.';
+COMMENT ON COLUMN taskq_retention.leased_until IS 'Then another worker may take over.';
 
 
 -- Standard SQL body: the table is bound when the function is made, so the answer does not depend

@@ -148,7 +148,7 @@ ORDER BY index_class.relname;
 
 -- name: GetNotificationQueue :many
 -- How full the server's queue of notifications is, from 0 to 1, and the session that has been in one
--- transaction for longest: one that listens and does not end its transaction keeps everybody's
+-- transaction for longest: one that listens and does not end its transaction keeps all
 -- notifications, of whatever database.
 SELECT
     pg_notification_queue_usage()::double precision AS usage,

@@ -2,18 +2,18 @@
 -- A page of jobs, in the order of their ids or against it, of those that fit every filter that is given.
 -- after is where a page begins that goes up, before where one begins that goes down; the other is null.
 --
--- It looks at no more than max_looked jobs of each place where it looks, however few of them fit, and
--- answers as far as it has seen all places. Where that ends is in the answer, as is_edge, and matches only
+-- It scans no more than max_scanned jobs of each source, however few of them fit, and answers as far as it
+-- has scanned all sources. Where that ends is in the answer, as is_edge, and matches only
 -- if it fits as well: the next page begins there. No edge: there is no more.
 --
 -- Where it goes along an index it takes nothing but the ids from it, and each job by its id: for all of a
 -- job the planner may think it cheaper to fetch what it takes for few, and sort them.
 --
--- With ids it looks at those; with unsuccessful at the index of those that failed or were cancelled or
+-- With ids it reads those; with unsuccessful it scans the index of those that failed or were cancelled or
 -- aborted; and with walks along the primary key, since no index of finished jobs is worth what it would cost
 -- each job in its life. What is not asked for takes 1 ms to plan, and is not even begun.
 --
--- With alive it looks at jobs that wait or run, and at none of those that are final. Those that are due wait
+-- With alive it scans jobs that wait or run, and none of those that are final. Those that are due wait
 -- in lines, one for each queue and priority, with a lock or without: in each an index has them in the order
 -- of ids. Those for later have an index for this; those that run are few, and read whole. With a lock or a
 -- queueing lock (by_line is false then) its jobs are read whole.
@@ -129,7 +129,7 @@ WITH RECURSIVE line AS (
     ) AS following
 ),
 
-looked AS (
+scanned AS (
     SELECT
         candidate.source,
         candidate.most,
@@ -207,7 +207,7 @@ looked AS (
         UNION ALL
         SELECT
             0 AS source,
-            @max_looked::bigint AS most,
+            @max_scanned::bigint AS most,
             job.*
         FROM (
             (
@@ -229,18 +229,18 @@ looked AS (
                 ORDER BY job.id DESC
                 LIMIT 10000
             )
-            LIMIT @max_looked::bigint
+            LIMIT @max_scanned::bigint
         ) AS job
         UNION ALL
         SELECT
-            near.source,
-            near.most,
+            entry.source,
+            entry.most,
             job.*
         FROM (
             SELECT
                 final.number AS source,
-                @max_looked::bigint AS most,
-                near.id
+                @max_scanned::bigint AS most,
+                entry.id
             FROM unnest(@unsuccessful::taskq_job_status []) WITH ORDINALITY AS final (status, number)
             CROSS JOIN LATERAL (
                 (
@@ -264,19 +264,19 @@ looked AS (
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
                 )
-                LIMIT @max_looked::bigint
-            ) AS near
+                LIMIT @max_scanned::bigint
+            ) AS entry
             UNION ALL
             SELECT
                 line.number AS source,
                 line.most,
-                near.id
+                entry.id
             FROM (
                 SELECT
                     found.*,
                     row_number() OVER () AS number,
                     -- All lines together are not to be much more than a few.
-                    least(@max_looked::bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                    least(@max_scanned::bigint, greatest(5000 / count(*) OVER (), 10)) AS most
                 FROM (
                     SELECT * FROM line
                     LIMIT (SELECT 1000000000)
@@ -331,12 +331,12 @@ looked AS (
                     LIMIT 1000
                 )
                 LIMIT line.most
-            ) AS near
+            ) AS entry
             UNION ALL
             SELECT
                 -1 AS source,
-                @max_looked::bigint AS most,
-                near.id
+                @max_scanned::bigint AS most,
+                entry.id
             -- A limit that the planner does not know is a tenth to it: for one that it knows, it may read all those
             -- for later by the index of their times, and sort them.
             FROM (
@@ -361,37 +361,37 @@ looked AS (
                     ORDER BY job.id DESC
                     LIMIT (SELECT 1000)
                 )
-                LIMIT @max_looked::bigint
-            ) AS near
-        ) AS near
+                LIMIT @max_scanned::bigint
+            ) AS entry
+        ) AS entry
         CROSS JOIN LATERAL (
             SELECT *
             FROM taskq_jobs
-            WHERE taskq_jobs.id = near.id
+            WHERE taskq_jobs.id = entry.id
             LIMIT 1
         ) AS job
     ) AS candidate
 ),
 
--- As far as every source was looked through.
+-- As far as every source was scanned.
 edge AS (
     SELECT min(source.place) AS place
     FROM (
-        SELECT max(looked.place) AS place
-        FROM looked
-        WHERE looked.most IS NOT NULL
-        GROUP BY looked.source
-        HAVING count(*) >= min(looked.most)
+        SELECT max(scanned.place) AS place
+        FROM scanned
+        WHERE scanned.most IS NOT NULL
+        GROUP BY scanned.source
+        HAVING count(*) >= min(scanned.most)
     ) AS source
 ),
 
 page AS (
     SELECT
-        looked.id,
-        looked.place
-    FROM looked
-    WHERE looked.matches AND coalesce(looked.place <= (SELECT edge.place FROM edge), true)
-    ORDER BY looked.place
+        scanned.id,
+        scanned.place
+    FROM scanned
+    WHERE scanned.matches AND coalesce(scanned.place <= (SELECT edge.place FROM edge), true)
+    ORDER BY scanned.place
     LIMIT @max_jobs::integer
 )
 
@@ -407,13 +407,13 @@ FROM (
     FROM page
     UNION ALL
     SELECT
-        looked.id,
-        looked.place,
+        scanned.id,
+        scanned.place,
         false AS matches
-    FROM looked
+    FROM scanned
     WHERE
-        looked.matches IS NOT TRUE
-        AND looked.place = (SELECT edge.place FROM edge)
+        scanned.matches IS NOT TRUE
+        AND scanned.place = (SELECT edge.place FROM edge)
         AND (SELECT count(*) FROM page) < @max_jobs::integer
 ) AS shown
 INNER JOIN taskq_jobs AS job ON shown.id = job.id

@@ -1,5 +1,5 @@
 -- name: LeaseRetention :one
--- Takes the turn to delete old jobs, or keeps it: of all workers one has it at a time. No row: another
+-- Takes the lease to delete old jobs, or keeps it: of all workers one has it at a time. No row: another
 -- one has it. A worker that dies loses it when the time is over.
 INSERT INTO taskq_retention (worker_id, leased_until)
 VALUES (
@@ -25,13 +25,13 @@ RETURNING worker_id;
 -- before the job can finish; so beyond a job that was deferred later than that, all have finished later too.
 -- Jobs that succeeded are found along the primary key, the others by an index that only they enter.
 --
--- resume_after is where the next look may begin: of what was deferred before it nothing is left to delete,
+-- resume_after is where the next scan may begin: of what was deferred before it nothing is left to delete,
 -- unless it finished more than an hour after it was deferred.
 WITH moment AS (
     SELECT now() - make_interval(secs => @older_than::double precision) AS finished_before
 ),
 
-looked AS (
+scanned AS (
     SELECT
         job.id,
         job.deferred_at,
@@ -64,23 +64,23 @@ looked AS (
                     AND final.id > @after::bigint
                 ORDER BY final.status, final.id
                 LIMIT 10000
-            ) AS near
+            ) AS entry
             CROSS JOIN LATERAL (
                 SELECT *
                 FROM taskq_jobs
-                WHERE taskq_jobs.id = near.id
+                WHERE taskq_jobs.id = entry.id
                 LIMIT 1
             ) AS unsuccessful
         )
-        LIMIT @max_looked::integer
+        LIMIT @max_scanned::integer
     ) AS job
 ),
 
-doomed AS (
-    SELECT looked.id
-    FROM looked
-    WHERE looked.is_old
-    ORDER BY looked.id
+expired AS (
+    SELECT scanned.id
+    FROM scanned
+    WHERE scanned.is_old
+    ORDER BY scanned.id
     LIMIT @max_jobs::integer
 ),
 
@@ -89,7 +89,7 @@ locked AS (
     SELECT job.id
     FROM taskq_jobs AS job
     WHERE
-        job.id = ANY(ARRAY(SELECT doomed.id FROM doomed))
+        job.id = ANY(ARRAY(SELECT expired.id FROM expired))
         AND job.status = @status::taskq_job_status
         AND job.finished_at < (SELECT moment.finished_before FROM moment)
     FOR UPDATE SKIP LOCKED
@@ -104,29 +104,29 @@ deleted AS (
 seen AS (
     SELECT
         count(*) AS jobs,
-        max(looked.id) AS last_id,
+        max(scanned.id) AS last_id,
         -- One that says it was deferred tomorrow says nothing of those beyond it.
         coalesce(
             bool_or(
-                looked.deferred_at >= (SELECT moment.finished_before FROM moment)
-                AND looked.deferred_at < now() + interval '1 day'
+                scanned.deferred_at >= (SELECT moment.finished_before FROM moment)
+                AND scanned.deferred_at < now() + interval '1 day'
             ),
             false
         ) AS is_beyond,
         min(
             CASE
-                WHEN looked.deferred_at >= (SELECT moment.finished_before FROM moment) - interval '1 hour'
-                    THEN looked.id
+                WHEN scanned.deferred_at >= (SELECT moment.finished_before FROM moment) - interval '1 hour'
+                    THEN scanned.id
             END
         ) AS first_recent_id
-    FROM looked
+    FROM scanned
 ),
 
 chosen AS (
     SELECT
         count(*) AS jobs,
-        max(doomed.id) AS last_id
-    FROM doomed
+        max(expired.id) AS last_id
+    FROM expired
 ),
 
 reached AS (
@@ -136,7 +136,7 @@ reached AS (
             ELSE coalesce(seen.last_id, @after::bigint)
         END AS id,
         chosen.jobs < @max_jobs::integer
-        AND (seen.jobs < @max_looked::integer OR seen.is_beyond) AS is_end,
+        AND (seen.jobs < @max_scanned::integer OR seen.is_beyond) AS is_end,
         seen.first_recent_id
     FROM seen
     CROSS JOIN chosen

@@ -3,7 +3,7 @@
 -- have failed. Nothing is counted for them. A transaction that is open, or that was rolled back, has drawn
 -- ids too; the server's statistics, which count the attempts, come some seconds late.
 SELECT
-    clock_timestamp()::timestamptz AS looked_at,
+    clock_timestamp()::timestamptz AS read_at,
     coalesce(
         (
             -- Null for a role that may not read the sequence.

@@ -75,7 +75,7 @@ class Codec(Generic[T]):
     def __init__(self, annotation: Any) -> None:
         self._scalars = _scalars(annotation)
         try:
-            # By itself pydantic writes NaN as null wherever nothing tells it that it is a float,
+            # By itself pydantic writes NaN as null wherever it does not know that it is a float,
             # and takes no configuration beside a model's own: hence a list of one.
             self._adapter = cast(
                 "TypeAdapter[list[T]]",
@@ -193,7 +193,7 @@ class Codec(Generic[T]):
                 stored, self._write(arrived, by_alias=by_alias)
             )
         if difference is not None:
-            raise _Altered(_told(difference))
+            raise _Altered(_described(difference))
 
     def _is_plain(self, value: object) -> bool:
         # Most arguments are, and pydantic's two ways take ten times as long to say the same of them.
@@ -286,7 +286,7 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _told(difference: Difference) -> str:
+def _described(difference: Difference) -> str:
     # The first step is the index in our list of one.
     place = ".".join(difference.place[1:])
     given, arrived = type(difference.given).__name__, type(difference.arrived).__name__

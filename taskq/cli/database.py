@@ -49,36 +49,40 @@ def database(
         for line in _way_in(opened, password=password):
             click.echo(escaped(line))
         return
-    told = opened.libpq_parameters()
+    parameters = opened.libpq_parameters()
     # Not among the arguments, which every user of the machine can read.
-    secret = {"PGPASSWORD": told.pop("password")} if "password" in told else {}
+    secret = {"PGPASSWORD": parameters.pop("password")} if "password" in parameters else {}
     code = subprocess.run(  # noqa: S603 - no shell, and it is the user's own psql
-        [psql, make_conninfo(**told), *arguments], check=False, env=os.environ | secret
+        [psql, make_conninfo(**parameters), *arguments], check=False, env=os.environ | secret
     ).returncode
     click.get_current_context().exit(code)
 
 
 def _way_in(opened: Database, *, password: bool) -> Iterator[str]:
-    told = opened.libpq_parameters()
-    secret = told.pop("password", None)
+    parameters = opened.libpq_parameters()
+    secret = parameters.pop("password", None)
     if password and secret is not None:
-        told["password"] = secret
+        parameters["password"] = secret
     folder = opened.embedded_folder
     where = f"embedded in {str(folder)!r}, " if folder else ""
     yield f"database: {where}{opened.origin}"
-    for name in LIBPQ_VARIABLES if not told else ():
+    for name in LIBPQ_VARIABLES if not parameters else ():
         if value := os.environ.get(name):
             yield f"{name}={value}"
-    yield f"URL:      {_url(told)}"
-    yield f"psql:     psql {shlex.quote(make_conninfo(**told))}" if told else "psql:     psql"
+    yield f"URL:      {_url(parameters)}"
+    yield (
+        f"psql:     psql {shlex.quote(make_conninfo(**parameters))}"
+        if parameters
+        else "psql:     psql"
+    )
     if folder:
         yield "its server runs while somebody uses it, such as a worker or psql by this command"
     elif secret is not None and not password:
         yield "the password is not shown: --password does"
 
 
-def _url(told: dict[str, str]) -> str:
-    rest = dict(told)
+def _url(parameters: dict[str, str]) -> str:
+    rest = dict(parameters)
     name = quote(rest.pop("dbname", ""), safe="")
     user, secret = (quote(rest.pop(key, ""), safe="") for key in ("user", "password"))
     who = f"{user}:{secret}@" if secret else f"{user}@" if user else ""

@@ -37,14 +37,14 @@ class Column(Generic[T]):
         cell: What a row has in it.
         style: How rich is to show it, by row.
         is_cut: Whether its text may be cut where there is no room: not what is a number in truth.
-        is_told_of_zero: Whether a column of zeros says something, and does not go before others.
+        shows_zeros: Whether a column of zeros says something, and does not go before others.
     """
 
     heading: str
     cell: Callable[[T], Cell]
     style: Callable[[T], str] = lambda row: ""
     is_cut: bool = True
-    is_told_of_zero: bool = False
+    shows_zeros: bool = False
 
 
 def console(width_elsewhere: int = _UNBOUNDED) -> Console:
@@ -81,9 +81,9 @@ def print_listing(
         rows: What it lists.
         columns: The columns of its table.
         as_json: Whether to print JSON.
-        nothing: What to tell people if there are no rows.
+        nothing: What to print for people if there are no rows.
         record: What JSON says of a row; its attributes by their names if not given.
-        now: What people are told times from, unless they ask for exact ones: by the server's clock.
+        now: The server's time, that others are shown relative to, unless exact ones are asked for.
     """
     if as_json:
         print_json(map(record, rows))
@@ -136,7 +136,7 @@ def table_of(
         rows: What is in it.
         columns: Its columns.
         width: How many cells wide it may be.
-        now: What times are told from, unless exact ones are asked for, or it is not given.
+        now: What times are shown relative to; exact ones if it is not given, or exact ones are asked for.
 
     Returns:
         The table, and the headings of columns with something in them for which there was no room.
@@ -148,7 +148,7 @@ def table_of(
         Texts(
             [column.heading, *(_clipped(shown(cell, now), width) for cell in of)],
             is_cut=column.is_cut and any(isinstance(cell, str) for cell in of),
-            nothing={""} if column.is_told_of_zero else {"", "0"},
+            nothing={""} if column.shows_zeros else {"", "0"},
         )
         for column, of in zip(columns, cells, strict=True)
     ]
@@ -187,7 +187,7 @@ def shown(cell: Cell, now: datetime | None = None) -> str:
 
     Args:
         cell: The value.
-        now: The time that others are told from; exact ones if not given.
+        now: The time that others are shown relative to; exact ones if not given.
     """
     match cell:
         case None:

@@ -40,7 +40,7 @@ from taskq.exceptions import (
     TaskqException,
 )
 
-# What only another command line or another environment can mend.
+# What only another command line or another environment can put right.
 _USAGE = (
     DatabaseNotConfigured,
     InvalidArguments,

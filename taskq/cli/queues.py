@@ -20,34 +20,34 @@ from taskq.queries.workers import WorkerState
 class Queue:
     """A queue, and how many workers that are alive serve it."""
 
-    tally: QueueCounts
+    counts: QueueCounts
     workers: int
 
 
 def _count(status: JobStatus) -> Column[Queue]:
     def cell(queue: Queue) -> Cell:
-        number = queue.tally.jobs[status]
-        return f"~{number:,}" if status in queue.tally.estimated else number
+        number = queue.counts.jobs[status]
+        return f"~{number:,}" if status in queue.counts.estimated else number
 
     return Column(status.value, cell, is_cut=False)
 
 
 COLUMNS: list[Column[Queue]] = [
-    Column("queue", lambda queue: queue.tally.name),
+    Column("queue", lambda queue: queue.counts.name),
     *map(_count, JobStatus),
     Column(
         "waited",
         lambda queue: (
             None
-            if queue.tally.longest_wait is None
-            else timedelta(seconds=queue.tally.longest_wait)
+            if queue.counts.longest_wait is None
+            else timedelta(seconds=queue.counts.longest_wait)
         ),
     ),
     Column(
         "workers",
         lambda queue: queue.workers,
-        lambda queue: "red" if queue.workers == 0 and queue.tally.jobs[JobStatus.TODO] else "",
-        is_told_of_zero=True,
+        lambda queue: "red" if queue.workers == 0 and queue.counts.jobs[JobStatus.TODO] else "",
+        shows_zeros=True,
     ),
 ]
 
@@ -67,8 +67,7 @@ def list_queues(settings: Settings, /, *, stalled: timedelta, json: bool) -> Non
     """
     manager = settings.job_manager
     workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]
-    tallies = manager.list_queues()
-    rows = [Queue(tally, served_by(workers, tally.name)) for tally in tallies]
+    rows = [Queue(counts, served_by(workers, counts.name)) for counts in manager.list_queues()]
     print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="there are no jobs")
 
 
@@ -78,11 +77,11 @@ def served_by(workers: Iterable[WorkerState], queue: str) -> int:
 
 
 def _record(queue: Queue) -> Mapping[str, Any]:
-    tally = queue.tally
+    counts = queue.counts
     return {
-        "name": tally.name,
-        **{status.value: tally.jobs[status] for status in JobStatus},
-        "estimated": [status.value for status in JobStatus if status in tally.estimated],
-        "longest_wait_seconds": tally.longest_wait,
+        "name": counts.name,
+        **{status.value: counts.jobs[status] for status in JobStatus},
+        "estimated": [status.value for status in JobStatus if status in counts.estimated],
+        "longest_wait_seconds": counts.longest_wait,
         "workers": queue.workers,
     }

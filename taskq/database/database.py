@@ -97,11 +97,11 @@ class Database:
                 ``key=value`` pairs; or an engine on psycopg. A given engine stays its
                 owner's: it is used in autocommit here, not changed, and never disposed. If the engine of
                 the other colour is asked for, it is made from the given one's URL alone.
-            environ: The environment to look in.
+            environ: The environment.
             embedded_name: What an embedded server is for, in place of the calling code's project.
             pooler: Whether a pooler stands between that does not keep sessions, such as PgBouncer in
-                transaction mode. Then nothing is prepared on sessions, nothing is set on them, and nothing
-                is heard through them. None: what the URL says, as in ``?pooler=true``.
+                transaction mode. Then nothing is prepared on sessions, nothing is set on them, and no
+                notification comes through them. None: what the URL says, as in ``?pooler=true``.
 
         Raises:
             InvalidDatabase: ``database`` or ``TASKQ_DATABASE_URL`` is not a URL of PostgreSQL, or
@@ -218,7 +218,7 @@ class Database:
         return self._source.folder if isinstance(self._source, EmbeddedServer) else None
 
     def libpq_parameters(self) -> dict[str, str]:
-        """What libpq, and so ``psql``, has to be told to connect, by its own names; with the password.
+        """The parameters with which libpq, and so ``psql``, connects, by its own names; with the password.
 
         What is not in it is what libpq's variables say. An embedded server starts here.
 

@@ -29,9 +29,9 @@ _AUTOCOMMIT = "AUTOCOMMIT"
 OWN = "taskq_own"
 OWN_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, OWN: True}
 
-# A server that goes without a word (its machine lost, a fail-over) is missed after half a minute. By
+# A server that goes without closing (its machine lost, a fail-over) is missed after half a minute. By
 # themselves the kernel and the driver wait for a quarter of an hour to write to it, and for two hours
-# to hear from it.
+# to read from it.
 _STEADY = {
     "connect_timeout": "10",  # seconds, as the next three
     "keepalives_idle": "10",
@@ -96,12 +96,12 @@ def has_ended(driver: Driver) -> bool:
 
 
 def leave_to_parent() -> None:
-    """Let a child process go of the connections that its parent opened, without a word to the server.
+    """Let a child process go of the connections that its parent opened, and send the server nothing.
 
     Their sockets are shared. Each is replaced by nothing in the child, so that whatever still holds a
     connection there cannot read or write on it.
     """
-    # Kept, as they would say a word when they are deleted.
+    # Kept, as they would send something when they are deleted.
     _of_the_parent.extend(_opened)
     _opened.clear()
     nothing = os.open(os.devnull, os.O_RDWR)

@@ -61,8 +61,10 @@ def translated(database: Database | None = None) -> Iterator[None]:
 def _translate(raised: BaseException | None) -> TaskqException | None:
     error = as_psycopg(raised)
     match error:
-        case errors.UniqueViolation() if _told(raised, "constraint_name") == _QUEUEING_LOCK_INDEX:
-            return _already_enqueued(_told(raised, "message_detail", "detail") or "")
+        case errors.UniqueViolation() if (
+            _diagnostic(raised, "constraint_name") == _QUEUEING_LOCK_INDEX
+        ):
+            return _already_enqueued(_diagnostic(raised, "message_detail", "detail") or "")
         case errors.UntranslatableCharacter():
             return InvalidDatabase(explain(error))
         case Error() if is_too_large(error):
@@ -134,12 +136,12 @@ def as_psycopg(error: BaseException | None) -> BaseException | None:
         return error
 
 
-def _told(error: BaseException | None, *names: str) -> str | None:
+def _diagnostic(error: BaseException | None, *names: str) -> str | None:
     # What the server said beside its message, where each of the drivers keeps it.
     for place in (getattr(error, "diag", None), getattr(error, "__cause__", None)):
         for name in names:
-            if told := getattr(place, name, None):
-                return str(told)
+            if value := getattr(place, name, None):
+                return str(value)
     return None
 
 

@@ -56,7 +56,7 @@ _ASYNC = "an AsyncConnection, an AsyncSession or a psycopg.AsyncConnection"
 
 
 def check_connection(connection: object) -> None:
-    """Refuse what cannot carry a caller's transaction, as far as that can be told without I/O.
+    """Refuse what cannot carry a caller's transaction, as far as that is known without I/O.
 
     Raises:
         InvalidDatabase: It is not one of ``AnyConnection``, or ``savepoints`` refuses it.
@@ -70,7 +70,7 @@ def check_connection(connection: object) -> None:
             if isinstance(connection, sqlalchemy.Connection)
             else connection.sync_connection
         )
-        # What is closed or was cut off has nothing to look at.
+        # What is closed or was cut off has nothing to check.
         if opened is not None and not opened.closed and not opened.invalidated:
             refuse_pipeline(opened.connection.driver_connection)
             refuse_own(opened)

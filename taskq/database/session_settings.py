@@ -48,7 +48,7 @@ def startup_options(said: Mapping[str, Any], environ: Mapping[str, str] = os.env
 
     Args:
         said: What the user's URL says of the connection.
-        environ: Where libpq looks for what it does not say.
+        environ: Where libpq finds what it does not say.
     """
     defaults = dict(_DEFAULTS)
     if said.get("target_session_attrs") or environ.get("PGTARGETSESSIONATTRS"):
@@ -62,7 +62,7 @@ def missing_settings(server_version: int, date_style: str | None) -> dict[str, s
     """What the options of a connection could not set.
 
     Args:
-        server_version: As psycopg tells it.
+        server_version: As psycopg reports it.
         date_style: What the server says it is: libpq's ``PGDATESTYLE`` wins over options.
     """
     missing = dict(_LATER) if server_version >= _LATER_SINCE else {}

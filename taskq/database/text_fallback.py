@@ -1,7 +1,7 @@
 """Rows on a caller's connection of another driver than psycopg: what the driver cannot read is read as text.
 
 One value that a driver cannot read costs it the whole result. How it reads belongs to the caller, and asyncpg
-does not tell what was set, so that it could be put back: therefore nothing is set. The statement is sent
+does not say what was set, so that it could be put back: therefore nothing is set. The statement is sent
 again, inside of one that makes text of its JSON and its times. What can be read costs no round trip more.
 """
 

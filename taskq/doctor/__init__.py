@@ -1,7 +1,7 @@
-"""What slows or endangers the queue, and what to do about it: one module for each thing that is looked at.
+"""What slows or endangers the queue, and what to do about it: one module for each check.
 
-``examine`` looks at all of them, each through queries of ``sql/queries/doctor.sql``. Nothing is written,
-and nothing is locked.
+``examine`` runs them all, each by queries of ``sql/queries/doctor.sql``. Nothing is written, and nothing
+is locked.
 """
 
 from taskq.doctor.check import Thresholds

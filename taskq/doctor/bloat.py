@@ -16,7 +16,7 @@ _SHARE = 0.5  # of what it takes, that it must waste
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for tables and indexes most of whose room is empty."""
+    """Find tables and indexes most of whose room is empty."""
     allowed = context.thresholds.bloat
     for table in context.queries.list_tables():
         rows = table.live_rows + table.dead_rows

@@ -1,4 +1,4 @@
-"""What a check is given, and what it is."""
+"""A check: what it is, and what it is given."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from taskq.queries.doctor import DoctorQueries, doctor_queries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """From where on something is worth a word.
+    """From where on something is reported.
 
     Attributes:
         held: Seconds for which a transaction may keep dead rows from being removed.
@@ -31,11 +31,11 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckContext:
-    """What a check looks at.
+    """What a check is given.
 
     Attributes:
         connection: A connection to the database, in autocommit.
-        thresholds: From where on it says a word.
+        thresholds: From where on it reports something.
         tasks: The names of the tasks that the app knows, and their aliases; None: there is no app.
     """
 
@@ -49,5 +49,5 @@ class CheckContext:
         return doctor_queries(self.connection)
 
 
-# Looks for one kind of trouble.
+# Finds one kind of trouble.
 Check = Callable[[CheckContext], Iterator[Finding]]

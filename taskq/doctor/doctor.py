@@ -51,7 +51,7 @@ def examine(
 
     Args:
         database: Where the queue is.
-        thresholds: From where on something is worth a word.
+        thresholds: From where on something is reported.
         tasks: The names of the tasks that the app knows, and their aliases; None: there is no app.
 
     Returns:

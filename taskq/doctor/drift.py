@@ -8,7 +8,7 @@ from taskq.schema import MigrationState, MigrationStatus, Phase, operations, rea
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for migrations that the database lacks, has otherwise, or has from a newer taskq."""
+    """Find migrations that the database lacks, has otherwise, or has from a newer taskq."""
     for status in operations.status(context.connection, read_migrations()):
         if status.state is not MigrationState.APPLIED:
             yield _finding(status)

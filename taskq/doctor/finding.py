@@ -10,8 +10,8 @@ from pydantic import JsonValue
 class Severity(StrEnum):
     """How bad it is, the worst first.
 
-    ``critical``: jobs do not run, or will not soon, and it does not mend by itself; ``warning``: it
-    costs, or will; ``note``: nothing to mend, or what could not be looked at.
+    ``critical``: jobs do not run, or will not soon, and it does not pass by itself; ``warning``: it
+    costs, or will; ``note``: nothing to do, or what could not be checked.
     """
 
     CRITICAL = "critical"
@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         severity: How bad it is.
-        check: What was looked at, such as ``horizon``; the doctor fills it in.
+        check: The check that found it, such as ``horizon``; the doctor fills it in.
         what: What was found, in a sentence.
         remedy: What to do about it.
         commands: What ``python -m taskq`` does of the remedy: the arguments, as a shell reads them.

@@ -20,7 +20,7 @@ _STANDBY = "end the long queries of that standby, or set hot_standby_feedback = 
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for sessions, prepared transactions and replication slots that hold the horizon."""
+    """Find sessions, prepared transactions and replication slots that hold the horizon."""
     held = context.thresholds.held
     for snapshot in context.queries.list_snapshots(held_for=held):
         yield _session(snapshot, critical=snapshot.seconds >= _CRITICAL * held)

@@ -17,7 +17,7 @@ _DROPPED = re.compile(r"DROP INDEX (?:CONCURRENTLY )?(?:IF EXISTS )?(\w+)", re.I
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
+    """Find indexes that are missing, or that a failed CONCURRENTLY has left invalid."""
     found = {index.index_name: index for index in context.queries.list_indexes()}
     wanted = _wanted(context.connection)
     for name, statement in wanted.items():

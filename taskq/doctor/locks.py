@@ -10,7 +10,7 @@ from taskq.times import brief
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for long chains, and for what they wait for."""
+    """Find long chains, and what they wait for."""
     for chain in context.queries.list_long_chains(min_jobs=context.thresholds.chain):
         if chain.holder_id is not None:
             cause = (

@@ -10,7 +10,7 @@ _WARNING, _CRITICAL = 0.1, 0.5  # of the queue
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look at the queue, and for the session that keeps it from emptying."""
+    """Find out how full the queue is, and which session keeps it from emptying."""
     [queue] = context.queries.get_notification_queue()
     if queue.usage < _WARNING:
         return

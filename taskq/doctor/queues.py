@@ -14,7 +14,7 @@ _CRITICAL = 6  # times what a job may wait
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for queues that no worker serves, and for those whose first job has waited too long."""
+    """Find queues that no worker serves, and those whose first job has waited too long."""
     waiting = context.thresholds.waiting
     for queue in context.queries.list_waiting_queues(stalled_after=context.thresholds.stalled):
         if queue.workers == 0:

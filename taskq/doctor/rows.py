@@ -49,7 +49,7 @@ _FAULTS = {
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for rows that nothing of taskq's could have written so."""
+    """Find rows that nothing of taskq's could have written so."""
     stuck = context.queries.list_stuck_rows()
     for name, rows in groupby(stuck, key=attrgetter("fault")):
         fault = _FAULTS[name]

@@ -10,11 +10,11 @@ from taskq.doctor.finding import Finding, Severity
 from taskq.messages import counted
 from taskq.times import brief
 
-_SINCE = 86_400  # seconds for which a failure is news
+_SINCE = 86_400  # seconds for which a failure is reported
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for jobs of tasks that the app does not know, or that a worker did not know."""
+    """Find jobs of tasks that the app does not know, or that a worker did not know."""
     if context.tasks is None:
         yield Finding(
             severity=Severity.NOTE,

@@ -13,7 +13,7 @@ _BEHIND = 180
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for tables that are not vacuumed, late, or in vain."""
+    """Find tables that are vacuumed never, late, or in vain."""
     tables = list(context.queries.list_tables())
     if not all(table.server_vacuums for table in tables):
         yield Finding(

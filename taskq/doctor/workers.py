@@ -1,4 +1,4 @@
-"""Workers that died, and that no other worker has buried."""
+"""Workers that died, and whose jobs no other worker has rescued."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from taskq.times import brief
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Look for workers without a heartbeat, and for jobs whose worker is gone."""
+    """Find workers without a heartbeat, and jobs whose worker is gone."""
     for worker in context.queries.list_stalled_workers(stalled_after=context.thresholds.stalled):
         if worker.name:
             what = (

@@ -54,7 +54,7 @@ class Cluster:
         fits = len(path) <= _SOCKET_PATH_BYTES and b"," not in path
         self._sockets_link = None if fits else folder / "sockets"
         self._programs_link = folder / "programs"
-        self._passage = RootAccess()
+        self._root_access = RootAccess()
 
     @property
     def sockets(self) -> Path:
@@ -92,7 +92,7 @@ class Cluster:
 
     def leave(self) -> None:
         """Take back what let the server's user through, unless another server needs it."""
-        self._passage.close()
+        self._root_access.close()
 
     def _answers(self) -> bool:
         try:
@@ -128,7 +128,7 @@ class Cluster:
         needed = [self._data, self.sockets, *(path / "postgres" for path in programs)]
         names = self._wheel.user.pw_name, str(self._data)
         message = "PostgreSQL runs as the system user %s in %s"
-        if opened := self._passage.open(*needed):
+        if opened := self._root_access.open(*needed):
             message += "; until it stops, everybody may pass through %s"
             _logger.warning(message, *names, ", ".join(map(str, opened)))
         else:
@@ -196,7 +196,7 @@ class Cluster:
 
     def _correct_recorded_pid(self) -> None:
         # PostgreSQL refuses to start while the recorded pid is that of any process of its user. The
-        # rest of the record stays: it tells whether sessions of a killed server still run.
+        # rest of the record stays: it says whether sessions of a killed server still run.
         record = self._data / "postmaster.pid"
         with suppress(FileNotFoundError):
             _, _, rest = record.read_text().partition("\n")

@@ -21,10 +21,10 @@ ROOT_FOLDER = Path("/var/lib/taskq")
 
 
 def default_folder(environ: Mapping[str, str] = os.environ, *, name: str | None = None) -> Path:
-    """Where an embedded server keeps its files unless told otherwise.
+    """Where an embedded server keeps its files by default.
 
     Args:
-        environ: The environment to look in.
+        environ: The environment.
         name: What the server is for, if it is not for the project that the calling code belongs to.
 
     Returns:
@@ -89,7 +89,7 @@ class EmbeddedServer:
 
         Raises:
             EmbeddedServerError: The extra is not installed, the folder cannot be used or belongs to
-                somebody else, its data is of another major version, or the server does not start.
+                another user, its data is of another major version, or the server does not start.
         """
         self._notice_fork()
         with self._busy:

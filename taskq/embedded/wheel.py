@@ -3,7 +3,7 @@
 Its own layer above the programs stays unused: it fails in a folder with a space in its name, gives
 a server ten seconds to recover from a crash, takes whatever process has the recorded pid for the
 server, counts users that were killed for ever, and as root opens all directories above the data and
-above itself to everybody.
+above itself to every user.
 """
 
 import pwd

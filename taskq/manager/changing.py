@@ -338,7 +338,7 @@ class Changing(JobOperations):
         try:
             return self._run(operation)
         except AlreadyEnqueued as error:
-            # It came in the same moment, and only now can the database tell its id.
+            # It came in the same moment, and only now does the database know its id.
             if error.job_id is not None or self._connection is not None:
                 raise
         return self._run(operation)

@@ -26,7 +26,7 @@ class _Call(NamedTuple):
 class InsertBatcher:
     """Sends the calls of one event loop, as the worker writes the ends of its jobs.
 
-    A call that comes alone goes out at once, and nobody ever waits for company: those that come while a
+    A call that comes alone goes out at once, and none waits for others to come: those that come while a
     statement is under way go out together in the next one. Each call is all or none as if it were alone,
     and the order of ids is the order in which the calls came.
 
@@ -69,7 +69,7 @@ class InsertBatcher:
             if jobs and jobs + len(call.jobs) > LARGEST:
                 return
             self._waiting.popleft()
-            # Whoever called it may have been cancelled meanwhile.
+            # Its caller may have been cancelled meanwhile.
             if not call.ids.done():
                 jobs += len(call.jobs)
                 yield call

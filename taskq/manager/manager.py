@@ -33,7 +33,7 @@ class JobManager(Reading, Changing):
 
         Args:
             worker_id: A worker that is registered, and says that it is alive: the jobs of any other
-                are given to somebody else when ``stalled_worker_timeout`` is over.
+                are given to another worker when ``stalled_worker_timeout`` is over.
             queues: The queues it serves; None: all.
             max_jobs: How many jobs at most, from 1 to 1,000.
 

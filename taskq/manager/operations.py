@@ -36,7 +36,7 @@ class JobOperations(SyncAsync):
 
         Raises:
             InvalidDatabase: It is none of these, in a pipeline, or of the app's own engine, in autocommit.
-                What only a round trip can tell is refused by the operations.
+                What only a round trip shows is refused by the operations.
         """
         check_connection(connection)
         return self._twin(_connection=connection)

@@ -76,7 +76,7 @@ class Reading(JobOperations):
         """Read a page of jobs, in the order of their ids, which is the order they were deferred in.
 
         A page takes some hundredths of a second at most, whatever is asked for and however many jobs
-        there are: it looks at a bounded number of them. So it may have few jobs, or none, and not be the
+        there are: it scans a bounded number of them. So it may have few jobs, or none, and not be the
         last one: that is the one whose ``next_after`` is None.
 
         Args:
@@ -135,14 +135,14 @@ class Reading(JobOperations):
             InvalidFilter: A filter that jobs cannot be chosen by.
         """
         counts = self._run(queries.job_count.count_jobs, Filter.of(filters))
-        return _tallies(counts, lambda count: count.queue)
+        return _queue_counts(counts, lambda count: count.queue)
 
     list_queues_async: Final = async_method(list_queues)
 
     def list_tasks(self, **filters: Unpack[JobFilters]) -> list[QueueCounts]:
         """List the tasks that have jobs, by name, and how many of which status; as ``list_queues``."""
         counts = self._run(queries.job_count.count_jobs, Filter.of(filters))
-        return _tallies(counts, lambda count: count.task)
+        return _queue_counts(counts, lambda count: count.task)
 
     list_tasks_async: Final = async_method(list_tasks)
 
@@ -205,7 +205,9 @@ class Reading(JobOperations):
     get_stalled_jobs_async: Final = async_method(get_stalled_jobs)
 
 
-def _tallies(counts: Iterable[JobCount], name_of: Callable[[JobCount], str]) -> list[QueueCounts]:
+def _queue_counts(
+    counts: Iterable[JobCount], name_of: Callable[[JobCount], str]
+) -> list[QueueCounts]:
     by_name: dict[str, list[JobCount]] = {}
     for count in counts:
         by_name.setdefault(name_of(count), []).append(count)

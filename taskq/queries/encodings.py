@@ -54,7 +54,7 @@ def as_ascii(document: str) -> str:
 
 
 def explain(error: UntranslatableCharacter) -> str:
-    """What to tell of text that one of the encodings lacks."""
+    """What to say of text that one of the encodings lacks."""
     character = _character(error)
     what = "a text" if character is None else repr(character)
     return (

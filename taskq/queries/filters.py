@@ -108,7 +108,7 @@ class Filter(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Check filters that somebody gave.
+        """Check the filters of a caller.
 
         Raises:
             InvalidFilter: One is unknown, or has a value that no job can have.

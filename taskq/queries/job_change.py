@@ -49,7 +49,7 @@ class Changes(BaseModel):
 
     @classmethod
     def of(cls, job_id: int, **given: Any) -> Self:
-        """Check what somebody gave.
+        """Check what a caller gave.
 
         Raises:
             InvalidJob: No job can have it.
@@ -110,7 +110,7 @@ def retry_job(
         if row.done:
             return
         if status in UNSUCCESSFUL and row.queueing_lock is not None:
-            raise AlreadyEnqueued(row.queueing_lock, row.barred_by or None, retried=job_id)
+            raise AlreadyEnqueued(row.queueing_lock, row.conflicting_id or None, retried=job_id)
         raise InvalidTransition(job_id, status, _NO_RETRY[status])
     raise not_found(job_id)
 

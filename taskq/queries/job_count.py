@@ -88,7 +88,7 @@ class LockState:
 
     Attributes:
         lock: The lock.
-        held_by: The id of the job that holds it, which is doing; None if nobody does.
+        held_by: The id of the job that holds it, which is doing; None if none does.
         waiting: How many jobs with this lock are todo.
     """
 

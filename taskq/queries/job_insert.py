@@ -47,7 +47,7 @@ def defer_jobs(
 
 def _has_short_numbers(document: str) -> bool:
     # Of more digits than that, half as many follow at one of these places; a few thousand of them take some
-    # microseconds. The server looks closely at what may be one, as a text of digits is no number.
+    # microseconds. The server checks what may be one, as a text of digits is no number.
     return len(document) <= _LONGEST_NUMBER or not any(
         _MANY_DIGITS.match(document, at) for at in range(0, len(document), _LONGEST_NUMBER // 2)
     )

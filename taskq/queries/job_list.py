@@ -13,11 +13,11 @@ from taskq_sql import job_list
 _querier = on_any(job_list.Querier)
 
 LONGEST_PAGE = 1000
-# In how many jobs the next page is looked for at most: along the primary key, where they lie one beside the
+# How many jobs are scanned for a page at most: along the primary key, where they lie one beside the
 # other; along another index, where they do not; and in a line of those that wait. The queries end there too.
-_MAX_LOOKED = 10_000
-_MAX_LOOKED_BY_INDEX = 2000
-_MAX_LOOKED_IN_LINE = 1000
+_MAX_SCANNED = 10_000
+_MAX_SCANNED_BY_INDEX = 2000
+_MAX_SCANNED_IN_LINE = 1000
 # Before the first id, and beyond any. Not -2**63: psycopg2 writes a number into the statement's text, where
 # that is minus a number that is too large.
 _FIRST = 1 - 2**63
@@ -29,8 +29,8 @@ class JobPage(Sequence[Job]):
     """A page of a list of jobs; itself the sequence of them.
 
     Attributes:
-        jobs: The jobs. A page may have few, or none, and not be the last: nobody looks at millions of
-            jobs for one page.
+        jobs: The jobs. A page may have few, or none, and not be the last: no page is worth a
+            scan of millions of jobs.
         next_after: What to give as ``after`` for the next page; None: this is the last one.
     """
 
@@ -100,9 +100,9 @@ def list_jobs(
     alive = wanted.ids is None and statuses <= ALIVE
     indexed = wanted.ids is None and statuses <= UNSUCCESSFUL
     walks = wanted.ids is None and not alive and not indexed
-    # Where all that it looks at fits, more than the page would only be read.
+    # Where all that it scans fits, more than the page would only be read.
     fits = wanted.is_plain and (not walks or statuses == EVERY_STATUS)
-    most = _MAX_LOOKED_IN_LINE if alive else _MAX_LOOKED_BY_INDEX if indexed else _MAX_LOOKED
+    most = _MAX_SCANNED_IN_LINE if alive else _MAX_SCANNED_BY_INDEX if indexed else _MAX_SCANNED
     rows = _querier(connection).page_jobs(
         ids=wanted.ids,
         walks=walks,
@@ -112,7 +112,7 @@ def list_jobs(
         and JobStatus.TODO in statuses
         and wanted.lock is None
         and wanted.queueing_lock is None,
-        max_looked=limit if fits else most,
+        max_scanned=limit if fits else most,
         after=start,
         before=end,
         max_jobs=limit,

@@ -17,5 +17,5 @@ def promote_jobs(connection: Connection, max_jobs: int) -> tuple[int, datetime |
 
 
 def announce_locks(connection: Connection, locks: Iterable[str]) -> None:
-    """Tell the workers that locks are free whose next job this worker will not claim."""
+    """Notify the workers that locks are free whose next job this worker will not claim."""
     _querier(connection).announce_locks(locks=sorted(set(locks)))

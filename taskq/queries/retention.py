@@ -15,8 +15,8 @@ _querier = on_any(retention.Querier)
 _CHUNK = 500
 
 
-# Jobs that are looked at where the last look found none to delete; the query itself ends there too.
-_MAX_LOOKED = 10_000
+# Jobs that are scanned where the last scan found none to delete; the query itself ends there too.
+_MAX_SCANNED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Deleted:
         jobs: How many.
         reached: The id up to which it got.
         is_end: Whether none are left beyond it.
-        resume_after: The id from which to look the next time.
+        resume_after: The id from which to scan the next time.
     """
 
     jobs: int
@@ -48,7 +48,7 @@ def delete_old_chunk(
 ) -> Deleted:
     """Delete some jobs of one status that finished so long ago, beyond an id.
 
-    With ``leap`` it looks at many more jobs than it deletes: where many are kept.
+    With ``leap`` it scans many more jobs than it deletes: where many are kept.
     """
     row = only_row(
         _querier(connection).delete_old_jobs(
@@ -56,7 +56,7 @@ def delete_old_chunk(
             older_than=older_than.total_seconds(),
             queue_name=queue,
             after=after,
-            max_looked=_MAX_LOOKED if leap else 2 * max_jobs,
+            max_scanned=_MAX_SCANNED if leap else 2 * max_jobs,
             max_jobs=max_jobs,
         )
     )
@@ -88,5 +88,5 @@ def delete_old_jobs(
 
 
 def lease_retention(connection: Connection, worker_id: int, lease: float) -> bool:
-    """Take the turn to delete old jobs for some seconds, or keep it; False if another worker has it."""
+    """Take the lease to delete old jobs for some seconds, or keep it; False if another worker has it."""
     return _querier(connection).lease_retention(worker_id=worker_id, lease=lease) is not None

@@ -22,7 +22,7 @@ def ping(connection: Connection) -> None:
 
 
 def listen(connection: Connection) -> None:
-    """Make a connection hear the notifications for workers."""
+    """Have a connection receive the notifications for workers."""
     _querier(connection).listen_session()
 
 

@@ -143,7 +143,7 @@ class SchemaManager(SyncAsync):
     sql_async: Final = async_method(sql)
 
     def count_users(self) -> tuple[int, int]:
-        """Count whom ``remove`` would meet: the jobs that have not ended, and the workers.
+        """Count what ``remove`` would take away: the jobs that have not ended, and the workers.
 
         Raises:
             SchemaNotApplied: There is no schema.

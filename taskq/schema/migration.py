@@ -51,7 +51,7 @@ class Migration:
     def phase(self) -> Phase:
         """When it may be applied."""
         phase = phase_of(self.name)
-        assert phase is not None, f"{self.name} was read without a look at its name"  # noqa: S101
+        assert phase is not None, f"{self.name} was read without a check of its name"  # noqa: S101
         return phase
 
     @property

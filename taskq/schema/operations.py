@@ -48,8 +48,8 @@ _LOCK_TIMEOUT = "500ms"
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 
-# Between two looks whether another process still migrates, in seconds.
-_TURN = 0.2
+# Between two checks whether another process still migrates, in seconds.
+_CHECK_EVERY = 0.2
 
 _LONGEST_IDENTIFIER = 63  # bytes
 
@@ -115,7 +115,7 @@ def apply(
             script = _script(connection, migration)
             parts = statements_of(script) if migration.is_concurrent else [script]
             with _failing(migration):
-                _insist(connection, parts, sleep, what=migration.name, patience=patience)
+                _run_retrying(connection, parts, sleep, what=migration.name, patience=patience)
     return wanted
 
 
@@ -156,7 +156,7 @@ def remove(
         refuse_newer(status(connection, known), even_pre=True)
         script = str(migration_queries(connection).write_removal())
         try:
-            _insist(connection, [script], sleep, what="the removal", patience=patience)
+            _run_retrying(connection, [script], sleep, what="the removal", patience=patience)
         except errors.DependentObjectsStillExist as error:
             raise SchemaInUse(
                 f"not removed, as something that is not taskq's depends on it ("
@@ -248,15 +248,15 @@ def _migrating(connection: sqlalchemy.Connection, sleep: Sleep, *, pooler: bool)
     querier = migration_queries(connection)
     try:
         querier.prepare_migrations(lock_timeout=_LOCK_TIMEOUT)
-        told = False
+        logged = False
         while not querier.try_lock_migrations():
-            if not told:
+            if not logged:
                 logger.warning(
                     "another process applies the schema: waiting until it has",
                     extra={"action": "migrations_locked"},
                 )
-            told = True
-            sleep(_TURN)
+            logged = True
+            sleep(_CHECK_EVERY)
         yield
     finally:
         connection.invalidate()
@@ -275,7 +275,7 @@ def _failing(migration: Migration) -> Iterator[None]:
         ) from error
 
 
-def _insist(
+def _run_retrying(
     connection: sqlalchemy.Connection,
     parts: Sequence[str],
     sleep: Sleep,

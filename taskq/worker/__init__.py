@@ -13,7 +13,7 @@ What a service moves, and when it may not act, stands at its top:
 - ``pruner`` deletes jobs that are kept no longer;
 - ``canceller`` finds out what of the running is to be aborted, or is not the worker's any more;
 - ``connection`` is a service's connection to the database, which comes back by itself;
-- ``services`` makes them all, and says in which order they start and stop and what each tells the others;
+- ``services`` makes them all, and says in which order they start and stop, and what each calls of the others;
 - ``worker`` registers, runs them, and stops when it is asked to;
 - ``event_loop`` drives one to its end in an event loop of its own.
 """

@@ -15,7 +15,7 @@ TUNED: Mapping[str, str] = {"jit": "off", "plan_cache_mode": "force_generic_plan
 
 
 class WorkerConnections:
-    """Makes the connections of a worker, and closes those that nobody else does.
+    """Makes the connections of a worker, and closes those that no service closes.
 
     Args:
         database: The app's.

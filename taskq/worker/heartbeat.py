@@ -26,7 +26,7 @@ from taskq.worker.service import ThreadService, Wakeup
 
 logger: Final = get_logger("taskq.worker.heartbeat")
 
-# How often a worker that withholds its beats looks whether it can do its work again, at least.
+# How often a worker that withholds its beats checks whether it can do its work again, at least.
 _RETRY = 1.0  # seconds
 
 # How long a worker that stops tries to unregister.
@@ -87,7 +87,7 @@ class Heartbeat(ThreadService):
     def is_overdue(self) -> bool:
         """Whether others may take this worker for dead, or did and it has not put that right yet.
 
-        Also true before the event loop has been told, as when a task blocked it.
+        Also true before the event loop knows it, as when a task blocked it.
         """
         return self._lapses != self._lapses_over or time.monotonic() > self._good_until
 
@@ -106,7 +106,7 @@ class Heartbeat(ThreadService):
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._beat_on())
             await self._monitor.loop()
-            # The event loop was closed under the worker: nobody works any more, and nobody stops this.
+            # The event loop was closed under the worker: nothing works any more, and nothing stops this.
             beating.cancel()
 
     async def finish(self) -> None:

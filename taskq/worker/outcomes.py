@@ -1,6 +1,6 @@
 """Outcomes: what becomes of a job after an attempt, decided without I/O.
 
-Nothing is logged, written or cancelled here. ``attempt`` runs the job and asks; what it is told has the
+Nothing is logged, written or cancelled here. ``attempt`` runs the job and asks; the answer has the
 outcome to write, and how the attempt ended, to log. Of a user's own code only the retry strategy and the
 serializer of a result are called.
 """

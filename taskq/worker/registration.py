@@ -69,7 +69,7 @@ class Registration:
         """Of all workers that get the same notification, how many are to act before this one.
 
         Each ranks itself and the others by a hash of the key (rendezvous hashing), and so they agree
-        without a word. A worker that knows fewer others may rank itself first too, which costs a vain
+        without a message. A worker that knows fewer others may rank itself first too, which costs a vain
         claim. None does if the first is dead, and the others check a moment later anyway.
         """
         own = _hash(key, self.id)

@@ -18,7 +18,7 @@ _SECOND = 0.03  # seconds
 
 
 class Scheduler(Service):
-    """Makes jobs due, and tells the producer.
+    """Makes jobs due, and wakes the producer.
 
     Args:
         connection: A connection, which may be shared.

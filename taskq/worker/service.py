@@ -90,7 +90,7 @@ class ThreadService(Service):
 
     def tell(self, callback: Callable[P, object], *args: P.args, **_: P.kwargs) -> None:
         """Call something in the worker's event loop, as soon as it turns; called in the thread."""
-        # The event loop may be closed: then nobody needs to know.
+        # The event loop may be closed: then there is nothing to call.
         with suppress(RuntimeError):
             self._worker_loop.call_soon_threadsafe(callback, *args)
 
@@ -129,17 +129,17 @@ class ThreadService(Service):
 
 
 class Wakeup:
-    """Something to wait for that is set from anywhere in the loop, or rings by itself after a time."""
+    """Something to wait for that is set from anywhere in the loop, or ends by itself after a time."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def set(self) -> None:
-        """End the present wait, or the next one if nobody waits."""
+        """End the present wait, or else the next one."""
         self._event.set()
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait until somebody rings, or so many seconds have passed."""
+        """Wait until it is set, or so many seconds have passed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()

@@ -193,7 +193,7 @@ class Services:
             self.heartbeat.beat_soon()
             raise _NotRegisteredError("this worker is not registered any more")
 
-    # What the services tell one another
+    # What one service calls for another
 
     def _on_claimed(self, jobs: Sequence[Job]) -> None:
         self.executor_pool.deliver(jobs)

@@ -1,7 +1,7 @@
 """Suspicion: what a worker may begin beside what, once a job may have killed a worker.
 
 A crash is counted for every job that may have been running when its worker died, as RescueJobs explains.
-What is decided here makes that count tell the killer from those that ran beside it. A worker that never
+By what is decided here that count distinguishes the killer from those that ran beside it. A worker that never
 claims a job with a crash pays nothing for it.
 """
 

@@ -1,7 +1,7 @@
 """Threads for sync tasks, which do not keep a process from ending.
 
 The standard library's pool makes the interpreter wait for each of its threads, and a sync task that does
-not end cannot be ended: a worker that is told twice to stop would not leave.
+not end cannot be ended: a worker that is asked twice to stop would not leave.
 """
 
 from collections.abc import Callable

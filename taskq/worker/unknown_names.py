@@ -1,4 +1,4 @@
-"""Unknown names: what a worker was told, and nothing else has ever heard of, is mentioned when it starts.
+"""Unknown names: what a worker is given, and nothing else knows, is logged when it starts.
 
 A queue that is misspelt has no jobs, and an environment variable that is misspelt no effect: neither is an
 error, as jobs and options may come later, and both look like a worker that does nothing.

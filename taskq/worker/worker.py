@@ -67,7 +67,7 @@ class Worker(Generic[AppT]):
 
     @property
     def has_left(self) -> bool:
-        """Whether it was told twice to stop: threads may still run tasks that it left behind."""
+        """Whether it was asked twice to stop: threads may still run tasks that it left behind."""
         return self._leaving.is_set()
 
     @property

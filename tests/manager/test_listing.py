@@ -138,7 +138,7 @@ def test_the_pages_of_a_list_have_each_job_that_fits_once_and_in_order(
     every = everything(jobs, limit=1000)
     assert [job.id for job in every] == list(range(1, JOBS + 1))
     if looked < 100:
-        for name in ("_MAX_LOOKED", "_MAX_LOOKED_BY_INDEX", "_MAX_LOOKED_IN_LINE"):
+        for name in ("_MAX_SCANNED", "_MAX_SCANNED_BY_INDEX", "_MAX_SCANNED_IN_LINE"):
             monkeypatch.setattr(queries.job_list, name, looked)
     chance = random.Random(2)
     for _ in range(60 if looked > 100 else 15 if looked > 1 else 5):

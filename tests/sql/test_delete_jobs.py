@@ -63,7 +63,7 @@ def aged(connection: psycopg.Connection) -> Any:
     return insert
 
 
-OLD = {"older_than": 86400, "queue_name": None, "after": 0, "max_jobs": 100, "max_looked": 100}
+OLD = {"older_than": 86400, "queue_name": None, "after": 0, "max_jobs": 100, "max_scanned": 100}
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])
@@ -73,7 +73,7 @@ def test_old_jobs_go_in_the_order_of_ids_and_it_is_said_how_far(
     ids = aged(status, 5, 4, 3, 0.9)
     [answer] = run("DeleteOldJobs", status=status, **OLD | {"max_jobs": 2})
     assert answer == {"jobs": 2, "reached": ids[1], "is_end": False, "resume_after": ids[1]}
-    [answer] = run("DeleteOldJobs", status=status, **OLD | {"after": ids[1], "max_looked": 1})
+    [answer] = run("DeleteOldJobs", status=status, **OLD | {"after": ids[1], "max_scanned": 1})
     assert answer == {"jobs": 1, "reached": ids[2], "is_end": False, "resume_after": ids[2]}
     [answer] = run("DeleteOldJobs", status=status, **OLD | {"after": ids[2]})
     assert answer["is_end"]
@@ -86,7 +86,7 @@ def test_where_a_job_was_deferred_too_late_it_is_the_end(
 ) -> None:
     """Though there are more of the status beyond, as far as it looks."""
     ids = aged("succeeded", 5, *[0.5] * 10)
-    [answer] = run("DeleteOldJobs", status="succeeded", **OLD | {"max_looked": 3})
+    [answer] = run("DeleteOldJobs", status="succeeded", **OLD | {"max_scanned": 3})
     assert answer == {"jobs": 1, "reached": ids[2], "is_end": True, "resume_after": ids[0]}
 
 

@@ -44,7 +44,7 @@ NO_PAGE = {
     "alive": "false",
     "by_line": "false",
     "max_jobs": "100",
-    "max_looked": "100",
+    "max_scanned": "100",
 }
 
 Explain = Callable[..., Explained]
@@ -106,7 +106,7 @@ def test_a_page_reads_its_jobs(explain: Explain, after: str, before: str) -> Non
     page = NO_PAGE | {"after": after, "before": before, "statuses": STATUSES, "walks": "true"}
     # Once to look whether they fit, and once whole; by an index, once more in that.
     assert explain("PageJobs", **NO_FILTER | page).read == 200
-    nothing = NO_FILTER | {"queue_name": "'none'"} | page | {"max_looked": "5000"}
+    nothing = NO_FILTER | {"queue_name": "'none'"} | page | {"max_scanned": "5000"}
     assert explain("PageJobs", **nothing).read == 5001
     named = page | {"ids": "'{7,8,9000}'", "walks": "false"}
     assert explain("PageJobs", **NO_FILTER | named).read == 6
@@ -122,7 +122,7 @@ def test_a_page_of_jobs_that_wait_reads_some_of_each_line(
     page = NO_PAGE | {"after": after, "before": before} | alive
     # Two priorities of two queues and those for later, and the page itself; and hops between the lines.
     assert 1100 <= explain("PageJobs", **NO_FILTER | page).read <= 1115
-    nothing = NO_FILTER | {"task_name": "'none'"} | page | {"max_looked": "1000"}
+    nothing = NO_FILTER | {"task_name": "'none'"} | page | {"max_scanned": "1000"}
     assert 10_000 <= explain("PageJobs", **nothing).read <= 10_015
     lock = NO_FILTER | {"lock": "'l7'"} | page | {"by_line": "false"}
     assert explain("PageJobs", **lock).read == 60
@@ -174,7 +174,7 @@ def test_deleting_old_jobs_reads_those_and_as_many_as_it_may_look_at(
     explain: Explain, status: str
 ) -> None:
     old = {"older_than": "86400", "queue_name": "NULL", "after": "0"}
-    most = {"max_jobs": "100", "max_looked": "200"}
+    most = {"max_jobs": "100", "max_scanned": "200"}
     delete = explain("DeleteOldJobs", status=f"'{status}'", **old | most)
     # To look at, by an index once more in that; and to lock and to delete.
     assert delete.read == (400 if status == "succeeded" else 600)

@@ -106,7 +106,7 @@ def test_a_job_that_waits_runs_or_has_succeeded_stays_as_it_is(
     before = job_of(id_)
     notified()
     [answer] = run("RetryJobs", ids=[id_], **RETRY)
-    assert (answer["done"], answer["status"], answer["barred_by"]) == (False, status, 0)
+    assert (answer["done"], answer["status"], answer["conflicting_id"]) == (False, status, 0)
     assert job_of(id_) == before
     assert notified() == []
     assert run("RetryJobs", ids=[id_], **RETRY | {"statuses": ["failed"]}) == []
@@ -120,7 +120,7 @@ def test_a_job_whose_queueing_lock_is_taken_stays_and_says_by_whom(
     [waiting] = defer({"queueing_lock": "q"})
     notified()
     answers = run("RetryJobs", ids=[taken, free], **RETRY)
-    assert [(answer["done"], answer["barred_by"]) for answer in answers] == [
+    assert [(answer["done"], answer["conflicting_id"]) for answer in answers] == [
         (False, waiting),
         (True, 0),
     ]

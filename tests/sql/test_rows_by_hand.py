@@ -150,7 +150,7 @@ def test_a_job_that_says_it_was_deferred_tomorrow_keeps_nobody_from_being_pruned
         older_than=60.0,
         queue_name=None,
         after=0,
-        max_looked=1,
+        max_scanned=1,
         max_jobs=10,
     )
     assert not deleted["is_end"]

@@ -70,7 +70,7 @@ async def test_a_worker_deletes_jobs_that_are_kept_no_longer_and_no_others(
     status: FinalStatus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(queries.retention, "_MAX_LOOKED", 3)
+    monkeypatch.setattr(queries.retention, "_MAX_SCANNED", 3)
     kept: list[int] = []
     for other in JobStatus:
         old = insert(connection, other, "25 h", 150)

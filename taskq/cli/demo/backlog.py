@@ -7,11 +7,11 @@ from contextlib import suppress
 from taskq.exceptions import JobNotFound
 from taskq.manager import JobManager
 
-_LOOK = 0.05  # seconds between two looks at how far it is
+_CHECK_EVERY = 0.05  # seconds
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing is wrong
-    """The worker was told to stop before all was done."""
+    """The worker was asked to stop before all was done."""
 
 
 class Backlog:
@@ -37,10 +37,10 @@ class Backlog:
         """Wait until no more than so many are left; yields now and then how many have ended.
 
         Raises:
-            Interrupted: The worker was told to stop.
+            Interrupted: The worker was asked to stop.
         """
         while len(self._alive) > length:
-            await asyncio.wait([self._working], timeout=_LOOK)
+            await asyncio.wait([self._working], timeout=_CHECK_EVERY)
             if self._working.done():
                 self._working.result()
                 raise Interrupted

@@ -25,7 +25,7 @@ class Run:
 
     Args:
         files: The files.
-        progress: Told how many jobs have ended.
+        progress: Called with how many jobs have ended.
 
     Attributes:
         measured: The jobs that measure files, by file type.
@@ -59,7 +59,7 @@ class Run:
         """Defer the jobs, and have a worker run them until the last one has ended.
 
         Raises:
-            Interrupted: The worker was told to stop; what had not started is cancelled.
+            Interrupted: The worker was asked to stop; what had not started is cancelled.
         """
         working = asyncio.create_task(worker.run())
         backlog = Backlog(app.job_manager, working)

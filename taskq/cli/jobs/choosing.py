@@ -110,19 +110,19 @@ def refuse_unknown(settings: Settings, filters: JobFilters) -> None:
     manager = settings.job_manager
     tasks = settings.tasks() or {}
     if (queue := filters.get("queue")) is not None:
-        known = {tally.name for tally in manager.list_queues()}
+        known = {counts.name for counts in manager.list_queues()}
         known.update(*(worker.queues or () for worker in manager.list_workers()))
         known.update(task.queue for task in tasks.values())
         if queue not in known and not _has_job(manager, {"queue": queue}):
             raise _unknown("queue", queue, known)
     if (task := filters.get("task")) is not None:
-        known = {tally.name for tally in manager.list_tasks()} | tasks.keys()
+        known = {counts.name for counts in manager.list_tasks()} | tasks.keys()
         if task not in known and not _has_job(manager, {"task": task}):
             raise _unknown("task", task, known)
 
 
 def _has_job(manager: JobManager, filters: JobFilters) -> bool:
-    # Names of old jobs in a big table are a sample: it takes a look at each.
+    # Names of old jobs in a big table are from a sample: whether there are any, only a list says.
     return next(each_job(manager, filters, newest_first=True, at_once=1), None) is not None
 
 

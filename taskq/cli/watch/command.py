@@ -13,7 +13,7 @@ from taskq.cli.command import command
 from taskq.cli.listing import console, is_terminal
 from taskq.cli.settings import Settings
 from taskq.cli.times import duration_option
-from taskq.cli.watch.frame import look
+from taskq.cli.watch.frame import read_frame
 from taskq.cli.watch.rates import Meter
 from taskq.cli.workers import stalled_option
 from taskq.escaping import escaped
@@ -22,7 +22,7 @@ from taskq.manager import JobManager
 
 _SHORTEST = timedelta(milliseconds=100)
 
-_IDLE = 4  # times what a look took, at least until the next one
+_IDLE = 4  # times what reading a frame took, at least until the next one
 
 
 @command(example="watch --interval 5s")
@@ -42,9 +42,9 @@ def watch(settings: Settings, /, *, interval: timedelta, once: bool, stalled: ti
     with suppress(KeyboardInterrupt):
         meter = Meter()
         if once or not is_terminal(terminal):
-            look(manager, meter, stalled)
+            read_frame(manager, meter, stalled)
             time.sleep(interval.total_seconds())
-            terminal.print(look(manager, meter, stalled).render(terminal.width))
+            terminal.print(read_frame(manager, meter, stalled).render(terminal.width))
         else:
             _live(terminal, manager, meter, interval, stalled)
 
@@ -53,7 +53,7 @@ def _live(
     terminal: Console, manager: JobManager, meter: Meter, interval: timedelta, stalled: timedelta
 ) -> None:
     began = time.monotonic()
-    frame = look(manager, meter, stalled).render(terminal.width)
+    frame = read_frame(manager, meter, stalled).render(terminal.width)
     with Live(frame, console=terminal, screen=True, auto_refresh=False) as live:
         while True:
             # Where millions wait it takes a while to count them: not all of the server's time.
@@ -61,7 +61,7 @@ def _live(
             time.sleep(max(interval.total_seconds(), _IDLE * took))
             began = time.monotonic()
             try:
-                frame = look(manager, meter, stalled).render(terminal.width)
+                frame = read_frame(manager, meter, stalled).render(terminal.width)
                 live.update(frame, refresh=True)
             except DatabaseUnavailable as error:
                 # It may be back soon, which this shows then.

@@ -53,25 +53,25 @@ class Frame:
         )
 
 
-def look(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
-    """Look at the database."""
-    tallies = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
+def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
+    """Read what is shown from the database."""
+    counted = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
     with manager.database.engine.connect() as connection:
         traffic = queries.stats.get_traffic(connection)
     states = manager.list_workers()
     alive = [state for state in states if is_alive(state, stalled)]
     rates = meter.take(
         Sample(
-            at=traffic.looked_at,
+            at=traffic.read_at,
             ids_drawn=traffic.ids_drawn,
             failed_attempts=traffic.failed_attempts,
-            alive=sum(sum(tally.jobs.values()) for tally in tallies),
+            alive=sum(sum(counts.jobs.values()) for counts in counted),
         )
     )
     return Frame(
-        at=traffic.looked_at,
+        at=traffic.read_at,
         rates=rates,
-        queues=[Queue(tally, served_by(alive, tally.name)) for tally in tallies],
+        queues=[Queue(counts, served_by(alive, counts.name)) for counts in counted],
         workers=[Worker(state, is_alive(state, stalled)) for state in states],
     )
 
