@@ -23,7 +23,6 @@ TaskMiddleware = SyncTaskMiddleware | AsyncTaskMiddleware
 # The same, always async: it wraps attempts of sync tasks too, from the event loop.
 WorkerMiddleware = AsyncTaskMiddleware
 
-
 T = TypeVar("T")
 
 # One, or several with the outermost first.

@@ -35,7 +35,6 @@ MAX_DELAY = 600.0
 # Two workers that both defer a tick check a moment apart; and one that starts checks all that were missed.
 _DELAYS = (1.0, 31 * 86400.0)  # seconds
 
-
 # In the text of a time zone that has no name.
 _ADDRESS = re.compile(" at 0x[0-9A-Fa-f]+")
 

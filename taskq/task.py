@@ -43,7 +43,6 @@ P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
-
 _NO_RESULT = {
     JobStatus.TODO: "is todo: it has no result before it has run; read it again later",
     JobStatus.DOING: "is doing: it has no result before it has ended; read it again later",

@@ -24,17 +24,13 @@ from taskq.messages import short_repr, shortened, validation_summary
 
 T = TypeVar("T")
 
-
 A = TypeVar("A")
-
 
 # \u0000 after an even number of backslashes: the escape itself, not a text that shows one.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
-
 # json.dumps makes an encoder for each call that is not plain; this one is made once.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
-
 
 # Whether models are written by alias, and how floats are: the first that comes back is taken. By name
 # if an alias is for reading or for writing alone.
@@ -45,10 +41,8 @@ _WAYS: list[tuple[bool, Callable[[list[JsonValue]], list[JsonValue]]]] = [
     (False, spell_floats),
 ]
 
-
 # What JSON carries as it is, and pydantic gives back as it was.
 _SCALARS: frozenset[type] = frozenset({str, int, float, bool, NoneType})
-
 
 # pydantic reads no number of more than 4,300 digits, and few have as many.
 _COMMON_INTEGERS = range(-(2**63), 2**63)

@@ -15,7 +15,6 @@ _DURATION = re.compile(
     "".join(rf"(?:(?P<{name}>\d+(?:\.\d+)?){unit})?" for unit, name in _UNITS.items())
 )
 
-
 # Python's years do not go back much further.
 _LONGEST_AGO = timedelta(days=2_000 * 365)
 

@@ -43,7 +43,6 @@ COLUMNS: list[Column[Worker]] = [
     ),
 ]
 
-
 stalled_option: Final = duration_option(
     "--stalled", "30s", "After how long without a heartbeat a worker is dead."
 )

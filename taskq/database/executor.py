@@ -46,9 +46,7 @@ AnyConnection = SyncConnection | AnyAsyncConnection
 # The types whose values Python may not be able to read.
 _READ = ("jsonb", "timestamptz")
 
-
 _LARGEST_POOL = 100
-
 
 _SESSIONS = (Session, scoped_session, AsyncSession, async_scoped_session)
 _SYNC = "a Connection, a Session or a psycopg.Connection"

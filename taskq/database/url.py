@@ -17,7 +17,6 @@ _SCHEMES = {"postgres", "postgresql", DRIVER, f"{DRIVER}_async"}
 # The scheme, who, and where.
 _URL = re.compile(r"(?P<scheme>[\w+]+)://(?P<user>[^/?]*@)?(?P<hosts>[^/?]*)")
 
-
 _PORTS = set("0123456789,")
 
 

@@ -1,6 +1,7 @@
 """What users may ask of jobs: each operation sync and async, checked before anything is sent.
 
-``reading`` and ``changing`` are the sections of ``JobManager``; what runs in the database is in ``queries``.
+``reading`` and ``changing`` are the sections of ``JobManager``, and ``operations`` says where they run. What
+runs in the database is in ``queries``.
 """
 
 from taskq.manager.manager import JobManager

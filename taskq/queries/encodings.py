@@ -20,12 +20,9 @@ from taskq.unreadable import UnreadableJson, read_json
 
 _BYTES = re.compile(r"\b0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
 
-
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
-
 _TEXT_TYPES = ("text", "varchar", "bpchar", "name")
-
 
 _REMEDY = "leave it out, or use a database with ENCODING 'UTF8'"
 

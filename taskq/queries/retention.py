@@ -1,7 +1,6 @@
 """What is done to jobs that are kept no longer: each operation once, on a synchronous connection."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from taskq.job import JobStatus
@@ -14,26 +13,13 @@ _querier = on_any(retention.Querier)
 # Jobs that are deleted in one statement: some hundredths of a second.
 _CHUNK = 500
 
-
 # Jobs that are scanned where the last scan found none to delete; the query itself ends there too.
 _MAX_SCANNED = 10_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deleted:
-    """What one statement deleted of old jobs.
-
-    Attributes:
-        jobs: How many.
-        reached: The id up to which it got.
-        is_end: Whether none are left beyond it.
-        resume_after: The id from which to scan the next time.
-    """
-
-    jobs: int
-    reached: int
-    is_end: bool
-    resume_after: int
+# What one statement deleted: how many jobs, up to which id it got, whether none are left beyond it, and from
+# which id to scan the next time.
+Deleted = retention.DeleteOldJobsRow
 
 
 def delete_old_chunk(
@@ -50,7 +36,7 @@ def delete_old_chunk(
 
     With ``leap`` it scans many more jobs than it deletes: where many are kept.
     """
-    row = only_row(
+    return only_row(
         _querier(connection).delete_old_jobs(
             status=models.TaskqJobStatus(status),
             older_than=older_than.total_seconds(),
@@ -59,9 +45,6 @@ def delete_old_chunk(
             max_scanned=_MAX_SCANNED if leap else 2 * max_jobs,
             max_jobs=max_jobs,
         )
-    )
-    return Deleted(
-        jobs=row.jobs, reached=row.reached, is_end=row.is_end, resume_after=row.resume_after
     )
 
 

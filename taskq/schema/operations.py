@@ -26,7 +26,6 @@ from taskq.queries.migrations import migration_queries
 from taskq.schema.migration import Migration, statements_of
 from taskq.schema.status import (
     MigrationStatus,
-    Recorded,
     compare,
     refuse,
     refuse_newer,
@@ -76,13 +75,14 @@ def namespace(connection: Connection) -> str:
 def status(connection: Connection, known: Sequence[Migration]) -> list[MigrationStatus]:
     """Where each migration stands."""
     namespace(connection)
-    return compare(known, _recorded(connection) if is_applied(connection) else [])
+    found = migration_queries(connection).list_migrations() if is_applied(connection) else []
+    return compare(known, found)
 
 
 def check(connection: Connection, known: Sequence[Migration]) -> None:
     """Refuse a database on which this version of taskq does not run."""
     _refuse_encoding(connection)
-    refuse(compare(known, _recorded(connection)))
+    refuse(compare(known, migration_queries(connection).list_migrations()))
 
 
 def apply(
@@ -204,15 +204,6 @@ def _is_identifier(name: object) -> bool:
         return len(name.encode()) <= _LONGEST_IDENTIFIER
     except UnicodeEncodeError:
         return False
-
-
-def _recorded(connection: Connection) -> list[Recorded]:
-    return [
-        Recorded(
-            version=row.version, name=row.name, checksum=row.checksum, applied_at=row.applied_at
-        )
-        for row in migration_queries(connection).list_migrations()
-    ]
 
 
 def _script(connection: Connection, migration: Migration) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskq.exceptions import MigrationEdited, MigrationOutOfOrder, SchemaNotApplied, SchemaTooNew
+from taskq.queries.migrations import Recorded
 from taskq.schema.migration import Migration, Phase, phase_of
 
 
@@ -23,16 +24,6 @@ class MigrationState(StrEnum):
     PENDING = "pending"
     EDITED = "edited"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What a database says of a migration that it has."""
-
-    version: int
-    name: str
-    checksum: str
-    applied_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
