@@ -3,11 +3,38 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from taskq.job import JobStatus
+
+
+class Ending(StrEnum):
+    """How an attempt ended.
+
+    Attributes:
+        SUCCEEDED: The task returned.
+        SNOOZED: It asked to be run later, which is no failure.
+        RETRIED: It failed, and the job is run again.
+        FAILED: It failed for good.
+        ABORTED: It was aborted, and the job is not run again.
+        GIVEN_BACK: It was aborted, and the job goes back as others are about to take it.
+        RELEASED: Its worker leaves while it runs, and the job goes back.
+        UNKNOWN: It never began: the worker does not know the job, which is offered to others.
+        LOST: The job is not this worker's any more; there is no outcome.
+    """
+
+    SUCCEEDED = "succeeded"
+    SNOOZED = "snoozed"
+    RETRIED = "retried"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    GIVEN_BACK = "given_back"
+    RELEASED = "released"
+    UNKNOWN = "unknown"
+    LOST = "lost"
 
 
 # Not frozen, unlike a job: making one would take three times as long, and every job has one.

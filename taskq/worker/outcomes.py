@@ -7,7 +7,6 @@ serializer of a result are called.
 
 import asyncio
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from taskq.context import AbortReason
@@ -24,7 +23,7 @@ from taskq.exceptions import (
 from taskq.groups import leaves_of, meaning_of
 from taskq.job import Job, JobStatus
 from taskq.messages import short_repr
-from taskq.outcome import Outcome
+from taskq.outcome import Ending, Outcome
 from taskq.retry import RetryDecision
 from taskq.task import Task
 from taskq.worker.error_text import error_message, error_traceback, error_type
@@ -32,30 +31,6 @@ from taskq.worker.options import WorkerOptions
 from taskq.worker.unknown_jobs import wait_before_next
 
 _NOT_AGAIN = {AbortReason.USER_REQUEST, AbortReason.LOST, AbortReason.OVERDUE}
-
-
-class Ending(Enum):
-    """How an attempt ended.
-
-    Attributes:
-        SUCCEEDED: The task returned.
-        SNOOZED: It asked to be run later, which is no failure.
-        RETRIED: It failed, and the job is run again.
-        FAILED: It failed for good.
-        ABORTED: It was aborted, and the job is not run again.
-        GIVEN_BACK: It was aborted, and the job goes back as others are about to take it.
-        UNKNOWN: It never began: the worker does not know the job, which is offered to others.
-        LOST: The job is not this worker's any more; there is no outcome.
-    """
-
-    SUCCEEDED = auto()
-    SNOOZED = auto()
-    RETRIED = auto()
-    FAILED = auto()
-    ABORTED = auto()
-    GIVEN_BACK = auto()
-    UNKNOWN = auto()
-    LOST = auto()
 
 
 # Not frozen, unlike a job: every attempt makes one, and it would take three times as long.

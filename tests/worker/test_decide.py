@@ -10,11 +10,11 @@ import pytest
 
 from taskq import AbortReason, BaseRetryStrategy, Job, JobAborted, JobStatus, RetryDecision
 from taskq.exceptions import InvalidArguments, InvalidResult, Retry, Snooze, TaskNotFound
-from taskq.outcome import Outcome
+from taskq.outcome import Ending, Outcome
 from taskq.task import Task
 from taskq.unreadable import UnreadableJson
 from taskq.worker.options import WorkerOptions
-from taskq.worker.outcomes import Decision, Ending, decide, failed, not_begun, released
+from taskq.worker.outcomes import Decision, decide, failed, not_begun, released
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 OPTIONS = WorkerOptions.of({}, environ={})
