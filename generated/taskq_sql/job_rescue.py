@@ -160,8 +160,9 @@ rescued AS (
         AND taskq_jobs.id = ANY(ARRAY(SELECT lost.id FROM lost))
     RETURNING
         taskq_jobs.id,
-        taskq_jobs.status,
+        taskq_jobs.task_name,
         taskq_jobs.queue_name,
+        taskq_jobs.status,
         taskq_jobs.crashes,
         judged.has_begun
 ),
@@ -213,6 +214,8 @@ announced AS (
 
 SELECT
     rescued.id,
+    rescued.task_name,
+    rescued.queue_name,
     rescued.status,
     rescued.crashes,
     rescued.has_begun\\:\\:boolean AS has_begun,
@@ -225,6 +228,8 @@ _RESCUE_JOBS = sqlalchemy.text(RESCUE_JOBS)
 
 class RescueJobsRow(pydantic.BaseModel):
     id: int
+    task_name: str
+    queue_name: str
     status: models.TaskqJobStatus
     crashes: int
     has_begun: bool
@@ -302,8 +307,10 @@ class Querier:
         for row in self._conn.execute(_RESCUE_JOBS, {"p1": stalled_after, "p2": max_crashes}):
             yield RescueJobsRow(
                 id=row[0],
-                status=row[1],
-                crashes=row[2],
-                has_begun=row[3],
-                announced=row[4],
+                task_name=row[1],
+                queue_name=row[2],
+                status=row[3],
+                crashes=row[4],
+                has_begun=row[5],
+                announced=row[6],
             )

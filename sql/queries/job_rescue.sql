@@ -150,8 +150,9 @@ rescued AS (
         AND taskq_jobs.id = ANY(ARRAY(SELECT lost.id FROM lost))
     RETURNING
         taskq_jobs.id,
-        taskq_jobs.status,
+        taskq_jobs.task_name,
         taskq_jobs.queue_name,
+        taskq_jobs.status,
         taskq_jobs.crashes,
         judged.has_begun
 ),
@@ -205,6 +206,8 @@ announced AS (
 
 SELECT
     rescued.id,
+    rescued.task_name,
+    rescued.queue_name,
     rescued.status,
     rescued.crashes,
     rescued.has_begun::boolean AS has_begun,

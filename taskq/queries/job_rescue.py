@@ -16,12 +16,16 @@ class Rescued:
 
     Attributes:
         job_id: The job.
+        task_name: The name that it calls its task by.
+        queue: Where it is.
         status: What it is now.
         crashes: How many workers died while it may have been running.
         had_begun: Whether it may have been running this time; otherwise it was only claimed.
     """
 
     job_id: int
+    task_name: str
+    queue: str
     status: JobStatus
     crashes: int
     had_begun: bool
@@ -32,6 +36,8 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
     return [
         Rescued(
             job_id=row.id,
+            task_name=row.task_name,
+            queue=row.queue_name,
             status=JobStatus(row.status),
             crashes=row.crashes,
             had_begun=row.has_begun,
