@@ -1,0 +1,110 @@
+"""Telemetry: what happens in workers, one event per thing, for whoever subscribes by ``app.telemetry``.
+
+The log is the first subscriber. Events carry values and no text, and what has the same name is the same in
+all of them:
+
+* ``job``: the job as it was claimed, with its id, task, queue and attempt.
+* ``worker_id``, ``worker_name``: the worker that tells it.
+* ``seconds``: how long it took.
+* ``error``: what was raised. It holds the frames of its traceback, so do not keep it.
+* ``purpose``: which of the worker's connections it is, such as ``claims`` or ``heartbeat``.
+
+A subscriber is called when and where it happens: in the thread of the worker's event loop, or in the
+heartbeat's for what is found out there. Handed to an event loop that is blocked, that would come too late.
+"""
+
+from taskq.outcome import Ending, Outcome
+from taskq.telemetry.jobs import (
+    JobAborted,
+    JobEnded,
+    JobFailed,
+    JobGivenBack,
+    JobLost,
+    JobOffered,
+    JobReleased,
+    JobRescued,
+    JobRetried,
+    JobsClaimed,
+    JobSnoozed,
+    JobsPruned,
+    JobStarted,
+    JobSucceeded,
+    JobSuspected,
+    JobTaken,
+    JobUnknown,
+    OutcomeRefused,
+    OutcomesWritten,
+    OutcomeUnwritable,
+    PeriodicDeferred,
+)
+from taskq.telemetry.telemetry import Event, Telemetry
+from taskq.telemetry.workers import (
+    DatabaseFailed,
+    DatabaseFailing,
+    DatabaseRecovered,
+    HeartbeatOverdue,
+    HeartbeatWithheld,
+    HeartbeatWritten,
+    LoopBlocked,
+    LoopInterrupted,
+    LoopUnblocked,
+    QueueUnknown,
+    ThreadLeftBehind,
+    VariableUnknown,
+    WorkerBroken,
+    WorkerLeftEarly,
+    WorkerOnlyPolls,
+    WorkerRegisteredAgain,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerStopping,
+    WorkerUnregisterFailed,
+)
+
+__all__ = [
+    "DatabaseFailed",
+    "DatabaseFailing",
+    "DatabaseRecovered",
+    "Ending",
+    "Event",
+    "HeartbeatOverdue",
+    "HeartbeatWithheld",
+    "HeartbeatWritten",
+    "JobAborted",
+    "JobEnded",
+    "JobFailed",
+    "JobGivenBack",
+    "JobLost",
+    "JobOffered",
+    "JobReleased",
+    "JobRescued",
+    "JobRetried",
+    "JobSnoozed",
+    "JobStarted",
+    "JobSucceeded",
+    "JobSuspected",
+    "JobTaken",
+    "JobUnknown",
+    "JobsClaimed",
+    "JobsPruned",
+    "LoopBlocked",
+    "LoopInterrupted",
+    "LoopUnblocked",
+    "Outcome",
+    "OutcomeRefused",
+    "OutcomeUnwritable",
+    "OutcomesWritten",
+    "PeriodicDeferred",
+    "QueueUnknown",
+    "Telemetry",
+    "ThreadLeftBehind",
+    "VariableUnknown",
+    "WorkerBroken",
+    "WorkerLeftEarly",
+    "WorkerOnlyPolls",
+    "WorkerRegisteredAgain",
+    "WorkerStarted",
+    "WorkerStopped",
+    "WorkerStopping",
+    "WorkerUnregisterFailed",
+]
