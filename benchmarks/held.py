@@ -67,13 +67,17 @@ async def _pass(url: str) -> list[float]:
     async with App(url) as app:
         engine = app.database.async_engine
         prepare = partial(prepare_session, settings=TUNED)
-        connections = [WorkerConnection(engine, purpose, prepare=prepare) for purpose in ("c", "f")]
+        connections = [
+            WorkerConnection(engine, purpose, telemetry=app.telemetry, prepare=prepare)
+            for purpose in ("c", "f")
+        ]
         row = await connections[1].run(queries.workers.register_worker, "benchmark", None, BATCH)
         registration = Registration("benchmark", None, row)
         producer = Producer(
             connections[0],
             registration,
             polling_interval=60,
+            telemetry=app.telemetry,
             capacity=lambda: wanted,
             deliver=deliver,
         )

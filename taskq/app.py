@@ -25,8 +25,10 @@ from taskq.queries.job_insert import OnConflict
 from taskq.retention import Retention
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from taskq.telemetry import Telemetry
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
+from taskq.worker.log import subscribe_log
 from taskq.worker.options import WorkerArguments, WorkerOptions
 
 AnyDatabase = str | URL | Engine | AsyncEngine | None
@@ -55,6 +57,7 @@ class App(Blueprint):
         import_paths: As given; so are ``worker_defaults`` and ``periodic_defaults``.
         job_manager: Operates on jobs in the database.
         schema_manager: Applies the schema.
+        telemetry: Tells subscribers what happens in the app's workers; see ``taskq.telemetry``.
 
     Raises:
         InvalidDatabase: ``database`` is not one that taskq can use.
@@ -99,6 +102,8 @@ class App(Blueprint):
         super().__init__()
         self.job_manager: JobManager = JobManager(lambda: self.database)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
+        self.telemetry: Telemetry = Telemetry()
+        subscribe_log(self.telemetry)
 
     def __repr__(self) -> str:
         found = self._database.found

@@ -15,7 +15,8 @@ What a service moves, and when it may not act, stands at its top:
 - ``connection`` is a service's connection to the database, which comes back by itself;
 - ``services`` makes them all, and says in which order they start and stop, and what each calls of the others;
 - ``worker`` registers, runs them, and stops when it is asked to;
-- ``event_loop`` drives one to its end in an event loop of its own.
+- ``event_loop`` drives one to its end in an event loop of its own;
+- ``log`` makes records of what all of them tell ``telemetry``.
 """
 
 from taskq.worker.worker import Worker

@@ -8,6 +8,7 @@ from taskq.exceptions import TaskNotFound
 from taskq.periodic import Periodic
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from taskq.telemetry import Telemetry
 
 
 class WorkerApp(Protocol):
@@ -16,6 +17,7 @@ class WorkerApp(Protocol):
     Attributes:
         database: Where its jobs are.
         schema_manager: Says whether the schema is applied.
+        telemetry: Told what happens in its workers.
         tasks: Its tasks by name and by alias.
         periodics: The periods of its periodic tasks.
         max_delay: Seconds by which a tick may be late and is still deferred.
@@ -25,6 +27,8 @@ class WorkerApp(Protocol):
     def database(self) -> Database: ...
     @property
     def schema_manager(self) -> SchemaManager: ...
+    @property
+    def telemetry(self) -> Telemetry: ...
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]: ...
     @property

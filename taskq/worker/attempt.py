@@ -8,21 +8,18 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import Any, Final
+from typing import Any
 
 from taskq.context import AbortReason, JobContext
-from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
-from taskq.outcome import Outcome
+from taskq.outcome import Ending
 from taskq.task import Task
-from taskq.worker import outcomes, unknown_jobs
+from taskq.telemetry import JobOffered, JobStarted
+from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
-from taskq.worker.error_text import in_a_line
 from taskq.worker.options import WorkerOptions
-from taskq.worker.outcomes import Decision, Ending
-
-logger: Final = get_logger("taskq.worker.attempt")
+from taskq.worker.outcomes import Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +51,17 @@ class Attempt:
     Args:
         environment: What it shares with others.
         job: The job, claimed.
+        claimed_at: When the claim was answered, by the clock of the event loop.
     """
 
-    def __init__(self, environment: AttemptEnvironment, job: Job) -> None:
+    def __init__(self, environment: AttemptEnvironment, job: Job, claimed_at: float) -> None:
         self.job = job
+        self._claimed_at = claimed_at
+        self.started_at = claimed_at
         self._environment = environment
         # None: the app has none of that name.
         self._task: Task[..., Any] | None = environment.app.tasks.get(job.task_name)
-        self._done: Callable[[Outcome | None], None] | None = None
+        self._done: Callable[[Decision], None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_awaiting = False
         self._abort_reason: AbortReason | None = None
@@ -70,16 +70,24 @@ class Attempt:
         # That of whoever claims. What starts it may be the end of another job, in that one's own.
         self._variables = contextvars.copy_context()
 
-    def start(self, done: Callable[[Outcome | None], None]) -> None:
+    def start(self, done: Callable[[Decision], None]) -> None:
         """Start it, in a task and a context of its own.
 
         Args:
-            done: Called once with the outcome, or None if the job is not this worker's any more.
+            done: Called once with what becomes of the job.
         """
+        loop = asyncio.get_running_loop()
+        self.started_at = loop.time()
+        telemetry = self._environment.app.telemetry
+        if telemetry.wants(JobStarted):
+            started = JobStarted(
+                worker_name=self._environment.options.name,
+                job=self.job,
+                prefetched_for=self.started_at - self._claimed_at,
+            )
+            self._variables.run(telemetry.emit, started)
         self._done = done
-        self._running = asyncio.get_running_loop().create_task(
-            self._run_and_tell(), context=self._variables
-        )
+        self._running = loop.create_task(self._run_and_tell(), context=self._variables)
         self._running.add_done_callback(self._make_sure)
 
     def abort(self, reason: AbortReason) -> None:
@@ -112,12 +120,9 @@ class Attempt:
             self._running.remove_done_callback(self._make_sure)
         try:
             decision = await self._run()
-            # The common end is logged by the pool, which knows how long it took.
-            if decision.ending is not Ending.SUCCEEDED:
-                self._log(decision)
         except asyncio.CancelledError:
             # From outside, as asyncio.run does at its end.
-            self._tell(self.release(started=True))
+            self._tell(self.release())
             raise
         except BaseException as error:
             if _is_torn_down(error):
@@ -125,28 +130,29 @@ class Attempt:
             # Nothing that a task does gets here; if something of ours does, the job must not hang. Nor
             # is it raised: KeyboardInterrupt and SystemExit would end the event loop.
             decision = outcomes.failed(self.job, self._environment.options, error)
-            self._log(decision)
-        self._tell(decision.outcome)
+        self._tell(decision)
 
     def _make_sure(self, _: asyncio.Task[None]) -> None:
         # Cancelled before its first step.
-        self._tell(self.release(started=True))
+        self._tell(self.release())
 
-    def _tell(self, outcome: Outcome | None) -> None:
+    def release(self) -> Decision:
+        """What becomes of the job if its worker leaves while it runs: it goes back into the queue."""
+        return Decision(Ending.RELEASED, outcomes.released(self.job, started=True))
+
+    def _tell(self, decision: Decision) -> None:
         done, self._done = self._done, None
         if done is not None:
-            done(outcome)
+            done(decision)
 
     async def _run(self) -> Decision:
         job, task, options = self.job, self._task, self._environment.options
         if task is None:
-            return outcomes.not_begun(
-                job, task, options, self._environment.app.not_found(job.task_name)
-            )
+            return self._not_begun(self._environment.app.not_found(job.task_name))
         try:
             arguments = task.arguments.load(job.task_kwargs)
         except BaseException as error:  # a validator may raise anything
-            return outcomes.not_begun(job, task, options, error)
+            return self._not_begun(error)
         timer = None
         if task.timeout is not None:
             loop = asyncio.get_running_loop()
@@ -172,6 +178,20 @@ class Attempt:
             if timer is not None:
                 timer.cancel()
         return outcomes.decide(job, task, options, returned=result)
+
+    def _not_begun(self, error: BaseException) -> Decision:
+        job, options = self.job, self._environment.options
+        decision = outcomes.not_begun(job, self._task, options, error)
+        if decision.ending is Ending.UNKNOWN and not job.given_back:
+            self._environment.app.telemetry.emit(
+                JobOffered(
+                    worker_name=options.name,
+                    job=job,
+                    error=error,
+                    timeout=options.unknown_job_timeout,
+                )
+            )
+        return decision
 
     async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
         environment = self._environment
@@ -232,63 +252,6 @@ class Attempt:
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
         )
-
-    def release(self, *, started: bool) -> Outcome:
-        """The outcome of a job that goes back into the queue as it came."""
-        return outcomes.released(self.job, started=started)
-
-    def _log(self, decision: Decision) -> None:
-        job, error = self.job, decision.error
-        match decision.ending:
-            case Ending.FAILED if error is not None:
-                logger.error(
-                    "job %s (%s) failed: %s",
-                    job.id,
-                    job.task_name,
-                    in_a_line(error),
-                    extra=self.log_facts("job_failed"),
-                    exc_info=error,
-                )
-            case Ending.RETRIED if error is not None:
-                logger.warning(
-                    "job %s (%s) will be run again: %s",
-                    job.id,
-                    job.task_name,
-                    in_a_line(error),
-                    extra=self.log_facts("job_retried"),
-                )
-            case Ending.GIVEN_BACK:
-                logger.warning(
-                    "job %s (%s) goes back into the queue: its worker was taken for dead, or is about to be",
-                    job.id,
-                    job.task_name,
-                    extra=self.log_facts("job_given_back"),
-                )
-            case Ending.ABORTED:
-                logger.info(
-                    "job %s (%s) aborted",
-                    job.id,
-                    job.task_name,
-                    extra=self.log_facts("job_aborted"),
-                )
-            case Ending.UNKNOWN if error is not None and not job.given_back:
-                unknown_jobs.log_first(
-                    job,
-                    error,
-                    timeout=self._environment.options.unknown_job_timeout,
-                    facts=self.log_facts("job_unknown"),
-                )
-
-    def log_facts(self, action: str) -> dict[str, Any]:
-        """The attributes of a log record about this attempt."""
-        return {
-            "action": action,
-            "job_id": self.job.id,
-            "task_name": self.job.task_name,
-            "queue": self.job.queue,
-            "attempt": self.job.attempt,
-            "worker_name": self._environment.options.name,
-        }
 
 
 def _is_torn_down(error: BaseException) -> bool:

@@ -4,21 +4,17 @@ It moves nothing itself: it asks attempts to abort, and gives back what the data
 has, and it has not. It may act as long as anything runs.
 """
 
-from typing import Final
-
 from taskq import queries
 from taskq.context import AbortReason
-from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.outcome import Outcome
+from taskq.telemetry import JobTaken, Telemetry
 from taskq.worker.completer import Completer
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.executor_pool import ExecutorPool
 from taskq.worker.producer import Producer
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
-
-logger: Final = get_logger("taskq.worker.canceller")
 
 # A job that is to be aborted before its claim has been answered is here after this time.
 _ON_ITS_WAY = 0.05  # seconds
@@ -34,6 +30,7 @@ class Canceller(Service):
         producer: Whose claims may be under way.
         executor_pool: What is in hand.
         completer: Where ended attempts wait to be written.
+        telemetry: Told of jobs that are not its own any more.
     """
 
     def __init__(
@@ -45,6 +42,7 @@ class Canceller(Service):
         producer: Producer,
         executor_pool: ExecutorPool,
         completer: Completer,
+        telemetry: Telemetry,
     ) -> None:
         self._connection = connection
         self._registration = registration
@@ -52,6 +50,7 @@ class Canceller(Service):
         self._producer = producer
         self._executor_pool = executor_pool
         self._completer = completer
+        self._telemetry = telemetry
         self._wakeup = Wakeup()
         # How many claims there had been when each was first seen.
         self._strays: dict[tuple[int, int], int] = {}
@@ -86,12 +85,7 @@ class Canceller(Service):
             if key in doing and doing[key].abort_requested:
                 attempt.abort(AbortReason.USER_REQUEST)
             elif key in before and key not in doing:
-                logger.warning(
-                    "job %s was given to another worker, as this one was taken for dead, or it was "
-                    "deleted: it is aborted here",
-                    attempt.job.id,
-                    extra={"action": "job_lost", "job_id": attempt.job.id},
-                )
+                self._telemetry.emit(JobTaken(job=attempt.job))
                 self._executor_pool.lose(attempt)
         strays = {
             key for key in doing if key not in held and not self._completer.holds(worker_id, *key)

@@ -12,21 +12,18 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, takewhile
-from typing import Final
 
 import psycopg
 
 from taskq import queries
 from taskq.database.errors import is_too_large
-from taskq.escaping import get_logger
 from taskq.job import JobStatus
 from taskq.messages import first_line
 from taskq.outcome import Outcome
+from taskq.telemetry import OutcomeRefused, OutcomesWritten, OutcomeUnwritable, Telemetry
 from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
-
-logger: Final = get_logger("taskq.worker.completer")
 
 _LARGEST = 1000
 _TRIES = 3
@@ -38,6 +35,7 @@ class Completer(Service):
     Args:
         connection: A connection of its own.
         registration: Whose attempts.
+        telemetry: Told of each write.
         written: Told what was written, after each write.
     """
 
@@ -46,10 +44,12 @@ class Completer(Service):
         connection: WorkerConnection,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         written: Callable[[Sequence[Outcome]], None],
     ) -> None:
         self._connection = connection
         self._registration = registration
+        self._telemetry = telemetry
         self._written = written
         self._pending: list[Outcome] = []
         # What is next to be written; more than one only if some took too long.
@@ -156,13 +156,18 @@ class Completer(Service):
                 refusals += _is_refusal(error)
                 delays += _gave_up(error) or isinstance(error.__cause__, TimeoutError)
                 if refusals == _TRIES:
+                    self._telemetry.emit(OutcomeUnwritable(outcome=batch[0], error=error))
                     batch = [_unwritable(batch[0], error)]
             else:
                 self._failing_since = None
+                seconds = self._registration.now() - began
+                self._telemetry.emit(
+                    OutcomesWritten(worker_id=worker_id, outcomes=batch, seconds=seconds)
+                )
                 # After a failure, what is missing may have been written all the same, and only the
                 # answer was lost.
                 if not failed:
-                    self._report(batch, ours)
+                    self._report_refused(batch, ours)
                 return True
             await backoff.wait()
             # Once may be chance, or one of them.
@@ -170,19 +175,12 @@ class Completer(Service):
                 self._batches.extend([outcome] for outcome in batch)
                 return False
 
-    def _report(self, batch: Sequence[Outcome], ours: Mapping[int, JobStatus]) -> None:
+    def _report_refused(self, batch: Sequence[Outcome], ours: Mapping[int, JobStatus]) -> None:
         if len(ours) == len(batch):
             return
         for outcome in batch:
             if outcome.job_id not in ours:
-                logger.warning(
-                    "job %s, claim %s: its end (%s) was not written, as the job has moved on: this "
-                    "worker was taken for dead, or the job was deleted",
-                    outcome.job_id,
-                    outcome.claim,
-                    outcome.status,
-                    extra={"action": "job_lost", "job_id": outcome.job_id},
-                )
+                self._telemetry.emit(OutcomeRefused(outcome=outcome))
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -206,13 +204,6 @@ def _gave_up(error: Exception) -> bool:
 
 
 def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
-    logger.error(
-        "job %s ends as failed: its end (%s) cannot be written: %s",
-        outcome.job_id,
-        outcome.status,
-        first_line(error),
-        extra={"action": "job_unwritable", "job_id": outcome.job_id},
-    )
     return replace(
         outcome,
         status=JobStatus.FAILED,

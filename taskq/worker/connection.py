@@ -21,8 +21,8 @@ from taskq.database import executor as connections
 from taskq.database.errors import translated
 from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
-from taskq.messages import first_line
 from taskq.queries.connection import Connection
+from taskq.telemetry import DatabaseFailed, DatabaseFailing, DatabaseRecovered, Telemetry
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class WorkerConnection:
     Args:
         engine: Makes the connection.
         purpose: What it is for, in logs.
+        telemetry: Told of bad moments of the database.
         bound: Seconds after which a statement has been given up, and its connection if need be.
         alarm_after: Seconds of failures after which that is an error, and not a bad moment.
         pooler: Whether a pooler stands between, so that nothing may be prepared.
@@ -74,6 +75,7 @@ class WorkerConnection:
         engine: AsyncEngine,
         purpose: str,
         *,
+        telemetry: Telemetry,
         bound: float = 15.0,
         alarm_after: float = 30.0,
         pooler: bool = False,
@@ -82,6 +84,7 @@ class WorkerConnection:
         # Connects as the engine's own does, with its listeners.
         self._pool = engine.sync_engine.pool.recreate()
         self._purpose = purpose
+        self._telemetry = telemetry
         self._cancel_within = min(_CANCEL_WITHIN, _CANCEL_SHARE * bound)
         self._bound = bound - self._cancel_within
         self._alarm_after = alarm_after
@@ -92,6 +95,7 @@ class WorkerConnection:
         self._limit: asyncio.Timeout | None = None
         self._failing_since: float | None = None
         self._alarmed = False
+        self._reported_at: float | None = None
         self.runs: int = 0
 
     def hurry(self, seconds: float) -> None:
@@ -125,6 +129,7 @@ class WorkerConnection:
                 self._fails(began, error)
                 raise
             self._failing_since, self._alarmed = None, False
+            self._recover()
             return done
 
     async def retry(
@@ -133,34 +138,22 @@ class WorkerConnection:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation until it succeeds; a failure is logged once, and its end too."""
+        """Run an operation until it succeeds; a failure is reported once."""
         backoff = Backoff()
         failed = False
         while True:
             try:
-                done = await self.run(operation, *args, **kwargs)
+                return await self.run(operation, *args, **kwargs)
             except Exception as error:
                 if not failed:
                     self.report(error)
                 failed = True
-                await backoff.wait()
-            else:
-                if failed:
-                    logger.info(
-                        "%s: the database answers again",
-                        self._purpose,
-                        extra={"action": "database_recovered", "purpose": self._purpose},
-                    )
-                return done
+            await backoff.wait()
 
     def report(self, error: Exception) -> None:
-        """Log a failure that will be tried again."""
-        logger.warning(
-            "%s: the database failed, trying again: %s",
-            self._purpose,
-            first_line(error),
-            extra={"action": "database_failed", "purpose": self._purpose},
-        )
+        """Tell of a failure that will be tried again; the next success is told, too."""
+        self._reported_at = self._reported_at or time.monotonic()
+        self._telemetry.emit(DatabaseFailed(purpose=self._purpose, error=error))
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -180,7 +173,9 @@ class WorkerConnection:
     ) -> T:
         """Run an operation on the connection that ``connected`` gave."""
         async with self._bounded():
-            return await self._complete(connection, operation, *args, **kwargs)
+            answer = await self._complete(connection, operation, *args, **kwargs)
+        self._recover()
+        return answer
 
     async def close(self) -> None:
         """Close the connection, if it is open."""
@@ -219,13 +214,14 @@ class WorkerConnection:
         failing_for = time.monotonic() - self._failing_since
         if failing_for > self._alarm_after and not self._alarmed:
             self._alarmed = True
-            logger.error(
-                "%s: the database has failed for %.0f s: %s",
-                self._purpose,
-                failing_for,
-                first_line(error),
-                extra={"action": "database_failing", "purpose": self._purpose},
+            self._telemetry.emit(
+                DatabaseFailing(purpose=self._purpose, error=error, seconds=failing_for)
             )
+
+    def _recover(self) -> None:
+        if self._reported_at is not None:
+            seconds, self._reported_at = time.monotonic() - self._reported_at, None
+            self._telemetry.emit(DatabaseRecovered(purpose=self._purpose, seconds=seconds))
 
     async def _connect(self) -> psycopg.AsyncConnection:
         pooled = await greenlet_spawn(self._pool.connect)

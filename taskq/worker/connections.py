@@ -6,6 +6,7 @@ from taskq.database.database import Database
 from taskq.database.session_settings import SESSION_SETTINGS
 from taskq.queries.connection import Connection
 from taskq.queries.session import prepare_session
+from taskq.telemetry import Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerOptions
 
@@ -20,6 +21,7 @@ class WorkerConnections:
     Args:
         database: The app's.
         options: The worker's.
+        telemetry: Told of bad moments of the database.
         check: Run on each new connection for claims, before anything else.
     """
 
@@ -28,9 +30,11 @@ class WorkerConnections:
         database: Database,
         options: WorkerOptions,
         *,
+        telemetry: Telemetry,
         check: Callable[[Connection], None],
     ) -> None:
         self._options = options
+        self._telemetry = telemetry
         self._direct = (
             Database.resolve(options.listen_database, pooler=False)
             if options.listen_database
@@ -81,6 +85,7 @@ class WorkerConnections:
         return WorkerConnection(
             engine,
             purpose,
+            telemetry=self._telemetry,
             bound=seconds or options.statement_bound,
             alarm_after=options.stalled_worker_timeout,
             pooler=to.pooler,

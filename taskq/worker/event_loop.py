@@ -14,14 +14,10 @@ from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Any
 
-from taskq.escaping import get_logger
-from taskq.worker.error_text import in_a_line
-from taskq.worker.loop_monitor import named
+from taskq.telemetry import LoopInterrupted
 from taskq.worker.worker import Worker
-
-logger: Final = get_logger("taskq.worker.event_loop")
 
 
 def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
@@ -69,20 +65,13 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
 
 
 def _report(worker: Worker[Any], error: BaseException) -> None:
-    jobs = worker.running_jobs
-    logger.error(
-        "the event loop of worker %s was ended by a task or a callback, which %s started, and goes on: %s",
-        worker.id,
-        named(jobs),
-        in_a_line(error),
-        exc_info=error,
-        extra={
-            "action": "loop_interrupted",
-            "worker_id": worker.id,
-            "worker_name": worker.options.name,
-            "job_ids": [job.id for job in jobs],
-            "task_names": [job.task_name for job in jobs],
-        },
+    worker.app.telemetry.emit(
+        LoopInterrupted(
+            worker_id=worker.id,
+            worker_name=worker.options.name,
+            jobs=worker.running_jobs,
+            error=error,
+        )
     )
 
 

@@ -7,21 +7,18 @@ runs alone.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from taskq.context import AbortReason
-from taskq.escaping import get_logger
-from taskq.job import Job, JobStatus
+from taskq.job import Job
 from taskq.outcome import Outcome
+from taskq.telemetry import JobSuspected
+from taskq.telemetry.jobs import JOB_ENDED
 from taskq.worker.attempt import Attempt, AttemptEnvironment
-from taskq.worker.outcomes import released
+from taskq.worker.outcomes import Decision, released
 from taskq.worker.prefetch import Prefetch
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
-
-logger: Final = get_logger("taskq.worker.executor_pool")
 
 # A claimed job that has not begun after this long goes back, for another worker to have.
 _PATIENCE = 0.15  # seconds
@@ -36,21 +33,17 @@ class Slot:
 
     def __init__(self, pool: "ExecutorPool") -> None:
         self._pool = pool
-        self._began = 0.0
         self.attempt: Attempt | None = None
 
     def run(self, attempt: Attempt) -> None:
         """Begin with a job."""
         self.attempt = attempt
-        self._began = asyncio.get_running_loop().time()
         attempt.start(self._done)
 
-    def _done(self, outcome: Outcome | None) -> None:
+    def _done(self, decision: Decision) -> None:
         attempt, self.attempt = self.attempt, None
-        if attempt is None:
-            return  # given up: the worker left without it
-        now = asyncio.get_running_loop().time()
-        self._pool.ended(self, attempt.job, outcome, seconds=now - self._began, now=now)
+        if attempt is not None:  # else given up: the worker left without it
+            self._pool.ended(self, attempt, decision)
 
 
 class ExecutorPool:
@@ -126,14 +119,14 @@ class ExecutorPool:
                 self._ended(released(job, started=False))
             return
         was_empty = self.is_empty
+        now = _now()
         for job in jobs:
-            self._ready.append(Attempt(self._environment, job))
+            self._ready.append(Attempt(self._environment, job, now))
             if job.crashes:
                 self._suspect(job)
         if self._ready:
             self._empty.clear()
             if was_empty:
-                now = asyncio.get_running_loop().time()
                 self._prefetch.rested(now - self._empty_since)
         self._hand_out()
 
@@ -142,38 +135,14 @@ class ExecutorPool:
         if self._ready:
             self._hand_out()
 
-    def ended(
-        self,
-        slot: Slot,
-        job: Job,
-        outcome: Outcome | None,
-        *,
-        seconds: float,
-        now: float,
-    ) -> None:
+    def ended(self, slot: Slot, attempt: Attempt, decision: Decision) -> None:
         """Take a slot back that has done its job."""
+        now = _now()
         self._busy.discard(slot)
         self._idle.append(slot)
-        self._prefetch.ended(seconds, now)
-        if outcome is not None:
-            if outcome.status is JobStatus.SUCCEEDED and logger.isEnabledFor(logging.INFO):
-                logger.info(
-                    "job %s (%s) succeeded in %.3f s",
-                    job.id,
-                    job.task_name,
-                    seconds,
-                    extra={
-                        "action": "job_succeeded",
-                        "job_id": job.id,
-                        "task_name": job.task_name,
-                        "queue": job.queue,
-                        "attempt": job.attempt,
-                        "duration": seconds,
-                        "worker_name": self._environment.options.name,
-                    },
-                )
-            self._ended(outcome)
-        self._suspicion.forget(job)
+        self._prefetch.ended(now - attempt.started_at, now)
+        self._end(attempt, decision, now)
+        self._suspicion.forget(attempt.job)
         self._hand_out()
         self._on_freed()
         if self.is_empty:
@@ -236,7 +205,7 @@ class ExecutorPool:
         for slot in self._busy:
             attempt, slot.attempt = slot.attempt, None
             if attempt is not None:
-                self._ended(attempt.release(started=True))
+                self._end(attempt, attempt.release(), _now())
                 attempt.abort(AbortReason.SHUTDOWN)
         self._busy.clear()
         self._empty.set()
@@ -248,6 +217,21 @@ class ExecutorPool:
         self._environment.thread_pool.shutdown(wait=False)
 
     # Inside
+
+    def _end(self, attempt: Attempt, decision: Decision, now: float) -> None:
+        if decision.outcome is not None:
+            self._ended(decision.outcome)
+        telemetry, kind = self._environment.app.telemetry, JOB_ENDED[decision.ending]
+        if telemetry.wants(kind):
+            telemetry.emit(
+                kind(
+                    worker_name=self._environment.options.name,
+                    job=attempt.job,
+                    outcome=decision.outcome,
+                    error=decision.error,
+                    seconds=now - attempt.started_at,
+                )
+            )
 
     def _under_way(self) -> list[Attempt]:
         # A copy, as another thread may ask.
@@ -275,12 +259,7 @@ class ExecutorPool:
     def _suspect(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         if self._suspicion.see(job, loop.time()):
-            logger.warning(
-                "job %s may have killed %s workers: it runs alone",
-                job.id,
-                job.crashes,
-                extra={"action": "job_suspected", "job_id": job.id, "crashes": job.crashes},
-            )
+            self._environment.app.telemetry.emit(JobSuspected(job=job))
             loop.call_later(LONGEST_WAIT, self.written)
 
     def _begin_next(self) -> None:
@@ -310,7 +289,7 @@ class ExecutorPool:
                 self._ready.append(attempt)
             else:
                 self._suspicion.forget(attempt.job)
-                self._ended(attempt.release(started=False))
+                self._ended(released(attempt.job, started=False))
         self._check_empty()
 
     def _check_empty(self) -> None:

@@ -13,18 +13,22 @@ it over.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
 
 from taskq import queries
-from taskq.escaping import get_logger
 from taskq.queries.connection import Connection
 from taskq.queries.workers import RegisteredWorker
+from taskq.telemetry import (
+    HeartbeatOverdue,
+    HeartbeatWithheld,
+    HeartbeatWritten,
+    Telemetry,
+    WorkerRegisteredAgain,
+    WorkerUnregisterFailed,
+)
 from taskq.worker.connection import Backoff, WorkerConnection
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.registration import Registration
 from taskq.worker.service import ThreadService, Wakeup
-
-logger: Final = get_logger("taskq.worker.heartbeat")
 
 # How often a worker that withholds its beats checks whether it can do its work again, at least.
 _RETRY = 1.0  # seconds
@@ -39,6 +43,7 @@ class Heartbeat(ThreadService):
     Args:
         connection: A connection that nothing else uses, from its thread.
         registration: Whose heart.
+        telemetry: Told of it, in its thread.
         concurrency: How many jobs the worker runs at once.
         interval: Seconds between two beats.
         overdue_after: Seconds without a beat after which the next one is overdue.
@@ -55,6 +60,7 @@ class Heartbeat(ThreadService):
         connection: WorkerConnection,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         concurrency: int,
         interval: float,
         overdue_after: float,
@@ -63,6 +69,7 @@ class Heartbeat(ThreadService):
         overdue: Callable[[bool], None],
         registered: Callable[[RegisteredWorker], None],
     ) -> None:
+        super().__init__(telemetry)
         self._connection = connection
         self._registration = registration
         self._concurrency = concurrency
@@ -119,11 +126,7 @@ class Heartbeat(ThreadService):
             async with asyncio.timeout(_UNREGISTER_WITHIN):
                 await self._connection.retry(queries.workers.unregister_worker, self._row.id)
         except TimeoutError:
-            logger.warning(
-                "worker %s could not unregister, and will be taken for dead",
-                self._registration.id,
-                extra={"action": "worker_unregister_failed", "worker_id": self._registration.id},
-            )
+            self._telemetry.emit(WorkerUnregisterFailed(worker_id=self._registration.id))
         await self._connection.close()
 
     async def _beat_on(self) -> None:
@@ -135,11 +138,8 @@ class Heartbeat(ThreadService):
                 self._withheld = True
                 # It begins nothing from now on. What runs has until the heartbeat is overdue.
                 self._good_until = 0
-                logger.error(
-                    "worker %s says no more that it is alive, so that others take over its jobs: %s",
-                    self._registration.id,
-                    obstacle,
-                    extra={"action": "heartbeat_withheld", "worker_id": self._registration.id},
+                self._telemetry.emit(
+                    HeartbeatWithheld(worker_id=self._registration.id, obstacle=obstacle)
                 )
             await self._wakeup.wait(min(self._interval, _RETRY) if obstacle else self._interval)
 
@@ -156,28 +156,22 @@ class Heartbeat(ThreadService):
                 failed = True
                 await backoff.wait()
                 continue
+            took = time.monotonic() - began
             self._good_until = began + self._overdue_after
             self._arm()
             former, self._row = self._row, row
             self.tell(self._registration.see_clock, row.server_time, time.monotonic())
             if row.id != former.id:
                 self._lapses += 1
-                logger.warning(
-                    "worker %s was taken for dead, or the database is not what it was: it lets its jobs "
-                    "go, and has registered again as worker %s",
-                    former.id,
-                    row.id,
-                    extra={
-                        "action": "worker_registered_again",
-                        "worker_id": row.id,
-                        "former_worker_id": former.id,
-                    },
-                )
                 self.tell(self._on_overdue, True)
                 self.tell(self._on_registered, row)
+                self._telemetry.emit(
+                    WorkerRegisteredAgain(worker_id=row.id, former_worker_id=former.id)
+                )
             if self._withheld or self._lapses != self._lapses_over:
                 self.tell(self._alive_again, self._lapses)
             self._withheld = False
+            self._telemetry.emit(HeartbeatWritten(worker_id=row.id, seconds=took))
             return
 
     def _beat_or_register(self, connection: Connection) -> RegisteredWorker:
@@ -195,13 +189,10 @@ class Heartbeat(ThreadService):
 
     def _lapse(self) -> None:
         self._lapses += 1
-        logger.warning(
-            "no heartbeat for %.1f s: other workers are about to take this one for dead, so it begins "
-            "nothing, and aborts what runs, until a heartbeat succeeds",
-            self._overdue_after,
-            extra={"action": "heartbeat_overdue", "worker_id": self._registration.id},
-        )
         self.tell(self._on_overdue, True)
+        self._telemetry.emit(
+            HeartbeatOverdue(worker_id=self._registration.id, seconds=self._overdue_after)
+        )
 
     # In the worker's event loop
 

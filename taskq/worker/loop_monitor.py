@@ -12,21 +12,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
 
-from taskq.escaping import get_logger
 from taskq.job import Job
-from taskq.messages import short_repr
+from taskq.telemetry import LoopBlocked, LoopUnblocked, Telemetry
 from taskq.worker.registration import Registration
-
-logger: Final = get_logger("taskq.worker.loop_monitor")
 
 _ASK_EVERY = 0.5  # seconds
 _BLOCKED_AFTER = 1.0  # seconds
 
-# The innermost calls of the blocked thread that are shown, and how many jobs.
+# The innermost calls of the blocked thread that are shown.
 _CALLS_SHOWN = 20
-_JOBS_SHOWN = 5
 
 
 class LoopMonitor:
@@ -34,6 +29,7 @@ class LoopMonitor:
 
     Args:
         registration: Whose event loop.
+        telemetry: Told of it, in the other thread.
         jobs_of: Says which jobs a task of the event loop may belong to; called in the other thread.
     """
 
@@ -41,9 +37,11 @@ class LoopMonitor:
         self,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         jobs_of: Callable[["asyncio.Task[object] | None"], Sequence[Job]],
     ) -> None:
         self._registration = registration
+        self._telemetry = telemetry
         self._jobs_of = jobs_of
         self._monitored = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
@@ -86,12 +84,14 @@ class LoopMonitor:
         jobs = self._jobs_of(asyncio.current_task(self._monitored))
         frame = sys._current_frames().get(self._thread_id)
         stack = "".join(traceback.format_stack(frame, limit=_CALLS_SHOWN)) if frame else ""
-        logger.warning(
-            "the event loop of worker %s has not turned for %.1f s, as %s blocks it",
-            self._registration.id,
-            self.blocked_for,
-            named(jobs),
-            extra={"action": "loop_blocked", "stack": stack, **self._facts(self.blocked_for, jobs)},
+        self._telemetry.emit(
+            LoopBlocked(
+                worker_id=self._registration.id,
+                worker_name=self._registration.name,
+                jobs=jobs,
+                seconds=self.blocked_for,
+                stack=stack,
+            )
         )
         own, turned = asyncio.get_running_loop(), asyncio.Event()
         self._answered = lambda: own.call_soon_threadsafe(turned.set)
@@ -101,28 +101,11 @@ class LoopMonitor:
         self._report_end(jobs)
 
     def _report_end(self, jobs: Sequence[Job]) -> None:
-        took = self._answered_at - self._asked_at
-        logger.warning(
-            "the event loop of worker %s turns again: %s blocked it for %.1f s",
-            self._registration.id,
-            named(jobs),
-            took,
-            extra={"action": "loop_unblocked", **self._facts(took, jobs)},
+        self._telemetry.emit(
+            LoopUnblocked(
+                worker_id=self._registration.id,
+                worker_name=self._registration.name,
+                jobs=jobs,
+                seconds=self._answered_at - self._asked_at,
+            )
         )
-
-    def _facts(self, duration: float, jobs: Sequence[Job]) -> dict[str, object]:
-        return {
-            "worker_id": self._registration.id,
-            "worker_name": self._registration.name,
-            "duration": duration,
-            "job_ids": [job.id for job in jobs],
-            "task_names": [job.task_name for job in jobs],
-        }
-
-
-def named(jobs: Sequence[Job]) -> str:
-    """The jobs of which one did something, for a record of the log."""
-    names = [f"job {job.id} ({short_repr(job.task_name)})" for job in jobs[:_JOBS_SHOWN]]
-    if len(jobs) > _JOBS_SHOWN:
-        names.append(f"one of {len(jobs) - _JOBS_SHOWN} more")
-    return " or ".join(names) or "something"

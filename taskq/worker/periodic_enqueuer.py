@@ -5,16 +5,13 @@ on the server's clock, and not once the worker stops.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from taskq import queries
-from taskq.escaping import get_logger
 from taskq.periodic import Periodic
+from taskq.telemetry import PeriodicDeferred, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
-
-logger: Final = get_logger("taskq.worker.periodic_enqueuer")
 
 # Another worker goes first; this one makes sure.
 _SECOND = 0.1  # seconds
@@ -30,6 +27,7 @@ class PeriodicEnqueuer(Service):
     Args:
         connection: A connection, which may be shared.
         registration: Whose clock and peers.
+        telemetry: Told of the jobs that it defers.
         periodics: The periods.
         max_delay: Seconds by which a tick may be late and is still deferred.
     """
@@ -39,11 +37,13 @@ class PeriodicEnqueuer(Service):
         connection: WorkerConnection,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         periodics: Sequence[Periodic],
         max_delay: float,
     ) -> None:
         self._connection = connection
         self._registration = registration
+        self._telemetry = telemetry
         self._periodics = periodics
         self._max_delay = max_delay
         self._wakeup = Wakeup()
@@ -74,15 +74,19 @@ class PeriodicEnqueuer(Service):
             now = self._registration.server_now()
 
     async def _defer(self, period: Periodic, tick: int) -> None:
+        job = period.job(tick)
         job_id = await self._connection.retry(
-            queries.periodic.defer_periodic, period.job(tick), period.periodic_id, tick
+            queries.periodic.defer_periodic, job, period.periodic_id, tick
         )
         if job_id is not None:
-            logger.info(
-                "periodic task %s was deferred as job %s",
-                period.task.name,
-                job_id,
-                extra={"action": "periodic_deferred", "job_id": job_id, "timestamp": tick},
+            self._telemetry.emit(
+                PeriodicDeferred(
+                    job_id=job_id,
+                    task_name=job.task_name,
+                    queue=job.queue_name,
+                    periodic_id=period.periodic_id,
+                    tick=tick,
+                )
             )
 
 

@@ -11,6 +11,7 @@ from taskq import queries
 from taskq.job import Job
 from taskq.queries.connection import Connection
 from taskq.queries.job_claim import LARGEST_CLAIM
+from taskq.telemetry import JobsClaimed, Telemetry
 from taskq.worker.claim_cursor import ClaimCursor
 from taskq.worker.claim_timing import Check, Claim, ClaimTiming, Wait
 from taskq.worker.connection import WorkerConnection
@@ -28,6 +29,7 @@ class Producer(Service):
         connection: A connection of its own.
         registration: For whom.
         polling_interval: Seconds after which it claims without having been woken.
+        telemetry: Told of each claim.
         capacity: Says how many jobs may be claimed now.
         deliver: Takes what was claimed, which may be nothing.
     """
@@ -38,11 +40,13 @@ class Producer(Service):
         registration: Registration,
         *,
         polling_interval: float,
+        telemetry: Telemetry,
         capacity: Callable[[], int],
         deliver: Callable[[Sequence[Job]], None],
     ) -> None:
         self._connection = connection
         self._registration = registration
+        self._telemetry = telemetry
         self._capacity = capacity
         self._deliver = deliver
         self._timing = ClaimTiming(polling_interval=polling_interval)
@@ -129,6 +133,11 @@ class Producer(Service):
             is_alone=self._registration.is_alone,
         )
         self._cursor.see(jobs, asked=limit, began=began, now=now)
+        self._telemetry.emit(
+            JobsClaimed(
+                worker_id=self._registration.id, jobs=jobs, limit=limit, seconds=now - began
+            )
+        )
         self._deliver(jobs)
 
     async def _check(self) -> None:

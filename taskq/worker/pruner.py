@@ -14,6 +14,7 @@ from typing import Final
 from taskq import queries
 from taskq.escaping import get_logger
 from taskq.job import JobStatus
+from taskq.telemetry import JobsPruned, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -39,6 +40,7 @@ class Pruner(Service):
     Args:
         connection: A connection of its own, which it closes after each round.
         registration: Whose turn it may be.
+        telemetry: Told of what it deletes.
         kept: How long jobs are kept, by status; those of others are kept for ever.
         interval: Seconds between two rounds.
     """
@@ -48,11 +50,13 @@ class Pruner(Service):
         connection: WorkerConnection,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         kept: Mapping[JobStatus, timedelta],
         interval: float = 60.0,
     ) -> None:
         self._connection = connection
         self._registration = registration
+        self._telemetry = telemetry
         self._kept = kept
         self._interval = interval
         self._max_jobs = 100
@@ -102,13 +106,7 @@ class Pruner(Service):
         for status, kept in self._kept.items():
             deleted = await self._prune_status(status, kept)
             if deleted:
-                logger.info(
-                    "deleted %s jobs that were %s, and are kept for %s",
-                    deleted,
-                    status,
-                    kept,
-                    extra={"action": "jobs_pruned", "status": status.value, "jobs": deleted},
-                )
+                self._telemetry.emit(JobsPruned(status=status, jobs=deleted, kept=kept))
 
     async def _prune_status(self, status: JobStatus, kept: timedelta) -> int:
         deleted = 0

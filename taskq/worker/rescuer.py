@@ -5,19 +5,14 @@ overdue: by its clock it is dead itself then.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final
 
 from taskq import queries
-from taskq.escaping import get_logger
-from taskq.job import JobStatus
 from taskq.queries.connection import Connection
+from taskq.telemetry import JobRescued, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service
-
-logger: Final = get_logger("taskq.worker.rescuer")
 
 # A check this long after a worker has died finds it.
 _AFTERWARDS = 0.02  # seconds
@@ -29,6 +24,7 @@ class Rescuer(Service):
     Args:
         connection: A connection, which may be shared.
         registration: Who is told of the other workers.
+        telemetry: Told of each job that it takes back.
         interval: Seconds between two checks, unless another worker dies before.
         stalled_after: Seconds without a heartbeat after which a worker is dead.
         max_crashes: The how-manieth death of its worker ends a job.
@@ -40,6 +36,7 @@ class Rescuer(Service):
         connection: WorkerConnection,
         registration: Registration,
         *,
+        telemetry: Telemetry,
         interval: float,
         stalled_after: float,
         max_crashes: int,
@@ -47,6 +44,7 @@ class Rescuer(Service):
     ) -> None:
         self._connection = connection
         self._registration = registration
+        self._telemetry = telemetry
         self._interval = interval
         self._stalled_after = stalled_after
         self._max_crashes = max_crashes
@@ -71,14 +69,15 @@ class Rescuer(Service):
         """Returns in how many seconds the first of the others is dead, if it says nothing more."""
         rescued = queries.job_rescue.rescue_jobs(connection, self._stalled_after, self._max_crashes)
         for job in rescued:
-            logger.log(
-                logging.ERROR if job.status is JobStatus.FAILED else logging.WARNING,
-                "job %s is %s: its worker died %s; crashes: %s",
-                job.job_id,
-                job.status,
-                "while it ran" if job.had_begun else "before it began",
-                job.crashes,
-                extra={"action": "job_rescued", "job_id": job.job_id, "crashes": job.crashes},
+            self._telemetry.emit(
+                JobRescued(
+                    job_id=job.job_id,
+                    task_name=job.task_name,
+                    queue=job.queue,
+                    status=job.status,
+                    crashes=job.crashes,
+                    had_begun=job.had_begun,
+                )
             )
         peers = queries.workers.list_peers(connection, self._stalled_after)
         self._registration.see_peers(peers)

@@ -5,13 +5,11 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, ParamSpec
+from typing import ParamSpec
 
-from taskq.escaping import get_logger
+from taskq.telemetry import Telemetry, ThreadLeftBehind
 
 P = ParamSpec("P")
-
-logger: Final = get_logger("taskq.worker.service")
 
 # How long the thread of a service may take to end.
 _END_WITHIN = 6.0  # seconds
@@ -53,9 +51,15 @@ class ThreadService(Service):
 
     Nothing that happens in the worker's event loop keeps it waiting. The thread does not keep a process
     from ending.
+
+    Args:
+        telemetry: Told if it does not end itself.
     """
 
     _stopped = False
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
 
     def start(self, broken: Callable[[BaseException], None]) -> None:
         """Start the loop; called in the worker's event loop, as ``stop`` is."""
@@ -82,11 +86,7 @@ class ThreadService(Service):
             async with asyncio.timeout(_END_WITHIN):
                 await self._ended.wait()
         except TimeoutError:
-            logger.warning(
-                "the thread of %s does not end, and is left behind",
-                type(self).__name__,
-                extra={"action": "thread_left_behind"},
-            )
+            self._telemetry.emit(ThreadLeftBehind(service=type(self).__name__))
 
     def tell(self, callback: Callable[P, object], *args: P.args, **_: P.kwargs) -> None:
         """Call something in the worker's event loop, as soon as it turns; called in the thread."""

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from taskq import queries
 from taskq.database.database import Database
-from taskq.escaping import get_logger
 from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.queries.connection import Connection
 from taskq.retention import kept_for
+from taskq.telemetry import WorkerOnlyPolls
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
@@ -27,8 +26,6 @@ from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
 from taskq.worker.unknown_names import UnknownNames
-
-logger: Final = get_logger("taskq.worker")
 
 # At most so often the server is asked whether its notifications still arrive.
 _PING_EVERY = 1.0  # seconds
@@ -59,6 +56,7 @@ class Services:
         stopping: asyncio.Event,
     ) -> None:
         app, options = environment.app, environment.options
+        self._telemetry = telemetry = app.telemetry
         self._options = options
         self.registration = registration
         self._stopping = stopping
@@ -72,19 +70,23 @@ class Services:
             claim_in_flight=lambda: self.producer.in_flight,
         )
         self.completer: Completer = Completer(
-            connections.completions, registration, written=self._on_written
+            connections.completions, registration, telemetry=telemetry, written=self._on_written
         )
         self.producer: Producer = Producer(
             connections.claims,
             registration,
             polling_interval=options.fetch_job_polling_interval,
+            telemetry=telemetry,
             capacity=self.executor_pool.capacity,
             deliver=self._on_claimed,
         )
-        self._monitor = LoopMonitor(registration, jobs_of=self.executor_pool.jobs_of)
+        self._monitor = LoopMonitor(
+            registration, telemetry=telemetry, jobs_of=self.executor_pool.jobs_of
+        )
         self.heartbeat: Heartbeat = Heartbeat(
             connections.heartbeat,
             registration,
+            telemetry=telemetry,
             concurrency=options.concurrency,
             interval=options.update_heartbeat_interval,
             overdue_after=options.overdue_after,
@@ -96,6 +98,7 @@ class Services:
         rescuer = Rescuer(
             connections.shared,
             registration,
+            telemetry=telemetry,
             interval=options.update_heartbeat_interval,
             stalled_after=options.stalled_worker_timeout,
             max_crashes=options.max_crashes,
@@ -108,16 +111,24 @@ class Services:
             producer=self.producer,
             executor_pool=self.executor_pool,
             completer=self.completer,
+            telemetry=telemetry,
         )
         unknown_names = UnknownNames(
             connections.shared,
+            telemetry=telemetry,
             queues=options.queues,
             task_queues={task.queue for task in app.tasks.values()},
         )
         periodic_enqueuer = PeriodicEnqueuer(
-            connections.shared, registration, periodics=app.periodics, max_delay=app.max_delay
+            connections.shared,
+            registration,
+            telemetry=telemetry,
+            periodics=app.periodics,
+            max_delay=app.max_delay,
         )
-        pruner = Pruner(connections.pruning, registration, kept=kept_for(options.retention))
+        pruner = Pruner(
+            connections.pruning, registration, telemetry=telemetry, kept=kept_for(options.retention)
+        )
         self.scheduler = Scheduler(
             connections.shared,
             registration,
@@ -253,13 +264,8 @@ class Services:
     def _can_listen(self, database: Database) -> bool:
         if not database.pooler or self._options.listen_database:
             return True
-        logger.warning(
-            "worker %s hears of nothing through a pooler, and looks for jobs every %g s: name the server "
-            "itself in listen_database, or say listen_notify=False",
-            self.registration.id,
-            self._options.fetch_job_polling_interval,
-            extra={"action": "worker_only_polls", "worker_id": self.registration.id},
-        )
+        interval = self._options.fetch_job_polling_interval
+        self._telemetry.emit(WorkerOnlyPolls(worker_id=self.registration.id, interval=interval))
         return False
 
 

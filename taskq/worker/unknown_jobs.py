@@ -6,37 +6,9 @@ row it went back, for whichever worker has it next. What counts is for how long 
 time since: while no worker runs, none can take it. The first time is kept as a failed attempt, to say why.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-from taskq.escaping import get_logger
-from taskq.job import Job
-from taskq.worker.error_text import in_a_line
-
-logger: Final = get_logger("taskq.worker.unknown_jobs")
-
 # Soon enough for a worker that has just started, and few claims for one that never comes.
 _SHORTEST = 1.0  # seconds
 _LONGEST = 15.0  # seconds
-
-
-def log_first(job: Job, error: BaseException, *, timeout: float, facts: Mapping[str, Any]) -> None:
-    """Log that a job goes back, which is done the first time only.
-
-    Args:
-        job: The job.
-        error: What the worker does not know.
-        timeout: For how many seconds the job is offered to others.
-        facts: The attributes of a log record about the attempt.
-    """
-    logger.warning(
-        "job %s (%s) goes back for other workers, for %g s at most: %s",
-        job.id,
-        job.task_name,
-        timeout,
-        in_a_line(error),
-        extra={**facts, "action": "job_unknown"},
-    )
 
 
 def wait_before_next(given_back: int, *, timeout: float) -> float | None:

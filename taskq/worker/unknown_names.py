@@ -7,17 +7,13 @@ error, as jobs and options may come later, and both look like a worker that does
 import os
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from typing import Final
 
 from taskq import queries
-from taskq.escaping import get_logger
-from taskq.messages import short_repr
 from taskq.queries.filters import Filter
+from taskq.telemetry import QueueUnknown, Telemetry, VariableUnknown
 from taskq.worker.connection import WorkerConnection
-from taskq.worker.options import ENVIRONMENT_PREFIX, unknown_variables
+from taskq.worker.options import unknown_variables
 from taskq.worker.service import Service
-
-logger: Final = get_logger("taskq.worker.unknown_names")
 
 
 class UnknownNames(Service):
@@ -25,6 +21,7 @@ class UnknownNames(Service):
 
     Args:
         connection: A connection, which may be shared.
+        telemetry: Told of each.
         queues: The queues that the worker serves; None: all.
         task_queues: The queues that the app's own tasks defer to.
     """
@@ -33,23 +30,19 @@ class UnknownNames(Service):
         self,
         connection: WorkerConnection,
         *,
+        telemetry: Telemetry,
         queues: Sequence[str] | None,
         task_queues: Collection[str],
     ) -> None:
         self._connection = connection
+        self._telemetry = telemetry
         self._queues = queues or ()
         self._task_queues = task_queues
 
     async def loop(self) -> None:
         """Look at the environment, and at queues that no task of the app defers to."""
         for variable, meant in unknown_variables(os.environ).items():
-            logger.warning(
-                "the variable %s has no effect, as a worker has no option %s%s",
-                short_repr(variable),
-                short_repr(variable.removeprefix(ENVIRONMENT_PREFIX).lower()),
-                f": did you mean {meant}?" if meant else "",
-                extra={"action": "variable_unknown", "variable": variable},
-            )
+            self._telemetry.emit(VariableUnknown(variable=variable, meant=meant))
         doubtful = [queue for queue in self._queues if queue not in self._task_queues]
         if not doubtful:
             return
@@ -61,10 +54,5 @@ class UnknownNames(Service):
         known = {count.queue for count in counts} | set(self._task_queues)
         for queue in doubtful:
             if queue not in known:
-                close = get_close_matches(queue, known, n=1)
-                logger.warning(
-                    "no task of this app defers to the queue %s, and no job that is kept is in it%s",
-                    short_repr(queue),
-                    f": did you mean {short_repr(close[0])}?" if close else "",
-                    extra={"action": "queue_unknown", "queue": queue},
-                )
+                meant = next(iter(get_close_matches(queue, known, n=1)), None)
+                self._telemetry.emit(QueueUnknown(queue=queue, meant=meant))

@@ -5,13 +5,19 @@ import signal
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Generic
+from typing import Any, Generic
 
 from taskq import queries
 from taskq.context import AbortReason
-from taskq.escaping import get_logger
 from taskq.job import FailedAttempt, Job
 from taskq.queries.connection import Connection
+from taskq.telemetry import (
+    WorkerBroken,
+    WorkerLeftEarly,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerStopping,
+)
 from taskq.worker.app import AppT
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
@@ -20,8 +26,6 @@ from taskq.worker.options import WorkerOptions
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
-
-logger: Final = get_logger("taskq.worker")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -130,11 +134,13 @@ class Worker(Generic[AppT]):
             raise self._broken
 
     async def _work(self) -> None:
+        telemetry = self.app.telemetry
+
         def check(connection: Connection) -> None:
             services.check_registration(connection)
 
         self._connections = connections = WorkerConnections(
-            self.app.database, self.options, check=check
+            self.app.database, self.options, telemetry=telemetry, check=check
         )
         try:
             registration = await self._register(connections.shared)
@@ -144,22 +150,14 @@ class Worker(Generic[AppT]):
             try:
                 await services.start(self._on_broken)
                 await self._stopping.wait()
-                logger.info(
-                    "worker %s stops",
-                    self.id,
-                    extra={"action": "worker_stopping", "worker_id": self.id},
-                )
+                telemetry.emit(WorkerStopping(worker_id=self.id))
                 await services.stop_finding_work()
                 await self._finish(services)
             finally:
                 await services.stop()
         finally:
             await connections.close()
-        logger.info(
-            "worker %s has stopped",
-            self.id,
-            extra={"action": "worker_stopped", "worker_id": self.id},
-        )
+        telemetry.emit(WorkerStopped(worker_id=self.id))
 
     async def _register(self, connection: WorkerConnection) -> Registration:
         options = self.options
@@ -170,12 +168,13 @@ class Worker(Generic[AppT]):
         registration.see_peers(
             await connection.run(queries.workers.list_peers, options.stalled_worker_timeout)
         )
-        logger.info(
-            "worker %s (%s) has started, for %s",
-            registration.id,
-            options.name,
-            "all queues" if options.queues is None else f"queues {options.queues}",
-            extra={"action": "worker_started", "worker_id": registration.id},
+        self.app.telemetry.emit(
+            WorkerStarted(
+                worker_id=registration.id,
+                worker_name=options.name,
+                queues=options.queues,
+                concurrency=options.concurrency,
+            )
         )
         return registration
 
@@ -207,12 +206,7 @@ class Worker(Generic[AppT]):
                     await write_the_rest()
                     written = True
         if not written:
-            logger.warning(
-                "worker %s leaves, and the ends of some jobs could not be written: another worker "
-                "will run them again",
-                self.id,
-                extra={"action": "worker_left_early", "worker_id": self.id},
-            )
+            self.app.telemetry.emit(WorkerLeftEarly(worker_id=self.id))
 
     async def _unless_leaving(
         self, awaited: Coroutine[Any, Any, None], seconds: float | None = None
@@ -254,13 +248,8 @@ class Worker(Generic[AppT]):
                     signal.signal(number, handler)
 
     def _on_broken(self, error: BaseException) -> None:
-        logger.critical(
-            "a service of worker %s broke, which is a bug of taskq: the worker leaves at once",
-            self.id,
-            exc_info=error,
-            extra={"action": "worker_broken", "worker_id": self.id},
-        )
         self._broken = error
         # Without a heartbeat others would run its jobs too, and without completions nothing ends.
         self._leaving.set()
         self._stop()
+        self.app.telemetry.emit(WorkerBroken(worker_id=self.id, error=error))

@@ -17,36 +17,51 @@ from tests.worker.conftest import ROOT, Drain
 LEVELS = {"debug", "info", "warning", "error", "critical", "log"}
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    """Each call in the engine that writes a log record, and where it is."""
-    for path in sorted((ROOT / "taskq" / "worker").glob("*.py")):
+def calls() -> Iterator[tuple[str, str, ast.Call]]:
+    """Each call in the engine that writes a log record, where it is, and its level."""
+    worker = ROOT / "taskq" / "worker"
+    for path in sorted(worker.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="logger"), attr=level)):
-                    if level in LEVELS:
-                        yield f"{path.name}:{node.lineno}", node
+                case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=level)):
+                    if level in LEVELS and (name == "logger" or name.isupper()):
+                        yield f"{path.relative_to(worker)}:{node.lineno}", level, node
 
 
 def action(call: ast.Call) -> str | None:
-    """The ``action`` of a call, as it is written there: in a dictionary, or by ``log_facts``."""
+    """The ``action`` of a call, as it is written there."""
     extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
+    return None if extra is None else action_in(extra)
+
+
+def action_in(extra: ast.expr) -> str | None:
+    """That of what is passed as ``extra``: in a dictionary, or the first argument of what makes one."""
     match extra:
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
                 match key, value:
                     case ast.Constant(value="action"), ast.Constant(value=str(name)):
                         return name
-        case ast.Call(func=ast.Attribute(attr="log_facts"), args=[ast.Constant(value=str(name))]):
+                    case None, ast.Call():
+                        return action_in(value)
+        case ast.Call(args=[ast.Constant(value=str(name)), *_]):
             return name
     return None
 
 
 def test_each_record_has_an_action_that_the_docs_name() -> None:
     page = (ROOT / "docs" / "worker.md").read_text()
-    found = {place: action(call) for place, call in calls()}
+    found = {place: action(call) for place, _, call in calls()}
     assert len(found) > 15, "the pattern no longer finds them"
     assert [place for place, name in found.items() if name is None] == []
     assert [name for name in set(found.values()) if f"`{name}`" not in page] == []
+
+
+def test_what_happens_is_an_event_before_it_is_logged() -> None:
+    """All but what is for DEBUG: else metrics and traces would not hear of it."""
+    logged = {place for place, level, _ in calls() if level != "debug"}
+    assert len(logged) > 30
+    assert [place for place in logged if not place.startswith("log/")] == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +113,7 @@ def test_every_logger_escapes_what_its_records_are_told() -> None:
         if re.search(r"^_?logger = logging", source, re.MULTILINE)
     ]
     assert makers == []
-    assert sum("= get_logger(" in source for source in sources.values()) > 10
+    assert sum(source.count("= get_logger(") for source in sources.values()) > 10
 
 
 async def test_whatever_a_row_holds_no_message_has_more_than_one_line(

@@ -160,9 +160,12 @@ def broken(error: BaseException) -> None:
 
 
 def prune_as(app: App, registration: Registration, **options: Any) -> pruner.Pruner:
-    connection = WorkerConnection(app.database.async_engine, "pruning")
+    telemetry = app.telemetry
+    connection = WorkerConnection(app.database.async_engine, "pruning", telemetry=telemetry)
     given: dict[str, Any] = {"kept": {JobStatus.SUCCEEDED: DAY, JobStatus.FAILED: DAY}}
-    return pruner.Pruner(connection, registration, **(given | {"interval": 0.2} | options))
+    return pruner.Pruner(
+        connection, registration, telemetry=telemetry, **(given | {"interval": 0.2} | options)
+    )
 
 
 async def test_one_worker_prunes_at_a_time_and_another_takes_over_when_it_is_gone(
