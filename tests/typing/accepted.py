@@ -29,6 +29,7 @@ from taskq import (
     Task,
     Worker,
 )
+from taskq.telemetry import Ending, Event, JobEnded, JobFailed
 
 app = App(
     "postgresql://",
@@ -218,3 +219,15 @@ async def managed_async(connection: AsyncConnection) -> None:
     await jobs.reschedule_job_async(1, schedule_in={"minutes": 5})
     await jobs.retry_job_by_id_async(1, retry_in={"minutes": 5})
     assert_type(await jobs.fetch_async(1, ["mail"], 10), list[Job])
+
+
+def on_end(event: JobEnded) -> None:
+    assert_type(event.job, Job)
+    assert_type(event.ending, Ending)
+
+
+def subscribed() -> None:
+    events: list[Event] = []
+    assert_type(app.telemetry.subscribe(JobFailed, on_end), Callable[[], None])
+    app.telemetry.subscribe(Event, events.append)
+    app.telemetry.subscribe(JobEnded, lambda event: print(event.seconds))

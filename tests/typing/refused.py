@@ -17,6 +17,7 @@ from taskq import (
     Snooze,
     Worker,
 )
+from taskq.telemetry import JobEnded, JobFailed
 
 app = App("postgresql://")
 blueprint = Blueprint()
@@ -232,6 +233,18 @@ def managed() -> None:
     jobs.retry_jobs(ids=[1], retry_in={"hour": 1})  # refused
     App("postgresql://", retention={"done": timedelta(1)})  # refused
     app.run_worker(retention={"failed": 30})  # refused
+
+
+async def in_async(event: JobEnded) -> None: ...
+
+
+def of_failures(event: JobFailed) -> None: ...
+
+
+def subscribed() -> None:
+    app.telemetry.subscribe(JobEnded, in_async)  # refused: async
+    app.telemetry.subscribe(JobEnded, of_failures)  # refused: others too
+    app.telemetry.subscribe(JobEnded, lambda event: print(event.jobs))  # refused
 
 
 async def managed_async() -> None:
