@@ -2,19 +2,18 @@
 
 import asyncio
 import os
-import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from taskq.database.engines import OWN, OWN_OPTIONS, leave_to_parent, make_async_engine, make_engine
+from taskq.database.engines import OWN_OPTIONS, leave_to_parent, make_async_engine, make_engine
 from taskq.database.loop_pool import LoopPool
-from taskq.database.url import DRIVER, database_url
+from taskq.database.url import DRIVER, database_url, without_pooler
 from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
 from taskq.messages import short_repr
@@ -33,11 +32,6 @@ LIBPQ_VARIABLES = {
 
 # What of a URL's query is shown. libpq takes secrets by several names, and may learn more.
 _SHOWN_PARAMETERS = {"host", "hostaddr", "port", "dbname", "user", "service"}
-
-# In a URL or among libpq's pairs: this program's own, which no driver knows.
-_POOLER = re.compile(r"(?P<before>^|[?&\s])pooler=(?P<said>\w*)&?")
-_SAID = {"true": True, "on": True, "yes": True, "1": True}
-_SAID |= {"false": False, "off": False, "no": False, "0": False}
 
 # How an engine's database was named, for messages.
 _GIVEN = "whose engine was given"
@@ -144,7 +138,7 @@ class Database:
         *,
         origin: str = "which was given",
     ) -> Self:
-        database, said = _without_pooler(name, database)
+        database, said = without_pooler(name, database)
         url = database_url(name, database)
         return cls(url, origin=origin, pooler=bool(said if pooler is None else pooler))
 
@@ -338,29 +332,6 @@ def check_pooler(pooler: object) -> None:
         raise InvalidDatabase(
             f"pooler={short_repr(pooler)}: give True, False, or None for what the URL says"
         )
-
-
-def _without_pooler(name: str, database: str | URL) -> tuple[str | URL, bool | None]:
-    if isinstance(database, URL):
-        said = database.query.get("pooler")
-        bare: str | URL = database.difference_update_query(["pooler"])
-    else:
-        text: object = database
-        if not isinstance(text, str):  # which is refused as no URL
-            return database, None
-        found = _POOLER.search(database)
-        said = found and found["said"]
-        bare = _POOLER.sub(r"\g<before>", database).rstrip("?&") if found else database
-    if said is None:
-        return database, None
-    if str(said) not in _SAID:
-        raise InvalidDatabase(f"{name} has pooler={said}: write pooler=true or pooler=false")
-    return bare, _SAID[str(said)]
-
-
-def is_own(connection: Connection) -> bool:
-    """Whether a connection is one of a ``Database``'s own engines."""
-    return bool(connection.get_execution_options().get(OWN))
 
 
 def _url_of(engine: Engine) -> URL:

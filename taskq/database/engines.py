@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Dialect, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -26,8 +26,8 @@ from taskq.unreadable import read_json
 _AUTOCOMMIT = "AUTOCOMMIT"
 
 # By which a connection of these engines is known from a caller's own.
-OWN = "taskq_own"
-OWN_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, OWN: True}
+_OWN = "taskq_own"
+OWN_OPTIONS: Mapping[str, Any] = {"isolation_level": _AUTOCOMMIT, _OWN: True}
 
 # A server that goes without closing (its machine lost, a fail-over) is missed after half a minute. By
 # themselves the kernel and the driver wait for a quarter of an hour to write to it, and for two hours
@@ -42,7 +42,7 @@ _STEADY = {
 
 _OPTIONS: Mapping[str, Any] = {
     "isolation_level": _AUTOCOMMIT,
-    "execution_options": {OWN: True},
+    "execution_options": {_OWN: True},
     # So there is nothing to roll back when a connection goes back to the pool.
     "skip_autocommit_rollback": True,
     # The one that was used last has everything planned; with a first call of each it takes milliseconds.
@@ -77,6 +77,11 @@ def make_async_engine(url: URL, *, pooler: bool) -> AsyncEngine:
     engine = create_async_engine(_steady(url), poolclass=LoopPool, **_OPTIONS)
     _watch(engine.sync_engine, pooler=pooler)
     return engine
+
+
+def is_own(connection: Connection) -> bool:
+    """Whether a connection is one of a ``Database``'s own engines."""
+    return bool(connection.get_execution_options().get(_OWN))
 
 
 def has_ended(driver: Driver) -> bool:

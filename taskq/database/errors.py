@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 from psycopg import Error, errors
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
-from taskq.database.database import Database
 from taskq.exceptions import (
     AlreadyEnqueued,
     DatabaseUnavailable,
@@ -38,8 +38,14 @@ _FAILED_BEFORE = (
 _QUEUEING_LOCK_INDEX = "taskq_jobs_queueing_lock"
 
 
+class Named(Protocol):
+    """A database, as messages name it: by its ``repr``, and by what said that it is this one."""
+
+    origin: str
+
+
 @contextmanager
-def translated(database: Database | None = None) -> Iterator[None]:
+def translated(database: Named | None = None) -> Iterator[None]:
     """Turn errors of the database into taskq's, where they say what a user can do.
 
     Args:

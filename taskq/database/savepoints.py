@@ -15,7 +15,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from taskq.database.database import is_own
+from taskq.database.engines import is_own
 from taskq.exceptions import InvalidDatabase
 
 

@@ -19,6 +19,11 @@ _URL = re.compile(r"(?P<scheme>[\w+]+)://(?P<user>[^/?]*@)?(?P<hosts>[^/?]*)")
 
 _PORTS = set("0123456789,")
 
+# In a URL or among libpq's pairs: this program's own, which no driver knows.
+_POOLER = re.compile(r"(?P<before>^|[?&\s])pooler=(?P<said>\w*)&?")
+_SAID = {"true": True, "on": True, "yes": True, "1": True}
+_SAID |= {"false": False, "off": False, "no": False, "0": False}
+
 
 def database_url(name: str, database: str | URL) -> URL:
     """A URL for psycopg.
@@ -46,6 +51,33 @@ def database_url(name: str, database: str | URL) -> URL:
     for password in url.normalized_query.get("password", ()):
         url = url.set(password=password)
     return _with_a_port_for_each(url.set(drivername=DRIVER).difference_update_query(["password"]))
+
+
+def without_pooler(name: str, database: str | URL) -> tuple[str | URL, bool | None]:
+    """What names a database, without what it says of a pooler; and that, if it says anything.
+
+    Args:
+        name: What it is the value of, for messages.
+        database: A URL, or libpq's ``key=value`` pairs.
+
+    Raises:
+        InvalidDatabase: It says neither that there is a pooler, nor that there is none.
+    """
+    if isinstance(database, URL):
+        said = database.query.get("pooler")
+        bare: str | URL = database.difference_update_query(["pooler"])
+    else:
+        text: object = database
+        if not isinstance(text, str):  # which is refused as no URL
+            return database, None
+        found = _POOLER.search(database)
+        said = found and found["said"]
+        bare = _POOLER.sub(r"\g<before>", database).rstrip("?&") if found else database
+    if said is None:
+        return database, None
+    if str(said) not in _SAID:
+        raise InvalidDatabase(f"{name} has pooler={said}: write pooler=true or pooler=false")
+    return bare, _SAID[str(said)]
 
 
 def without_secrets(url: URL) -> str:

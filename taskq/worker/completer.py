@@ -16,12 +16,13 @@ from itertools import chain, islice, takewhile
 import psycopg
 
 from taskq import queries
+from taskq.database.backoff import Backoff
 from taskq.database.errors import is_too_large
 from taskq.job import JobStatus
 from taskq.messages import first_line
 from taskq.outcome import Outcome
 from taskq.telemetry import OutcomeRefused, OutcomesWritten, OutcomeUnwritable, Telemetry
-from taskq.worker.connection import Backoff, WorkerConnection
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
 

@@ -1,64 +1,23 @@
-"""A service's connection to the database, which comes back by itself.
-
-A connection can go silent for ever without being closed, behind a firewall that forgets it or a proxy that
-hangs. So each statement has a bound, after which its connection is given up for a new one.
-"""
+"""A service's connection to the database, which comes back by itself."""
 
 import asyncio
-import os
-import random
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Concatenate, Final, ParamSpec, TypeVar, cast
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
-import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import greenlet_spawn
 
-from taskq.database import executor as connections
-from taskq.database.errors import translated
-from taskq.escaping import get_logger
-from taskq.exceptions import DatabaseUnavailable
+from taskq.database.backoff import Backoff
+from taskq.database.connection import DedicatedConnection
 from taskq.queries.connection import Connection
 from taskq.telemetry import DatabaseFailed, DatabaseFailing, DatabaseRecovered, Telemetry
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger: Final = get_logger("taskq.worker.connection")
 
-# How long a server may take to let go of a statement that is given up: so much of its bound, at most so long.
-_CANCEL_SHARE = 0.2
-_CANCEL_WITHIN = 1.0  # seconds
-
-
-class Backoff:
-    """Waits that double, with jitter, so that workers that lost a server do not return as one.
-
-    Args:
-        first: The first wait, in seconds.
-        longest: The longest, in seconds.
-    """
-
-    def __init__(self, first: float = 0.05, longest: float = 5.0) -> None:
-        self._next = first
-        self._longest = longest
-
-    async def wait(self) -> None:
-        """Wait, each time longer."""
-        # Spreads load; nothing secret depends on it.
-        await asyncio.sleep(self._next * random.uniform(0.5, 1))  # noqa: S311
-        self._next = min(self._next * 2, self._longest)
-
-
-class WorkerConnection:
-    """One connection in autocommit, opened when it is first needed, used by one caller at a time.
-
-    It takes no place in the engine's pool, which is for the tasks, and waits for none. Its statements go
-    straight to psycopg: on a worker that has slept, a claim is back 0.2 of a millisecond sooner. It may be
-    used in any event loop, and after its first use only there.
+class WorkerConnection(DedicatedConnection):
+    """A dedicated connection whose operations may be tried again until they succeed.
 
     Args:
         engine: Makes the connection.
@@ -81,18 +40,9 @@ class WorkerConnection:
         pooler: bool = False,
         prepare: Callable[[Connection], None] | None = None,
     ) -> None:
-        # Connects as the engine's own does, with its listeners.
-        self._pool = engine.sync_engine.pool.recreate()
-        self._purpose = purpose
+        super().__init__(engine, purpose, bound=bound, pooler=pooler, prepare=prepare)
         self._telemetry = telemetry
-        self._cancel_within = min(_CANCEL_WITHIN, _CANCEL_SHARE * bound)
-        self._bound = bound - self._cancel_within
         self._alarm_after = alarm_after
-        self._pooler = pooler
-        self._prepare = prepare
-        self._connection: psycopg.AsyncConnection | None = None
-        self._busy = asyncio.Lock()
-        self._limit: asyncio.Timeout | None = None
         self._failing_since: float | None = None
         self._alarmed = False
         self._reported_at: float | None = None
@@ -153,60 +103,7 @@ class WorkerConnection:
     def report(self, error: Exception) -> None:
         """Tell of a failure that will be tried again; the next success is told, too."""
         self._reported_at = self._reported_at or time.monotonic()
-        self._telemetry.emit(DatabaseFailed(purpose=self._purpose, error=error))
-
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        """The connection, open and for one caller; dropped if the caller fails with it."""
-        async with self._busy, self._dropped_on_error():
-            if self._connection is None:
-                async with self._bounded():
-                    await self._connect()
-            yield cast("psycopg.AsyncConnection", self._connection)
-
-    async def ask(
-        self,
-        connection: psycopg.AsyncConnection,
-        operation: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation on the connection that ``connected`` gave."""
-        async with self._bounded():
-            answer = await self._complete(connection, operation, *args, **kwargs)
-        self._recover()
-        return answer
-
-    async def close(self) -> None:
-        """Close the connection, if it is open."""
-        async with self._busy:
-            await self._drop()
-
-    @asynccontextmanager
-    async def _dropped_on_error(self) -> AsyncIterator[None]:
-        try:
-            with translated():
-                yield
-        except BaseException as error:
-            # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
-            # error that the server answered with leaves the connection as it was.
-            cause = error.__cause__ if error.__cause__ is not None else error
-            if not isinstance(cause, psycopg.Error) or self._is_lost():
-                await self._drop()
-            raise
-
-    @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(self._bound) as self._limit:
-                yield
-        except TimeoutError as error:
-            raise DatabaseUnavailable(
-                f"no answer within {time.monotonic() - began:.1f} s, so the connection is given up"
-            ) from error
-        finally:
-            self._limit = None
+        self._telemetry.emit(DatabaseFailed(purpose=self.purpose, error=error))
 
     def _fails(self, began: float, error: Exception) -> None:
         if self._failing_since is None:
@@ -215,86 +112,10 @@ class WorkerConnection:
         if failing_for > self._alarm_after and not self._alarmed:
             self._alarmed = True
             self._telemetry.emit(
-                DatabaseFailing(purpose=self._purpose, error=error, seconds=failing_for)
+                DatabaseFailing(purpose=self.purpose, error=error, seconds=failing_for)
             )
 
     def _recover(self) -> None:
         if self._reported_at is not None:
             seconds, self._reported_at = time.monotonic() - self._reported_at, None
-            self._telemetry.emit(DatabaseRecovered(purpose=self._purpose, seconds=seconds))
-
-    async def _connect(self) -> psycopg.AsyncConnection:
-        pooled = await greenlet_spawn(self._pool.connect)
-        connection = cast("psycopg.AsyncConnection", pooled.driver_connection)
-        try:
-            pooled.detach()
-            await connections.adopt(connection, pooler=self._pooler)
-            if self._prepare is not None:
-                await self._complete(connection, self._prepare)
-        except BaseException:
-            await self._close(connection)
-            raise
-        self._connection = connection
-        return connection
-
-    def _is_lost(self) -> bool:
-        return self._connection is None or self._connection.closed
-
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._close(connection)
-
-    async def _close(self, connection: psycopg.AsyncConnection) -> None:
-        try:
-            async with asyncio.timeout(self._cancel_within):
-                await connection.close()
-        except Exception:
-            logger.debug(
-                "%s: closing failed",
-                self._purpose,
-                exc_info=True,
-                extra={"action": "database_close_failed", "purpose": self._purpose},
-            )
-
-    async def _complete(
-        self,
-        connection: psycopg.AsyncConnection,
-        operation: Callable[Concatenate[Connection, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        # Cancelled itself, the driver asks the server to let go of the statement and then waits for
-        # it: a server that hangs, or a line that leads nowhere, would keep a heartbeat from trying
-        # another connection, and a worker from stopping.
-        statement = asyncio.ensure_future(
-            connections.run_adopted(connection, operation, *args, **kwargs)
-        )
-        try:
-            await asyncio.wait([statement])
-        except asyncio.CancelledError:
-            try:
-                # What older versions of libpq have for it blocks a thread.
-                if psycopg.capabilities.has_cancel_safe():
-                    with suppress(Exception):
-                        async with asyncio.timeout(self._cancel_within):
-                            await connection.cancel_safe(timeout=self._cancel_within)
-                            await asyncio.wait([statement])
-            finally:
-                if not statement.done():
-                    _cut(connection)
-                await asyncio.wait([statement])
-                # What it came to, nobody asks any more.
-                if not statement.cancelled():
-                    statement.exception()
-            raise
-        return statement.result()
-
-
-def _cut(connection: psycopg.AsyncConnection) -> None:
-    """End a connection under whoever waits for it: that reads its end, at once."""
-    with (
-        suppress(OSError, psycopg.Error),
-        socket.socket(fileno=os.dup(connection.fileno())) as twin,
-    ):
-        twin.shutdown(socket.SHUT_RDWR)
+            self._telemetry.emit(DatabaseRecovered(purpose=self.purpose, seconds=seconds))

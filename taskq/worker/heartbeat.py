@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from taskq import queries
+from taskq.database.backoff import Backoff
 from taskq.queries.connection import Connection
 from taskq.queries.workers import RegisteredWorker
 from taskq.telemetry import (
@@ -25,7 +26,7 @@ from taskq.telemetry import (
     WorkerRegisteredAgain,
     WorkerUnregisterFailed,
 )
-from taskq.worker.connection import Backoff, WorkerConnection
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.registration import Registration
 from taskq.worker.service import ThreadService, Wakeup

@@ -5,8 +5,9 @@ the polls. What notifications say is written in the first migration.
 """
 
 from taskq import queries
+from taskq.database.backoff import Backoff
 from taskq.worker.canceller import Canceller
-from taskq.worker.connection import Backoff, WorkerConnection
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.producer import Producer
 from taskq.worker.registration import Registration
 from taskq.worker.scheduler import Scheduler
