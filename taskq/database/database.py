@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Self
 from weakref import WeakSet
@@ -11,12 +12,16 @@ from weakref import WeakSet
 from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from taskq.database.connection import DedicatedConnection
 from taskq.database.engines import OWN_OPTIONS, leave_to_parent, make_async_engine, make_engine
 from taskq.database.loop_pool import LoopPool
+from taskq.database.notifier import Notifier
+from taskq.database.session_settings import SESSION_SETTINGS
 from taskq.database.url import DRIVER, database_url, without_pooler
 from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
 from taskq.messages import short_repr
+from taskq.queries.session import prepare_session
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
@@ -67,6 +72,8 @@ class Database:
         self._made: Engine | None = None
         self._made_async: AsyncEngine | None = None
         self._making = threading.Lock()
+        self._notifier = Notifier(self._make_listening_connection)
+        self._direct: dict[str, Self] = {}
         _databases.add(self)
 
     @classmethod
@@ -177,6 +184,31 @@ class Database:
         made = self._made_async
         return engine is self._made or (made is not None and engine is made.sync_engine)
 
+    @property
+    def notifier(self) -> Notifier:
+        """Hands on the notifications of this database; it connects as long as anyone subscribes.
+
+        Raises:
+            InvalidDatabase: A pooler stands between that does not keep sessions.
+        """
+        if self.pooler:
+            raise InvalidDatabase(
+                "no notification comes through a pooler that does not keep sessions: subscribe by a URL past "
+                "it, as in database.direct(url).notifier"
+            )
+        return self._notifier
+
+    def direct(self, url: str) -> Self:
+        """The same database by another URL, past a pooler; one for each URL.
+
+        Raises:
+            InvalidDatabase: It is not a URL of PostgreSQL, or not for psycopg.
+        """
+        with self._making:
+            if url not in self._direct:
+                self._direct[url] = self.resolve(url, pooler=False)
+            return self._direct[url]
+
     def close(self) -> None:
         """Dispose the engines made here, and leave an embedded server. Does nothing twice.
 
@@ -256,7 +288,17 @@ class Database:
             # Its pool closes connections where no event loop runs, too.
             made.sync_engine.dispose()
 
+    def _make_listening_connection(self) -> DedicatedConnection:
+        engine = self.async_engine
+        if self.made(engine.sync_engine):
+            return DedicatedConnection(engine, "notifications")
+        prepare = partial(prepare_session, settings=SESSION_SETTINGS)
+        return DedicatedConnection(engine, "notifications", prepare=prepare)
+
     def _close_sync(self) -> None:
+        self._notifier.wait_closed()
+        for direct in self._direct.values():
+            direct.close()
         with self._making:
             made, self._made = self._made, None
         if made is not None:
@@ -273,6 +315,7 @@ class Database:
                 engine.dispose(close=False)
         self._made = self._made_async = None
         self._making = threading.Lock()
+        self._notifier.start_anew()
 
 
 class LazyDatabase:

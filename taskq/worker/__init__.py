@@ -7,7 +7,7 @@ What a service moves, and when it may not act, stands at its top:
 - ``executor_pool`` hands them to its slots, ``attempt`` is what a slot does with one job,
   ``thread_pool`` is where it does it if the task is sync, ``outcomes`` decides what becomes of the job;
 - ``completer`` writes how attempts ended;
-- ``notifier`` receives notifications, ``scheduler`` knows when the next job is due: both wake ``producer``;
+- ``subscriber`` receives notifications, ``scheduler`` knows when the next job is due: both wake ``producer``;
 - ``periodic_enqueuer`` defers periodic tasks;
 - ``heartbeat`` says that the worker is alive, and ``rescuer`` takes back the jobs of those that are not;
 - ``pruner`` deletes jobs that are kept no longer;

@@ -35,46 +35,39 @@ class WorkerConnections:
     ) -> None:
         self._options = options
         self._telemetry = telemetry
-        self._direct = (
-            Database.resolve(options.listen_database, pooler=False)
-            if options.listen_database
-            else None
-        )
         self._database = database
+        direct = options.listen_database
+        # Another worker's too, if both are in this process and listen there.
+        self.listening: Database = database.direct(direct) if direct else database
         self.shared: WorkerConnection = self._make("scheduling, aborting and rescuing")
         self.claims: WorkerConnection = self._make("claims", settings=TUNED, check=check)
         self.completions: WorkerConnection = self._make("completing", settings=TUNED)
         self.pruning: WorkerConnection = self._make("pruning")
         self.heartbeat: WorkerConnection = self._make("heartbeat", seconds=options.heartbeat_bound)
-        self.notifications: WorkerConnection = self._make("notifications", database=self._direct)
 
     async def close(self) -> None:
         """Close what the worker's services do not close themselves."""
-        for connection in (self.shared, self.claims, self.completions, self.notifications):
+        for connection in (self.shared, self.claims, self.completions):
             await connection.close()
-        if self._direct is not None:
-            await self._direct.close_async()
 
     def _make(
         self,
         purpose: str,
         *,
-        database: Database | None = None,
         seconds: float | None = None,
         settings: Mapping[str, str] | None = None,
         check: Callable[[Connection], None] | None = None,
     ) -> WorkerConnection:
-        options = self._options
-        to = database or self._database
-        engine = to.async_engine
+        options, database = self._options, self._database
+        engine = database.async_engine
         # A statement that the worker has given up, on a connection that went silent, would otherwise go
         # on, and keep its locks, for as long as it likes.
         bound = {"statement_timeout": str(round(1000 * options.server_bound))}
         # An engine made here has set the first of these already, below what its URL says.
-        theirs = {} if to.made(engine.sync_engine) else SESSION_SETTINGS
+        theirs = {} if database.made(engine.sync_engine) else SESSION_SETTINGS
         wanted = {**theirs, **bound, **(settings or {})}
         # Behind a pooler what is set on a session would be another client's a moment later.
-        is_shared = to.pooler or (self._direct is not None and database is None)
+        is_shared = database.pooler or options.listen_database
 
         def prepare(connection: Connection) -> None:
             if not is_shared:
@@ -88,6 +81,6 @@ class WorkerConnections:
             telemetry=self._telemetry,
             bound=seconds or options.statement_bound,
             alarm_after=options.stalled_worker_timeout,
-            pooler=to.pooler,
+            pooler=database.pooler,
             prepare=prepare,
         )

@@ -17,7 +17,6 @@ from taskq.worker.connections import WorkerConnections
 from taskq.worker.executor_pool import ExecutorPool, locks_of
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.loop_monitor import LoopMonitor
-from taskq.worker.notifier import Notifier
 from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
 from taskq.worker.producer import Producer
 from taskq.worker.pruner import Pruner
@@ -25,6 +24,7 @@ from taskq.worker.registration import Registration
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
+from taskq.worker.subscriber import Subscriber
 from taskq.worker.unknown_names import UnknownNames
 
 # At most so often the server is asked whether its notifications still arrive.
@@ -135,12 +135,14 @@ class Services:
             polling_interval=options.fetch_job_polling_interval,
             due=self.producer.wake,
         )
-        notifier = Notifier(
-            connections.notifications,
+        subscriber = Subscriber(
+            connections.listening.notifier,
             registration,
+            telemetry=telemetry,
             ping_interval=max(
                 min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
             ),
+            bound=options.statement_bound,
             producer=self.producer,
             scheduler=self.scheduler,
             canceller=self._canceller,
@@ -158,7 +160,7 @@ class Services:
             periodic_enqueuer,
             pruner,
             self.scheduler,
-            *([notifier] if listens else []),
+            *([subscriber] if listens else []),
         )
 
     async def start(self, broken: Callable[[BaseException], None]) -> None:

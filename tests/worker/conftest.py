@@ -18,8 +18,10 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
 from taskq import App, Worker, queries
+from taskq.database.notifications import Missed, Notification
 from taskq.job import Job, JobStatus
 from taskq.worker.services import Services
+from taskq.worker.subscriber import Subscriber
 from taskq_sql import job_claim
 
 ROOT = Path(__file__).parents[2]
@@ -90,24 +92,33 @@ def app(make_app: MakeApp) -> App:
 
 
 @pytest.fixture
-async def start(connection: psycopg.Connection, disturbed: "Disturbed") -> AsyncIterator[Start]:
+async def start(
+    connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Start]:
     """Starts a worker and waits until it is idle or at work; all are stopped at the end.
 
     ``worker.run`` must end without an error, and leave no row behind.
     """
     running: dict[Worker, asyncio.Task[None]] = {}
-    # Counted here: on the server, a session that has only prepared the statement looks the same.
-    listeners: list[Connection] = []
-    disturbed.after("listen", listeners.append, times=sys.maxsize)
+    notified: list[Notification] = []
+    tell = Subscriber._tell
+
+    def note_and_tell(subscriber: Subscriber, notification: Notification) -> None:
+        notified.append(notification)
+        tell(subscriber, notification)
+
+    monkeypatch.setattr(Subscriber, "_tell", note_and_tell)
 
     async def start_worker(app: App, **options: Any) -> Worker:
-        heard = len(listeners)
+        listening = notified.count(Missed())
         worker = app.worker(**{"install_signal_handlers": False} | options)
         task = asyncio.create_task(worker.run())
         running[worker] = task
         await until(lambda: worker.id or task.done(), "a registered worker")
         if worker.options.listen_notify and worker.options.wait:
-            await until(lambda: len(listeners) > heard or task.done(), "a worker that listens")
+            await until(
+                lambda: notified.count(Missed()) > listening or task.done(), "a worker that listens"
+            )
         return worker
 
     yield start_worker

@@ -19,11 +19,11 @@ from taskq.job import JobStatus
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.heartbeat import Heartbeat
-from taskq.worker.notifier import Notifier
 from taskq.worker.producer import Producer
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
+from taskq.worker.subscriber import Subscriber
 from tests.worker.conftest import (
     ROOT,
     Disturbed,
@@ -183,7 +183,7 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
 
 
 @pytest.mark.parametrize(
-    "part", [Canceller, Producer, Completer, Heartbeat, Notifier, Rescuer, Scheduler]
+    "part", [Canceller, Producer, Completer, Heartbeat, Rescuer, Scheduler, Subscriber]
 )
 async def test_a_worker_leaves_when_a_part_of_it_breaks(
     app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Service]

@@ -85,6 +85,7 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
 ) -> None:
     far, near = Gated(far_app), Gated(app)
     far.gate.set()
+    disturbed.count("listen")
     worker = await start(far_app, fetch_job_polling_interval=60, **SHORT)
     await idle(worker)
     heard = disturbed.calls["listen"]
