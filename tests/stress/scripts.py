@@ -1,0 +1,103 @@
+"""What the jobs of the stress test are to do: drawn at random, and carried by each job as its arguments."""
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypedDict
+
+QUEUES = ("a", "b", "c", "d")
+PRIORITIES = (0, 0, 0, 0, 1, 5, -1)
+
+# What a task does in the end, at one claim of it; and the job's status then.
+STEPS = {
+    "succeed": "succeeded",
+    "fail": "failed",
+    "retry": "todo",  # at once
+    "retry_later": "todo",
+    "snooze": "todo",
+    "demote": "todo",  # at once, with a lower priority
+    "move": "todo",  # to another queue
+    "relock": "todo",  # with another lock
+}
+
+# How often each comes, where a job does something before its end.
+_BEFORE_THE_END = {"retry": 4, "retry_later": 3, "snooze": 3, "demote": 1, "move": 1, "relock": 1}
+
+_SHARE_WITHOUT_LOCK = 0.35
+_SHARE_OF_HOT_LOCKS = 0.6
+_HOT_LOCKS = 5
+_COLD_LOCKS = 300
+_KEYS = 4
+
+
+class Arguments(TypedDict):
+    """The arguments of a job.
+
+    Attributes:
+        script: Its steps: at the first claim, at the second …; at later ones the last.
+        nap: Seconds that it takes.
+        wait: Seconds until it is run again, where a step says later.
+        key: What of it may be limited in number.
+        queue: Where it moves.
+        lock: What its lock becomes.
+    """
+
+    script: list[str]
+    nap: float
+    wait: float
+    key: str | None
+    queue: str
+    lock: str
+
+
+class Options(TypedDict):
+    """How a job is deferred."""
+
+    queue: str
+    priority: int
+    lock: str | None
+    schedule_in: timedelta | None
+
+
+def step_of(script: Sequence[str], claim: int) -> str:
+    """What a job is to do at a claim, from 1."""
+    return script[min(claim, len(script)) - 1]
+
+
+def status_after(step: str) -> str:
+    """What a job becomes by a step."""
+    return STEPS[step]
+
+
+def draw_arguments(rng: random.Random) -> Arguments:
+    """The arguments of a job."""
+    steps, weights = zip(*_BEFORE_THE_END.items(), strict=True)
+    before = rng.choices(steps, weights, k=rng.choice((0, 0, 0, 1, 1, 2)))
+    return {
+        "script": [*before, "fail" if rng.random() < 0.05 else "succeed"],
+        "nap": rng.choice((0, 0, rng.uniform(0, 0.03))),
+        "wait": rng.choice((0.0, rng.uniform(0, 0.3))),
+        "key": f"key-{rng.randrange(_KEYS)}" if rng.random() < 0.3 else None,
+        "queue": rng.choice(QUEUES),
+        "lock": draw_lock(rng) or "hot-0",
+    }
+
+
+def draw_options(rng: random.Random, *, latest: float) -> Options:
+    """How a job is deferred; if for later, for so many seconds later at most."""
+    later = timedelta(seconds=rng.uniform(0, latest))
+    return {
+        "queue": rng.choice(QUEUES),
+        "priority": rng.choice(PRIORITIES),
+        "lock": draw_lock(rng),
+        "schedule_in": later if rng.random() < 0.2 else None,
+    }
+
+
+def draw_lock(rng: random.Random) -> str | None:
+    """A lock: one of few that many jobs have, one of many that few have, or none."""
+    if rng.random() < _SHARE_WITHOUT_LOCK:
+        return None
+    if rng.random() < _SHARE_OF_HOT_LOCKS:
+        return f"hot-{rng.randrange(_HOT_LOCKS)}"
+    return f"cold-{rng.randrange(_COLD_LOCKS)}"

@@ -1,0 +1,135 @@
+"""The app of the stress test: two tasks that do what their script says, and record when they run."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+
+from taskq import (
+    App,
+    BaseRetryStrategy,
+    Job,
+    JobContext,
+    JobStatus,
+    Retry,
+    RetryDecision,
+    Snooze,
+)
+from tests.stress.scripts import step_of
+
+URL_VARIABLE = "TASKQ_DATABASE_URL"
+
+app = App()
+
+_of_thread = threading.local()
+
+
+class ScriptedError(Exception):
+    """How an attempt fails by its script."""
+
+    def __init__(self, step: str, queue: str, lock: str) -> None:
+        super().__init__(step)
+        self.step = step
+        self.queue = queue
+        self.lock = lock
+
+
+class Scripted(BaseRetryStrategy):
+    """Runs a job again as its script says."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        match exception:
+            case ScriptedError(step="demote"):
+                return RetryDecision(priority=job.priority - 1)
+            case ScriptedError(step="move"):
+                return RetryDecision(queue=exception.queue)
+            case ScriptedError(step="relock"):
+                return RetryDecision(lock=exception.lock)
+        return None
+
+
+@app.task(name="work", pass_context=True, retry=Scripted())
+async def work(
+    context: JobContext,
+    script: list[str],
+    nap: float,
+    wait: float,
+    key: str | None,
+    queue: str,
+    lock: str,
+) -> None:
+    """Do a step, on the event loop."""
+    step = step_of(script, context.job.claim)
+    with _recorded(context.job, key, step):
+        if nap:
+            await asyncio.sleep(nap)
+    _end(step, wait, queue, lock)
+
+
+@app.task(name="work in a thread", pass_context=True, retry=Scripted())
+def work_in_a_thread(
+    context: JobContext,
+    script: list[str],
+    nap: float,
+    wait: float,
+    key: str | None,
+    queue: str,
+    lock: str,
+) -> None:
+    """Do a step, in a thread."""
+    step = step_of(script, context.job.claim)
+    with _recorded(context.job, key, step):
+        time.sleep(nap)
+    _end(step, wait, queue, lock)
+
+
+def _end(step: str, wait: float, queue: str, lock: str) -> None:
+    match step:
+        case "succeed":
+            return
+        case "retry":
+            raise Retry
+        case "retry_later":
+            raise Retry(timedelta(seconds=wait))
+        case "snooze":
+            raise Snooze(timedelta(seconds=wait))
+    raise ScriptedError(step, queue, lock)
+
+
+@contextmanager
+def _recorded(job: Job, key: str | None, step: str) -> Iterator[None]:
+    """Record that a run begins and ends, each in a transaction of its own: what is between them ran."""
+    assert job.status is JobStatus.DOING
+    _record(job, key, None)
+    ended = "interrupted"
+    try:
+        yield
+        ended = step
+    finally:
+        _record(job, key, ended)
+
+
+def _record(job: Job, key: str | None, step: str | None) -> None:
+    # Not awaited, so that nothing can come in between.
+    _connection().execute(
+        "INSERT INTO stress_runs (job_id, claim, worker_id, process, pid, lock, priority, key, step) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            *(job.id, job.claim, job.worker_id, os.environ["PGAPPNAME"], os.getpid()),
+            *(job.lock, job.priority, key, step),
+        ),
+    )
+
+
+def _connection() -> psycopg.Connection:
+    """The thread's own connection."""
+    connection: psycopg.Connection | None = getattr(_of_thread, "connection", None)
+    if connection is None:
+        url = os.environ[URL_VARIABLE].replace("+psycopg", "", 1)
+        connection = _of_thread.connection = psycopg.connect(url, autocommit=True)
+    return connection

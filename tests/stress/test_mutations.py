@@ -1,0 +1,12 @@
+"""The mutations can still be made."""
+
+import pytest
+
+from tests.stress.children import ROOT
+from tests.stress.mutations import MUTATIONS
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_the_code_has_what_a_mutation_changes(name: str) -> None:
+    mutation = MUTATIONS[name]
+    assert (ROOT / mutation.path).read_text().count(mutation.old) == 1
