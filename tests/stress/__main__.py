@@ -5,17 +5,13 @@ import sys
 import time
 
 from tests.stress.campaign import campaign
-from tests.stress.wave import Size
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
     parser.add_argument("--seconds", type=float, default=45, help="for how long (45)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="the time, if not given")
-    parser.add_argument(
-        "--wave-seconds", type=float, default=Size().seconds, help="of a wave at most"
-    )
-    parser.add_argument("--jobs", type=int, default=Size().jobs, help="deferred in a second")
+    parser.add_argument("--scale", type=float, default=1, help="so many times the usual jobs (1)")
     parser.add_argument("--deferrers", type=int, default=2)
     parser.add_argument("--operators", type=int, default=1)
     given = parser.parse_args()
@@ -23,7 +19,7 @@ def main() -> int:
     violations = campaign(
         given.seconds,
         given.seed,
-        size=Size(seconds=given.wave_seconds, jobs=given.jobs),
+        scale=given.scale,
         deferrers=given.deferrers,
         operators=given.operators,
         say=lambda text: print(text, flush=True),

@@ -15,14 +15,14 @@ from tests.stress.children import Child
 from tests.stress.crew import LAYOUTS, Crew
 from tests.stress.log import Violation
 from tests.stress.server import own_server
-from tests.stress.wave import Size, Stage
+from tests.stress.wave import Stage
 
 
 def campaign(
     seconds: float,
     seed: int,
     *,
-    size: Size | None = None,
+    scale: float = 1,
     deferrers: int = 2,
     operators: int = 1,
     say: Callable[[str], None] = print,
@@ -30,17 +30,17 @@ def campaign(
     """Run waves for so long; returns what was found in the first one that has something.
 
     Args:
-        seconds: For how long to begin with another one.
+        seconds: For how long to begin with another one, once all processes are there.
         seed: What all that is drawn at random follows from.
-        size: How much happens in a wave.
+        scale: How many jobs there are, as a multiple of the usual.
         deferrers: How many processes defer.
         operators: How many change jobs.
         say: Told what happens.
     """
-    until = time.monotonic() + seconds
     with _kept_if_wanted(say) as (folder, keep), own_server() as (url, log):
-        with _stage(url, folder, seed, size or Size(), deferrers, operators) as stage:
+        with _stage(url, folder, seed, scale, deferrers, operators) as stage:
             number, violations = 0, list[Violation]()
+            until = time.monotonic() + seconds
             while not violations and time.monotonic() < until:
                 number += 1
                 report = stage.run(number, folder)
@@ -76,7 +76,7 @@ def _stage(
     url: str,
     folder: Path,
     seed: int,
-    size: Size,
+    scale: float,
     deferrers: int,
     operators: int,
 ) -> Iterator[Stage]:
@@ -97,4 +97,6 @@ def _stage(
             ]
             for child in started[module]:
                 stack.callback(child.close)
-        yield Stage(connection, crew, *started.values(), seed=seed, size=size)
+        stage = Stage(connection, crew, *started.values(), seed=seed, scale=scale)
+        stage.wait_until_ready(workers=len(layout))
+        yield stage

@@ -15,13 +15,13 @@ from tests.stress.log import AFTER_A_PAUSE, Signal, Violation
 
 STALLED_AFTER = 2.5  # seconds
 
-# What each worker serves (None: all queues), and how many jobs it runs at once.
-Layout = Sequence[tuple[str | None, int]]
+# Of each worker: what it serves (None: all queues), how many jobs it runs at once, how many it claims beyond.
+Layout = Sequence[tuple[str | None, int, int | str]]
 
 LAYOUTS: Sequence[Layout] = (
-    ((None, 8), ("a,b", 2), ("b,c", 1), ("c,d,a", 5)),
-    ((None, 3), (None, 1), ("a", 2), ("b,c,d", 10)),
-    (("a,b", 4), ("b,c", 1), ("c,d", 6), ("d,a", 2)),
+    ((None, 8, "auto"), ("a,b", 2, 10), ("b,c", 1, "auto"), ("c,d,a", 5, 0)),
+    ((None, 3, "auto"), (None, 1, 30), ("a", 2, "auto"), ("b,c,d", 10, "auto")),
+    (("a,b", 4, "auto"), ("b,c", 1, "auto"), ("c,d", 6, 5), ("d,a", 2, "auto")),
 )
 
 _OPTIONS = {
@@ -108,8 +108,12 @@ class Crew:
             worker.close()
 
     def _start(self, place: int) -> Child:
-        queues, concurrency = self._layout[place]
-        options: dict[str, object] = {**_OPTIONS, "CONCURRENCY": concurrency}
+        queues, concurrency, prefetch = self._layout[place]
+        options: dict[str, object] = {
+            **_OPTIONS,
+            "CONCURRENCY": concurrency,
+            "PREFETCH": prefetch,
+        }
         if queues is not None:
             options["QUEUES"] = queues
         with self._lock:

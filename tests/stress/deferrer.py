@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import psycopg
 
@@ -17,11 +16,8 @@ from tests.stress.scripts import Arguments, Options, draw_arguments, draw_option
 from tests.stress.tasks import URL_VARIABLE, work, work_in_a_thread
 
 _LONGEST_BATCH = 15
-_LONGEST_TRANSACTION = 0.3  # seconds
 _SHARE_OF_ROLLBACKS = 0.2
 _THREADS = 2
-
-Draw = Callable[[], Options]
 
 
 def main() -> None:
@@ -35,65 +31,101 @@ def main() -> None:
 
 
 def _defer_all(seed: str, command: dict[str, float]) -> int:
-    """Defer about so many jobs in about so many seconds; returns how many."""
-    rng = random.Random(seed)
-    wanted, seconds = int(command["jobs"]) // _THREADS, command["seconds"]
-    draw = partial(draw_options, rng, latest=command["latest"])
-    deferred = 0
-    began = time.monotonic()
     url = os.environ[URL_VARIABLE].replace("+psycopg", "", 1)
     with psycopg.connect(url) as connection:
+        return Deferring(random.Random(seed), connection, command).defer_all()
+
+
+class Deferring:
+    """Defers the jobs of a thread.
+
+    Args:
+        rng: What is drawn at random comes from it.
+        connection: For transactions of the caller's own.
+        plan: What happens in this wave.
+    """
+
+    def __init__(
+        self, rng: random.Random, connection: psycopg.Connection, plan: dict[str, float]
+    ) -> None:
+        self._rng = rng
+        self._connection = connection
+        self._plan = plan
+
+    def defer_all(self) -> int:
+        """Defer about as many jobs as planned, in about the time that is planned; returns how many."""
+        ways = (
+            *(self._alone, self._as_a_batch, self._at_once),
+            *(self._by_sql, self._in_a_transaction),
+        )
+        wanted, began, deferred = self._plan["jobs"] / _THREADS, time.monotonic(), 0
         while deferred < wanted:
-            way = rng.choices(
-                (_alone, _as_a_batch, _at_once, _by_sql, _in_a_transaction), (4, 2, 2, 2, 3)
-            )
-            deferred += way[0](rng, draw, connection)
-            ahead = seconds * deferred / wanted - (time.monotonic() - began)
+            [way] = self._rng.choices(ways, (4, 2, 2, 2, 3))
+            deferred += way()
+            ahead = self._plan["seconds"] * deferred / wanted - (time.monotonic() - began)
             if ahead > 0:
-                time.sleep(rng.uniform(0, 2) * ahead)
-    return deferred
+                time.sleep(self._rng.uniform(0, 2) * ahead)
+        return deferred
 
+    def _alone(self) -> int:
+        self._deferrer().defer(**self._call())
+        return 1
 
-def _deferrer(rng: random.Random, draw: Draw) -> Deferrer[..., int]:
-    task = rng.choice((work, work, work_in_a_thread))
-    return task.configure(**draw())
+    def _as_a_batch(self) -> int:
+        return len(self._deferrer().batch_defer(*self._calls()))
 
+    def _at_once(self) -> int:
+        """Calls under way at the same time, which share statements, and of which one notifies for all."""
 
-def _calls(rng: random.Random) -> list[Arguments]:
-    return [draw_arguments(rng) for _ in range(rng.randint(2, _LONGEST_BATCH))]
+        async def defer() -> int:
+            async with asyncio.TaskGroup() as group:
+                calls = self._calls()
+                for call in calls:
+                    group.create_task(self._deferrer().defer_async(**call))
+            return len(calls)
 
+        return asyncio.run(defer())
 
-def _alone(rng: random.Random, draw: Draw, _: psycopg.Connection) -> int:
-    _deferrer(rng, draw).defer(**draw_arguments(rng))
-    return 1
+    def _by_sql(self) -> int:
+        """As another language would, in a transaction that may roll back."""
 
+        def defer() -> int:
+            jobs = [_as_json(call, self._options()) for call in self._calls()]
+            self._connection.execute("SELECT taskq_defer_jobs(%s::jsonb)", [json.dumps(jobs)])
+            return len(jobs)
 
-def _as_a_batch(rng: random.Random, draw: Draw, _: psycopg.Connection) -> int:
-    return len(_deferrer(rng, draw).batch_defer(*_calls(rng)))
+        return self._in_one(defer)
 
+    def _in_a_transaction(self) -> int:
+        """Several calls, in a transaction that may roll back."""
 
-def _at_once(rng: random.Random, draw: Draw, _: psycopg.Connection) -> int:
-    """Calls under way at the same time, which share statements, and of which one notifies for all."""
-
-    async def defer() -> int:
-        async with asyncio.TaskGroup() as group:
-            calls = _calls(rng)
+        def defer() -> int:
+            calls = self._calls()[:4]
             for call in calls:
-                group.create_task(_deferrer(rng, draw).defer_async(**call))
-        return len(calls)
+                self._deferrer().configure(connection=self._connection).defer(**call)
+                time.sleep(self._rng.uniform(0, self._plan["open_for"] / 4))
+            return len(calls)
 
-    return asyncio.run(defer())
+        return self._in_one(defer)
 
+    def _in_one(self, change: Callable[[], int]) -> int:
+        with self._connection.transaction(force_rollback=self._rng.random() < _SHARE_OF_ROLLBACKS):
+            changed = change()
+            time.sleep(self._rng.choice((0, self._rng.uniform(0, self._plan["open_for"]))))
+        return changed
 
-def _by_sql(rng: random.Random, draw: Draw, connection: psycopg.Connection) -> int:
-    """As another language would, in a transaction that may roll back."""
+    def _deferrer(self) -> Deferrer[..., int]:
+        task = self._rng.choice((work, work, work_in_a_thread))
+        return task.configure(**self._options())
 
-    def defer() -> int:
-        jobs = [_as_json(call, draw()) for call in _calls(rng)]
-        connection.execute("SELECT taskq_defer_jobs(%s::jsonb)", [json.dumps(jobs)])
-        return len(jobs)
+    def _options(self) -> Options:
+        return draw_options(self._rng, latest=self._plan["latest"])
 
-    return _open_for_a_while(rng, connection, defer)
+    def _call(self) -> Arguments:
+        return draw_arguments(self._rng, nap=self._plan["nap"])
+
+    def _calls(self) -> list[Arguments]:
+        return [self._call() for _ in range(self._rng.randint(2, _LONGEST_BATCH))]
 
 
 def _as_json(call: Arguments, options: Options) -> dict[str, object]:
@@ -106,28 +138,6 @@ def _as_json(call: Arguments, options: Options) -> dict[str, object]:
         "lock": options["lock"],
         "schedule_in": later and later.total_seconds(),
     }
-
-
-def _in_a_transaction(rng: random.Random, draw: Draw, connection: psycopg.Connection) -> int:
-    """Several calls, in a transaction that may roll back."""
-
-    def defer() -> int:
-        calls = _calls(rng)[:4]
-        for call in calls:
-            _deferrer(rng, draw).configure(connection=connection).defer(**call)
-            time.sleep(rng.uniform(0, _LONGEST_TRANSACTION / 5))
-        return len(calls)
-
-    return _open_for_a_while(rng, connection, defer)
-
-
-def _open_for_a_while(
-    rng: random.Random, connection: psycopg.Connection, change: Callable[[], int]
-) -> int:
-    with connection.transaction(force_rollback=rng.random() < _SHARE_OF_ROLLBACKS):
-        changed = change()
-        time.sleep(rng.choice((0, rng.uniform(0, _LONGEST_TRANSACTION))))
-    return changed
 
 
 if __name__ == "__main__":

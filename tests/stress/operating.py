@@ -13,7 +13,6 @@ from tests.stress.children import answer, commands
 from tests.stress.scripts import PRIORITIES, QUEUES, draw_lock
 from tests.stress.tasks import URL_VARIABLE, app
 
-_LONGEST_TRANSACTION = 0.3  # seconds
 _SHARE_OF_TRANSACTIONS = 0.6
 _SHARE_OF_ROLLBACKS = 0.3
 _THREADS = 2
@@ -37,51 +36,76 @@ def main() -> None:
 
 
 def _operate(seed: str, command: dict[str, float]) -> int:
-    """Change jobs beyond an id for so many seconds; returns how many changes that were."""
-    rng = random.Random(seed)
-    until = time.monotonic() + command["seconds"]
     url = os.environ[URL_VARIABLE].replace("+psycopg", "", 1)
-    changes = 0
     with psycopg.connect(url) as connection:
+        return Operator(random.Random(seed), connection, command).operate()
+
+
+class Operator:
+    """Changes jobs, in a thread.
+
+    Args:
+        rng: What is drawn at random comes from it.
+        connection: For transactions.
+        plan: What happens in this wave.
+    """
+
+    def __init__(
+        self, rng: random.Random, connection: psycopg.Connection, plan: dict[str, float]
+    ) -> None:
+        self._rng = rng
+        self._connection = connection
+        self._plan = plan
+
+    def operate(self) -> int:
+        """Change jobs as long as any come, and those for later wait; returns how many changes that were."""
+        until = time.monotonic() + self._plan["seconds"] + self._plan["latest"]
+        changes = 0
         while time.monotonic() < until:
-            ids = _some_jobs(rng, int(command["after"]))
-            if ids:
-                changes += _change(rng, connection, ids)
-            time.sleep(rng.uniform(0, command["pace"]))
-    return changes
+            if ids := self._some_jobs():
+                changes += self._change(ids)
+            time.sleep(self._rng.uniform(0, self._plan["pace"]))
+        return changes
 
+    def _some_jobs(self) -> list[int]:
+        """A few jobs of those that wait, of those that run, or of those that are over."""
+        page = app.job_manager.list_jobs(
+            status=self._rng.choice(_STATUSES), newest_first=self._rng.random() < 0.5, limit=100
+        )
+        ids = [job.id for job in page if job.id > self._plan["after"]]
+        return self._rng.sample(ids, min(len(ids), self._rng.choice((1, 1, 1, 4))))
 
-def _some_jobs(rng: random.Random, after: int) -> list[int]:
-    """A few jobs of those that wait, of those that run, or of those that are over."""
-    statuses = rng.choice(_STATUSES)
-    page = app.job_manager.list_jobs(status=statuses, newest_first=rng.random() < 0.5, limit=100)
-    ids = [job.id for job in page if job.id > after]
-    return rng.sample(ids, min(len(ids), rng.choice((1, 1, 1, 4))))
+    def _change(self, ids: list[int]) -> int:
+        """Change them; several only by one call, which locks them in the order of their ids."""
+        if self._rng.random() > _SHARE_OF_TRANSACTIONS:
+            return self._do(app.job_manager, ids)
+        with self._connection.transaction(force_rollback=self._rng.random() < _SHARE_OF_ROLLBACKS):
+            jobs = app.job_manager.on(self._connection)
+            changes = self._do(jobs, ids)
+            if len(ids) == 1 and self._rng.random() < 0.3:
+                changes += self._do(jobs, ids)
+            time.sleep(self._rng.uniform(0, self._plan["open_for"]))
+        return changes
 
+    def _do(self, jobs: JobManager, ids: list[int]) -> int:
+        if len(ids) > 1:
+            return self._do_to_many(jobs, ids)
+        try:
+            return self._do_to_one(jobs, ids[0])
+        except (InvalidTransition, JobNotFound):
+            return 0
 
-def _change(rng: random.Random, connection: psycopg.Connection, ids: list[int]) -> int:
-    """Change them; several only by one call, which locks them in the order of their ids."""
-    if rng.random() > _SHARE_OF_TRANSACTIONS:
-        return _try(rng, app.job_manager, ids)
-    with connection.transaction(force_rollback=rng.random() < _SHARE_OF_ROLLBACKS):
-        changes = _try(rng, app.job_manager.on(connection), ids)
-        if len(ids) == 1 and rng.random() < 0.3:
-            changes += _try(rng, app.job_manager.on(connection), ids)
-        time.sleep(rng.uniform(0, _LONGEST_TRANSACTION))
-    return changes
-
-
-def _try(rng: random.Random, jobs: JobManager, ids: list[int]) -> int:
-    if len(ids) > 1:
-        match rng.choice(("cancel", "abort", "delete")):
+    def _do_to_many(self, jobs: JobManager, ids: list[int]) -> int:
+        match self._rng.choice(("cancel", "abort", "delete")):
             case "cancel":
                 return jobs.cancel_jobs(ids=ids)
             case "abort":
                 return jobs.cancel_jobs(ids=ids, abort=True)
         return jobs.delete_jobs(ids=ids)
-    [job_id] = ids
-    wait = timedelta(seconds=rng.uniform(-0.1, 0.3))
-    try:
+
+    def _do_to_one(self, jobs: JobManager, job_id: int) -> int:
+        rng = self._rng
+        wait = timedelta(seconds=rng.uniform(-0.1, 0.3))
         match rng.choice(("cancel", "delete", "priority", "queue", "time", "retry", "retry")):
             case "cancel":
                 return jobs.cancel_job_by_id(job_id, abort=rng.random() < 0.5)
@@ -100,9 +124,7 @@ def _try(rng: random.Random, jobs: JobManager, ids: list[int]) -> int:
                     priority=rng.choice((None, *PRIORITIES)),
                     lock=rng.choice((None, None, draw_lock(rng))),
                 )
-    except (InvalidTransition, JobNotFound):
-        return 0
-    return 1
+        return 1
 
 
 if __name__ == "__main__":

@@ -69,13 +69,13 @@ def status_after(step: str) -> str:
     return STEPS[step]
 
 
-def draw_arguments(rng: random.Random) -> Arguments:
-    """The arguments of a job."""
+def draw_arguments(rng: random.Random, *, nap: float) -> Arguments:
+    """The arguments of a job that takes so many seconds at most."""
     steps, weights = zip(*_BEFORE_THE_END.items(), strict=True)
     before = rng.choices(steps, weights, k=rng.choice((0, 0, 0, 1, 1, 2)))
     return {
         "script": [*before, "fail" if rng.random() < 0.05 else "succeed"],
-        "nap": rng.choice((0, 0, rng.uniform(0, 0.03))),
+        "nap": rng.choice((0, 0, rng.uniform(0, nap))),
         "wait": rng.choice((0.0, rng.uniform(0, 0.3))),
         "key": f"key-{rng.randrange(_KEYS)}" if rng.random() < 0.3 else None,
         "queue": rng.choice(QUEUES),

@@ -3,6 +3,7 @@
 At the end it shows whether a wake-up was lost: nothing comes any more that would wake a worker by chance.
 """
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tests.stress.checks import violations_of
 from tests.stress.children import Child
 from tests.stress.crew import STALLED_AFTER, Crew
 from tests.stress.log import Violation
+from tests.stress.plan import PLANNED, draw_plan
 from tests.stress.running import most_at_once
 from tests.stress.waiting import left
 
@@ -24,52 +26,13 @@ from tests.stress.waiting import left
 _PATIENCE = 8.0  # seconds
 _LONGEST_DRAIN = 120.0  # seconds
 
-_SHARE_OF_ROUGH_WAVES = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How much happens: for how long jobs come in a wave, at most, and how many in each second."""
-
-    seconds: float = 1.5
-    jobs: int = 150
-
-    def draw(self, rng: random.Random) -> "Plan":
-        """What happens in a wave. Many are short: what is lost shows when nothing comes any more."""
-        return Plan(
-            seconds=self.seconds * rng.choice((0.1, 0.3, 0.6, 1)),
-            # While jobs for later wait, hardly anything else happens but what the operator does.
-            latest=rng.choice((0.3, 0.3, 2)),
-            linger=rng.choice((0, 0.02, 0.2)),
-            pace=rng.choice((0.05, 0.5)),
-            is_rough=rng.random() < _SHARE_OF_ROUGH_WAVES,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What happens in a wave.
-
-    Attributes:
-        seconds: For how long jobs come.
-        latest: For how much later they are, at most.
-        linger: How many of the statements that change a job take longer, from 0 to 1.
-        pace: Seconds between two changes of an operator's thread, at most.
-        is_rough: Whether workers are killed, stopped and paused.
-    """
-
-    seconds: float
-    latest: float
-    linger: float
-    pace: float
-    is_rough: bool
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What happened in a wave."""
 
     number: int
+    kind: str
     jobs: int
     claims: int
     runs: int
@@ -81,7 +44,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"wave {self.number}: {self.jobs} jobs, {self.claims} claims, {self.runs} runs, "
+            f"wave {self.number}, {self.kind}: {self.jobs} jobs, {self.claims} claims, {self.runs} runs, "
             f"{self.signals} signals, {self.late} late heartbeats, {self.most_of_a_key} of a key at most, "
             f"drained in {self.drained_in:.2f} s: "
             + (f"{len(self.violations)} VIOLATIONS" if self.violations else "ok")
@@ -98,7 +61,7 @@ class Stage:
         deferrers: Who defers.
         operators: Who changes jobs.
         seed: What all that is drawn at random follows from.
-        size: How much happens in a wave.
+        scale: How many jobs there are, as a multiple of the usual.
     """
 
     def __init__(
@@ -109,14 +72,27 @@ class Stage:
         operators: Sequence[Child],
         *,
         seed: int,
-        size: Size,
+        scale: float,
     ) -> None:
         self._connection = connection
         self._crew = crew
         self._deferrers = deferrers
         self._operators = operators
         self._seed = seed
-        self._size = size
+        self._scale = scale
+
+    def wait_until_ready(self, *, workers: int) -> None:
+        """Wait until all processes are there."""
+        ready = [
+            child.ask(seed="", after=0, jobs=0, **dict.fromkeys(PLANNED, 0))
+            for child in (*self._deferrers, *self._operators)
+        ]
+        for future in ready:
+            future.result(_LONGEST_DRAIN)
+        deadline = time.monotonic() + _LONGEST_DRAIN
+        while self._one("SELECT count(*) FROM taskq_workers") < workers:
+            assert time.monotonic() < deadline, "the workers do not start: see their logs"
+            time.sleep(0.02)
 
     def run(self, number: int, folder: Path) -> Report:
         """Run a wave.
@@ -125,33 +101,25 @@ class Stage:
             number: Which one; with the seed, what is drawn.
             folder: Where what was recorded is kept, if there is a violation.
         """
-        connection, size = self._connection, self._size
+        connection = self._connection
         since = time.time()
         after = self._one("SELECT coalesce(max(id), 0) FROM taskq_jobs")
         rng = random.Random(f"{self._seed} wave {number}")
-        plan = size.draw(rng)
+        plan = draw_plan(rng, self._scale)
         recording.linger(connection, plan.linger)
         commands = [
             child.ask(
                 seed=f"{self._seed} wave {number} {child.name}",
-                seconds=plan.seconds,
-                latest=plan.latest,
-                jobs=max(round(size.jobs * plan.seconds / len(self._deferrers)), 4),
-            )
-            for child in self._deferrers
-        ] + [
-            child.ask(
-                seed=f"{self._seed} wave {number} {child.name}",
                 after=after,
-                pace=plan.pace,
-                seconds=plan.seconds + plan.latest,
+                jobs=math.ceil(plan.jobs / len(self._deferrers)),
+                **{name: getattr(plan, name) for name in PLANNED},
             )
-            for child in self._operators
+            for child in (*self._deferrers, *self._operators)
         ]
         disturbed = self._crew.disturb(rng, plan.seconds) if plan.is_rough else lambda: None
         disturbed()
         for command in commands:
-            command.result(60)
+            command.result(_LONGEST_DRAIN)
 
         began = time.monotonic()
         is_drained = self._drain(after, _PATIENCE + (2 * STALLED_AFTER if plan.is_rough else 0))
@@ -167,6 +135,7 @@ class Stage:
         self._crew.forget()
         return Report(
             number=number,
+            kind=plan.kind,
             jobs=len(log.histories),
             claims=len(log.tenures),
             runs=len(log.runs),
