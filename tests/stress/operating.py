@@ -4,7 +4,7 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -28,6 +28,9 @@ _STATUSES = (
 def main() -> None:
     with ThreadPoolExecutor(_THREADS) as threads:
         for command in commands():
+            if command.get("release"):
+                answer(changes=_release_one(command["seed"], command["after"]))
+                continue
             done = [
                 threads.submit(_operate, f"{command['seed']} thread {n}", command)
                 for n in range(_THREADS)
@@ -39,6 +42,32 @@ def _operate(seed: str, command: dict[str, float]) -> int:
     url = os.environ[URL_VARIABLE].replace("+psycopg", "", 1)
     with psycopg.connect(url) as connection:
         return Operator(random.Random(seed), connection, command).operate()
+
+
+def _release_one(seed: str, after: int) -> int:
+    """Let the followers go of one job that was not to run for long; returns how many there were."""
+    rng, jobs = random.Random(seed), app.job_manager
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    page = jobs.list_jobs(status=JobStatus.TODO, newest_first=True, limit=1000)
+    held_back = [
+        job for job in page if job.id > after and job.scheduled_at and job.scheduled_at > soon
+    ]
+    if not held_back:
+        return 0
+    job = rng.choice(held_back)
+    match rng.choice(("cancel", "delete", "delete many", "now", "last")):
+        case "cancel":
+            jobs.cancel_job_by_id(job.id)
+        case "delete":
+            jobs.cancel_job_by_id(job.id, delete_job=True)
+        case "delete many":
+            jobs.delete_jobs(ids=[job.id])
+        case "now":
+            jobs.reschedule_job(job.id, schedule_in=timedelta(0))
+        case "last":
+            # Then its followers go first; it is still there.
+            jobs.reschedule_job(job.id, priority=job.priority - 1000)
+    return len(held_back)
 
 
 class Operator:

@@ -100,3 +100,16 @@ $$;
 
 CREATE TRIGGER stress_hold_up BEFORE INSERT OR UPDATE OR DELETE ON taskq_jobs
 FOR EACH STATEMENT EXECUTE FUNCTION stress_hold_up();
+
+-- Between the locks of one row and of the next.
+CREATE FUNCTION stress_hold_on() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    PERFORM stress_linger();
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN old ELSE new END;
+END;
+$$;
+
+CREATE TRIGGER stress_hold_on BEFORE UPDATE OR DELETE ON taskq_jobs
+FOR EACH ROW EXECUTE FUNCTION stress_hold_on();

@@ -6,7 +6,10 @@ from datetime import timedelta
 from typing import TypedDict
 
 QUEUES = ("a", "b", "c", "d")
-PRIORITIES = (0, 0, 0, 0, 1, 5, -1)
+PRIORITIES = (0, 0, 0, 0, 1, 2, 3, 4, 5, -1)
+
+# No time at which a job of the stress test runs: an operator has to do something about it first.
+LONG = timedelta(hours=1)
 
 # What a task does in the end, at one claim of it; and the job's status then.
 STEPS = {
@@ -24,9 +27,11 @@ STEPS = {
 _BEFORE_THE_END = {"retry": 4, "retry_later": 3, "snooze": 3, "demote": 1, "move": 1, "relock": 1}
 
 _SHARE_WITHOUT_LOCK = 0.35
-_SHARE_OF_HOT_LOCKS = 0.6
-_HOT_LOCKS = 5
-_COLD_LOCKS = 300
+
+# How many locks there are of a kind, and how many jobs have one of them. Hot ones always have jobs that wait;
+# warm ones have a few now and then, so that a new one often is the first; cold ones hardly ever have two.
+_LOCKS = {"hot": (5, 0.35), "warm": (40, 0.4), "cold": (300, 0.25)}
+_SHARE_FOR_LONG = 0.07  # of those with a warm lock
 _KEYS = 4
 
 
@@ -84,20 +89,23 @@ def draw_arguments(rng: random.Random, *, nap: float) -> Arguments:
 
 
 def draw_options(rng: random.Random, *, latest: float) -> Options:
-    """How a job is deferred; if for later, for so many seconds later at most."""
-    later = timedelta(seconds=rng.uniform(0, latest))
+    """How a job is deferred; if for later, mostly for so many seconds later at most."""
+    lock = draw_lock(rng)
+    later = timedelta(seconds=rng.uniform(0, latest)) if rng.random() < 0.2 else None
+    if lock is not None and lock.startswith("warm") and rng.random() < _SHARE_FOR_LONG:
+        later = LONG
     return {
         "queue": rng.choice(QUEUES),
         "priority": rng.choice(PRIORITIES),
-        "lock": draw_lock(rng),
-        "schedule_in": later if rng.random() < 0.2 else None,
+        "lock": lock,
+        "schedule_in": later,
     }
 
 
 def draw_lock(rng: random.Random) -> str | None:
-    """A lock: one of few that many jobs have, one of many that few have, or none."""
+    """A lock, or none."""
     if rng.random() < _SHARE_WITHOUT_LOCK:
         return None
-    if rng.random() < _SHARE_OF_HOT_LOCKS:
-        return f"hot-{rng.randrange(_HOT_LOCKS)}"
-    return f"cold-{rng.randrange(_COLD_LOCKS)}"
+    shares = [share for _, share in _LOCKS.values()]
+    [(kind, (number, _))] = rng.choices(list(_LOCKS.items()), shares)
+    return f"{kind}-{rng.randrange(number)}"

@@ -19,6 +19,7 @@ from tests.stress.crew import STALLED_AFTER, Crew
 from tests.stress.log import Violation
 from tests.stress.plan import PLANNED, draw_plan
 from tests.stress.running import most_at_once
+from tests.stress.tables import Tables
 from tests.stress.waiting import left
 
 # For so long nothing may happen while a job waits; scheduled ones and retries wait for less. Workers poll
@@ -75,6 +76,7 @@ class Stage:
         scale: float,
     ) -> None:
         self._connection = connection
+        self._tables = Tables(connection)
         self._crew = crew
         self._deferrers = deferrers
         self._operators = operators
@@ -90,7 +92,7 @@ class Stage:
         for future in ready:
             future.result(_LONGEST_DRAIN)
         deadline = time.monotonic() + _LONGEST_DRAIN
-        while self._one("SELECT count(*) FROM taskq_workers") < workers:
+        while self._tables.workers() < workers:
             assert time.monotonic() < deadline, "the workers do not start: see their logs"
             time.sleep(0.02)
 
@@ -103,7 +105,7 @@ class Stage:
         """
         connection = self._connection
         since = time.time()
-        after = self._one("SELECT coalesce(max(id), 0) FROM taskq_jobs")
+        after = self._tables.last_job()
         rng = random.Random(f"{self._seed} wave {number}")
         plan = draw_plan(rng, self._scale)
         recording.linger(connection, plan.linger)
@@ -121,14 +123,16 @@ class Stage:
         for command in commands:
             command.result(_LONGEST_DRAIN)
 
+        patience = _PATIENCE + (2 * STALLED_AFTER if plan.is_rough else 0)
         began = time.monotonic()
-        is_drained = self._drain(after, _PATIENCE + (2 * STALLED_AFTER if plan.is_rough else 0))
+        while self._settle(after, patience) and self._release_one(number, after):
+            pass
         drained_in = time.monotonic() - began
+        is_drained = self._tables.alive(after) == 0
         log = recording.read(connection, self._crew.signals(), after=after)
-        violations = [*violations_of(log), *self._crew.check()]
+        violations = [*violations_of(log), *self._crew.check(), *self._held_locks()]
         if not is_drained:
             violations = [*left(log, time.time()), *violations]
-        violations += self._held_locks()
         if violations:
             recording.save(connection, folder)
         recording.clear(connection)
@@ -146,39 +150,33 @@ class Stage:
             violations=violations,
         )
 
-    def _drain(self, after: int, patience: float) -> bool:
-        """Wait until no job waits or runs; False if nothing happens any more although one does."""
+    def _settle(self, after: int, patience: float) -> bool:
+        """Wait until nothing is under way; False if nothing happens any more although something is."""
         began = since = time.monotonic()
         last = None
-        while self._one(
-            f"SELECT count(*) FROM taskq_jobs WHERE id > {after} AND status IN ('todo', 'doing')"
-        ):
-            written = self._one("SELECT last_value FROM stress_versions_seq_seq")
-            now = time.monotonic()
-            if written != last:
-                last, since = written, now
+        while self._tables.under_way(after):
+            changes, now = self._tables.changes(), time.monotonic()
+            if changes != last:
+                last, since = changes, now
             if now - since > patience or now - began > _LONGEST_DRAIN:
                 return False
-            time.sleep(0.02)
+            time.sleep(0.01)
         return True
 
+    def _release_one(self, number: int, after: int) -> bool:
+        """Have an operator let the followers go of a job that was not to run for long; False: there is none.
+
+        Nothing else happens meanwhile: if a worker is not told of a follower, nobody else tells it.
+        """
+        operator, seed = self._operators[0], f"{self._seed} wave {number} release {time.time()}"
+        changes: int = operator.ask(release=True, after=after, seed=seed).result()["changes"]
+        return changes > 0
+
     def _held_locks(self) -> list[Violation]:
-        """Locks that are held though no job runs, in whatever table a lock is held."""
+        """Locks that are held though no job runs."""
         deadline = time.monotonic() + _PATIENCE
-        while rows := self._rows("taskq_locks"):
+        while held := self._tables.held_locks():
             if time.monotonic() > deadline:
-                return [Violation("lock", f"it is held, and nothing runs: {row}") for row in rows]
+                return [Violation("lock", f"it is held, and nothing runs: {row}") for row in held]
             time.sleep(0.02)
         return []
-
-    def _rows(self, table: str) -> list[str]:
-        if self._one(f"SELECT to_regclass('{table}')") is None:
-            return []
-        rows = self._connection.execute(f"SELECT to_jsonb({table}) FROM {table}".encode())
-        return [str(row[0]) for row in rows]
-
-    def _one(self, query: str) -> int:
-        row = self._connection.execute(query.encode()).fetchone()
-        assert row is not None
-        value: int = row[0]
-        return value
