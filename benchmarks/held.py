@@ -79,6 +79,7 @@ async def _pass(url: str) -> list[float]:
             polling_interval=60,
             telemetry=app.telemetry,
             capacity=lambda: wanted,
+            run_length=lambda: 1,
             deliver=deliver,
         )
         producer.start(lambda error: None)

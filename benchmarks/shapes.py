@@ -20,7 +20,7 @@ from benchmarks.figures import (
 )
 from benchmarks.server import fresh_database
 from tests.sql.crowds import hold, insert
-from tests.sql.sqlc import MIGRATIONS, NO_MARKS, Query, read_queries
+from tests.sql.sqlc import MIGRATIONS, claim
 
 BATCH = 100
 ROUNDS = 12
@@ -89,7 +89,6 @@ SHAPES: dict[str, Shape] = {
 
 def shapes(server: str) -> Medians:
     """The median milliseconds of a claim in each shape, from all queues and from one that is named."""
-    claim = read_queries()["ClaimJobs"]
     found: Medians = {CLAIM: {}, CLAIM_NAMED: {}}
     for name, shape in SHAPES.items():
         with (
@@ -99,21 +98,19 @@ def shapes(server: str) -> Medians:
             for path in MIGRATIONS:
                 connection.execute(path.read_bytes())
             shape(connection)
-            connection.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
+            connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
             # As a worker's session is.
             connection.execute("SET jit = off")
             connection.execute("SET plan_cache_mode = force_generic_plan")
             connection.prepare_threshold = 0
             for figure, queue_names in ((CLAIM, None), (CLAIM_NAMED, ["default"])):
                 found[figure][name] = median(
-                    _milliseconds(connection, claim, queue_names) for _ in range(ROUNDS)
+                    _milliseconds(connection, queue_names) for _ in range(ROUNDS)
                 )
     return found
 
 
-def _milliseconds(
-    connection: psycopg.Connection, claim: Query, queue_names: list[str] | None
-) -> float:
+def _milliseconds(connection: psycopg.Connection, queue_names: list[str] | None) -> float:
     began = perf_counter()
-    claim.run(connection, queue_names=queue_names, max_jobs=BATCH, worker_id=1, **NO_MARKS)
+    claim(connection, queue_names=queue_names, max_jobs=BATCH)
     return (perf_counter() - began) * 1000

@@ -11,11 +11,14 @@ WRITE_DEFERRER_GRANTS = """-- name: write_deferrer_grants \\:one
 SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
-GRANT SELECT (id, status, queueing_lock) ON TABLE %1$I.taskq_jobs TO %2$I;
+GRANT SELECT (id, status, queue_name, priority, lock, queueing_lock, due, worker_id) ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT INSERT (task_name, args, queue_name, priority, lock, queueing_lock, scheduled_at, due, metadata, tags)
     ON TABLE %1$I.taskq_jobs TO %2$I;
+GRANT INSERT ON TABLE %1$I.taskq_open_gates TO %2$I;
+GRANT SELECT (queue_name) ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_notify TO %2$I;
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_open_locks, %1$I.taskq_channel,
+    %1$I.taskq_notify TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script
@@ -28,7 +31,7 @@ WRITE_OBSERVER_GRANTS = """-- name: write_observer_grants \\:one
 SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
-GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_locks, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
+GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
     %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits TO %2$I;
 ',
@@ -46,10 +49,12 @@ SELECT
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
 GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_periodic,
     %1$I.taskq_retention TO %2$I;
-GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_locks TO %2$I;
+GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_abort,
-    %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits, %1$I.taskq_lock_head TO %2$I;
+    %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits, %1$I.taskq_open_locks,
+    %1$I.taskq_next_ready_queue, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
+    %1$I.taskq_claim_jobs TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script

@@ -71,17 +71,11 @@ gone AS (
     FROM deleted
 ),
 
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
-    FROM (
-        SELECT
-            gone.lock,
-            array_agg(gone.id) AS ids
-        FROM gone
-        WHERE gone.lock IS NOT NULL
-        GROUP BY gone.lock
-    ) AS freed
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
+opened AS (
+    SELECT taskq_open_locks(array_agg(gone.lock)) AS queues
+    FROM gone
+    WHERE gone.lock IS NOT NULL
+    HAVING count(*) > 0
 )
 
 SELECT
@@ -89,7 +83,7 @@ SELECT
     found.status,
     (gone.id IS NOT NULL OR flagged.id IS NOT NULL)\\:\\:boolean AS done,
     (SELECT count(*) FROM notified)\\:\\:bigint AS notified,
-    (SELECT count(*) FROM followed)\\:\\:bigint AS followers
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM found
 LEFT JOIN gone ON found.id = gone.id
 LEFT JOIN flagged ON found.id = flagged.id
@@ -104,7 +98,7 @@ class CancelJobsRow(pydantic.BaseModel):
     status: models.TaskqJobStatus
     done: bool
     notified: int
-    followers: int
+    opened: int
 
 
 DELETE_JOBS = """-- name: delete_jobs \\:many
@@ -127,23 +121,17 @@ deleted AS (
     RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
-    FROM (
-        SELECT
-            deleted.lock,
-            array_agg(deleted.id) AS ids
-        FROM deleted
-        INNER JOIN found ON deleted.id = found.id
-        WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
-        GROUP BY deleted.lock
-    ) AS freed
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
+opened AS (
+    SELECT taskq_open_locks(array_agg(deleted.lock)) AS queues
+    FROM deleted
+    INNER JOIN found ON deleted.id = found.id
+    WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
+    HAVING count(*) > 0
 )
 
 SELECT
     deleted.id,
-    (SELECT count(*) FROM followed)\\:\\:bigint AS followers
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM deleted
 ORDER BY deleted.id
 """
@@ -153,7 +141,7 @@ _DELETE_JOBS = sqlalchemy.text(DELETE_JOBS)
 
 class DeleteJobsRow(pydantic.BaseModel):
     id: int
-    followers: int
+    opened: int
 
 
 RESCHEDULE_JOB = """-- name: reschedule_job \\:one
@@ -198,17 +186,16 @@ announced AS (
     FROM rescheduled
 ),
 
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
+opened AS (
+    SELECT taskq_open_locks(ARRAY[rescheduled.lock]) AS queues
     FROM rescheduled
-    CROSS JOIN LATERAL
-        taskq_lock_head(rescheduled.lock, ARRAY[rescheduled.id]) AS follower (queue_name)
+    WHERE rescheduled.lock IS NOT NULL
 )
 
 SELECT
     found.status,
     EXISTS (SELECT FROM rescheduled)\\:\\:boolean AS done,
-    ((SELECT count(*) FROM announced) + (SELECT count(*) FROM followed))\\:\\:bigint AS announced
+    ((SELECT count(*) FROM announced) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))\\:\\:bigint AS announced
 FROM found
 """
 
@@ -281,7 +268,15 @@ retried AS (
         taskq_jobs.id,
         taskq_jobs.queue_name,
         taskq_jobs.due,
-        taskq_jobs.scheduled_at
+        taskq_jobs.scheduled_at,
+        taskq_jobs.lock
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(retried.lock), false) AS queues
+    FROM retried
+    WHERE retried.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 announced AS (
@@ -296,7 +291,8 @@ SELECT
     (retried.id IS NOT NULL)\\:\\:boolean AS done,
     found.queueing_lock,
     coalesce(classified.conflicting_id, 0)\\:\\:bigint AS conflicting_id,
-    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM found
 LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id
@@ -313,6 +309,7 @@ class RetryJobsRow(pydantic.BaseModel):
     queueing_lock: str | None
     conflicting_id: int
     announced: int
+    opened: int
 
 
 class Querier:
@@ -335,7 +332,7 @@ class Querier:
 
         It locks first and reads the status then: a job that is claimed in that very moment is asked to
         abort, where a condition on the table itself would still see it wait, and do nothing.
-        They may have been the heads of their locks: workers are notified of the next ones, if they are due.
+        They may have been the heads of their locks.
         """
         for row in self._conn.execute(_CANCEL_JOBS, {"p1": ids, "p2": statuses, "p3": delete_job, "p4": abort}):
             yield CancelJobsRow(
@@ -343,7 +340,7 @@ class Querier:
                 status=row[1],
                 done=row[2],
                 notified=row[3],
-                followers=row[4],
+                opened=row[4],
             )
 
     def delete_jobs(
@@ -358,7 +355,7 @@ class Querier:
         for row in self._conn.execute(_DELETE_JOBS, {"p1": ids, "p2": statuses}):
             yield DeleteJobsRow(
                 id=row[0],
-                followers=row[1],
+                opened=row[1],
             )
 
     def reschedule_job(
@@ -372,7 +369,7 @@ class Querier:
     ) -> RescheduleJobRow | None:
         """Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
         No row: no such job. A wait counts from the statement, as in RetryJobs.
-        It may have been the head of its lock, and not be any more.
+        It may have become the head of its lock, or not be any more.
         """
         row = self._conn.execute(_RESCHEDULE_JOB, {"p1": id, "p2": schedule_at, "p3": schedule_in, "p4": priority, "p5": queue_name}).first()
         if row is None:
@@ -407,4 +404,5 @@ class Querier:
                 queueing_lock=row[3],
                 conflicting_id=row[4],
                 announced=row[5],
+                opened=row[6],
             )

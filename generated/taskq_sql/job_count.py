@@ -90,20 +90,7 @@ counted AS (
                 todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.args, todo.result, todo.metadata, todo.tags
             FROM taskq_jobs AS todo
             WHERE
-                todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
-                AND 'todo' = ANY(:p1\\:\\:taskq_job_status [])
-                AND :p2\\:\\:bigint [] IS NULL
-            ORDER BY todo.queue_name, todo.priority DESC, todo.id
-            LIMIT (SELECT 1000000000)
-        )
-        UNION ALL
-        (
-            SELECT
-                1.0\\:\\:real AS weight,
-                todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.args, todo.result, todo.metadata, todo.tags
-            FROM taskq_jobs AS todo
-            WHERE
-                todo.status = 'todo' AND NOT todo.due
+                todo.status = 'todo' AND (NOT todo.due OR todo.lock IS NOT NULL)
                 AND 'todo' = ANY(:p1\\:\\:taskq_job_status [])
                 AND :p2\\:\\:bigint [] IS NULL
             ORDER BY todo.id
@@ -216,24 +203,24 @@ class CountJobsRow(pydantic.BaseModel):
 LIST_LOCKS = """-- name: list_locks \\:many
 SELECT
     coalesce(waiting.lock, held.lock)\\:\\:text AS lock,
-    held.job_id AS held_by,
+    coalesce(held.job_id, 0)\\:\\:bigint AS held_by,
     coalesce(waiting.jobs, 0)\\:\\:bigint AS waiting
 FROM (
     SELECT
         todo.lock,
         count(*) AS jobs
-    FROM (
-        SELECT job.lock
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-        UNION ALL
-        SELECT job.lock
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND NOT job.due AND job.lock IS NOT NULL
-    ) AS todo
+    FROM taskq_jobs AS todo
+    WHERE todo.status = 'todo' AND todo.lock IS NOT NULL
     GROUP BY todo.lock
 ) AS waiting
-FULL JOIN taskq_locks AS held ON waiting.lock = held.lock
+FULL JOIN (
+    SELECT DISTINCT ON (doing.lock)
+        doing.lock,
+        doing.id AS job_id
+    FROM taskq_jobs AS doing
+    WHERE doing.status = 'doing' AND doing.lock IS NOT NULL
+    ORDER BY doing.lock, doing.priority DESC, doing.id
+) AS held ON waiting.lock = held.lock
 ORDER BY coalesce(waiting.jobs, 0) DESC, coalesce(waiting.lock, held.lock)
 LIMIT :p1\\:\\:integer
 """
@@ -243,7 +230,7 @@ _LIST_LOCKS = sqlalchemy.text(LIST_LOCKS)
 
 class ListLocksRow(pydantic.BaseModel):
     lock: str
-    held_by: int | None
+    held_by: int
     waiting: int
 
 
@@ -299,7 +286,9 @@ class Querier:
         *,
         max_locks: int,
     ) -> Iterator[ListLocksRow]:
-        """The locks that jobs hold or wait for, those with the most that wait first."""
+        """The locks that jobs hold or wait for, those with the most that wait first. Of those that a worker has taken in a row
+        to run one after the other the first is named; 0: none holds it.
+        """
         for row in self._conn.execute(_LIST_LOCKS, {"p1": max_locks}):
             yield ListLocksRow(
                 lock=row[0],

@@ -124,6 +124,7 @@ finished AS (
         taskq_jobs.claim,
         -- The one that ended, used up or not.
         taskq_jobs.attempt + ended.keeps_attempt\\:\\:integer AS attempt,
+        taskq_jobs.lock,
         ended.error_type,
         ended.error_message,
         ended.error_traceback,
@@ -142,17 +143,18 @@ deleted AS (
     RETURNING taskq_jobs.id
 ),
 
-freed AS (
-    DELETE FROM taskq_locks
-    USING ended
-    WHERE
-        taskq_locks.lock = ended.held_lock
-        AND taskq_locks.job_id = ended.job_id
-        AND ended.job_id IN (
-            SELECT finished.id FROM finished
-            UNION ALL
-            SELECT deleted.id FROM deleted
-        )
+opened AS (
+    SELECT taskq_open_locks(array_agg(freed.lock), false, :p2\\:\\:bigint) AS queues
+    FROM (
+        SELECT ended.held_lock AS lock
+        FROM ended
+        WHERE ended.job_id IN (SELECT finished.id FROM finished UNION ALL SELECT deleted.id FROM deleted)
+        UNION ALL
+        SELECT finished.lock FROM finished
+        WHERE finished.status = 'todo'
+    ) AS freed
+    WHERE freed.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -195,7 +197,8 @@ announced AS (
 SELECT
     coalesce(array_agg(ended.job_id), '{}')\\:\\:bigint [] AS ids,
     coalesce(array_agg(coalesce(finished.status, ended.status)\\:\\:text), '{}')\\:\\:text [] AS statuses,
-    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id
@@ -209,6 +212,7 @@ class FinishJobsRow(pydantic.BaseModel):
     ids: list[int]
     statuses: list[str]
     announced: int
+    opened: int
 
 
 LIST_DOING_JOBS = """-- name: list_doing_jobs \\:many
@@ -252,6 +256,7 @@ class Querier:
         the same queueing lock conflicts with it: then it ends as failed, and says so. One that was to be
         aborted does not run again, also if its worker was not notified: it ends as aborted.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
+        After them, with a snapshot of its own: what a claim has left to these jobs' ends it sees.
         """
         row = self._conn.execute(_FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
         if row is None:
@@ -260,6 +265,7 @@ class Querier:
             ids=row[0],
             statuses=row[1],
             announced=row[2],
+            opened=row[3],
         )
 
     def list_doing_jobs(

@@ -27,6 +27,75 @@ ORDER BY job.id
 _LIST_STALLED_JOBS = sqlalchemy.text(LIST_STALLED_JOBS)
 
 
+OPEN_FORGOTTEN_LOCKS = """-- name: open_forgotten_locks \\:one
+WITH RECURSIVE step AS (
+    (
+        SELECT
+            job.lock,
+            1 AS number
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > :p1\\:\\:text
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        following.lock,
+        step.number + 1
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT job.lock
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > step.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS following
+    WHERE step.number < :p2\\:\\:integer
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(step.lock)) AS queues
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT
+            job.id,
+            job.due,
+            job.queue_name,
+            job.priority
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock = step.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS head
+    WHERE
+        head.due
+        AND NOT EXISTS (
+            SELECT FROM taskq_jobs AS job
+            WHERE job.status = 'doing' AND job.lock = step.lock
+        )
+        AND NOT EXISTS (
+            SELECT FROM taskq_open_gates AS gate
+            WHERE
+                gate.queue_name = head.queue_name
+                AND gate.priority = head.priority
+                AND gate.job_id = head.id
+        )
+    HAVING count(*) > 0
+)
+
+SELECT
+    coalesce((SELECT max(step.lock) FROM step), '')\\:\\:text AS last_lock,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
+"""
+
+_OPEN_FORGOTTEN_LOCKS = sqlalchemy.text(OPEN_FORGOTTEN_LOCKS)
+
+
+class OpenForgottenLocksRow(pydantic.BaseModel):
+    last_lock: str
+    opened: int
+
+
 RESCUE_JOBS = """-- name: rescue_jobs \\:many
 WITH dead AS (
     DELETE FROM taskq_workers
@@ -164,22 +233,15 @@ rescued AS (
         taskq_jobs.queue_name,
         taskq_jobs.status,
         taskq_jobs.crashes,
+        taskq_jobs.lock,
         judged.has_begun
 ),
 
-freed AS (
-    DELETE FROM taskq_locks
-    USING judged
-    WHERE taskq_locks.lock = judged.lock AND taskq_locks.job_id = judged.id
-),
-
-orphaned AS (
-    DELETE FROM taskq_locks
-    WHERE
-        NOT EXISTS (
-            SELECT FROM taskq_jobs AS job
-            WHERE job.id = taskq_locks.job_id AND job.status = 'doing'
-        )
+opened AS (
+    SELECT taskq_open_locks(array_agg(rescued.lock)) AS queues
+    FROM rescued
+    WHERE rescued.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -219,7 +281,8 @@ SELECT
     rescued.status,
     rescued.crashes,
     rescued.has_begun\\:\\:boolean AS has_begun,
-    (SELECT count(*) FROM announced)\\:\\:bigint AS announced
+    (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM rescued
 """
 
@@ -234,6 +297,7 @@ class RescueJobsRow(pydantic.BaseModel):
     crashes: int
     has_begun: bool
     announced: int
+    opened: int
 
 
 class Querier:
@@ -276,6 +340,23 @@ class Querier:
                 tags=row[21],
             )
 
+    def open_forgotten_locks(
+        self,
+        *,
+        after_lock: str,
+        max_locks: int,
+    ) -> OpenForgottenLocksRow | None:
+        """Opens locks whose first job is due and which nothing holds nor has opened, as after a change by hand, among the
+        next max_locks after a name, by bytes. Answers with the last of them; empty: there are no more.
+        """
+        row = self._conn.execute(_OPEN_FORGOTTEN_LOCKS, {"p1": after_lock, "p2": max_locks}).first()
+        if row is None:
+            return None
+        return OpenForgottenLocksRow(
+            last_lock=row[0],
+            opened=row[1],
+        )
+
     def rescue_jobs(
         self,
         *,
@@ -285,8 +366,7 @@ class Querier:
         """Takes the jobs of dead workers back into the queue, and ends those that killed theirs. A worker is dead
         when its heartbeat is too old, or no time at all; its row goes with the same statement, so of many rescuers
         one does the work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
-        lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
-        job holds go free as well: jobs that were changed by hand would otherwise stop a lock's others for ever.
+        lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted.
 
         Who killed the worker is not known, so a crash is a suspicion and no proof. It counts for the jobs that may
         have been running: as many as the worker runs at once, the first in the order in which it begins them. What
@@ -301,8 +381,6 @@ class Querier:
           before the ends of earlier ones are written. The jobs that count are then all that it has begun and not
           written, the killer among them; so it counts one more at each further death, until it is alone.
         * Jobs that kill only together part in this way, and are done.
-        A job that failed may have been the head of a lock: its own queue is told as well, which is right
-        more often than not; the poll does the rest.
         """
         for row in self._conn.execute(_RESCUE_JOBS, {"p1": stalled_after, "p2": max_crashes}):
             yield RescueJobsRow(
@@ -313,4 +391,5 @@ class Querier:
                 crashes=row[4],
                 has_begun=row[5],
                 announced=row[6],
+                opened=row[7],
             )

@@ -13,7 +13,16 @@ ANNOUNCE_LOCKS = """-- name: announce_locks \\:one
 WITH announced AS (
     SELECT taskq_notify(head.queue_name)
     FROM unnest(:p1\\:\\:text []) AS freed (lock)
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (queue_name)
+    CROSS JOIN LATERAL (
+        SELECT
+            job.queue_name,
+            job.due
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock = freed.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS head
+    WHERE head.due
     GROUP BY head.queue_name
 )
 
@@ -52,7 +61,14 @@ WITH promoted AS (
                 FOR UPDATE SKIP LOCKED
             ) AS timeless
         ))
-    RETURNING taskq_jobs.queue_name
+    RETURNING taskq_jobs.queue_name, taskq_jobs.lock
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(promoted.lock), false) AS queues
+    FROM promoted
+    WHERE promoted.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 notified AS (
@@ -63,7 +79,20 @@ notified AS (
 
 SELECT
     (SELECT count(*) FROM promoted)\\:\\:bigint AS jobs,
-    (SELECT count(*) FROM notified)\\:\\:bigint AS queues,
+    ((SELECT count(*) FROM notified) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))\\:\\:bigint AS queues,
+    -- Others promote them, or a claim has come to their lock\\: they are to be asked for again.
+    (
+        (
+            SELECT count(*)
+            FROM (
+                SELECT job.scheduled_at
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                ORDER BY job.scheduled_at
+                LIMIT :p1\\:\\:integer
+            ) AS timely
+        ) > (SELECT count(*) FROM promoted)
+    )\\:\\:boolean AS skipped,
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
 LEFT JOIN (
@@ -81,6 +110,7 @@ _PROMOTE_JOBS = sqlalchemy.text(PROMOTE_JOBS)
 class PromoteJobsRow(pydantic.BaseModel):
     jobs: int
     queues: int
+    skipped: bool
     next_at: datetime.datetime | None
 
 
@@ -95,9 +125,8 @@ class Querier:
         *,
         locks: list[str],
     ) -> int | None:
-        """Tells the workers that locks are free whose next job this worker will not claim itself: it stops,
-        has no room, or does not serve every queue. A statement of its own, after the one that freed them,
-        so that it sees what came in meanwhile.
+        """Notifies of locks that went free whose next job this worker will not claim itself: it stops,
+        has no capacity, or does not serve every queue.
         """
         row = self._conn.execute(_ANNOUNCE_LOCKS, {"p1": locks}).first()
         if row is None:
@@ -119,5 +148,6 @@ class Querier:
         return PromoteJobsRow(
             jobs=row[0],
             queues=row[1],
-            next_at=row[2],
+            skipped=row[2],
+            next_at=row[3],
         )

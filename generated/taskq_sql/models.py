@@ -99,15 +99,6 @@ class TaskqJob(pydantic.BaseModel):
     tags: list[str] | None
 
 
-class TaskqLock(pydantic.BaseModel):
-    """The locks that are held, each by one job that is doing."""
-
-    # The lock.
-    lock: str
-    # The job that holds it.
-    job_id: int
-
-
 class TaskqMigration(pydantic.BaseModel):
     """The migrations that this database has."""
 
@@ -119,6 +110,23 @@ class TaskqMigration(pydantic.BaseModel):
     checksum: str
     # When it was applied.
     applied_at: datetime.datetime
+
+
+class TaskqOpenGate(pydantic.BaseModel):
+    """Locks that may be free for a job that waits: each is looked at by the next claim that
+    comes to its place. A lock is in it after whatever could let a job in (a job is deferred
+    or becomes due, one that held the lock or came first has ended), more than once if several
+    things have happened.
+    """
+
+    # The queue of the job that came first in the lock when it was opened.
+    queue_name: str
+    # The priority of that job.
+    priority: int
+    # That job.
+    job_id: int
+    # The lock.
+    lock: str
 
 
 class TaskqPeriodic(pydantic.BaseModel):

@@ -153,29 +153,26 @@ COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its
 COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an object; null: nothing.';
 COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
 
--- What a claim reads. A job is in at most two of these, and only while it is todo: finished jobs,
--- jobs for later and the backlog of other queues cost a claim nothing, however many there are.
-CREATE INDEX taskq_jobs_free ON taskq_jobs (queue_name, priority DESC, id)
+-- What a claim reads of the jobs without a lock. Those that are finished, for later or in other queues cost it
+-- nothing, however many there are.
+CREATE INDEX taskq_jobs_ready ON taskq_jobs (queue_name, priority DESC, id)
 WHERE status = 'todo' AND due AND lock IS NULL;
 
-CREATE INDEX taskq_jobs_locked ON taskq_jobs (queue_name, priority DESC, id)
-WHERE status = 'todo' AND due AND lock IS NOT NULL;
-
--- The head of a lock in one probe: the first of the first index, unless the second has an earlier
--- one, which is not due yet and holds its followers.
+-- The jobs of a lock in their order. The first, due or not, is the head, which holds the others.
 CREATE INDEX taskq_jobs_lock ON taskq_jobs (lock, priority DESC, id)
-WHERE status = 'todo' AND due AND lock IS NOT NULL;
+WHERE status = 'todo' AND lock IS NOT NULL;
 
-CREATE INDEX taskq_jobs_lock_later ON taskq_jobs (lock, priority DESC, id)
-WHERE status = 'todo' AND NOT due AND lock IS NOT NULL;
+-- Whether a lock is held.
+CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
+WHERE status = 'doing' AND lock IS NOT NULL;
 
 CREATE INDEX taskq_jobs_later ON taskq_jobs (scheduled_at)
 WHERE status = 'todo' AND NOT due;
 
--- For pages of them, in the order of ids: 65 bytes of WAL for a job for later. One that is due at once
--- never enters it.
-CREATE INDEX taskq_jobs_later_id ON taskq_jobs (id)
-WHERE status = 'todo' AND NOT due;
+-- For pages of those that wait and are not in the index of ready jobs, in the order of ids: 65 bytes of WAL for a
+-- job for later, or with a lock. Any other never enters it.
+CREATE INDEX taskq_jobs_waiting_id ON taskq_jobs (id)
+WHERE status = 'todo' AND (NOT due OR lock IS NOT NULL);
 
 CREATE UNIQUE INDEX taskq_jobs_queueing_lock ON taskq_jobs (queueing_lock)
 WHERE status = 'todo' AND queueing_lock IS NOT NULL;
@@ -190,17 +187,26 @@ CREATE INDEX taskq_jobs_unsuccessful ON taskq_jobs (status, id)
 WHERE status IN ('failed', 'cancelled', 'aborted');
 
 
-CREATE TABLE taskq_locks (
-    lock text COLLATE "C" PRIMARY KEY,
-    job_id bigint NOT NULL
+-- Jobs with a lock are not in the index of ready jobs, so that a claim never meets those that wait for another.
+-- It comes to them by this table, in the same order. No unique key: what is deferred in a transaction that stays
+-- open must not make others wait that open the same lock.
+CREATE TABLE taskq_open_gates (
+    queue_name text COLLATE "C" NOT NULL,
+    priority integer NOT NULL,
+    job_id bigint NOT NULL,
+    lock text COLLATE "C" NOT NULL
 );
 
--- A unique index on the locks of doing jobs would guard as well, but with an error: a claim that
--- read before a job of higher priority came in loses to it, and takes its whole batch down. A row
--- of its own can be taken ON CONFLICT DO NOTHING.
-COMMENT ON TABLE taskq_locks IS 'The locks that are held, each by one job that is doing.';
-COMMENT ON COLUMN taskq_locks.lock IS 'The lock.';
-COMMENT ON COLUMN taskq_locks.job_id IS 'The job that holds it.';
+COMMENT ON TABLE taskq_open_gates IS
+    'Locks that may be free for a job that waits: each is looked at by the next claim that comes to its place. '
+    'A lock is in it after whatever could let a job in (a job is deferred or becomes due, one that held the '
+    'lock or came first has ended), more than once if several things have happened.';
+COMMENT ON COLUMN taskq_open_gates.queue_name IS 'The queue of the job that came first in the lock when it was opened.';
+COMMENT ON COLUMN taskq_open_gates.priority IS 'The priority of that job.';
+COMMENT ON COLUMN taskq_open_gates.job_id IS 'That job.';
+COMMENT ON COLUMN taskq_open_gates.lock IS 'The lock.';
+
+CREATE INDEX taskq_open_gates_place ON taskq_open_gates (queue_name, priority DESC, job_id);
 
 
 CREATE TABLE taskq_failed_attempts (
@@ -376,21 +382,519 @@ COMMENT ON FUNCTION taskq_job_fits IS
     'and null is a filter that is not given.';
 
 
-CREATE FUNCTION taskq_lock_head(freed_lock text, gone bigint [] DEFAULT '{}') RETURNS SETOF text
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+-- One probe for each lock, and none of its jobs is changed: what is opened is looked at by a claim. Volatile, and so
+-- its own statement with a snapshot of its own, also within a statement that calls it: it sees what was committed
+-- after that statement began, up to the moment when it had the rows that it changes. (docs/sql.md, "Gates")
+CREATE FUNCTION taskq_open_locks(
+    locks text [], notify boolean DEFAULT true, ended_by bigint DEFAULT null
+) RETURNS bigint
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    SELECT job.queue_name
-    FROM taskq_jobs AS job
-    WHERE
-        job.status = 'todo' AND job.due AND job.lock = freed_lock
-        AND job.id <> ALL(gone)
-    ORDER BY job.lock, job.priority DESC, job.id
-    LIMIT 1;
+    WITH opened AS (
+        INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+        SELECT
+            head.queue_name,
+            head.priority,
+            head.id,
+            named.lock
+        FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
+        CROSS JOIN LATERAL (
+            SELECT
+                job.queue_name,
+                job.priority,
+                job.id,
+                job.due
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND job.lock = named.lock
+            ORDER BY job.lock, job.priority DESC, job.id
+            LIMIT 1
+        ) AS head
+        WHERE
+            head.due
+            AND NOT EXISTS (
+                SELECT
+                FROM (
+                    SELECT job.worker_id
+                    FROM taskq_jobs AS job
+                    WHERE job.status = 'doing' AND job.lock = named.lock
+                    -- Else the planner may read all that the worker runs for each lock.
+                    OFFSET 0
+                ) AS holder
+                WHERE holder.worker_id = ended_by
+            )
+        RETURNING queue_name
+    ),
+
+    notified AS (
+        SELECT taskq_notify(opened.queue_name)
+        FROM opened
+        WHERE notify
+        GROUP BY opened.queue_name
+    )
+
+    SELECT count(*) FROM notified;
 END;
 
-COMMENT ON FUNCTION taskq_lock_head(text, bigint []) IS
-    'The queue of the first job that is due of a lock, past those that go with the same statement, which '
-    'still sees them; no row: there is none.';
+COMMENT ON FUNCTION taskq_open_locks(text [], boolean, bigint) IS
+    'Has the next claim look at these locks, if their first jobs are due. To be called in the transaction that '
+    'changes a job with a lock, after the change and by the same statement or a later one. A worker that has ended '
+    'some of the jobs that it holds a lock by, ended_by, opens it with the last of them.';
+
+
+CREATE FUNCTION taskq_next_ready_queue(after text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        least(
+            (
+                SELECT job.queue_name
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name > after
+                ORDER BY job.queue_name, job.priority DESC, job.id
+                LIMIT 1
+            ),
+            (
+                SELECT gate.queue_name
+                FROM taskq_open_gates AS gate
+                WHERE gate.queue_name > after
+                ORDER BY gate.queue_name, gate.priority DESC, gate.job_id
+                LIMIT 1
+            )
+        );
+END;
+
+COMMENT ON FUNCTION taskq_next_ready_queue(text) IS
+    'The next queue after a name, by bytes, that has a ready job or an open gate; null: none.';
+
+
+CREATE FUNCTION taskq_is_ready(queue text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    -- The first in the order of an index: for any at all, the planner would read the table from its start, past all
+    -- that is finished.
+    SELECT
+        EXISTS (
+            SELECT
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue
+                ORDER BY job.queue_name, job.priority DESC, job.id
+                LIMIT 1
+            ) AS first
+        )
+        OR EXISTS (SELECT FROM taskq_open_gates AS gate WHERE gate.queue_name = queue);
+END;
+
+COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate.';
+
+
+-- Planned as a part of what calls it. In two branches, as an index is searched by what comes after an id only where
+-- the priority is one; 0 is no id.
+CREATE FUNCTION taskq_ready_jobs(queue text, highest bigint, lowest bigint, after_id bigint)
+RETURNS TABLE (id bigint, priority integer)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    (
+        SELECT
+            job.id,
+            job.priority
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock IS NULL
+            AND job.queue_name = queue
+            AND job.priority BETWEEN lowest AND highest
+            AND after_id = 0
+        ORDER BY job.priority DESC, job.id
+        LIMIT 1000
+    )
+    UNION ALL
+    (
+        SELECT
+            job.id,
+            job.priority
+        FROM taskq_jobs AS job
+        WHERE
+            job.status = 'todo' AND job.due AND job.lock IS NULL
+            AND job.queue_name = queue
+            AND job.priority = highest
+            AND job.id > after_id AND after_id > 0
+        ORDER BY job.id
+        LIMIT 1000
+    );
+END;
+
+COMMENT ON FUNCTION taskq_ready_jobs(text, bigint, bigint, bigint) IS
+    'The first 1,000 ready jobs of a queue in their order: between two priorities, or of the highest after an id.';
+
+
+CREATE FUNCTION taskq_take_ready_jobs(
+    queue text, highest bigint, lowest bigint, after_id bigint, max_jobs bigint
+) RETURNS SETOF bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT taken.id
+    FROM (
+        SELECT between_two.id
+        FROM (
+            SELECT job.id
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.queue_name = queue
+                AND job.priority BETWEEN lowest AND highest
+                AND after_id = 0
+            ORDER BY job.priority DESC, job.id
+            LIMIT max_jobs
+            FOR UPDATE SKIP LOCKED
+        ) AS between_two
+        UNION ALL
+        SELECT behind.id
+        FROM (
+            SELECT job.id
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.queue_name = queue
+                AND job.priority = highest
+                AND job.id > after_id AND after_id > 0
+            ORDER BY job.id
+            LIMIT max_jobs
+            FOR UPDATE SKIP LOCKED
+        ) AS behind
+    ) AS taken;
+END;
+
+COMMENT ON FUNCTION taskq_take_ready_jobs(text, bigint, bigint, bigint, bigint) IS
+    'Locks the first of taskq_ready_jobs that no other transaction has locked.';
+
+
+-- Nothing waits for another claim, nor for anything else. Each statement has a snapshot of its own, and so whoever
+-- has a lock's advisory lock sees all that was committed by those who had it before. These are 1,024, whatever the
+-- number of locks, as PostgreSQL has room for a few thousand: two locks that share one only miss a turn.
+CREATE FUNCTION taskq_claim_jobs(
+    worker_id bigint,
+    queue_names text [],
+    highest bigint [],
+    lowest bigint [],
+    after_ids bigint [],
+    max_jobs integer,
+    run_length integer
+) RETURNS SETOF taskq_jobs
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- The gates that this claim has come to, and what it makes of them.
+    gates tid [] := '{}';
+    new_gates tid [];
+    gate_locks text [] := '{}';
+    locks text [];
+    settled text [];
+    -- Jobs of locks that are free: the head of each, and with it those that come next.
+    run_ids bigint [] := '{}';
+    run_priorities integer [] := '{}';
+    run_locks text [] := '{}';
+    run_places integer [] := '{}';
+    heads integer := 0;
+    gated bigint [] := '{}';
+    -- How many ready jobs to take of each range.
+    shares bigint [];
+BEGIN
+    -- Each time twice as many, as long as what it comes to is held: 1,023 times max_jobs in all.
+    FOR round IN 0..9 LOOP
+        SELECT
+            array_agg(mine.ctid),
+            array_agg(mine.lock)
+        INTO new_gates, locks
+        FROM (
+            SELECT
+                best.ctid,
+                best.lock
+            FROM (
+                SELECT
+                    gate.ctid,
+                    gate.lock
+                FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
+                CROSS JOIN LATERAL (
+                    SELECT
+                        open_gate.ctid,
+                        open_gate.lock,
+                        open_gate.priority,
+                        open_gate.job_id
+                    FROM taskq_open_gates AS open_gate
+                    WHERE open_gate.queue_name = queue.name
+                    ORDER BY open_gate.queue_name, open_gate.priority DESC, open_gate.job_id
+                    LIMIT 4 * (max_jobs << round)
+                ) AS gate
+                WHERE gate.ctid NOT IN (SELECT unnest(gates))
+                ORDER BY gate.priority DESC, gate.job_id
+                LIMIT 4 * (max_jobs << round)
+            ) AS best
+            WHERE
+                pg_try_advisory_xact_lock(
+                    'taskq_open_gates'::regclass::oid::integer, hashtext(best.lock) & 1023
+                )
+            LIMIT max_jobs << round
+        ) AS mine;
+
+        EXIT WHEN new_gates IS NULL;
+        gates := gates || new_gates;
+        gate_locks := gate_locks || locks;
+
+        -- A gate that bars is forgotten only under a share lock on the job that it bars for: whatever ends or
+        -- changes that job comes after, and opens the lock again.
+        WITH looked_at AS MATERIALIZED (
+            SELECT
+                named.lock,
+                (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE job.status = 'doing' AND job.lock = named.lock
+                    LIMIT 1
+                ) AS holder_id,
+                head.id AS head_id,
+                head.due,
+                head.queue_name,
+                head.priority
+            FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
+            LEFT JOIN LATERAL (
+                SELECT
+                    job.id,
+                    job.due,
+                    job.queue_name,
+                    job.priority
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.lock = named.lock
+                ORDER BY job.lock, job.priority DESC, job.id
+                LIMIT 1
+            ) AS head ON true
+            WHERE named.lock NOT IN (SELECT unnest(run_locks))
+        ),
+
+        barring AS (
+            SELECT job.lock
+            FROM taskq_jobs AS job
+            WHERE
+                job.id = ANY(ARRAY(
+                    SELECT coalesce(looked_at.holder_id, looked_at.head_id)
+                    FROM looked_at
+                    WHERE looked_at.holder_id IS NOT NULL OR NOT looked_at.due
+                ))
+                AND (job.status = 'doing' OR (job.status = 'todo' AND NOT job.due))
+            FOR SHARE SKIP LOCKED
+        ),
+
+        -- The head is in a queue that this worker does not serve.
+        elsewhere AS (
+            INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+            SELECT
+                looked_at.queue_name,
+                looked_at.priority,
+                looked_at.head_id,
+                looked_at.lock
+            FROM looked_at
+            WHERE
+                looked_at.holder_id IS NULL AND looked_at.due
+                AND looked_at.queue_name <> ALL(queue_names)
+            RETURNING lock
+        ),
+
+        head AS (
+            SELECT
+                looked_at.lock,
+                looked_at.head_id,
+                looked_at.priority
+            FROM looked_at
+            WHERE
+                looked_at.holder_id IS NULL AND looked_at.due
+                AND looked_at.queue_name = ANY(queue_names)
+        )
+
+        SELECT
+            ARRAY(
+                SELECT barring.lock FROM barring
+                UNION ALL
+                SELECT elsewhere.lock FROM elsewhere
+                UNION ALL
+                SELECT looked_at.lock FROM looked_at
+                WHERE looked_at.holder_id IS NULL AND looked_at.head_id IS NULL
+            ),
+            run_ids || array_agg(head.head_id),
+            run_priorities || array_agg(head.priority),
+            run_locks || array_agg(head.lock)
+        INTO settled, run_ids, run_priorities, run_locks
+        FROM head;
+
+        DELETE FROM taskq_open_gates
+        WHERE
+            ctid = ANY(ARRAY(
+                SELECT gate.ctid
+                FROM unnest(gates, gate_locks) AS gate (ctid, lock)
+                WHERE gate.lock IN (SELECT unnest(settled))
+            ));
+
+        EXIT WHEN cardinality(run_ids) >= max_jobs OR cardinality(new_gates) < max_jobs << round;
+    END LOOP;
+
+    heads := cardinality(run_ids);
+    run_places := array_fill(1, ARRAY[heads]);
+
+    IF heads BETWEEN 1 AND max_jobs - 1 AND run_length > 1 THEN
+        SELECT
+            run_ids || array_agg(next.id),
+            run_priorities || array_agg(next.priority),
+            run_locks || array_agg(named.lock),
+            run_places || array_agg(next.place::integer)
+        INTO run_ids, run_priorities, run_locks, run_places
+        FROM unnest(run_locks) AS named (lock)
+        CROSS JOIN LATERAL (
+            SELECT
+                numbered.id,
+                numbered.priority,
+                numbered.place,
+                -- What may have killed a worker runs alone.
+                bool_and(
+                    numbered.due AND numbered.queue_name = ANY(queue_names)
+                    AND (numbered.crashes = 0 OR numbered.place = 1)
+                ) OVER (ORDER BY numbered.place) AS follows
+            FROM (
+                SELECT
+                    job.id,
+                    job.priority,
+                    job.due,
+                    job.queue_name,
+                    job.crashes,
+                    row_number() OVER (ORDER BY job.priority DESC, job.id) AS place
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.lock = named.lock
+                ORDER BY job.lock, job.priority DESC, job.id
+                LIMIT least(run_length, 1 + max_jobs / heads)
+            ) AS numbered
+        ) AS next
+        WHERE next.follows AND next.place > 1;
+    END IF;
+
+    IF heads = 0 AND cardinality(queue_names) = 1 THEN
+        shares := ARRAY[max_jobs];
+    ELSE
+        -- The best of all. Of a lock first only the head, as others can run beside it; then those that follow.
+        WITH wanted AS MATERIALIZED (
+            SELECT
+                candidate.id,
+                candidate.lock,
+                candidate.range
+            FROM (
+                SELECT
+                    run.id,
+                    run.priority,
+                    run.lock,
+                    run.place,
+                    null::bigint AS range
+                FROM unnest(run_ids, run_priorities, run_locks, run_places) AS run (id, priority, lock, place)
+                UNION ALL
+                SELECT
+                    ready.id,
+                    ready.priority,
+                    null AS lock,
+                    1 AS place,
+                    range.ordinality AS range
+                FROM unnest(queue_names, highest, lowest, after_ids)
+                    WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, ordinality)
+                CROSS JOIN LATERAL (
+                    SELECT
+                        job.id,
+                        job.priority
+                    FROM taskq_ready_jobs(
+                        range.queue_name, range.highest, range.lowest, range.after_id
+                    ) AS job
+                    LIMIT max_jobs
+                ) AS ready
+            ) AS candidate
+            ORDER BY candidate.place > 1, candidate.priority DESC, candidate.id
+            LIMIT max_jobs
+        )
+
+        SELECT
+            ARRAY(SELECT wanted.id FROM wanted WHERE wanted.lock IS NOT NULL),
+            ARRAY(
+                SELECT count(wanted.id)
+                FROM generate_subscripts(queue_names, 1) AS subscript (range)
+                LEFT JOIN wanted ON subscript.range = wanted.range
+                GROUP BY subscript.range
+                ORDER BY subscript.range
+            )
+        INTO gated, shares;
+    END IF;
+
+    IF gated <> '{}' THEN
+        -- Of each lock as far as none in between is held by another transaction, which may be about to change it.
+        WITH held AS MATERIALIZED (
+            SELECT
+                job.id,
+                job.lock
+            FROM taskq_jobs AS job
+            WHERE job.id = ANY(gated) AND job.status = 'todo' AND job.due
+            FOR UPDATE SKIP LOCKED
+        )
+
+        SELECT
+            coalesce(array_agg(numbered.id), '{}'),
+            array_agg(numbered.lock)
+        INTO gated, locks
+        FROM (
+            SELECT
+                run.id,
+                run.lock,
+                run.place,
+                row_number() OVER (PARTITION BY run.lock ORDER BY run.place) AS number
+            FROM unnest(run_ids, run_locks, run_places) AS run (id, lock, place)
+            INNER JOIN held ON run.id = held.id AND run.lock = held.lock
+        ) AS numbered
+        WHERE numbered.place = numbered.number;
+
+        -- When the last of them ends, the lock is opened again.
+        DELETE FROM taskq_open_gates
+        WHERE
+            ctid = ANY(ARRAY(
+                SELECT gate.ctid
+                FROM unnest(gates, gate_locks) AS gate (ctid, lock)
+                WHERE gate.lock IN (SELECT unnest(locks))
+            ));
+    END IF;
+
+    RETURN QUERY
+    WITH claimed AS (
+        UPDATE taskq_jobs
+        SET
+            status = 'doing',
+            worker_id = taskq_claim_jobs.worker_id,
+            -- As far as an integer goes: one row must not make the claim of all fail.
+            claim = least(taskq_jobs.claim, 999999999) + 1,
+            attempt = least(taskq_jobs.attempt, 999999999) + 1,
+            started_at = now()
+        -- An array, and not a join: the planner takes a number that it does not know for a tenth of the table.
+        WHERE
+            taskq_jobs.id = ANY(gated || ARRAY(
+                SELECT taskq_take_ready_jobs(
+                    range.queue_name, range.highest, range.lowest, range.after_id, range.jobs
+                )
+                FROM unnest(queue_names, highest, lowest, after_ids, shares)
+                    AS range (queue_name, highest, lowest, after_id, jobs)
+                WHERE range.jobs > 0
+            ))
+        RETURNING taskq_jobs.*
+    )
+
+    SELECT * FROM claimed
+    ORDER BY claimed.priority DESC, claimed.id;
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_claim_jobs(bigint, text [], bigint [], bigint [], bigint [], integer, integer) IS
+    'Takes the next jobs of some queues for a worker, by priority, then id: those without a lock from ranges of '
+    'the ready ones, those with one from the open gates, and of a lock at most run_length in a row.';
 
 
 -- plpgsql binds late, hence SET search_path: a trigger that calls this by its qualified name, from
@@ -489,6 +993,10 @@ BEGIN
         RETURNING id INTO new_id;
 
         RETURN NEXT new_id;
+
+        IF new_due AND only_job ->> 'lock' IS NOT NULL THEN
+            PERFORM taskq_open_locks(ARRAY[only_job ->> 'lock'], false);
+        END IF;
 
         IF
             NOT (share_notification AND new_due)
@@ -764,6 +1272,18 @@ BEGIN
         )
         ORDER BY job.ordinality
         RETURNING taskq_jobs.id;
+    END IF;
+
+    IF jsonb_path_exists(jobs, '$[*].lock') THEN
+        PERFORM
+            taskq_open_locks(
+                ARRAY(
+                    SELECT element.job ->> 'lock'
+                    FROM jsonb_array_elements(jobs) AS element (job)
+                    WHERE element.job ->> 'lock' IS NOT NULL
+                ),
+                false
+            );
     END IF;
 
     -- One notification per queue, whatever the number of jobs; two if some are for later. They leave

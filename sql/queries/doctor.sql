@@ -255,20 +255,13 @@ ORDER BY waiting.queue_name;
 -- name: ListLongChains :many
 -- The locks behind which most jobs wait, with the job that holds the lock, or else with the one that is
 -- first in line: if that one is scheduled for later, all of them wait for it.
-WITH links AS (
-    SELECT job.lock FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-    UNION ALL
-    SELECT job.lock FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND NOT job.due AND job.lock IS NOT NULL
-),
-
-chains AS (
+WITH chains AS (
     SELECT
-        links.lock,
+        job.lock,
         count(*) AS jobs
-    FROM links
-    GROUP BY links.lock
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.lock IS NOT NULL
+    GROUP BY job.lock
     HAVING count(*) >= @min_jobs::bigint
     ORDER BY count(*) DESC
     LIMIT 20
@@ -298,37 +291,19 @@ SELECT
         0
     )::double precision AS head_in_seconds
 FROM chains
-LEFT JOIN taskq_locks AS held ON chains.lock = held.lock
-LEFT JOIN taskq_jobs AS holder ON held.job_id = holder.id
+LEFT JOIN taskq_jobs AS holder ON holder.id = (
+    SELECT job.id
+    FROM taskq_jobs AS job
+    WHERE job.status = 'doing' AND job.lock = chains.lock
+    LIMIT 1
+)
 CROSS JOIN LATERAL (
-    -- One probe of each of the two indexes that have a lock's jobs in their order.
     SELECT
-        first.id,
-        first.scheduled_at
-    FROM (
-        (
-            SELECT
-                job.id,
-                job.scheduled_at,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND job.due AND job.lock = chains.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        )
-        UNION ALL
-        (
-            SELECT
-                job.id,
-                job.scheduled_at,
-                job.priority
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND NOT job.due AND job.lock = chains.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        )
-    ) AS first
-    ORDER BY first.priority DESC, first.id
+        job.id,
+        job.scheduled_at
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.lock = chains.lock
+    ORDER BY job.lock, job.priority DESC, job.id
     LIMIT 1
 ) AS head
 ORDER BY chains.jobs DESC, chains.lock;

@@ -63,18 +63,12 @@ gone AS (
     FROM deleted
 ),
 
--- They may have been the heads of their locks: workers are notified of the next ones, if they are due.
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
-    FROM (
-        SELECT
-            gone.lock,
-            array_agg(gone.id) AS ids
-        FROM gone
-        WHERE gone.lock IS NOT NULL
-        GROUP BY gone.lock
-    ) AS freed
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
+-- They may have been the heads of their locks.
+opened AS (
+    SELECT taskq_open_locks(array_agg(gone.lock)) AS queues
+    FROM gone
+    WHERE gone.lock IS NOT NULL
+    HAVING count(*) > 0
 )
 
 SELECT
@@ -82,7 +76,7 @@ SELECT
     found.status,
     (gone.id IS NOT NULL OR flagged.id IS NOT NULL)::boolean AS done,
     (SELECT count(*) FROM notified)::bigint AS notified,
-    (SELECT count(*) FROM followed)::bigint AS followers
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM found
 LEFT JOIN gone ON found.id = gone.id
 LEFT JOIN flagged ON found.id = flagged.id
@@ -152,7 +146,15 @@ retried AS (
         taskq_jobs.id,
         taskq_jobs.queue_name,
         taskq_jobs.due,
-        taskq_jobs.scheduled_at
+        taskq_jobs.scheduled_at,
+        taskq_jobs.lock
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(retried.lock), false) AS queues
+    FROM retried
+    WHERE retried.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 announced AS (
@@ -167,7 +169,8 @@ SELECT
     (retried.id IS NOT NULL)::boolean AS done,
     found.queueing_lock,
     coalesce(classified.conflicting_id, 0)::bigint AS conflicting_id,
-    (SELECT count(*) FROM announced)::bigint AS announced
+    (SELECT count(*) FROM announced)::bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM found
 LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id
@@ -217,18 +220,17 @@ announced AS (
     FROM rescheduled
 ),
 
--- It may have been the head of its lock, and not be any more.
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
+-- It may have become the head of its lock, or not be any more.
+opened AS (
+    SELECT taskq_open_locks(ARRAY[rescheduled.lock]) AS queues
     FROM rescheduled
-    CROSS JOIN LATERAL
-        taskq_lock_head(rescheduled.lock, ARRAY[rescheduled.id]) AS follower (queue_name)
+    WHERE rescheduled.lock IS NOT NULL
 )
 
 SELECT
     found.status,
     EXISTS (SELECT FROM rescheduled)::boolean AS done,
-    ((SELECT count(*) FROM announced) + (SELECT count(*) FROM followed))::bigint AS announced
+    ((SELECT count(*) FROM announced) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))::bigint AS announced
 FROM found;
 
 -- name: DeleteJobs :many
@@ -253,22 +255,16 @@ deleted AS (
     RETURNING taskq_jobs.id, taskq_jobs.lock
 ),
 
-followed AS (
-    SELECT taskq_notify(follower.queue_name)
-    FROM (
-        SELECT
-            deleted.lock,
-            array_agg(deleted.id) AS ids
-        FROM deleted
-        INNER JOIN found ON deleted.id = found.id
-        WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
-        GROUP BY deleted.lock
-    ) AS freed
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
+opened AS (
+    SELECT taskq_open_locks(array_agg(deleted.lock)) AS queues
+    FROM deleted
+    INNER JOIN found ON deleted.id = found.id
+    WHERE found.status = 'todo' AND deleted.lock IS NOT NULL
+    HAVING count(*) > 0
 )
 
 SELECT
     deleted.id,
-    (SELECT count(*) FROM followed)::bigint AS followers
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM deleted
 ORDER BY deleted.id;

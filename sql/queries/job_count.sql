@@ -88,20 +88,7 @@ counted AS (
                 todo.*
             FROM taskq_jobs AS todo
             WHERE
-                todo.status = 'todo' AND todo.due AND todo.lock IS NOT NULL
-                AND 'todo' = ANY(@statuses::taskq_job_status [])
-                AND sqlc.narg(ids)::bigint [] IS NULL
-            ORDER BY todo.queue_name, todo.priority DESC, todo.id
-            LIMIT (SELECT 1000000000)
-        )
-        UNION ALL
-        (
-            SELECT
-                1.0::real AS weight,
-                todo.*
-            FROM taskq_jobs AS todo
-            WHERE
-                todo.status = 'todo' AND NOT todo.due
+                todo.status = 'todo' AND (NOT todo.due OR todo.lock IS NOT NULL)
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
             ORDER BY todo.id
@@ -199,26 +186,27 @@ GROUP BY counted.queue_name, counted.task_name, counted.status
 ORDER BY counted.queue_name, counted.task_name, counted.status;
 
 -- name: ListLocks :many
--- The locks that jobs hold or wait for, those with the most that wait first.
+-- The locks that jobs hold or wait for, those with the most that wait first. Of those that a worker has taken in a row
+-- to run one after the other the first is named; 0: none holds it.
 SELECT
     coalesce(waiting.lock, held.lock)::text AS lock,
-    held.job_id AS held_by,
+    coalesce(held.job_id, 0)::bigint AS held_by,
     coalesce(waiting.jobs, 0)::bigint AS waiting
 FROM (
     SELECT
         todo.lock,
         count(*) AS jobs
-    FROM (
-        SELECT job.lock
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-        UNION ALL
-        SELECT job.lock
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND NOT job.due AND job.lock IS NOT NULL
-    ) AS todo
+    FROM taskq_jobs AS todo
+    WHERE todo.status = 'todo' AND todo.lock IS NOT NULL
     GROUP BY todo.lock
 ) AS waiting
-FULL JOIN taskq_locks AS held ON waiting.lock = held.lock
+FULL JOIN (
+    SELECT DISTINCT ON (doing.lock)
+        doing.lock,
+        doing.id AS job_id
+    FROM taskq_jobs AS doing
+    WHERE doing.status = 'doing' AND doing.lock IS NOT NULL
+    ORDER BY doing.lock, doing.priority DESC, doing.id
+) AS held ON waiting.lock = held.lock
 ORDER BY coalesce(waiting.jobs, 0) DESC, coalesce(waiting.lock, held.lock)
 LIMIT @max_locks::integer;

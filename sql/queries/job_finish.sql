@@ -121,6 +121,7 @@ finished AS (
         taskq_jobs.claim,
         -- The one that ended, used up or not.
         taskq_jobs.attempt + ended.keeps_attempt::integer AS attempt,
+        taskq_jobs.lock,
         ended.error_type,
         ended.error_message,
         ended.error_traceback,
@@ -139,17 +140,19 @@ deleted AS (
     RETURNING taskq_jobs.id
 ),
 
-freed AS (
-    DELETE FROM taskq_locks
-    USING ended
-    WHERE
-        taskq_locks.lock = ended.held_lock
-        AND taskq_locks.job_id = ended.job_id
-        AND ended.job_id IN (
-            SELECT finished.id FROM finished
-            UNION ALL
-            SELECT deleted.id FROM deleted
-        )
+-- After them, with a snapshot of its own: what a claim has left to these jobs' ends it sees.
+opened AS (
+    SELECT taskq_open_locks(array_agg(freed.lock), false, @worker_id::bigint) AS queues
+    FROM (
+        SELECT ended.held_lock AS lock
+        FROM ended
+        WHERE ended.job_id IN (SELECT finished.id FROM finished UNION ALL SELECT deleted.id FROM deleted)
+        UNION ALL
+        SELECT finished.lock FROM finished
+        WHERE finished.status = 'todo'
+    ) AS freed
+    WHERE freed.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -192,7 +195,8 @@ announced AS (
 SELECT
     coalesce(array_agg(ended.job_id), '{}')::bigint [] AS ids,
     coalesce(array_agg(coalesce(finished.status, ended.status)::text), '{}')::text [] AS statuses,
-    (SELECT count(*) FROM announced)::bigint AS announced
+    (SELECT count(*) FROM announced)::bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id

@@ -2,8 +2,7 @@
 -- Takes the jobs of dead workers back into the queue, and ends those that killed theirs. A worker is dead
 -- when its heartbeat is too old, or no time at all; its row goes with the same statement, so of many rescuers
 -- one does the work. Jobs of a worker without a row wait as long as a heartbeat may. A job that meets its own queueing
--- lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted. Locks that no running
--- job holds go free as well: jobs that were changed by hand would otherwise stop a lock's others for ever.
+-- lock ends as failed, as in FinishJobs; one that was to be aborted ends as aborted.
 --
 -- Who killed the worker is not known, so a crash is a suspicion and no proof. It counts for the jobs that may
 -- have been running: as many as the worker runs at once, the first in the order in which it begins them. What
@@ -154,22 +153,15 @@ rescued AS (
         taskq_jobs.queue_name,
         taskq_jobs.status,
         taskq_jobs.crashes,
+        taskq_jobs.lock,
         judged.has_begun
 ),
 
-freed AS (
-    DELETE FROM taskq_locks
-    USING judged
-    WHERE taskq_locks.lock = judged.lock AND taskq_locks.job_id = judged.id
-),
-
-orphaned AS (
-    DELETE FROM taskq_locks
-    WHERE
-        NOT EXISTS (
-            SELECT FROM taskq_jobs AS job
-            WHERE job.id = taskq_locks.job_id AND job.status = 'doing'
-        )
+opened AS (
+    SELECT taskq_open_locks(array_agg(rescued.lock)) AS queues
+    FROM rescued
+    WHERE rescued.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -196,8 +188,6 @@ explained AS (
         error_traceback = excluded.error_traceback
 ),
 
--- A job that failed may have been the head of a lock: its own queue is told as well, which is right
--- more often than not; the poll does the rest.
 announced AS (
     SELECT taskq_notify(rescued.queue_name)
     FROM rescued
@@ -211,7 +201,8 @@ SELECT
     rescued.status,
     rescued.crashes,
     rescued.has_begun::boolean AS has_begun,
-    (SELECT count(*) FROM announced)::bigint AS announced
+    (SELECT count(*) FROM announced)::bigint AS announced,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM rescued;
 
 -- name: ListStalledJobs :many
@@ -226,3 +217,65 @@ WHERE
     AND (sqlc.narg(queue_name)::text IS NULL OR job.queue_name = sqlc.narg(queue_name)::text)
     AND (sqlc.narg(task_name)::text IS NULL OR job.task_name = sqlc.narg(task_name)::text)
 ORDER BY job.id;
+
+-- name: OpenForgottenLocks :one
+-- Opens locks whose first job is due and which nothing holds nor has opened, as after a change by hand, among the
+-- next max_locks after a name, by bytes. Answers with the last of them; empty: there are no more.
+WITH RECURSIVE step AS (
+    (
+        SELECT
+            job.lock,
+            1 AS number
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > @after_lock::text
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT
+        following.lock,
+        step.number + 1
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT job.lock
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > step.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS following
+    WHERE step.number < @max_locks::integer
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(step.lock)) AS queues
+    FROM step
+    CROSS JOIN LATERAL (
+        SELECT
+            job.id,
+            job.due,
+            job.queue_name,
+            job.priority
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock = step.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS head
+    WHERE
+        head.due
+        AND NOT EXISTS (
+            SELECT FROM taskq_jobs AS job
+            WHERE job.status = 'doing' AND job.lock = step.lock
+        )
+        AND NOT EXISTS (
+            SELECT FROM taskq_open_gates AS gate
+            WHERE
+                gate.queue_name = head.queue_name
+                AND gate.priority = head.priority
+                AND gate.job_id = head.id
+        )
+    HAVING count(*) > 0
+)
+
+SELECT
+    coalesce((SELECT max(step.lock) FROM step), '')::text AS last_lock,
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened;

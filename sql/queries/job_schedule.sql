@@ -29,7 +29,14 @@ WITH promoted AS (
                 FOR UPDATE SKIP LOCKED
             ) AS timeless
         ))
-    RETURNING taskq_jobs.queue_name
+    RETURNING taskq_jobs.queue_name, taskq_jobs.lock
+),
+
+opened AS (
+    SELECT taskq_open_locks(array_agg(promoted.lock), false) AS queues
+    FROM promoted
+    WHERE promoted.lock IS NOT NULL
+    HAVING count(*) > 0
 ),
 
 notified AS (
@@ -40,7 +47,20 @@ notified AS (
 
 SELECT
     (SELECT count(*) FROM promoted)::bigint AS jobs,
-    (SELECT count(*) FROM notified)::bigint AS queues,
+    ((SELECT count(*) FROM notified) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))::bigint AS queues,
+    -- Others promote them, or a claim has come to their lock: they are to be asked for again.
+    (
+        (
+            SELECT count(*)
+            FROM (
+                SELECT job.scheduled_at
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                ORDER BY job.scheduled_at
+                LIMIT @max_jobs::integer
+            ) AS timely
+        ) > (SELECT count(*) FROM promoted)
+    )::boolean AS skipped,
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
 LEFT JOIN (
@@ -52,13 +72,21 @@ LEFT JOIN (
 ) AS later ON true;
 
 -- name: AnnounceLocks :one
--- Tells the workers that locks are free whose next job this worker will not claim itself: it stops,
--- has no room, or does not serve every queue. A statement of its own, after the one that freed them,
--- so that it sees what came in meanwhile.
+-- Notifies of locks that went free whose next job this worker will not claim itself: it stops,
+-- has no capacity, or does not serve every queue.
 WITH announced AS (
     SELECT taskq_notify(head.queue_name)
     FROM unnest(@locks::text []) AS freed (lock)
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (queue_name)
+    CROSS JOIN LATERAL (
+        SELECT
+            job.queue_name,
+            job.due
+        FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock = freed.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS head
+    WHERE head.due
     GROUP BY head.queue_name
 )
 

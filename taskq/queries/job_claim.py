@@ -1,6 +1,6 @@
 """Claiming: todo → doing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from taskq.job import Job
@@ -12,6 +12,10 @@ _querier = on_any(job_claim.Querier)
 
 # What ClaimJobs takes at most.
 LARGEST_CLAIM = 1000
+
+# Of the column's type.
+HIGHEST_PRIORITY = 2**31 - 1
+LOWEST_PRIORITY = -(2**31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,36 +33,63 @@ class AvailabilityCheck:
     next_transaction: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReadyRange:
+    """Ready jobs of a queue: those between two priorities, or those of the highest after an id.
+
+    Attributes:
+        queue: The queue.
+        highest: The highest priority.
+        lowest: The lowest priority.
+        after_id: The id; 0: from the first.
+    """
+
+    queue: str
+    highest: int = HIGHEST_PRIORITY
+    lowest: int = LOWEST_PRIORITY
+    after_id: int = 0
+
+
 def claim_jobs(
     connection: Connection,
     worker_id: int,
     queues: Sequence[str] | None,
     max_jobs: int,
     *,
-    marks: Mapping[tuple[str, int], int] | None = None,
-    only_queue: str | None = None,
+    ranges: Sequence[ReadyRange] = (),
+    run_length: int = 1,
 ) -> list[Job]:
     """Take the next jobs for a worker, at most ``max_jobs``.
 
-    Of jobs without a lock only those behind the marks: by queue and priority, an id. A queue that
-    alone was notified is tried first, which is quicker.
+    Args:
+        connection: The connection.
+        worker_id: The worker.
+        queues: Which queues; None: all that have a job. Not asked with ``ranges``.
+        max_jobs: How many.
+        ranges: Where to take jobs without a lock from, in the place of all of the queues.
+        run_length: How many jobs of one lock to take at most, to be run one after the other.
     """
-    marks = marks or {}
-    if only_queue is not None and not marks:
-        free = _querier(connection).claim_free_jobs(
-            worker_id=worker_id, queue_name=only_queue, max_jobs=max_jobs
-        )
-        if claimed := [job_of(row) for row in free]:
-            return claimed
+    if not ranges:
+        if queues is None:
+            queues = list_ready_queues(connection, max_jobs)
+        ranges = [ReadyRange(queue) for queue in queues]
+    if not ranges:
+        return []
     rows = _querier(connection).claim_jobs(
         worker_id=worker_id,
-        queue_names=array_of(queues),
+        queue_names=[part.queue for part in ranges],
+        highest=[part.highest for part in ranges],
+        lowest=[part.lowest for part in ranges],
+        after_ids=[part.after_id for part in ranges],
         max_jobs=max_jobs,
-        mark_queues=[queue for queue, _ in marks],
-        mark_priorities=[priority for _, priority in marks],
-        mark_ids=list(marks.values()),
+        run_length=run_length,
     )
     return [job_of(row) for row in rows]
+
+
+def list_ready_queues(connection: Connection, max_queues: int) -> list[str]:
+    """The queues that have something to claim, those with the best jobs first."""
+    return list(_querier(connection).list_ready_queues(max_queues=max_queues))
 
 
 def has_ready_jobs(connection: Connection, queues: Sequence[str] | None) -> AvailabilityCheck:

@@ -115,6 +115,6 @@ def count_jobs(connection: Connection, wanted: Filter) -> list[JobCount]:
 def list_locks(connection: Connection, limit: int) -> list[LockState]:
     """The locks that jobs hold or wait for, those with the most that wait first."""
     return [
-        LockState(lock=row.lock, held_by=row.held_by, waiting=row.waiting)
+        LockState(lock=row.lock, held_by=row.held_by or None, waiting=row.waiting)
         for row in _querier(connection).list_locks(max_locks=limit)
     ]

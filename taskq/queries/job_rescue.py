@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from taskq.job import Job, JobStatus
 from taskq.queries.connection import Connection, on_any
-from taskq.queries.rows import job_of
+from taskq.queries.rows import job_of, only_row
 from taskq_sql import job_rescue
 
 _querier = on_any(job_rescue.Querier)
@@ -46,6 +46,16 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
             stalled_after=stalled_after, max_crashes=max_crashes
         )
     ]
+
+
+def open_forgotten_locks(connection: Connection, after_lock: str, max_locks: int) -> str:
+    """Open locks that were freed by hand, among the next after a name.
+
+    Returns:
+        The last of them; empty: there are no more.
+    """
+    row = _querier(connection).open_forgotten_locks(after_lock=after_lock, max_locks=max_locks)
+    return only_row(row).last_lock
 
 
 def list_stalled_jobs(

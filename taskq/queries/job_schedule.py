@@ -1,6 +1,7 @@
 """Jobs for later become due, and workers are notified."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from taskq.queries.connection import Connection, on_any
@@ -10,10 +11,25 @@ from taskq_sql import job_schedule
 _querier = on_any(job_schedule.Querier)
 
 
-def promote_jobs(connection: Connection, max_jobs: int) -> tuple[int, datetime | None]:
-    """Make jobs due whose time has come; returns how many, and when the next one is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """What a promotion did.
+
+    Attributes:
+        jobs: How many jobs became due.
+        skipped: Whether there are others that another transaction had locked.
+        next_at: When the next job is due.
+    """
+
+    jobs: int
+    skipped: bool
+    next_at: datetime | None
+
+
+def promote_jobs(connection: Connection, max_jobs: int) -> Promoted:
+    """Make jobs due whose time has come, at most ``max_jobs``."""
     row = only_row(_querier(connection).promote_jobs(max_jobs=max_jobs))
-    return row.jobs, row.next_at
+    return Promoted(jobs=row.jobs, skipped=row.skipped, next_at=row.next_at)
 
 
 def announce_locks(connection: Connection, locks: Iterable[str]) -> None:

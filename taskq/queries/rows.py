@@ -6,7 +6,7 @@ from typing import TypeVar
 from taskq.exceptions import InvalidJob, JobNotFound
 from taskq.job import Job, JobStatus
 from taskq.unreadable import read_object
-from taskq_sql import job_claim, job_list, models
+from taskq_sql import job_list, models
 
 T = TypeVar("T")
 
@@ -18,9 +18,7 @@ STATUSES = {status.value: status for status in JobStatus}
 
 # A job's row is the table's where a query reads the table, and the query's own where it passes through a
 # WITH clause.
-JobRow = (
-    models.TaskqJob | job_claim.ClaimJobsRow | job_claim.ClaimFreeJobsRow | job_list.PageJobsRow
-)
+JobRow = models.TaskqJob | job_list.PageJobsRow
 
 
 def bounded_document(document: str, jobs: int) -> str:

@@ -1,8 +1,9 @@
 """How far claims have come in the indexes of ready jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from taskq.job import Job
+from taskq.queries.job_claim import HIGHEST_PRIORITY, LOWEST_PRIORITY, ReadyRange
 
 # From the start at least so often, and more rarely only if that would take over a tenth of the time.
 SWEEP_EVERY = 1.0  # seconds
@@ -27,15 +28,19 @@ class ClaimCursor:
         self._marks: dict[tuple[str, int], int] = {}
         self._until = 0.0
 
-    def at(self, now: float) -> Mapping[tuple[str, int], int]:
-        """The highest id that was claimed, by queue and priority; empty for a claim from the start.
+    def is_at_start(self, now: float) -> bool:
+        """Whether the next claim goes from the start.
 
         Args:
             now: By any clock that only goes forward, in seconds.
         """
         if now >= self._until:
             self._marks = {}
-        return self._marks
+        return not self._marks
+
+    def ranges(self, queues: Iterable[str]) -> list[ReadyRange]:
+        """What a claim from some queues has to read: all of a queue, or what its marks leave of it."""
+        return [part for queue in queues for part in ranges_behind(self._marks, queue)]
 
     def see(self, jobs: Sequence[Job], *, asked: int, began: float, now: float) -> None:
         """Take in what a claim brought.
@@ -43,7 +48,7 @@ class ClaimCursor:
         Args:
             jobs: The jobs.
             asked: How many it was to bring at most.
-            began: When it began, by the clock of ``at``.
+            began: When it began, by the clock of ``is_at_start``.
             now: When it ended.
         """
         # For one slot a single job is all there is capacity for, and no sign of many.
@@ -59,3 +64,15 @@ class ClaimCursor:
                 self._marks[place] = max(job.id, self._marks.get(place, 0))
         if len(self._marks) > _MOST:
             self._marks = {}
+
+
+def ranges_behind(marks: Mapping[tuple[str, int], int], queue: str) -> Iterator[ReadyRange]:
+    """What is left of a queue behind marks: ids, by queue and priority."""
+    highest = HIGHEST_PRIORITY
+    for priority in sorted((priority for name, priority in marks if name == queue), reverse=True):
+        if priority < highest:
+            yield ReadyRange(queue, highest, priority + 1)
+        yield ReadyRange(queue, priority, priority, marks[queue, priority])
+        highest = priority - 1
+    if highest >= LOWEST_PRIORITY:
+        yield ReadyRange(queue, highest)

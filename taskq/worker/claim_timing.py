@@ -51,8 +51,7 @@ class ClaimTiming:
     It claims again only when something has happened that a claim could find: a notification, a lock that
     went free, the poll's time, or claims that got all they asked for. Something that happens during a claim
     leads to another one. Where a claim would probably be in vain, as others were notified too, it checks
-    first. Where all it knows of is a notification for one queue, it claims there alone, which is quicker,
-    unless the last jobs it claimed had locks: then that would be in vain.
+    first. Where all it knows of is a notification for one queue, it claims there alone, which is quicker.
 
     All times are in seconds, by one clock that only goes forward.
 
@@ -74,7 +73,7 @@ class ClaimTiming:
         self._began = 0.0
         self._claim_seconds = 0.0
         self._was_full = False
-        self._had_locks = False
+        self._in_vain = 0
 
     def is_pending(self, now: float) -> bool:
         """Whether there is a reason to claim or to check now, given the capacity."""
@@ -118,7 +117,7 @@ class ClaimTiming:
         self._recheck_after, self._recheck_until = _RECHECK_AFTER, None
         if rank:
             self._check_later(now)
-        elif not self._wanted and not self._had_locks:
+        elif not self._wanted:
             self._wanted = True
             self._queue = queue
         elif queue is None or queue != self._queue:
@@ -140,7 +139,6 @@ class ClaimTiming:
         *,
         jobs: int,
         limit: int,
-        has_locks: bool,
         from_start: bool,
         is_alone: bool,
     ) -> None:
@@ -150,12 +148,9 @@ class ClaimTiming:
             now: The time.
             jobs: How many.
             limit: How many it was to bring at most.
-            has_locks: Whether one of them has a lock.
             from_start: Whether it began at the start of the indexes, and not behind earlier claims.
             is_alone: Whether no other worker is known.
         """
-        if jobs:
-            self._had_locks = has_locks
         self._claim_seconds += (now - self._began - self._claim_seconds) / 4
         if jobs < limit and not from_start:
             self.wake()
@@ -167,6 +162,12 @@ class ClaimTiming:
         elif jobs and not is_alone:
             # Others may have held what this claim passed over, and given it up.
             self._check_later(now)
+        self._in_vain = 0 if jobs else self._in_vain + 1
+        if self._in_vain and not is_alone and self._check_at is None and not self._wanted:
+            # As before; but what it passes over may be held for long.
+            wait = min(_CHECK_AFTER * 2 ** min(self._in_vain - 1, 10), _RECHECK_EVERY)
+            self._check_at = now + self._spread() * wait
+            self._put_off_until = None
         self._plan_recheck(now)
 
     def check_began(self) -> None:

@@ -2,8 +2,8 @@
 
 It writes nothing itself: doing jobs come in, and outcomes go out. It may start nothing once the worker
 stops, nor while the heartbeat is overdue, since others then take this worker for dead. What it holds is
-either ready (claimed and not begun) or in the hands of a slot. A job that may have killed a worker it
-runs alone.
+ready (claimed and not begun), behind another job of its lock, or in the hands of a slot. A job that may
+have killed a worker it runs alone.
 """
 
 import asyncio
@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskq.context import AbortReason
-from taskq.job import Job
+from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.telemetry import JobSuspected
 from taskq.telemetry.jobs import JOB_ENDED
 from taskq.worker.attempt import Attempt, AttemptEnvironment
+from taskq.worker.lock_runs import LockRuns
 from taskq.worker.outcomes import Decision, released
 from taskq.worker.prefetch import Prefetch
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
@@ -86,6 +87,7 @@ class ExecutorPool:
         self._idle = [Slot(self) for _ in range(options.concurrency)]
         self._busy: set[Slot] = set()
         self._ready: deque[Attempt] = deque()
+        self._runs = LockRuns()
         self._impatient: asyncio.TimerHandle | None = None
         self._started = 0
         self._empty_since = 0.0
@@ -109,7 +111,15 @@ class ExecutorPool:
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > 2 * prefetch // 3:
             return 0
-        return max(0, len(self._idle) + prefetch - len(self._ready))
+        return max(0, len(self._idle) + prefetch - len(self._ready) - len(self._runs))
+
+    def run_length(self) -> int:
+        """How many jobs of one lock may be claimed at once."""
+        return self._prefetch.run_length
+
+    def runs_lock(self, lock: str) -> bool:
+        """Whether a job of the lock is ready or running here."""
+        return self._runs.holds(lock, self._worker_id())
 
     def deliver(self, jobs: Sequence[Job]) -> None:
         """Take jobs that were claimed: each begins when a slot is free."""
@@ -121,7 +131,9 @@ class ExecutorPool:
         was_empty = self.is_empty
         now = _now()
         for job in jobs:
-            self._ready.append(Attempt(self._environment, job, now))
+            attempt = Attempt(self._environment, job, now)
+            if not self._runs.follows(attempt, now):
+                self._ready.append(attempt)
             if job.crashes:
                 self._suspect(job)
         if self._ready:
@@ -143,6 +155,8 @@ class ExecutorPool:
         self._prefetch.ended(now - attempt.started_at, now)
         self._end(attempt, decision, now)
         self._suspicion.forget(attempt.job)
+        if attempt.job.lock is not None:
+            self._go_on(attempt.job, decision.outcome, now)
         self._hand_out()
         self._on_freed()
         if self.is_empty:
@@ -157,7 +171,7 @@ class ExecutorPool:
         """
         return {
             (attempt.job.id, attempt.job.claim): attempt
-            for attempt in (*self._under_way(), *self._ready)
+            for attempt in (*self._under_way(), *self._ready, *self._runs)
             if attempt.job.worker_id == worker_id
         }
 
@@ -175,8 +189,9 @@ class ExecutorPool:
         if attempt in self._ready:
             self._ready.remove(attempt)
             self._suspicion.forget(attempt.job)
+            self._release(self._runs.end(attempt.job))
             self._check_empty()
-        else:
+        elif not self._runs.remove(attempt):
             attempt.abort(AbortReason.LOST)
 
     def let_go(self) -> None:
@@ -193,7 +208,7 @@ class ExecutorPool:
 
     def abort(self, reason: AbortReason) -> None:
         """Ask everything that runs to abort."""
-        for attempt in (*self._under_way(), *self._ready):
+        for attempt in (*self._under_way(), *self._ready, *self._runs):
             attempt.abort(reason)
 
     async def drain(self) -> None:
@@ -253,7 +268,11 @@ class ExecutorPool:
             if suspicion.is_careful and not suspicion.may_begin(len(self._busy), _now()):
                 return
             self._begin_next()
-        if self._ready and self._impatient is None and self._prefetch.fixed is None:
+        if (
+            (self._ready or len(self._runs))
+            and self._impatient is None
+            and self._prefetch.fixed is None
+        ):
             self._lose_patience_after(self._started)
 
     def _suspect(self, job: Job) -> None:
@@ -268,29 +287,44 @@ class ExecutorPool:
         slot.run(self._ready.popleft())
         self._started += 1
 
+    def _go_on(self, job: Job, outcome: Outcome | None, now: float) -> None:
+        """Begin with what follows a job in its lock; if that is to run again, give it back."""
+        if outcome is None or outcome.status is JobStatus.TODO:
+            self._release(self._runs.end(job))
+        elif (attempt := self._runs.next(job, now)) is not None:
+            self._ready.appendleft(attempt)
+
     def _lose_patience_after(self, started: int) -> None:
         # Only if not one of the ready has begun meanwhile; else the queue moves, and they will too.
         def check() -> None:
             self._impatient = None
-            if not self._ready or self._suspicion.suspect is not None:
+            if self._suspicion.suspect is not None:
                 return
-            if self._started == started:
+            if self._ready and self._started == started:
                 self._prefetch.misjudged()
                 self._give_back()
             else:
+                self._release(self._runs.waiting_since(_now() - _PATIENCE))
+            if self._ready or len(self._runs):
                 self._lose_patience_after(self._started)
 
         self._impatient = asyncio.get_running_loop().call_later(_PATIENCE, check)
 
     def _give_back(self, *, all_but: Job | None = None) -> None:
+        self._release(self._runs.waiting_since(_now()))
         ready, self._ready = self._ready, deque()
         for attempt in ready:
             if attempt.job is all_but:
                 self._ready.append(attempt)
             else:
-                self._suspicion.forget(attempt.job)
-                self._ended(released(attempt.job, started=False))
+                self._runs.end(attempt.job)
+                self._release([attempt])
         self._check_empty()
+
+    def _release(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._suspicion.forget(attempt.job)
+            self._ended(released(attempt.job, started=False))
 
     def _check_empty(self) -> None:
         if self.is_empty:
@@ -299,8 +333,3 @@ class ExecutorPool:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def locks_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """The locks that go free with these outcomes."""
-    return [outcome.held_lock for outcome in outcomes if outcome.held_lock is not None]

@@ -72,3 +72,13 @@ class Prefetch:
             return 0
         by_duration = self._concurrency * HORIZON / max(self._duration, 1e-6)
         return int(min(by_duration, self._rate * HORIZON, LARGEST))
+
+    @property
+    def run_length(self) -> int:
+        """How many jobs of one lock to claim at once, which run one after the other."""
+        if self.fixed is not None:
+            return 1 + self.fixed
+        if self._duration is None:
+            return 1
+        by_duration = HORIZON / max(self._duration, 1e-6)
+        return 1 + int(min(by_duration, self._rate * HORIZON, LARGEST))

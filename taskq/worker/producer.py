@@ -5,7 +5,7 @@ the heartbeat is overdue, and once the worker stops.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from taskq import queries
 from taskq.job import Job
@@ -31,6 +31,7 @@ class Producer(Service):
         polling_interval: Seconds after which it claims without having been woken.
         telemetry: Told of each claim.
         capacity: Says how many jobs may be claimed now.
+        run_length: Says how many jobs of one lock may be claimed at once.
         deliver: Takes what was claimed, which may be nothing.
     """
 
@@ -42,15 +43,19 @@ class Producer(Service):
         polling_interval: float,
         telemetry: Telemetry,
         capacity: Callable[[], int],
+        run_length: Callable[[], int],
         deliver: Callable[[Sequence[Job]], None],
     ) -> None:
         self._connection = connection
         self._registration = registration
         self._telemetry = telemetry
         self._capacity = capacity
+        self._run_length = run_length
         self._deliver = deliver
         self._timing = ClaimTiming(polling_interval=polling_interval)
         self._cursor = ClaimCursor()
+        # Of all queues, in order: as of the last claim from the start, and those that were notified since.
+        self._ready_queues: dict[str, None] = {}
         self._wakeup = Wakeup()
         self._ending = False
         self.in_flight: bool = False
@@ -77,6 +82,8 @@ class Producer(Service):
             rank: How many workers come before this one.
             queue: Where; None: anywhere.
         """
+        if queue is not None:
+            self._ready_queues[queue] = None
         self._timing.notified(self._registration.now(), rank, queue)
         self._wakeup.set()
 
@@ -109,13 +116,30 @@ class Producer(Service):
     async def _claim(self, limit: int, queue: str | None) -> None:
         began = self._registration.now()
         self._timing.claim_began(began, queue)
-        marks = self._cursor.at(began)
+        from_start = self._cursor.is_at_start(began)
 
         def claim(connection: Connection) -> list[Job]:
             # Each time it is tried: the worker may have registered again meanwhile.
-            worker_id, queues = self._registration.id, self._registration.queues
+            if queue is not None:
+                queues: Iterable[str] = (queue,)
+            elif self._registration.queues is not None:
+                queues = self._registration.queues
+            else:
+                if from_start:
+                    self._ready_queues = dict.fromkeys(
+                        queries.job_claim.list_ready_queues(connection, limit)
+                    )
+                queues = self._ready_queues
+            ranges = self._cursor.ranges(queues)
+            if not ranges:
+                return []
             return queries.job_claim.claim_jobs(
-                connection, worker_id, queues, limit, marks=marks, only_queue=queue
+                connection,
+                self._registration.id,
+                None,
+                limit,
+                ranges=ranges,
+                run_length=self._run_length(),
             )
 
         self.in_flight = True
@@ -128,8 +152,7 @@ class Producer(Service):
             now,
             jobs=len(jobs),
             limit=limit,
-            has_locks=any(job.lock is not None for job in jobs),
-            from_start=not marks,
+            from_start=from_start,
             is_alone=self._registration.is_alone,
         )
         self._cursor.see(jobs, asked=limit, began=began, now=now)

@@ -14,6 +14,9 @@ from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service
 
+# So many locks that jobs wait for are checked each time for having been freed by hand.
+_LOCKS = 1000
+
 # A check this long after a worker has died finds it.
 _AFTERWARDS = 0.02  # seconds
 
@@ -49,6 +52,7 @@ class Rescuer(Service):
         self._stalled_after = stalled_after
         self._max_crashes = max_crashes
         self._overdue = overdue
+        self._last_lock = ""
 
     async def loop(self) -> None:
         """Rescue, and wait."""
@@ -79,6 +83,9 @@ class Rescuer(Service):
                     had_begun=job.had_begun,
                 )
             )
+        self._last_lock = queries.job_rescue.open_forgotten_locks(
+            connection, self._last_lock, _LOCKS
+        )
         peers = queries.workers.list_peers(connection, self._stalled_after)
         self._registration.see_peers(peers)
         silent_for = max((other.silent_for for other in peers.values()), default=0.0)

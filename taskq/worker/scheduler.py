@@ -4,16 +4,18 @@ It acts on the server's clock, at the time of the next job it knows of, and othe
 interval. It may act at any time: making a job due claims nothing.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from taskq import queries
+from taskq.queries.job_schedule import Promoted
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
 
 _LARGEST = 1000
 
-# Another worker with the same appointment goes first; this one makes sure.
+# Another worker with the same time goes first; this one makes sure.
 _SECOND = 0.03  # seconds
 
 
@@ -48,21 +50,24 @@ class Scheduler(Service):
             self._next = server_time
             self._wakeup.set()
 
-    async def promote(self) -> int:
-        """Make due what is; returns how many jobs that were."""
+    async def promote(self) -> Promoted:
+        """Make due what is."""
         # What is announced while the statement runs may be unknown to its answer.
         self._next = None
-        jobs, next_at = await self._connection.retry(queries.job_schedule.promote_jobs, _LARGEST)
-        if next_at is not None:
-            self.expect(next_at.timestamp())
-        if jobs:
+        promoted = await self._connection.retry(queries.job_schedule.promote_jobs, _LARGEST)
+        if promoted.next_at is not None:
+            self.expect(promoted.next_at.timestamp())
+        if promoted.jobs:
             self._due()
-        return jobs
+        return promoted
 
     async def loop(self) -> None:
         """Promote jobs, and wait until the next one is due."""
         while True:
-            if await self.promote() < _LARGEST:
+            promoted = await self.promote()
+            if promoted.skipped:
+                await asyncio.sleep(_SECOND)
+            elif promoted.jobs < _LARGEST:
                 await self._wait()
 
     async def _wait(self) -> None:

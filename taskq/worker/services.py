@@ -14,7 +14,7 @@ from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.connections import WorkerConnections
-from taskq.worker.executor_pool import ExecutorPool, locks_of
+from taskq.worker.executor_pool import ExecutorPool
 from taskq.worker.heartbeat import Heartbeat
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
@@ -78,6 +78,7 @@ class Services:
             polling_interval=options.fetch_job_polling_interval,
             telemetry=telemetry,
             capacity=self.executor_pool.capacity,
+            run_length=self.executor_pool.run_length,
             deliver=self._on_claimed,
         )
         self._monitor = LoopMonitor(
@@ -221,7 +222,11 @@ class Services:
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
         self.executor_pool.written()
-        locks = locks_of(outcomes)
+        locks = [
+            outcome.held_lock
+            for outcome in outcomes
+            if outcome.held_lock is not None and not self.executor_pool.runs_lock(outcome.held_lock)
+        ]
         if locks and (
             self._stopping.is_set()
             or self._options.queues is not None

@@ -189,9 +189,9 @@ def test_dead_rows_that_a_vacuum_could_not_remove(
 
 
 def test_autovacuum_that_is_off_for_a_table(found: Found, connection: psycopg.Connection) -> None:
-    connection.execute("ALTER TABLE taskq_locks SET (autovacuum_enabled = off)")
+    connection.execute("ALTER TABLE taskq_open_gates SET (autovacuum_enabled = off)")
     [finding] = found("vacuum")
-    assert (finding["severity"], finding["facts"]["table"]) == ("critical", "taskq_locks")
+    assert (finding["severity"], finding["facts"]["table"]) == ("critical", "taskq_open_gates")
     connection.execute(finding["remedy"])
     assert found("vacuum") == []
 
@@ -217,7 +217,7 @@ def test_an_index_most_of_which_is_empty(found: Found, connection: psycopg.Conne
     connection.execute("VACUUM ANALYZE taskq_jobs")
     connection.execute(SERVED)
     [finding] = [one for one in found("bloat", "--bloat", "1") if "index" in one["facts"]]
-    assert finding["facts"]["index"] == "taskq_jobs_free"
+    assert finding["facts"]["index"] == "taskq_jobs_ready"
     connection.execute(finding["remedy"])
     assert all("table" in one["facts"] for one in found("bloat", "--bloat", "1"))
 
@@ -361,7 +361,6 @@ def test_a_long_chain_behind_a_job_that_runs(found: Found, connection: psycopg.C
         started_at="now() - interval '2 hours'",
         lock="'l'",
     )
-    connection.execute("INSERT INTO taskq_locks VALUES ('l', 1)")
     insert(connection, 30, lock="'l'")
     assert found("locks", "--chain", "31") == []
     [finding] = found("locks", "--chain", "30")
@@ -442,7 +441,7 @@ def test_a_user_who_may_see_little_is_told_what_was_not_looked_at(
         findings = json.loads(done.stdout)
         assert (done.exit_code, {finding["severity"] for finding in findings}) == (0, {"note"})
         not_seen = {finding["check"] for finding in findings}
-        assert not_seen == {"workers", "queues", "locks", "rows", "tasks", "horizon"}
+        assert not_seen == {"workers", "queues", "rows", "tasks", "horizon"}
     finally:
         connection.execute(f"DROP OWNED BY {name}")
         connection.execute(f"DROP ROLE {name}")

@@ -14,7 +14,6 @@ def crowd(connection: psycopg.Connection) -> None:
         "('mail', 'add', '{}', 'doing', 'held', 1), ('mail', 'add', '{}', 'todo', 'held', NULL),"
         "('mail', 'add', '{}', 'todo', '\x1b[2J', NULL), ('mail', 'add', '{}', 'todo', '\x1b[2J', NULL)"
     )
-    connection.execute("INSERT INTO taskq_locks VALUES ('held', 1)")
 
 
 def test_people_see_how_many_wait_and_who_holds_it(connection: psycopg.Connection) -> None:

@@ -32,7 +32,7 @@ def fill(connection: psycopg.Connection, namespace: str) -> None:
     for statement in (
         "INSERT INTO taskq_workers (name) VALUES ('w')",
         "UPDATE taskq_jobs SET status = 'doing', worker_id = 1, claim = 1, started_at = now() WHERE id = 1",
-        "INSERT INTO taskq_locks SELECT lock, id FROM taskq_jobs WHERE id = 1",
+        "INSERT INTO taskq_open_gates VALUES ('default', 0, 1, 'lock 0')",
         "UPDATE taskq_jobs SET status = 'failed', claim = 1, finished_at = now() WHERE id = 2",
         "INSERT INTO taskq_failed_attempts VALUES (2, 1, 1, 1, now(), 'ValueError', 'no', '')",
         "INSERT INTO taskq_periodic VALUES ('noop', '', 1)",
@@ -146,7 +146,7 @@ def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
         "SELECT status::text, claim, crashes, count(*) FROM ns_drained.taskq_jobs GROUP BY 1, 2, 3"
     )
     assert connection.execute(ends.encode()).fetchall() == [("succeeded", 1, 0, JOBS)]
-    assert contents(connection, "ns_drained")["taskq_locks"] == 0
+    assert contents(connection, "ns_drained")["taskq_open_gates"] == 0
 
 
 def test_a_worker_runs_on_what_the_next_version_has_prepared_and_on_nothing_older_or_newer(

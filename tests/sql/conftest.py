@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.sql import sqlc
 from tests.sql.sqlc import Query, Row, read_queries
 
 # What a query takes that is for jobs of any status.
@@ -68,39 +69,13 @@ def defer(run: Run) -> Ids:
 
 
 @pytest.fixture
-def claim(run: Run) -> Ids:
-    """Claims jobs for worker 1, of any queue, unless told otherwise; returns their ids."""
+def claim(connection: psycopg.Connection) -> Ids:
+    """Claims 10 jobs for worker 1, of any queue, unless told otherwise; returns their ids."""
 
-    def claim_jobs(
-        max_jobs: int = 10,
-        *,
-        worker_id: int = 1,
-        queue_names: list[str] | None = None,
-        marks: Sequence[tuple[str, int, int]] = (),
-    ) -> list[int]:
-        rows = run(
-            "ClaimJobs",
-            max_jobs=max_jobs,
-            worker_id=worker_id,
-            queue_names=queue_names,
-            mark_queues=[queue for queue, _, _ in marks],
-            mark_priorities=[priority for _, priority, _ in marks],
-            mark_ids=[id_ for _, _, id_ in marks],
-        )
-        return [row["id"] for row in rows]
+    def claim_jobs(max_jobs: int = 10, **options: Any) -> list[int]:
+        return [row["id"] for row in sqlc.claim(connection, max_jobs=max_jobs, **options)]
 
     return claim_jobs
-
-
-@pytest.fixture
-def claim_free(run: Run) -> Ids:
-    """Claims jobs of one queue for worker 1, if none there has a lock; returns their ids."""
-
-    def claim_free_jobs(max_jobs: int = 10, *, queue_name: str = "default") -> list[int]:
-        rows = run("ClaimFreeJobs", max_jobs=max_jobs, worker_id=1, queue_name=queue_name)
-        return [row["id"] for row in rows]
-
-    return claim_free_jobs
 
 
 @pytest.fixture
@@ -139,7 +114,9 @@ def held_locks(connection: psycopg.Connection) -> HeldLocks:
     """The locks that are held, each with the job that holds it."""
 
     def list_locks() -> list[tuple[Any, ...]]:
-        return connection.execute("SELECT lock, job_id FROM taskq_locks ORDER BY lock").fetchall()
+        return connection.execute(
+            "SELECT lock, id FROM taskq_jobs WHERE status = 'doing' AND lock <> '' ORDER BY lock, id"
+        ).fetchall()
 
     return list_locks
 

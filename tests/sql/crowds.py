@@ -14,11 +14,19 @@ def insert(
         SELECT {", ".join(row.values())} FROM generate_series(1, {number}) AS n
         """.encode()
     )
+    if "lock" in columns:
+        connection.execute(
+            "SELECT taskq_open_locks(array_agg(DISTINCT lock), false) FROM taskq_jobs WHERE status = 'todo'"
+        )
 
 
 def hold(connection: psycopg.Connection, pattern: str) -> None:
-    """Let a job that is not there hold the locks of the waiting jobs whose lock is like this."""
+    """Let another job hold each of the locks of the waiting jobs whose lock is like this."""
     connection.execute(
-        "INSERT INTO taskq_locks SELECT DISTINCT lock, 0 FROM taskq_jobs WHERE lock LIKE %s",
+        """
+        INSERT INTO taskq_jobs (task_name, args, queue_name, lock, status, worker_id, started_at)
+        SELECT 'noop', '{}', 'holders', lock, 'doing', 1, now()
+        FROM (SELECT DISTINCT lock FROM taskq_jobs WHERE status = 'todo' AND lock LIKE %s) AS named
+        """,
         [pattern],
     )

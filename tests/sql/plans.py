@@ -1,6 +1,7 @@
 """How the server runs a query, counted in rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,3 +76,50 @@ def run_explained(
     connection.execute("DEALLOCATE explained")
     assert row
     return Explained(row[0][0]["Plan"])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What some statements read of the jobs, those in functions included."""
+
+    whole_tables: int
+    """How often they read the table from its start to its end."""
+
+    read: int
+    """How many entries of its indexes they read."""
+
+
+@contextmanager
+def counting(connection: psycopg.Connection, plans: str) -> Iterator[Callable[[], Counted]]:
+    """Runs statements in a transaction, as a worker's session does; says what they have read so far.
+
+    Args:
+        plans: The server's plan_cache_mode.
+    """
+    connection.execute("SET jit = off")
+    connection.execute(f"SET plan_cache_mode = {plans}".encode())
+
+    def total() -> Counted:
+        row = connection.execute(
+            """
+            SELECT
+                pg_stat_get_xact_numscans('taskq_jobs'::regclass),
+                (
+                    SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid))
+                    FROM pg_index
+                    WHERE indrelid = 'taskq_jobs'::regclass
+                )
+            """
+        ).fetchone()
+        assert row
+        return Counted(row[0], int(row[1]))
+
+    with connection.transaction():
+        # Of earlier transactions too, as they are handed on at most once in a second.
+        before = total()
+
+        def count() -> Counted:
+            now = total()
+            return Counted(now.whole_tables - before.whole_tables, now.read - before.read)
+
+        yield count

@@ -5,7 +5,7 @@ import os
 import pkgutil
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +15,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 import taskq_sql
+from taskq.worker.claim_cursor import ranges_behind
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((ROOT / "sql" / "migrations").glob("*.sql"))
 
 Row = dict[str, Any]
-
-# For a claim that leaves nothing out.
-NO_MARKS: dict[str, list[Any]] = {"mark_queues": [], "mark_priorities": [], "mark_ids": []}
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,33 @@ class Query:
         with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
             cursor.execute(self.text.encode(), arguments)
             return cursor.fetchall() if cursor.description else []
+
+
+def claim(
+    connection: psycopg.Connection,
+    *,
+    max_jobs: int,
+    worker_id: int = 1,
+    queue_names: Sequence[str] | None = None,
+    marks: Mapping[tuple[str, int], int] | None = None,
+    run_length: int = 1,
+) -> list[Row]:
+    """Claim jobs as a worker does: of the queues that have any, if none is named, and behind marks."""
+    queries = read_queries()
+    if queue_names is None:
+        ready = queries["ListReadyQueues"].run(connection, max_queues=max_jobs)
+        queue_names = [row["queue_name"] for row in ready]
+    ranges = [part for queue in queue_names for part in ranges_behind(marks or {}, queue)]
+    return queries["ClaimJobs"].run(
+        connection,
+        worker_id=worker_id,
+        queue_names=[part.queue for part in ranges],
+        highest=[part.highest for part in ranges],
+        lowest=[part.lowest for part in ranges],
+        after_ids=[part.after_id for part in ranges],
+        max_jobs=max_jobs,
+        run_length=run_length,
+    )
 
 
 def run_sqlc(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int, str]:

@@ -6,8 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sql import sqlc
 from tests.sql.conftest import STATUSES, Connect, Ids, JobOf, Notified, Run
-from tests.sql.sqlc import NO_MARKS, Query
+from tests.sql.sqlc import Query
 
 CANCEL = {"statuses": STATUSES, "abort": False, "delete_job": False}
 
@@ -97,7 +98,7 @@ def test_whoever_waited_behind_a_cancelled_job_is_announced(
     )
     notified()
     [answer] = run("CancelJobs", ids=[first], statuses=STATUSES, abort=False, delete_job=delete_job)
-    assert (answer["done"], answer["followers"]) == (True, 1)
+    assert (answer["done"], answer["opened"]) == (True, 1)
     assert notified() == ["ready second"]
     assert claim() == [next_]
 
@@ -107,7 +108,7 @@ def test_a_follower_that_is_for_later_is_not_announced(
 ) -> None:
     first, _ = defer({"lock": "a"}, {"lock": "a", "scheduled_at": "2100-01-01T00:00:00Z"})
     notified()
-    assert run("CancelJobs", ids=[first], **CANCEL)[0]["followers"] == 0
+    assert run("CancelJobs", ids=[first], **CANCEL)[0]["opened"] == 0
     assert notified() == []
 
 
@@ -119,9 +120,7 @@ def test_a_job_that_is_claimed_while_it_is_cancelled_is_aborted(
     claiming, cancelling, observer = connect(), connect(), connect()
     with ThreadPoolExecutor() as pool:
         with claiming.transaction():
-            queries["ClaimJobs"].run(
-                claiming, worker_id=7, max_jobs=1, queue_names=None, **NO_MARKS
-            )
+            sqlc.claim(claiming, worker_id=7, max_jobs=1)
             late = pool.submit(
                 queries["CancelJobs"].run,
                 cancelling,

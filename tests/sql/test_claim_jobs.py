@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+import pytest
 
+from tests.sql import sqlc
 from tests.sql.conftest import Connect, Ids, Run
-from tests.sql.sqlc import NO_MARKS, Query
+from tests.sql.sqlc import Query
 
 FAR = "2100-01-01T00:00:00Z"
 PAST = "2001-01-01T00:00:00Z"
@@ -92,28 +94,105 @@ def test_a_head_in_a_queue_nobody_here_serves_holds_its_followers(defer: Ids, cl
     assert follower > head
 
 
-def test_a_job_of_higher_priority_that_arrives_during_a_claim_of_its_lock_waits(
-    connect: Connect, queries: dict[str, Query], defer: Ids
+def test_a_claim_waits_for_no_other_and_takes_no_second_job_of_its_lock(
+    connect: Connect, defer: Ids
 ) -> None:
     [first] = defer({"lock": "a"})
-    claim = queries["ClaimJobs"]
-    slow, quick, observer = connect(), connect(), connect()
-    with ThreadPoolExecutor() as pool:
-        with slow.transaction():
-            [taken] = claim.run(slow, worker_id=1, max_jobs=5, queue_names=None, **NO_MARKS)
-            defer({"lock": "a", "priority": 9})
-            # It sees the new head and a free lock, and has to wait to learn that it is not free.
-            late = pool.submit(
-                claim.run, quick, worker_id=2, max_jobs=5, queue_names=None, **NO_MARKS
-            )
-            blocked_by: tuple[Any, ...] | None = None
-            while blocked_by != ([slow.info.backend_pid],):
-                assert not late.done(), late.result()
-                blocked_by = observer.execute(
-                    "SELECT pg_blocking_pids(%s)", [quick.info.backend_pid]
-                ).fetchone()
-        assert late.result(timeout=10) == []
+    slow, quick = connect(), connect()
+    with slow.transaction():
+        [taken] = sqlc.claim(slow, max_jobs=5)
+        _, plain = defer({"lock": "a", "priority": 9}, {})
+        assert [job["id"] for job in sqlc.claim(quick, max_jobs=5)] == [plain]
     assert taken["id"] == first
+    assert sqlc.claim(quick, max_jobs=5) == [], "its lock is held"
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_what_a_claim_leaves_to_a_change_under_way_is_claimed_when_that_has_ended(
+    connect: Connect, run: Run, queries: dict[str, Query], defer: Ids, claim: Ids, ends: str
+) -> None:
+    """The head is cancelled by a transaction that is open while claims look at the lock."""
+    head, follower = defer({"lock": "a"}, {"lock": "a"})
+    operator = connect()
+    operator.autocommit = False
+    queries["CancelJobs"].run(
+        operator, ids=[head], statuses=["todo"], abort=False, delete_job=False
+    )
+    assert claim() == claim() == []
+    getattr(operator, ends)()
+    assert claim() == [follower if ends == "commit" else head]
+
+
+def test_a_lock_that_is_found_held_is_opened_when_its_job_ends_in_that_moment(
+    connect: Connect, queries: dict[str, Query], defer: Ids, claim: Ids
+) -> None:
+    first, second = defer({"lock": "a"}, {"lock": "a"})
+    assert claim() == [first]
+    [third] = defer({"lock": "a", "priority": 1})
+    ending = connect()
+    ending.autocommit = False
+    outcome = {"job_id": first, "claim": 1, "status": "succeeded", "held_lock": "a"}
+    queries["FinishJobs"].run(ending, worker_id=1, outcomes=json.dumps([outcome]))
+    assert claim() == []
+    ending.commit()
+    assert claim() == [third]
+    assert second > first
+
+
+def test_jobs_of_one_lock_are_claimed_in_a_row_up_to_a_length(
+    defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    a = defer(*({"lock": "a"} for _ in range(4)))
+    [b] = defer({"lock": "b"})
+    [plain] = defer({})
+    assert claim(run_length=3) == [*a[:3], b, plain]
+    assert claim(run_length=3) == []
+    finish(*a[:2])
+    assert claim(run_length=3) == [], "the third holds it still"
+    finish(a[2])
+    assert claim(run_length=3) == a[3:]
+
+
+def test_heads_of_other_locks_come_before_a_second_job_of_a_lock(defer: Ids, claim: Ids) -> None:
+    a = defer(*({"lock": "a"} for _ in range(4)))
+    b = defer(*({"lock": "b"} for _ in range(4)))
+    assert claim(3, run_length=10) == [a[0], a[1], b[0]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"queue_name": "mail"}, {"scheduled_at": FAR}],
+    ids=["of a queue that is not served", "for later"],
+)
+def test_a_row_of_jobs_ends_before_one_that_may_not_run(
+    defer: Ids, claim: Ids, other: dict[str, Any]
+) -> None:
+    first, _, _ = defer({"lock": "a"}, {"lock": "a"} | other, {"lock": "a"})
+    assert claim(queue_names=["default"], run_length=10) == [first]
+
+
+def test_a_lock_whose_head_is_in_another_queue_is_left_to_who_serves_that(
+    defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    first, mail = defer({"lock": "a"}, {"lock": "a", "queue_name": "mail"})
+    last = defer({"lock": "a"})
+    assert claim(queue_names=["default"]) == [first]
+    finish(first)
+    assert claim(queue_names=["default"]) == []
+    assert claim(queue_names=["mail"]) == [mail]
+    finish(mail)
+    assert claim(queue_names=["default"]) == last
+
+
+def test_what_opens_a_busy_lock_again_and_again_does_not_hide_another(
+    defer: Ids, claim: Ids
+) -> None:
+    [first] = defer({"lock": "busy"})
+    assert claim() == [first]
+    for _ in range(60):
+        defer({"lock": "busy"})
+    [other] = defer({"lock": "other"})
+    assert claim(1) == [other]
 
 
 def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
@@ -141,9 +220,7 @@ def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
     def drain(worker_id: int) -> None:
         with connect() as own:
             while own.execute("SELECT FROM taskq_jobs WHERE status = 'todo' LIMIT 1").rowcount:
-                jobs = queries["ClaimJobs"].run(
-                    own, worker_id=worker_id, max_jobs=5, queue_names=None, **NO_MARKS
-                )
+                jobs = sqlc.claim(own, worker_id=worker_id, max_jobs=5)
                 outcomes = [
                     {
                         "job_id": job["id"],
@@ -169,7 +246,7 @@ def test_workers_side_by_side_run_each_job_once_and_each_lock_in_order(
     workers = connection.execute("SELECT count(DISTINCT worker_id) FROM taskq_jobs").fetchone()
     assert workers
     assert workers[0] > 1, "one worker alone proves nothing"
-    assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM taskq_open_gates").fetchone() == (0,)
 
 
 def test_a_claim_behind_marks_takes_what_lies_behind_them_and_beside_them(
@@ -178,7 +255,7 @@ def test_a_claim_behind_marks_takes_what_lies_behind_them_and_beside_them(
     before, behind = defer({}, {})
     higher, lower = defer({"priority": 5}, {"priority": -5})
     mail, sooner = defer({"queue_name": "mail"}, {"queue_name": "a queue before", "priority": 9})
-    marks = [("default", 0, before), ("default", 2147483647, 99), ("post", -2147483648, 99)]
+    marks = {("default", 0): before, ("default", 2147483647): 99, ("post", -2147483648): 99}
     assert claim(2, marks=marks) == [sooner, higher]
     assert claim(marks=marks) == [behind, mail, lower]
     assert claim(marks=marks) == []
@@ -188,10 +265,10 @@ def test_a_claim_behind_marks_takes_what_lies_behind_them_and_beside_them(
 def test_a_claim_behind_marks_serves_the_named_queues_only(defer: Ids, claim: Ids) -> None:
     before, behind = defer({}, {})
     mail, _ = defer({"queue_name": "mail"}, {"queue_name": "other"})
-    marks = [("default", 0, before)]
+    marks = {("default", 0): before}
     assert claim(queue_names=["default", "mail"], marks=marks) == [behind, mail]
 
 
 def test_marks_do_not_hide_a_job_with_a_lock(defer: Ids, claim: Ids) -> None:
     locked, free = defer({"lock": "a"}, {})
-    assert claim(marks=[("default", 0, free)]) == [locked]
+    assert claim(marks={("default", 0): free}) == [locked]

@@ -17,7 +17,8 @@ NAMES = {
     ("taskq_jobs", "queue_name"),
     ("taskq_jobs", "lock"),
     ("taskq_jobs", "queueing_lock"),
-    ("taskq_locks", "lock"),
+    ("taskq_open_gates", "lock"),
+    ("taskq_open_gates", "queue_name"),
 }
 
 
@@ -27,13 +28,13 @@ def test_every_name_in_an_index_of_jobs_and_locks_is_ordered_by_bytes(
     columns = connection.execute(
         "SELECT DISTINCT attrelid::regclass::text, attname, collname "
         "FROM pg_attribute INNER JOIN pg_collation ON attcollation = pg_collation.oid "
-        "WHERE attrelid IN ('taskq_jobs'::regclass, 'taskq_locks'::regclass) AND collname = 'C'"
+        "WHERE attrelid IN ('taskq_jobs'::regclass, 'taskq_open_gates'::regclass) AND collname = 'C'"
     ).fetchall()
     assert {(table, column) for table, column, _ in columns} == NAMES
     in_indexes = connection.execute(
         "SELECT DISTINCT collname "
         "FROM pg_index INNER JOIN pg_collation ON pg_collation.oid = ANY(indcollation) "
-        "WHERE indrelid IN ('taskq_jobs'::regclass, 'taskq_locks'::regclass)"
+        "WHERE indrelid IN ('taskq_jobs'::regclass, 'taskq_open_gates'::regclass)"
     ).fetchall()
     assert in_indexes == [("C",)]
 
@@ -100,7 +101,7 @@ def test_a_claim_goes_along_the_indexes(
     insert(in_english, 10_000)
     insert(in_english, 10_000, lock="'own ' || n")
     insert(in_english, 100, queue="'queue ' || n", priority="1")
-    in_english.execute("VACUUM ANALYZE taskq_jobs, taskq_locks")
+    in_english.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
     claim = run_explained(
         in_english,
         queries["ClaimJobs"],

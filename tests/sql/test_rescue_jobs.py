@@ -442,13 +442,28 @@ def test_a_job_that_was_to_be_aborted_is_not_run_again(
     assert job_of(id_)["status"] == "aborted"
 
 
-def test_a_lock_whose_job_does_not_run_goes_free(
-    connection: psycopg.Connection, defer: Ids, claim: Ids, rescue: Rescue
+def test_a_lock_that_was_freed_by_hand_is_opened(
+    connection: psycopg.Connection, run: Run, defer: Ids, claim: Ids
 ) -> None:
-    first, second = defer({"lock": "a"}, {"lock": "a"})
+    first, second, _, _, other, _ = defer(
+        *({"lock": "a"}, {"lock": "a"}),
+        *({"lock": "b"}, {"lock": "b"}),
+        *({"lock": "c"}, {"lock": "c"}),
+    )
     claim()
-    # By hand, past the queries.
-    connection.execute("UPDATE taskq_jobs SET status = 'succeeded' WHERE id = %s", [first])
     assert claim() == []
-    assert rescue() == []
+    # By hand, past the queries.
+    connection.execute(
+        "UPDATE taskq_jobs SET status = 'succeeded' WHERE id = ANY(%s)", [[first, other]]
+    )
+    assert claim() == []
+    assert run("OpenForgottenLocks", after_lock="", max_locks=2) == [
+        {"last_lock": "b", "opened": 1}
+    ]
     assert claim() == [second]
+    assert run("OpenForgottenLocks", after_lock="b", max_locks=2) == [
+        {"last_lock": "c", "opened": 1}
+    ]
+    assert run("OpenForgottenLocks", after_lock="c", max_locks=2) == [
+        {"last_lock": "", "opened": 0}
+    ]

@@ -19,15 +19,15 @@ MAIL = {"queue_name": "mail"}
         ([{}, MAIL], True, True),
         ([{"lock": "free"}], True, False),
         ([{"lock": "free", **MAIL}], True, True),
-        ([{"lock": "held"}], False, False),
-        ([{"lock": "held", **MAIL}], False, False),
+        # A claim finds out that the lock is held.
+        ([{"lock": "held"}], True, False),
+        ([{"lock": "held", **MAIL}], True, True),
         ([{"lock": "held", **MAIL}, {"lock": "free", **MAIL}], True, True),
-        ([{"lock": "held", **MAIL}, {"lock": "free"}], True, False),
+        ([{"lock": "held", **MAIL}, {"lock": "free"}], True, True),
         ([{"scheduled_at": FAR, **MAIL}], False, False),
         ([{"scheduled_at": FAR, "lock": "free", **MAIL}], False, False),
         ([{"scheduled_at": "2001-01-01T00:00:00Z", **MAIL}], True, True),
-        # The head of the lock is for later: too much to ask at this price, and a claim finds out.
-        ([{"lock": "free", "scheduled_at": FAR}, {"lock": "free"}], True, False),
+        ([{"lock": "free", "scheduled_at": FAR}, {"lock": "free"}], False, False),
     ],
 )
 def test_a_worker_learns_whether_a_claim_is_worth_trying(
@@ -52,6 +52,7 @@ def test_a_job_that_runs_is_not_ready(run: Run, defer: Ids, claim: Ids, finish: 
     claim()
     assert not run("HasReadyJobs", queue_names=None)[0]["ready"]
     defer({"lock": "a"})
+    assert claim() == []
     assert not run("HasReadyJobs", queue_names=None)[0]["ready"]
     finish(*ids)
     assert run("HasReadyJobs", queue_names=None)[0]["ready"]

@@ -32,6 +32,8 @@ class Mutation:
         old: What it says, once.
         new: What it says instead.
         found_by: The checks of which one must find it.
+        and_old: What the file says in another place, if two are to be changed; once.
+        and_new: What it says there instead.
     """
 
     what: str
@@ -39,37 +41,141 @@ class Mutation:
     old: str
     new: str
     found_by: frozenset[str]
+    and_old: str = ""
+    and_new: str = ""
 
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """What is replaced by what."""
+        changes = [(self.old, self.new), (self.and_old, self.and_new)]
+        return [change for change in changes if change[0]]
+
+
+_SCHEMA = "sql/migrations/0001_pre_initial.sql"
+_OPENED_BY_FINISH = """    SELECT taskq_open_locks(array_agg(freed.lock), false, @worker_id::bigint) AS queues
+    FROM (
+"""
+_OPENED_FREED = """    ) AS freed
+    WHERE freed.lock IS NOT NULL
+    HAVING count(*) > 0
+"""
+
+_HEAD = """                WHERE job.status = 'todo' AND job.lock = named.lock
+                ORDER BY job.lock, job.priority DESC, job.id
+                LIMIT 1
+            ) AS head ON true
+"""
+_HOLDER = """                    WHERE job.status = 'doing' AND job.lock = named.lock
+                    LIMIT 1
+"""
 
 MUTATIONS = {
-    "lock-row": Mutation(
-        what="a claim takes a job although it did not get the row of its lock",
-        path="sql/queries/job_claim.sql",
-        old="SELECT held.id FROM held\n",
-        new="SELECT taken_head.id FROM taken_head\n",
-        found_by=frozenset({"exclusion", "holding"}),
-    ),
-    "head": Mutation(
-        what="a claim takes the first job of a lock in a queue, and not of the lock",
-        path="sql/queries/job_claim.sql",
-        old="""        AND first.id = (
-            SELECT job.id
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND job.due AND job.lock = first.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        )
-""",
-        new="",
-        found_by=frozenset({"order"}),
-    ),
-    "head-for-later": Mutation(
-        what="a head that is for later holds nobody",
-        path="sql/queries/job_claim.sql",
-        old="""                job.priority < first.priority
-                OR (job.priority = first.priority AND job.id > first.id)
+    "advisory-lock": Mutation(
+        what="two claims may be at one lock",
+        path=_SCHEMA,
+        old="""                pg_try_advisory_xact_lock(
+                    'taskq_open_gates'::regclass::oid::integer, hashtext(best.lock) & 1023
+                )
 """,
         new="                true\n",
+        found_by=frozenset({"exclusion", "holding", "order"}),
+    ),
+    "holder": Mutation(
+        what="a claim does not look whether a job holds the lock",
+        path=_SCHEMA,
+        old=_HOLDER,
+        new=_HOLDER.replace("job.status = 'doing'", "false"),
+        found_by=frozenset({"exclusion", "holding"}),
+    ),
+    "share-lock": Mutation(
+        what="a claim forgets a gate and does not lock the job that bars it",
+        path=_SCHEMA,
+        old="            FOR SHARE SKIP LOCKED\n",
+        new="",
+        found_by=frozenset({"stall"}),
+    ),
+    "same-snapshot": Mutation(
+        what="the end of a job looks for the next one of its lock with the snapshot of its own statement",
+        path="sql/queries/job_finish.sql",
+        old=_OPENED_BY_FINISH,
+        new="""    INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+    SELECT head.queue_name, head.priority, head.id, freed.lock
+    FROM (
+""",
+        and_old=_OPENED_FREED,
+        and_new="""    ) AS freed
+    CROSS JOIN LATERAL (
+        SELECT job.queue_name, job.priority, job.id, job.due FROM taskq_jobs AS job
+        WHERE job.status = 'todo' AND job.lock = freed.lock
+        ORDER BY job.lock, job.priority DESC, job.id
+        LIMIT 1
+    ) AS head
+    WHERE head.due
+    RETURNING 0::bigint AS queues
+""",
+        found_by=frozenset({"stall"}),
+    ),
+    "skipped-row": Mutation(
+        what="a claim goes on behind a job of a lock whose row is locked",
+        path=_SCHEMA,
+        old="        WHERE numbered.place = numbered.number;\n",
+        new="        WHERE true;\n",
+        found_by=frozenset({"order"}),
+    ),
+    "skipped-head": Mutation(
+        what="a claim forgets the gate of a head whose row is locked",
+        path=_SCHEMA,
+        old="                WHERE gate.lock IN (SELECT unnest(locks))\n",
+        new="                WHERE gate.lock IN (SELECT unnest(run_locks))\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "head-for-later": Mutation(
+        what="a head that is for later holds no others",
+        path=_SCHEMA,
+        old=_HEAD,
+        new=_HEAD.replace("named.lock", "named.lock AND job.due"),
+        found_by=frozenset({"order"}),
+    ),
+    "head-of-queue": Mutation(
+        what="a claim takes the first job of a lock in its queues, and not of the lock",
+        path=_SCHEMA,
+        old=_HEAD,
+        new=_HEAD.replace("named.lock", "named.lock AND job.queue_name = ANY(queue_names)"),
+        found_by=frozenset({"order"}),
+    ),
+    "deferred": Mutation(
+        what="a job that is deferred by itself opens no gate",
+        path=_SCHEMA,
+        old="            PERFORM taskq_open_locks(ARRAY[only_job ->> 'lock'], false);\n",
+        new="            NULL;\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "promoted": Mutation(
+        what="a job that becomes due opens no gate",
+        path="sql/queries/job_schedule.sql",
+        old="    WHERE promoted.lock IS NOT NULL\n",
+        new="    WHERE promoted.lock IS NULL\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "rescued": Mutation(
+        what="the rescue of a job opens no gate",
+        path="sql/queries/job_rescue.sql",
+        old="    WHERE rescued.lock IS NOT NULL\n",
+        new="    WHERE rescued.lock IS NULL\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "cancelled-head": Mutation(
+        what="the next job of a lock is not let in when the first one is cancelled",
+        path="sql/queries/job_change.sql",
+        old="    FROM gone\n    WHERE gone.lock IS NOT NULL\n",
+        new="    FROM gone\n    WHERE gone.lock IS NULL\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "run-after-retry": Mutation(
+        what="a worker goes on with what follows a job that is to run again",
+        path="taskq/worker/executor_pool.py",
+        old="        if outcome is None or outcome.status is JobStatus.TODO:\n",
+        new="        if outcome is None:\n",
         found_by=frozenset({"order"}),
     ),
     "fence": Mutation(
@@ -85,29 +191,9 @@ MUTATIONS = {
     ),
     "announcement": Mutation(
         what="nobody is told of a lock that went free whose next job the worker will not claim",
-        path="taskq/worker/worker.py",
-        old="            self._completer.announce(locks)\n",
+        path="taskq/worker/services.py",
+        old="            self.completer.announce(locks)\n",
         new="            pass\n",
-        found_by=frozenset({"stall"}),
-    ),
-    "cancelled-head": Mutation(
-        what="nobody is told of the next job of a lock when the first one is cancelled",
-        path="sql/queries/job_change.sql",
-        old="""    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
-)
-
-SELECT
-    found.id,
-    found.status,
-    (gone.id IS NOT NULL""",
-        new="""    CROSS JOIN LATERAL taskq_lock_head(freed.lock, freed.ids) AS follower (queue_name)
-    WHERE false
-)
-
-SELECT
-    found.id,
-    found.status,
-    (gone.id IS NOT NULL""",
         found_by=frozenset({"stall"}),
     ),
 }
@@ -125,12 +211,14 @@ def mutate(mutation: Mutation, folder: Path) -> None:
             shutil.copy(source, folder / name)
     path = folder / mutation.path
     text = path.read_text()
-    if text.count(mutation.old) != 1:
-        raise ValueError(
-            f"{mutation.path} has the text of the mutation {text.count(mutation.old)} times, and not once: "
-            f"it says something else by now. Write anew how it is broken so that {mutation.what}"
-        )
-    path.write_text(text.replace(mutation.old, mutation.new))
+    for old, new in mutation.changes:
+        if text.count(old) != 1:
+            raise ValueError(
+                f"{mutation.path} has the text of the mutation {text.count(old)} times, and not once: "
+                f"it says something else by now. Write anew how it is broken so that {mutation.what}"
+            )
+        text = text.replace(old, new)
+    path.write_text(text)
     if mutation.path.startswith("sql/queries/"):
         subprocess.run(["sqlc", "generate"], cwd=folder, check=True)
 

@@ -177,8 +177,8 @@ class Disturbed:
             self._patch(name, lambda original, *args, **kwargs: original(*args, **kwargs))
 
     def count_claims(self) -> None:
-        """Count the statements that claim, of which an operation may take two."""
-        for name in ("claim_jobs", "claim_free_jobs"):
+        """Count the statements that claim, and those that ask where there is something to claim."""
+        for name in ("claim_jobs", "list_ready_queues"):
             counted = self._counted(name, getattr(job_claim.Querier, name))
             self._monkeypatch.setattr(job_claim.Querier, name, counted)
 

@@ -345,4 +345,6 @@ async def test_connections_may_be_cut_at_any_moment(
         assert time.monotonic() < deadline, left()
         await asyncio.sleep(0.05)
     assert ran == set(range(100))
-    assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)
+    assert connection.execute(
+        "SELECT count(*) FROM taskq_jobs WHERE status = 'doing'"
+    ).fetchone() == (0,)

@@ -8,6 +8,7 @@ import pytest
 
 from taskq import App, RetryStrategy, queries
 from taskq.job import Job, JobStatus
+from taskq.queries.job_claim import HIGHEST_PRIORITY, LOWEST_PRIORITY, ReadyRange
 from taskq.worker.claim_cursor import SWEEP_EVERY, ClaimCursor
 from tests.worker.conftest import Drain, statuses
 
@@ -40,36 +41,62 @@ def jobs(*ids: int, **fields: object) -> list[Job]:
     return [replace(JOB, id=id_, **fields) for id_ in ids]  # type: ignore[arg-type]
 
 
+WHOLE = ReadyRange("default", HIGHEST_PRIORITY, LOWEST_PRIORITY)
+
+
 def test_a_claim_that_got_all_it_asked_for_leaves_a_mark_for_each_queue_and_priority() -> None:
-    marks = ClaimCursor()
-    assert marks.at(100) == {}
+    cursor = ClaimCursor()
+    assert cursor.is_at_start(100)
+    assert cursor.ranges(["default"]) == [WHOLE]
     brought = [*jobs(5, 6), *jobs(3, priority=2), *jobs(9, queue="mail"), *jobs(20, lock="a")]
-    marks.see(brought, asked=5, began=100, now=100.01)
-    assert marks.at(100.02) == {("default", 0): 6, ("default", 2): 3, ("mail", 0): 9}
-    marks.see(jobs(7, 8), asked=2, began=100.02, now=100.03)
-    assert marks.at(100.04)["default", 0] == 8
+    cursor.see(brought, asked=5, began=100, now=100.01)
+    assert not cursor.is_at_start(100.02)
+    assert cursor.ranges(["default", "mail", "print"]) == [
+        ReadyRange("default", HIGHEST_PRIORITY, 3),
+        ReadyRange("default", 2, 2, 3),
+        ReadyRange("default", 1, 1),
+        ReadyRange("default", 0, 0, 6),
+        ReadyRange("default", -1, LOWEST_PRIORITY),
+        ReadyRange("mail", HIGHEST_PRIORITY, 1),
+        ReadyRange("mail", 0, 0, 9),
+        ReadyRange("mail", -1, LOWEST_PRIORITY),
+        ReadyRange("print", HIGHEST_PRIORITY, LOWEST_PRIORITY),
+    ]
+    cursor.see(jobs(7, 8), asked=2, began=100.02, now=100.03)
+    assert ReadyRange("default", 0, 0, 8) in cursor.ranges(["default"])
 
 
-def test_a_claim_that_came_short_has_the_next_one_look_from_the_start() -> None:
-    marks = ClaimCursor()
-    marks.see(jobs(5, 6), asked=2, began=100, now=100.01)
-    marks.see(jobs(7), asked=2, began=100.01, now=100.02)
-    assert marks.at(100.03) == {}
+def test_marks_of_the_highest_and_lowest_priority_leave_nothing_beyond_them() -> None:
+    cursor = ClaimCursor()
+    brought = [*jobs(5, priority=HIGHEST_PRIORITY), *jobs(6, priority=LOWEST_PRIORITY)]
+    cursor.see(brought, asked=2, began=100, now=100.01)
+    assert cursor.ranges(["default"]) == [
+        ReadyRange("default", HIGHEST_PRIORITY, HIGHEST_PRIORITY, 5),
+        ReadyRange("default", HIGHEST_PRIORITY - 1, LOWEST_PRIORITY + 1),
+        ReadyRange("default", LOWEST_PRIORITY, LOWEST_PRIORITY, 6),
+    ]
+
+
+def test_a_claim_that_came_short_has_the_next_one_go_from_the_start() -> None:
+    cursor = ClaimCursor()
+    cursor.see(jobs(5, 6), asked=2, began=100, now=100.01)
+    cursor.see(jobs(7), asked=2, began=100.01, now=100.02)
+    assert cursor.is_at_start(100.03)
 
 
 def test_a_single_job_is_no_sign_of_many() -> None:
-    marks = ClaimCursor()
-    marks.see(jobs(5), asked=1, began=100, now=100.01)
-    assert marks.at(100.02) == {}
+    cursor = ClaimCursor()
+    cursor.see(jobs(5), asked=1, began=100, now=100.01)
+    assert cursor.is_at_start(100.02)
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.01, SWEEP_EVERY), (3, 30)])
-def test_claims_that_flow_look_from_the_start_now_and_then(took: float, rest: float) -> None:
-    marks = ClaimCursor()
-    marks.see(jobs(5, 6), asked=2, began=100 - took, now=100)
-    marks.see(jobs(7, 8), asked=2, began=100, now=100.1)
-    assert marks.at(100 + rest - 0.01)
-    assert marks.at(100 + rest) == {}
+def test_claims_that_flow_go_from_the_start_now_and_then(took: float, rest: float) -> None:
+    cursor = ClaimCursor()
+    cursor.see(jobs(5, 6), asked=2, began=100 - took, now=100)
+    cursor.see(jobs(7, 8), asked=2, began=100, now=100.1)
+    assert not cursor.is_at_start(100 + rest - 0.01)
+    assert cursor.is_at_start(100 + rest)
 
 
 async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
@@ -80,7 +107,7 @@ async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
 
     def counted(*args: Any, **kwargs: Any) -> list[Job]:
         nonlocal marked
-        marked += bool(kwargs["marks"])
+        marked += any(part.after_id for part in kwargs["ranges"])
         return claim(*args, **kwargs)
 
     monkeypatch.setattr(queries.job_claim, "claim_jobs", counted)

@@ -45,11 +45,9 @@ def began(now: float, queue: str | None = None) -> Event:
     return lambda timing: timing.claim_began(now, queue)
 
 
-def ended(
-    now: float, jobs: int = 0, *, locks: bool = False, from_start: bool = True, alone: bool = True
-) -> Event:
+def ended(now: float, jobs: int = 0, *, from_start: bool = True, alone: bool = True) -> Event:
     return lambda timing: timing.claim_ended(
-        now, jobs=jobs, limit=10, has_locks=locks, from_start=from_start, is_alone=alone
+        now, jobs=jobs, limit=10, from_start=from_start, is_alone=alone
     )
 
 
@@ -82,12 +80,6 @@ CASES: dict[str, list[Step]] = {
     "the same queue twice is one claim there": [
         Step(1, notified(1, 0), Claim("a")),
         Step(1, notified(1, 0), Claim("a")),
-    ],
-    "after jobs with locks a claim in one queue would be in vain": [
-        Step(1, woken(), EVERYWHERE),
-        Step(1, began(1), Wait(61)),
-        Step(1, ended(1, 1, locks=True), Wait(61)),
-        Step(2, notified(2, 0), EVERYWHERE),
     ],
     "an event during a claim leads to another one": [
         Step(1, woken(), EVERYWHERE),
@@ -172,7 +164,7 @@ def test_what_is_to_be_done_after_each_event(case: str) -> None:
     timing = ClaimTiming(polling_interval=POLL, spread=lambda: 1.0)
     assert timing.next(0, 10) == EVERYWHERE
     timing.claim_began(0, None)
-    timing.claim_ended(0, jobs=0, limit=10, has_locks=False, from_start=True, is_alone=True)
+    timing.claim_ended(0, jobs=0, limit=10, from_start=True, is_alone=True)
     for number, step in enumerate(CASES[case]):
         step.event(timing)
         decision = timing.next(step.now, step.capacity)

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from taskq import App
+from taskq import App, JobContext, RetryStrategy
 from taskq.job import Job, JobStatus
 from tests.worker.conftest import (
     Disturbed,
@@ -74,7 +73,7 @@ async def test_what_one_claim_brings_runs_by_priority_and_defer_order(
     assert brought[0] == 5
 
 
-async def test_a_claim_with_room_for_many_brings_one_job_of_each_lock(
+async def test_jobs_of_a_lock_that_come_in_one_claim_run_one_after_the_other(
     app: App, drain: Drain, disturbed: Disturbed
 ) -> None:
     running: dict[str, int] = {"x": 0, "y": 0}
@@ -101,8 +100,7 @@ async def test_a_claim_with_room_for_many_brings_one_job_of_each_lock(
     disturbed.after("claim_jobs", lambda _: None, only_if=look)
     await drain(app, concurrency=10, prefetch=10)
     assert order == {"x": [3, 0, 1, 2, 4], "y": [3, 0, 1, 2, 4]}
-    assert sorted(together[0]) == ["x", "y"]
-    assert all(len(locks) == len(set(locks)) for locks in together)
+    assert sorted(together[0]) == ["x"] * 5 + ["y"] * 5
     assert await statuses(app) == {JobStatus.SUCCEEDED: 10}
 
 
@@ -164,42 +162,73 @@ async def test_another_worker_hears_of_a_lock_that_this_one_frees(
 
 
 @pytest.mark.case(9)
-@pytest.mark.parametrize(
-    ("other_claim", "order"),
-    [("is given up", ["a", "urgent", "b"]), ("gets the lock", ["urgent", "a", "b"])],
-)
-async def test_a_more_urgent_job_of_a_lock_may_come_in_during_a_claim(
-    app: App,
-    start: Start,
-    connection: psycopg.Connection,
-    database_url: str,
-    somebody_waits: Callable[[], bool],
-    disturbed: Disturbed,
-    actions: Any,
-    other_claim: str,
-    order: list[str],
+async def test_a_more_urgent_job_of_a_lock_may_come_in_while_another_claim_is_at_it(
+    app: App, start: Start, database_url: str, disturbed: Disturbed, actions: Any
 ) -> None:
-    """Case 9: no error, and the order is kept."""
+    """Case 9: nothing waits, no error, and the order is kept."""
     witness = Witness(app, seconds=0.05)
     with psycopg.connect(database_url.replace("+psycopg", "")) as other:
-        # Whoever wants the lock waits for this transaction, in the middle of its claim.
-        other.execute("INSERT INTO taskq_locks VALUES ('a lock', 0)")
+        other.execute(
+            "SELECT pg_advisory_xact_lock("
+            "'taskq_open_gates'::regclass::oid::integer, hashtext('a lock') & 1023)"
+        )
         await start(app, concurrency=3, fetch_job_polling_interval=0.3)
         await witness.locked.batch_defer_async({"name": "a"}, {"name": "b"})
-        await until(somebody_waits, "a claim that waits")
-        await witness.locked.configure(priority=5).defer_async(name="urgent")
         disturbed.count("claim_jobs")
-        if other_claim == "is given up":
-            other.rollback()
-        else:
-            other.commit()
-            await until(lambda: disturbed.calls["claim_jobs"] >= 2, "two polls")
-            assert witness.order == []
-            connection.execute("DELETE FROM taskq_locks")
+        await until(lambda: disturbed.calls["claim_jobs"] >= 2, "two claims")
+        await witness.locked.configure(priority=5).defer_async(name="urgent")
+        await until(lambda: disturbed.calls["claim_jobs"] >= 4, "two more")
+        assert witness.order == []
+        other.rollback()
         await until(lambda: len(witness.order) == 3 and not witness.running, "three jobs")
-    assert witness.order == order
+    assert witness.order == ["urgent", "a", "b"]
     assert witness.most == 1
     assert not [logged for logged in actions() if logged[0] != "INFO"]
+
+
+async def test_what_follows_a_job_that_is_to_run_again_goes_back_and_waits_for_it(
+    app: App, drain: Drain
+) -> None:
+    order: list[tuple[int, int]] = []
+
+    @app.task(retry=RetryStrategy(max_attempts=2, wait=0), lock="a lock", pass_context=True)
+    async def step(context: JobContext, number: int) -> None:
+        order.append((number, context.job.attempt))
+        if number == 1 and context.job.attempt == 1:
+            raise ValueError
+
+    await step.batch_defer_async(*[{"number": number} for number in range(4)])
+    await drain(app, concurrency=2, prefetch=10)
+    assert order == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
+    assert await statuses(app) == {JobStatus.SUCCEEDED: 4}
+
+
+async def test_what_follows_a_job_that_takes_long_goes_back_and_others_may_come_before_it(
+    app: App, start: Start, finished: Finished
+) -> None:
+    """A worker holds no more of a lock than it will soon run."""
+    gate = asyncio.Event()
+    order: list[str] = []
+
+    @app.task(lock="a lock")
+    async def step(name: str) -> None:
+        order.append(name)
+        if name == "slow":
+            await gate.wait()
+
+    worker = await start(app, concurrency=2)
+    # So that it judges its jobs to be short.
+    for _ in range(3):
+        await finished((await step.batch_defer_async(*[{"name": "quick"}] * 20))[-1])
+    *_, last = await step.batch_defer_async({"name": "slow"}, {"name": "a"}, {"name": "b"})
+    await until(lambda: "slow" in order, "the slow one")
+    assert worker._services
+    pool = worker._services.executor_pool
+    await until(lambda: not pool._runs, "nothing behind it")
+    await step.configure(priority=1).defer_async(name="urgent")
+    gate.set()
+    await finished(last)
+    assert order[-4:] == ["slow", "urgent", "a", "b"]
 
 
 @pytest.mark.case(10)
@@ -224,7 +253,9 @@ async def test_a_retry_that_meets_its_own_queueing_lock_ends_clearly(
     assert attempt.error_message.startswith("a first attempt; not queued again")
     second = await finished(first.id + 1)
     assert (second.status, ran) == ("succeeded", [1, 2])
-    assert connection.execute("SELECT count(*) FROM taskq_locks").fetchone() == (0,)
+    assert connection.execute(
+        "SELECT count(*) FROM taskq_jobs WHERE status = 'doing'"
+    ).fetchone() == (0,)
 
 
 async def test_a_job_that_waits_for_its_retry_holds_its_followers(

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from taskq import App
+from taskq import App, queries
 from taskq.exceptions import Retry, Snooze
+from taskq.queries.job_claim import AvailabilityCheck
 from taskq.worker.registration import Registration
 from tests.worker.conftest import (
     Disturbed,
@@ -192,13 +193,13 @@ async def test_a_job_deferred_during_an_empty_claim_starts_at_once(
         on_its_way.set()
         delayed(0.05)(connection)
 
-    disturbed.after("claim_jobs", late)
+    disturbed.after("list_ready_queues", late)
     async with asyncio.timeout(15):
         await on_its_way.wait()
     began = time.monotonic()
     await app.tasks["ring"].defer_async()
     assert await bell.heard() - began < 0.2
-    assert disturbed.calls["claim_jobs"] >= 2
+    assert disturbed.calls["list_ready_queues"] >= 1
 
 
 @pytest.mark.parametrize(
@@ -239,9 +240,9 @@ async def test_of_jobs_that_an_idle_worker_hears_of_at_once_the_first_in_order_r
 async def test_an_idle_worker_goes_straight_for_what_it_hears_of(
     app: App, start: Start, bell: Bell, disturbed: Disturbed
 ) -> None:
-    """By the small statement, and no more once it is in vain, as the jobs there have locks."""
+    """It claims there, and does not ask which queues there are."""
 
-    async def ring(lock: str | None, times: int) -> None:
+    async def ring(times: int) -> None:
         for _ in range(times):
             await idle(worker)
             # Also done with looking for what others may commit later.
@@ -249,16 +250,14 @@ async def test_an_idle_worker_goes_straight_for_what_it_hears_of(
                 lambda: services_of(worker).producer._timing._recheck_after is None, "its last look"
             )
             bell.reset()
-            await app.tasks["ring"].configure(lock=lock).defer_async()
+            await app.tasks["ring"].defer_async()
             await bell.heard()
 
     worker = await start(app, fetch_job_polling_interval=60)
-    await ring(None, times=1)
+    await ring(times=1)
     disturbed.count_claims()
-    await ring(None, times=5)
-    assert disturbed.claims == {"claim_free_jobs": 5}
-    await ring("one", times=5)
-    assert disturbed.claims["claim_free_jobs"] == 6
+    await ring(times=5)
+    assert disturbed.claims == {"claim_jobs": 5}
 
 
 async def test_without_notifications_the_poll_finds_jobs_for_later(
@@ -278,16 +277,14 @@ async def test_the_poll_comes_however_often_the_worker_is_woken(
     disturbed: Disturbed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By notifications that seem to be for others, and a job that only a claim can see."""
+    """By notifications that seem to be for others, and with checks that see nothing."""
     monkeypatch.setattr(Registration, "rank", lambda *_: 1)
+    nothing = AvailabilityCheck(ready=False, oldest_transaction=1, next_transaction=1)
+    monkeypatch.setattr(queries.job_claim, "has_ready_jobs", lambda *_: nothing)
     disturbed.count("list_peers")
     await start(app, fetch_job_polling_interval=0.5)
     await until(lambda: disturbed.calls["list_peers"] == 2, "its look for the dead")
-    # A lock that nobody frees, and more jobs that wait for it than a look sees.
-    connection.execute("INSERT INTO taskq_locks VALUES ('busy', 0)")
-    ring = app.tasks["ring"]
-    await ring.configure(lock="busy").batch_defer_async(*[{}] * 200)
-    await ring.configure(lock="free").defer_async()
+    await app.tasks["ring"].defer_async()
     began = time.monotonic()
     while not bell.has_rung:
         assert time.monotonic() - began < 5
@@ -325,7 +322,7 @@ async def test_idle_workers_do_not_all_claim_the_same_job(
     # Peeks that are still planned.
     await asyncio.sleep(0.1)
     assert ran == list(range(50))
-    assert disturbed.claims.total() <= 100
+    assert disturbed.claims["claim_jobs"] <= 100
 
 
 @pytest.mark.case(12)
@@ -349,7 +346,7 @@ async def test_fifty_defers_in_a_row_cost_no_more_claims(
         await apps[0].tasks["count"].defer_async(number=number)
     await until(lambda: len(ran) == 50, "fifty jobs")
     await asyncio.sleep(0.1)
-    assert disturbed.claims.total() <= 100
+    assert disturbed.claims["claim_jobs"] <= 100
 
 
 @pytest.mark.parametrize("listens", ["before", "after"])
