@@ -119,7 +119,9 @@ class Deferring:
         return task.configure(**self._options())
 
     def _options(self) -> Options:
-        return draw_options(self._rng, latest=self._plan["latest"])
+        return draw_options(
+            self._rng, latest=self._plan["latest"], held_back=self._plan["held_back"]
+        )
 
     def _call(self) -> Arguments:
         return draw_arguments(self._rng, nap=self._plan["nap"])

@@ -232,7 +232,12 @@ def is_found(name: str, mutation: Mutation, arguments: list[str]) -> bool:
         ran = subprocess.run(
             [sys.executable, "-m", "tests.stress", *arguments],
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{folder / 'generated'}"},
+            env=os.environ
+            | {
+                "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'generated'}",
+                # What is kept of a run goes with the copy.
+                "TMPDIR": str(folder),
+            },
             check=False,
             stdout=subprocess.PIPE,
             text=True,

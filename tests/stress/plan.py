@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 # What deferrers and operators are told of a plan.
-PLANNED = ("seconds", "nap", "latest", "open_for", "pace")
+PLANNED = ("seconds", "nap", "latest", "held_back", "open_for", "pace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,7 @@ class Plan:
         jobs: How many.
         nap: Seconds that a job takes, at most.
         latest: Seconds that a job is for later, at most.
+        held_back: How many jobs of some locks are not for before long, from 0 to 1, and hold their followers.
         open_for: Seconds that a transaction stays open, at most.
         pace: Seconds between two changes of an operator's thread, at most.
         linger: How many of the statements that change a job take longer, from 0 to 1.
@@ -28,6 +29,7 @@ class Plan:
     jobs: float
     nap: float
     latest: float
+    held_back: float
     open_for: float
     pace: float
     linger: float
@@ -50,6 +52,7 @@ def draw_plan(rng: random.Random, scale: float) -> Plan:
         nap=0 if is_dense else 0.03,
         # While jobs for later wait, hardly anything else happens but what the operator does.
         latest=rng.choice((0.3, 0.3, 2)),
+        held_back=0.01 if is_dense else 0.15,
         open_for=0.03 if is_dense else 0.3,
         pace=0.03 if is_dense else rng.choice((0.05, 0.5)),
         linger=rng.choice((0, 0.02, 0.2)),

@@ -30,8 +30,7 @@ _SHARE_WITHOUT_LOCK = 0.35
 
 # How many locks there are of a kind, and how many jobs have one of them. Hot ones always have jobs that wait;
 # warm ones have a few now and then, so that a new one often is the first; cold ones hardly ever have two.
-_LOCKS = {"hot": (5, 0.35), "warm": (40, 0.4), "cold": (300, 0.25)}
-_SHARE_FOR_LONG = 0.07  # of those with a warm lock
+_LOCKS = {"hot": (5, 0.35), "warm": (25, 0.4), "cold": (300, 0.25)}
 _KEYS = 4
 
 
@@ -88,11 +87,17 @@ def draw_arguments(rng: random.Random, *, nap: float) -> Arguments:
     }
 
 
-def draw_options(rng: random.Random, *, latest: float) -> Options:
-    """How a job is deferred; if for later, mostly for so many seconds later at most."""
+def draw_options(rng: random.Random, *, latest: float, held_back: float) -> Options:
+    """How a job is deferred.
+
+    Args:
+        rng: What is drawn at random comes from it.
+        latest: If for later, for how many seconds later at most.
+        held_back: How many of those with a warm lock are for ``LONG`` later, from 0 to 1.
+    """
     lock = draw_lock(rng)
     later = timedelta(seconds=rng.uniform(0, latest)) if rng.random() < 0.2 else None
-    if lock is not None and lock.startswith("warm") and rng.random() < _SHARE_FOR_LONG:
+    if lock is not None and lock.startswith("warm") and rng.random() < held_back:
         later = LONG
     return {
         "queue": rng.choice(QUEUES),

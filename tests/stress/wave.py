@@ -27,6 +27,9 @@ from tests.stress.waiting import left
 _PATIENCE = 8.0  # seconds
 _LONGEST_DRAIN = 120.0  # seconds
 
+# After this time no worker makes sure any more that nothing was left for it.
+_QUIET = 0.4  # seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -125,8 +128,10 @@ class Stage:
 
         patience = _PATIENCE + (2 * STALLED_AFTER if plan.is_rough else 0)
         began = time.monotonic()
-        while self._settle(after, patience) and self._release_one(number, after):
-            pass
+        while self._settle(after, patience):
+            time.sleep(rng.choice((0, _QUIET)))
+            if not self._release_one(number, after):
+                break
         drained_in = time.monotonic() - began
         is_drained = self._tables.alive(after) == 0
         log = recording.read(connection, self._crew.signals(), after=after)
