@@ -245,7 +245,7 @@ class App(Blueprint):
         name: str,
         *,
         allow_unknown: bool = True,
-        on_conflict: Literal["raise"] = "raise",
+        on_conflict: Literal["raise", "replace"] = "raise",
         **options: Unpack[JobOptions],
     ) -> Deferrer[..., int]: ...
     def configure_task(

@@ -61,6 +61,8 @@ class JobOptions(JobDefaults, total=False):
     """What ``configure`` takes, beside what it has of ``JobDefaults``; what is left out stays as it is.
 
     Attributes:
+        idempotency_key: While a job with the same one is kept, in whatever status, its id is answered, and
+            none is deferred. It counts for all tasks: begin it with what it is for. None: no key.
         task_kwargs: Arguments that every job gets, unless it is given others; None unsets earlier ones.
         schedule_at: When the job may start, with a time zone.
         schedule_in: In how long, from the call of ``defer`` and by the database's clock: a ``timedelta`` or
@@ -69,6 +71,7 @@ class JobOptions(JobDefaults, total=False):
             or a ``psycopg.Connection``, or for the async methods their async twins.
     """
 
+    idempotency_key: str | None
     task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
     schedule_in: timedelta | TimeDeltaParams | None
@@ -114,6 +117,7 @@ class Deferrer(Generic[P, Id]):
     priority: int = 0
     lock: str | None = None
     queueing_lock: str | None = None
+    idempotency_key: str | None = None
     metadata: Mapping[str, JsonValue] | None = None
     tags: Sequence[str] | None = None
     task_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -133,7 +137,7 @@ class Deferrer(Generic[P, Id]):
     ) -> "Deferrer[P, int | None]": ...
     @overload
     def configure(
-        self, *, on_conflict: Literal["raise"], **options: Unpack[JobOptions]
+        self, *, on_conflict: Literal["raise", "replace"], **options: Unpack[JobOptions]
     ) -> "Deferrer[P, int]": ...
     @overload
     def configure(self, **options: Unpack[JobOptions]) -> "Deferrer[P, Id]": ...
@@ -144,7 +148,8 @@ class Deferrer(Generic[P, Id]):
 
         Args:
             on_conflict: What to do with a job whose queueing lock a job that waits already has:
-                "raise" ``AlreadyEnqueued``, or "skip" it and answer None in its place.
+                "raise" ``AlreadyEnqueued``, "skip" it and answer None in its place, or "replace" the one
+                that waits and answer its id.
             **options: See ``JobOptions``.
 
         Raises:
@@ -170,8 +175,8 @@ class Deferrer(Generic[P, Id]):
         if on_conflict is not None:
             if on_conflict not in get_args(OnConflict):
                 raise InvalidJob(
-                    f"task {self.task_name!r} got on_conflict={short_repr(on_conflict)}: it is 'raise' "
-                    "or 'skip'"
+                    f"task {self.task_name!r} got on_conflict={short_repr(on_conflict)}: it is 'raise', "
+                    "'skip' or 'replace'"
                 )
             changed["on_conflict"] = on_conflict
         configured = replace(self, **changed)
@@ -187,10 +192,11 @@ class Deferrer(Generic[P, Id]):
             **kwargs: The task's arguments.
 
         Returns:
-            The job's id; None if it was skipped.
+            The job's id, or that of the job that has its idempotency key; None if it was skipped.
 
         Raises:
             InvalidArguments: They do not fit the task, or JSON cannot carry them.
+            InvalidJob: It is to replace the one that waits, and has no queueing lock.
             AlreadyEnqueued: A job with the same queueing lock waits already.
         """
         return self._defer([self._prepared(positional(nothing, args), kwargs)])[0]
@@ -283,6 +289,7 @@ class Deferrer(Generic[P, Id]):
             priority=self.priority,
             lock=self.lock,
             queueing_lock=self.queueing_lock,
+            idempotency_key=self.idempotency_key,
             scheduled_at=self.schedule_at,
             schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
             metadata=self.metadata,

@@ -64,6 +64,7 @@ class Job:
         priority: Higher first.
         lock: Jobs with the same lock run one at a time, in order.
         queueing_lock: No two jobs with the same one are todo at once.
+        idempotency_key: While the job is kept, no other one is deferred with the same.
         status: Where it stands.
         scheduled_at: It does not start before; None: at once.
         deferred_at: When the transaction that deferred it began.
@@ -87,6 +88,7 @@ class Job:
     priority: int
     lock: str | None
     queueing_lock: str | None
+    idempotency_key: str | None
     status: JobStatus
     scheduled_at: datetime | None
     deferred_at: datetime
@@ -194,6 +196,7 @@ class NewJob(BaseModel):
     priority: Priority = 0
     lock: Name | None = None
     queueing_lock: Name | None = None
+    idempotency_key: Name | None = None
     scheduled_at: Annotated[datetime, AfterValidator(read_moment)] | None = None
     schedule_in: Wait | None = None
     metadata: dict[str, Any] | None = None
@@ -208,6 +211,7 @@ _REFUSALS: dict[str, type[InvalidJob]] = {
     "queue_name": InvalidName,
     "lock": InvalidName,
     "queueing_lock": InvalidName,
+    "idempotency_key": InvalidName,
     "scheduled_at": InvalidSchedule,
     "schedule_in": InvalidSchedule,
 }

@@ -153,6 +153,11 @@ def periodic_of(
                 f"task {task.name!r} got {name}, and a periodic task takes none: its jobs are deferred "
                 "by the workers, and skipped if one with their queueing lock waits"
             )
+    if "idempotency_key" in options:
+        raise InvalidPeriodic(
+            f"task {task.name!r} got idempotency_key, and a periodic task takes none: no tick would be "
+            "deferred while the job of the first one is kept; each tick is deferred once as it is"
+        )
     try:
         _Id(periodic_id=periodic_id)
     except ValidationError as error:

@@ -190,14 +190,15 @@ class Task(Generic[P, R_co]):
     ) -> Deferrer[P, int | None]: ...
     @overload
     def configure(
-        self, *, on_conflict: Literal["raise"] = "raise", **options: Unpack[JobOptions]
+        self, *, on_conflict: Literal["raise", "replace"] = "raise", **options: Unpack[JobOptions]
     ) -> Deferrer[P, int]: ...
     def configure(self, *, on_conflict: OnConflict = "raise", **options: Unpack[JobOptions]) -> Any:
         """Make a deferrer for jobs that differ from the task's defaults.
 
         Args:
             on_conflict: What to do with a job whose queueing lock a job that waits already has:
-                "raise" ``AlreadyEnqueued``, or "skip" it and answer None in its place.
+                "raise" ``AlreadyEnqueued``, "skip" it and answer None in its place, or "replace" the one
+                that waits and answer its id.
             **options: See ``JobOptions``.
 
         Raises:

@@ -22,8 +22,10 @@ from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
 
 from taskq.database.database import Database
+from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
+from taskq.task import Task
 
 
 def apply_schema(
@@ -109,6 +111,28 @@ def in_memory() -> Path | None:
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > IN_MEMORY:
         return memory
     return None
+
+
+class Face:
+    """The sync or the async methods, to be awaited either way."""
+
+    def __init__(self, is_async: bool) -> None:
+        self.is_async = is_async
+
+    async def defer(
+        self, /, by: Task[..., Any] | Deferrer[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.is_async:
+            return await by.defer_async(*args, **kwargs)
+        return by.defer(*args, **kwargs)
+
+    async def batch(self, by: Task[..., Any] | Deferrer[..., Any], *calls: Any) -> list[Any]:
+        return await by.batch_defer_async(*calls) if self.is_async else by.batch_defer(*calls)
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def face(request: pytest.FixtureRequest) -> Face:
+    return Face(request.param)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from taskq import App, Job, JobStatus
-from taskq.deferrer import Deferrer
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
@@ -19,6 +18,7 @@ from taskq.exceptions import (
 )
 from taskq.job import NewJob, new_job
 from taskq.task import Task
+from tests.conftest import Face
 
 LATER = datetime(2100, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
 
@@ -55,28 +55,6 @@ def plain(app: App) -> Task[..., Any]:
     def plain(to: str, copies: int = 1) -> None: ...
 
     return plain
-
-
-class Face:
-    """The sync or the async methods, to be awaited either way."""
-
-    def __init__(self, is_async: bool) -> None:
-        self.is_async = is_async
-
-    async def defer(
-        self, /, by: Task[..., Any] | Deferrer[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        if self.is_async:
-            return await by.defer_async(*args, **kwargs)
-        return by.defer(*args, **kwargs)
-
-    async def batch(self, by: Task[..., Any] | Deferrer[..., Any], *calls: Any) -> list[Any]:
-        return await by.batch_defer_async(*calls) if self.is_async else by.batch_defer(*calls)
-
-
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def face(request: pytest.FixtureRequest) -> Face:
-    return Face(request.param)
 
 
 def get(app: App, id_: int) -> Job:
@@ -287,6 +265,42 @@ async def test_skip_answers_none_in_the_place_of_a_job_that_is_not_deferred(
         await face.defer(skipping.configure(on_conflict="raise"), to="bob")
 
 
+async def test_the_job_that_waits_is_replaced_and_keeps_its_id(
+    app: App, send: Task[..., Any], plain: Task[..., Any], face: Face
+) -> None:
+    debounced = send.configure(on_conflict="replace")
+    first = await face.defer(debounced, to="ada")
+    pushed_back = debounced.configure(schedule_at=LATER, lock=None, tags=["late"])
+    assert await face.batch(pushed_back, {"to": "bob"}, {"to": "cy"}) == [first, first]
+    job = get(app, first)
+    assert (job.task_kwargs["to"], job.scheduled_at) == ("cy", LATER)
+    assert (job.lock, job.tags, job.queueing_lock) == (None, ("late",), "b")
+    assert (
+        await face.defer(plain.configure(queueing_lock="b", on_conflict="replace"), to="dan")
+        == first
+    )
+    assert (get(app, first).task_name, get(app, first).queue) == ("plain", "default")
+    assert [job.id for job in app.job_manager.fetch(1)] == [first]
+    assert await face.defer(debounced, to="eve") != first, "the first one runs already"
+
+
+async def test_none_is_replaced_without_a_queueing_lock(
+    app: App, send: Task[..., Any], plain: Task[..., Any], face: Face
+) -> None:
+    for deferrer in (
+        plain.configure(on_conflict="replace"),
+        send.configure(on_conflict="replace", queueing_lock=None),
+    ):
+        with pytest.raises(
+            InvalidJob, match=r"on_conflict='replace' and no queueing_lock, by which"
+        ):
+            await face.defer(deferrer, to="ada")
+        with pytest.raises(InvalidJob, match="no queueing_lock"):
+            await face.batch(deferrer, {"to": "ada"}, {"to": "bob"})
+        assert isinstance(await face.defer(deferrer.configure(queueing_lock="x"), to="ada"), int)
+    assert sum(app.job_manager.count_jobs().values()) == 1
+
+
 @pytest.mark.parametrize("before", [0, 1, 2149, 2150, 4299])
 def test_what_no_worker_could_read_is_refused_however_it_comes(app: App, before: int) -> None:
     def jobs(number: int | str) -> list[NewJob]:
@@ -417,7 +431,7 @@ NAIVE = datetime(2100, 1, 1)  # noqa: DTZ001
         ({"schedule_in": timedelta.max}, "schedule_in=.*, which is more than a hundred years"),
         ({"schedule_at": LATER, "schedule_in": timedelta(1)}, "schedule_at=.*schedule_in=.*one of"),
         ({"task_kwargs": ["to"]}, r"task_kwargs=\['to'\]: give a mapping"),
-        ({"on_conflict": "ignore"}, "on_conflict='ignore': it is 'raise' or 'skip'"),
+        ({"on_conflict": "ignore"}, "on_conflict='ignore': it is 'raise', 'skip' or 'replace'"),
         ({"priorty": 1}, "'priorty': did you mean 'priority'?"),
     ],
 )

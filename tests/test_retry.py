@@ -26,6 +26,7 @@ def job(attempt: int, status: JobStatus = JobStatus.DOING) -> Job:
         priority=0,
         lock=None,
         queueing_lock=None,
+        idempotency_key=None,
         status=status,
         scheduled_at=None,
         deferred_at=NOW,

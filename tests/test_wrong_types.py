@@ -130,8 +130,8 @@ def test_a_deferrer_refuses_it(database_url: str) -> None:
         def work(number: int = 0) -> None: ...
 
         options = (
-            "lock queueing_lock metadata tags task_kwargs schedule_at schedule_in queue priority "
-            "on_conflict"
+            "lock queueing_lock idempotency_key metadata tags task_kwargs schedule_at schedule_in "
+            "queue priority on_conflict"
         )
         assert surprises(lambda **given: work.configure(**given).defer(), options.split()) == []
         assert surprises(lambda name: work.batch_defer({"number": 1}, name), ["name"]) == []

@@ -12,7 +12,7 @@ from taskq_sql import models
 
 
 CLAIM_JOBS = """-- name: claim_jobs \\:many
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, args, result, metadata, tags
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags
 FROM taskq_claim_jobs(
     :p1\\:\\:bigint,
     :p2\\:\\:text [],
@@ -140,10 +140,11 @@ class Querier:
                 task_name=row[15],
                 lock=row[16],
                 queueing_lock=row[17],
-                args=row[18],
-                result=row[19],
-                metadata=row[20],
-                tags=row[21],
+                idempotency_key=row[18],
+                args=row[19],
+                result=row[20],
+                metadata=row[21],
+                tags=row[22],
             )
 
     def has_ready_jobs(

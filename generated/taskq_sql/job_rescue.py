@@ -12,7 +12,7 @@ from taskq_sql import models
 
 
 LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
-SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.args, job.result, job.metadata, job.tags
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
@@ -334,10 +334,11 @@ class Querier:
                 task_name=row[15],
                 lock=row[16],
                 queueing_lock=row[17],
-                args=row[18],
-                result=row[19],
-                metadata=row[20],
-                tags=row[21],
+                idempotency_key=row[18],
+                args=row[19],
+                result=row[20],
+                metadata=row[21],
+                tags=row[22],
             )
 
     def open_forgotten_locks(

@@ -89,6 +89,9 @@ class TaskqJob(pydantic.BaseModel):
     lock: str | None
     # No two jobs with the same one are todo at once.
     queueing_lock: str | None
+    # While this job is kept, in whatever status, deferring with the same one answers its id; null:
+    # none.
+    idempotency_key: str | None
     # The keyword arguments, by name.
     args: Any
     # What the task returned, if it stores its result.

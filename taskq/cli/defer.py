@@ -56,6 +56,11 @@ def _refuse(constant: str) -> NoReturn:
     metavar="NAME",
     help="No two jobs with the same one wait in the queue at once.",
 )
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    help="While a job with the same one is kept, in whatever status, print its id and defer none.",
+)
 @click.option("--priority", metavar="N", type=int, help="Higher first.")
 @click.option(
     "--at",
@@ -75,6 +80,11 @@ def _refuse(constant: str) -> NoReturn:
     help="Defer nothing, and succeed, if a job with the queueing lock waits already.",
 )
 @click.option(
+    "--replace",
+    is_flag=True,
+    help="If a job with the queueing lock waits already, have it become this one.",
+)
+@click.option(
     "--unknown",
     is_flag=True,
     help="Take a task that this app does not have, such as one of another program.",
@@ -82,18 +92,25 @@ def _refuse(constant: str) -> NoReturn:
 def defer(
     settings: Settings,
     /,
+    *,
     task: str,
     arguments: dict[str, Any],
     unknown: bool,
     ignore_already_enqueued: bool,
+    replace: bool,
     **given: Any,
 ) -> None:
     """Defer a job of TASK, with its arguments as a JSON object, and print the job's id."""
     options = {_NAMES.get(name, name): value for name, value in given.items() if value is not None}
     if options.keys() >= {"schedule_at", "schedule_in"}:
         raise click.UsageError("--at and --in both say when: give one of them")
-    if ignore_already_enqueued:
-        options["on_conflict"] = "skip"
+    if ignore_already_enqueued and replace:
+        raise click.UsageError(
+            "--ignore-already-enqueued leaves the job that waits as it is, and --replace does not: give "
+            "one of them"
+        )
+    if ignore_already_enqueued or replace:
+        options["on_conflict"] = "replace" if replace else "skip"
     with settings.app() as app:
         app.schema_manager.check()
         try:

@@ -99,7 +99,7 @@ def check_times(
 
 
 def check_new_jobs(jobs: object, on_conflict: object) -> None:
-    """Refuse what is no list of new jobs, or no answer to a conflict.
+    """Refuse what is no list of new jobs, or no answer to a conflict, or none for these jobs.
 
     Raises:
         InvalidJob: It is none.
@@ -109,4 +109,14 @@ def check_new_jobs(jobs: object, on_conflict: object) -> None:
             f"jobs={short_repr(jobs)}: give a list of NewJob, or call a task's own defer"
         )
     if on_conflict not in get_args(OnConflict):
-        raise InvalidJob(f"on_conflict={short_repr(on_conflict)}: it is 'raise' or 'skip'")
+        raise InvalidJob(
+            f"on_conflict={short_repr(on_conflict)}: it is 'raise', 'skip' or 'replace'"
+        )
+    if on_conflict == "replace":
+        for job in jobs:
+            if job.queueing_lock is None:
+                raise InvalidJob(
+                    f"task {short_repr(job.task_name)} cannot be deferred with on_conflict='replace' and no "
+                    "queueing_lock, by which the job that waits is found: give one, as in "
+                    "queueing_lock='statistics'"
+                )

@@ -47,12 +47,15 @@ class Changing(JobOperations):
 
         Args:
             jobs: The jobs.
-            on_conflict: What to do with a job whose queueing lock a job that waits already has.
+            on_conflict: What to do with a job whose queueing lock a job that waits already has: "raise"
+                ``AlreadyEnqueued``, "skip" it, or "replace" the one that waits.
 
         Returns:
-            Their ids, in the same order, with None for a job that was skipped.
+            Their ids, in the same order, with None for a job that was skipped; one that replaced the job
+            that waits has that one's id, and so has one whose idempotency key a job has.
 
         Raises:
+            InvalidJob: One is to replace the one that waits, and has no queueing lock.
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
         check_new_jobs(jobs, on_conflict)
@@ -78,14 +81,15 @@ class Changing(JobOperations):
     ) -> list[int | None]:
         """The async twin of ``defer_jobs``.
 
-        Calls at the same time share a statement, unless they have a queueing lock, a connection of
-        their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
+        Calls at the same time share a statement, unless they have a queueing lock, an idempotency key, a
+        connection of their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
         """
         check_new_jobs(jobs, on_conflict)
         if (
             self._connection is None
             and len(jobs) <= SHARED
-            and all(job.queueing_lock is None for job in jobs)
+            # These may wait for the transaction of somebody else.
+            and all(job.queueing_lock is None and job.idempotency_key is None for job in jobs)
         ):
             return await self._batcher().defer(jobs)
         return await self._defer_jobs_apart(jobs, on_conflict=on_conflict)

@@ -67,7 +67,7 @@ def unstorable(jobs: Sequence[NewJob], error: UntranslatableCharacter) -> TaskqE
         return None
     why = f"has {character!r}, which the encoding of the database lacks ({first_line(error)}): {_REMEDY}"
     for job in jobs:
-        for field in ("task_name", "queue_name", "lock", "queueing_lock"):
+        for field in ("task_name", "queue_name", "lock", "queueing_lock", "idempotency_key"):
             value = getattr(job, field)
             if value is not None and character in value:
                 return InvalidName(f"{OPTION_NAMES.get(field, field)}={short_repr(value)} {why}")

@@ -16,7 +16,7 @@ _querier = on_any(job_insert.Querier)
 _LONGEST_NUMBER = 4_300
 _MANY_DIGITS = re.compile(f"[0-9]{{{_LONGEST_NUMBER // 2}}}")
 # What becomes of a job whose queueing lock a job that waits already has.
-OnConflict = Literal["raise", "skip"]
+OnConflict = Literal["raise", "skip", "replace"]
 
 
 def defer_jobs(

@@ -67,6 +67,7 @@ def job_of(row: JobRow) -> Job:
         priority=row.priority,
         lock=row.lock,
         queueing_lock=row.queueing_lock,
+        idempotency_key=row.idempotency_key,
         status=STATUSES[row.status],
         scheduled_at=row.scheduled_at,
         deferred_at=row.deferred_at,

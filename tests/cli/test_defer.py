@@ -57,10 +57,16 @@ def test_a_task_of_another_program_is_taken_if_that_is_said(
         (["add", '{"a": 1}', "--priority", "high"], "'high' is not a valid integer"),
         (["add", '{"a": 1}', "--priority", "9999999999"], "priority=9999999999"),
         (["add", '{"a": 1}', "--queue", ""], "queue"),
+        (["add", '{"a": 1}', "--idempotency-key", ""], "idempotency_key=''"),
         (["add", '{"a": 1}', "--at", "tomorrow"], "'tomorrow' is no time"),
         (["add", '{"a": 1}', "--at", "2100-01-31T18:00:00"], "in which time zone"),
         (["add", '{"a": 1}', "--in", "soon"], "'soon' is no length of time"),
         (["add", '{"a": 1}', "--in", "1s", "--at", "2100-01-31T18:00Z"], "give one of them"),
+        (
+            ["add", '{"a": 1}', "--replace"],
+            "no queueing_lock, by which the job that waits is found",
+        ),
+        (["add", '{"a": 1}', "--replace", "--ignore-already-enqueued"], "give one of them"),
     ],
 )
 def test_what_no_job_can_have_is_refused_and_nothing_is_written(
@@ -89,6 +95,24 @@ def test_a_queueing_lock_that_is_taken_may_be_ignored(taskq: Taskq, manager: Job
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "nothing deferred: a job with its queueing lock waits already\n"
     assert sum(manager.count_jobs().values()) == 1
+
+
+def test_a_job_that_waits_with_the_queueing_lock_may_be_replaced(
+    taskq: Taskq, manager: JobManager
+) -> None:
+    options = ("--queueing-lock", "l", "--replace")
+    assert taskq(*DEFER, "add", '{"a": 1}', *options).stdout == "1\n"
+    assert taskq(*DEFER, "add", '{"a": 2}', *options, "--in", "1h").stdout == "1\n"
+    assert manager.get_job(1).task_kwargs == {"a": 2}
+
+
+def test_the_same_idempotency_key_prints_the_same_id(taskq: Taskq, manager: JobManager) -> None:
+    options = ("--idempotency-key", "sum:1")
+    assert taskq(*DEFER, "add", '{"a": 1}', *options).stdout == "1\n"
+    assert taskq(*DEFER, "add", '{"a": 2}', *options).stdout == "1\n"
+    assert manager.get_job(1).task_kwargs == {"a": 1}
+    shown = taskq("jobs", "show", "1").stdout.splitlines()
+    assert ["idempotency", "key", "sum:1"] in [line.split() for line in shown]
 
 
 def test_on_a_database_without_the_schema_it_says_what_to_do(taskq: Taskq, bare_url: str) -> None:

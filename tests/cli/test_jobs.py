@@ -147,6 +147,7 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "priority": 0,
         "lock": None,
         "queueing_lock": None,
+        "idempotency_key": None,
         "status": "succeeded",
         "scheduled_at": None,
         "started_at": None,

@@ -142,6 +142,19 @@ async def test_a_taken_queueing_lock_is_told_in_the_transaction_too(
     assert isinstance(await caller.defer(send.configure(queueing_lock=None), to="bob"), int)
 
 
+async def test_a_job_is_replaced_in_the_callers_transaction(
+    app: App, send: Task[..., Any], caller: Caller
+) -> None:
+    id_ = send.defer(to="ada")
+    replacing = send.configure(on_conflict="replace")
+    assert await caller.defer(replacing, to="bob") == id_
+    await caller.rollback()
+    assert app.job_manager.get_job(id_).task_kwargs == {"to": "ada"}
+    assert await caller.defer(replacing, to="cy") == id_
+    await caller.commit()
+    assert app.job_manager.get_job(id_).task_kwargs == {"to": "cy"}
+
+
 async def test_the_callers_own_statements_are_in_the_same_transaction(
     app: App, send: Task[..., Any], caller: Caller
 ) -> None:

@@ -129,17 +129,23 @@ async def test_a_deferrer_defers_and_asks_where_its_jobs_stand(app_as: AppAs, ow
     others = noop.configure(queueing_lock=None).batch_defer({"number": 5}, {"number": 6})
     with in_transaction(app) as connected:
         noop.configure(queueing_lock=None, connection=connected).defer(number=7)
-    deferred = [first, later, *others]
+    keyed = noop.configure(idempotency_key="k", queueing_lock="free")
+    once = keyed.defer(number=8)
+    assert await keyed.defer_async(number=9) == once
+    deferred = [first, later, *others, once]
     assert app.job_manager.list_alive_jobs(deferred) == deferred
     assert await app.job_manager.get_job_status_async(first) is JobStatus.TODO
     jobs = await owner.job_manager.list_jobs_async(ids=deferred)
-    assert [job.task_kwargs["number"] for job in jobs] == [1, 4, 5, 6]
+    assert [job.task_kwargs["number"] for job in jobs] == [1, 4, 5, 6, 8]
     with pytest.raises(
         NotPermitted, match=r"permission denied .* what python -m taskq schema grants"
     ):
         app.job_manager.get_job(first)
     with pytest.raises(NotPermitted):
         await app.job_manager.cancel_job_by_id_async(first)
+    # Also where none waits: it would work until the first one does.
+    with pytest.raises(NotPermitted):
+        noop.configure(on_conflict="replace", queueing_lock="none waits").defer(number=9)
 
 
 async def test_a_worker_does_all_that_workers_do(
@@ -210,6 +216,9 @@ async def test_a_worker_does_all_that_workers_do(
     assert ran.index("first") < ran.index("second")
     assert jobs[locked[0]].result == "first"
     assert len(app.job_manager.list_failed_attempts(failing)) == 2
+    replacing = note.configure(queueing_lock="once", lock="a", on_conflict="replace")
+    anew = replacing.configure(lock="b", idempotency_key="k")
+    assert replacing.defer(text="replaced") == anew.defer(text="anew")
     gone = note.defer(text="once more")
     await app.run_worker_async(wait=False, delete_jobs="always", install_signal_handlers=False)
     with pytest.raises(JobNotFound):

@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ JobOf = Callable[[int], Row]
 HeldLocks = Callable[[], list[tuple[Any, ...]]]
 Notified = Callable[[], list[str]]
 Connect = Callable[[], psycopg.Connection]
+DeferOn = Callable[..., list[int | None]]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +68,23 @@ def defer(run: Run) -> Ids:
         return [row["id"] for row in rows]
 
     return defer_jobs
+
+
+@pytest.fixture
+def defer_on(queries: dict[str, Query]) -> DeferOn:
+    """Defers jobs on a connection, each a mapping with what differs from a plain one."""
+
+    def defer(connection: psycopg.Connection, on_conflict: str, *jobs: Any) -> list[int | None]:
+        rows = queries["DeferJobs"].run(
+            connection,
+            on_conflict=on_conflict,
+            share_notification=False,
+            numbers_checked=False,
+            jobs=json.dumps([{"task_name": "noop"} | job for job in jobs]),
+        )
+        return [row["id"] or None for row in rows]
+
+    return defer
 
 
 @pytest.fixture
@@ -143,3 +162,23 @@ def until_mark(listener: psycopg.Connection) -> list[str]:
             return heard
         heard.append(notify.payload)
     raise AssertionError(f"the mark never came, only {heard}")
+
+
+@contextmanager
+def waiting_for(
+    holder: psycopg.Connection, waiter: psycopg.Connection, observer: psycopg.Connection
+) -> Iterator[Callable[..., "Future[Any]"]]:
+    """Runs what has to wait for a transaction, which goes on once it does."""
+    with ThreadPoolExecutor() as pool:
+
+        def run(function: Callable[..., Any], *args: Any) -> "Future[Any]":
+            late = pool.submit(function, *args)
+            blocked_by: tuple[Any, ...] | None = None
+            while blocked_by != ([holder.info.backend_pid],):
+                assert not late.done(), late.result()
+                blocked_by = observer.execute(
+                    "SELECT pg_blocking_pids(%s)", [waiter.info.backend_pid]
+                ).fetchone()
+            return late
+
+        yield run

@@ -17,6 +17,7 @@ NAMES = {
     ("taskq_jobs", "queue_name"),
     ("taskq_jobs", "lock"),
     ("taskq_jobs", "queueing_lock"),
+    ("taskq_jobs", "idempotency_key"),
     ("taskq_open_gates", "lock"),
     ("taskq_open_gates", "queue_name"),
 }

@@ -30,6 +30,7 @@ def test_a_job_is_stored_with_everything_it_was_given(run: Run, defer: Ids) -> N
         "priority": -3,
         "lock": "ada",
         "queueing_lock": "mail-ada",
+        "idempotency_key": "mail:ada:1",
         "metadata": {"trace": {"id": [1, None]}},
         "tags": ["b", 'a "tag", {with} spaces'],
     }
@@ -131,7 +132,7 @@ def test_each_tag_is_kept_once_in_the_order_given(
 def test_a_plain_job_is_as_wide_as_one_that_sets_its_labels_to_null(
     connection: psycopg.Connection, defer: Ids
 ) -> None:
-    defer({}, {"metadata": None, "tags": []}, {"tags": ["a"]})
+    defer({}, {"metadata": None, "tags": [], "idempotency_key": None}, {"tags": ["a"]})
     widths = connection.execute(
         "SELECT pg_column_size(job.*) FROM taskq_jobs AS job ORDER BY id"
     ).fetchall()
@@ -143,6 +144,7 @@ def test_a_plain_job_gets_the_defaults(run: Run, defer: Ids) -> None:
     [job] = run("GetJob", id=id_)
     assert (job["queue_name"], job["priority"], job["args"]) == ("default", 0, {})
     assert job["lock"] is job["queueing_lock"] is job["scheduled_at"] is None
+    assert job["idempotency_key"] is None
     assert job["metadata"] is job["tags"] is None
 
 

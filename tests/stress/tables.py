@@ -58,10 +58,10 @@ class Tables:
         return self._number("SELECT last_value FROM stress_versions_seq_seq")
 
     def held_locks(self) -> list[str]:
-        """The locks that are held, in the table that has them."""
-        if self._number("SELECT count(to_regclass('taskq_locks'))") == 0:
-            return []
-        rows = self._connection.execute("SELECT to_jsonb(taskq_locks) FROM taskq_locks")
+        """The locks that jobs hold."""
+        rows = self._connection.execute(
+            "SELECT lock FROM taskq_jobs WHERE status = 'doing' AND lock IS NOT NULL"
+        )
         return [str(row[0]) for row in rows]
 
     def _number(self, query: str, *values: int) -> int:

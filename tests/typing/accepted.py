@@ -151,6 +151,12 @@ def configured(
     assert_type(maybe.defer(to="ada"), int | None)
     assert_type(maybe.configure(priority=2).defer(to="ada"), int | None)
     assert_type(maybe.configure(on_conflict="raise").defer(to="ada"), int)
+    replacing = send.configure(
+        queueing_lock="mail", on_conflict="replace", idempotency_key="mail:7"
+    )
+    assert_type(send.configure(idempotency_key=None).defer(to="ada"), int)
+    assert_type(replacing.defer(to="ada"), int)
+    assert_type(maybe.configure(on_conflict="replace").batch_defer(send.args(to="ada")), list[int])
     send.configure(schedule_at=datetime.now(UTC), connection=session).defer(to="ada")
     send.configure(schedule_in={"minutes": 5}, connection=own).defer(to="ada")
     send.configure(schedule_in={"hours": 1, "seconds": 0.5}).defer(to="ada")
@@ -158,6 +164,7 @@ def configured(
     assert_type(there.defer(anything=1, goes=[2]), int)
     skipping = app.configure_task("of.another.program", queueing_lock="a", on_conflict="skip")
     assert_type(skipping.defer(anything=1), int | None)
+    assert_type(app.configure_task("x", queueing_lock="a", on_conflict="replace").defer(), int)
     assert_type(skipping.batch_defer({"anything": 1}), list[int | None])
 
 

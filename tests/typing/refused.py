@@ -186,6 +186,7 @@ def configured() -> None:
     send.configure(priority="high")  # refused
     send.configure(priorty=1)  # refused: no such option
     send.configure(on_conflict="ignore")  # refused
+    send.configure(idempotency_key=7)  # refused
     send.configure(connection="postgresql://")  # refused
     send.configure(priority=1).defer(to=1)  # refused
     send.configure(priority=1).batch_defer(crawl.args(url="x"))  # refused

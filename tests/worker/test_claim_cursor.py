@@ -20,6 +20,7 @@ JOB = Job(
     priority=0,
     lock=None,
     queueing_lock=None,
+    idempotency_key=None,
     status=JobStatus.DOING,
     scheduled_at=None,
     deferred_at=datetime.now(UTC),

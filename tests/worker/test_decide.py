@@ -57,6 +57,7 @@ def job(*, given_back: int = 0, **task_kwargs: Any) -> Job:
         priority=0,
         lock="held",
         queueing_lock=None,
+        idempotency_key=None,
         status=JobStatus.DOING,
         scheduled_at=None,
         deferred_at=LATER,

@@ -65,6 +65,7 @@ def _facts(job: Job) -> dict[str, Cell | datetime]:
         "priority": job.priority,
         "lock": job.lock,
         "queueing lock": job.queueing_lock,
+        "idempotency key": job.idempotency_key,
         "tags": ", ".join(job.tags) or None,
         "metadata": None if job.metadata is None else json_text(job.metadata),
         "deferred at": job.deferred_at,
