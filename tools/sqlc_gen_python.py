@@ -355,7 +355,9 @@ def singular(table: str) -> str:
     Raises:
         SystemExit: sqlc-gen-python makes another word of it, by rules that are not here.
     """
-    if re.search(r"(ss|us|is|ies|ses|ves|oes|xes|hes|ices|news|[ti]a|people|men|children)$", table):
+    if re.search(
+        r"(ss|us|is|ies|(?<!pau)ses|ves|oes|xes|hes|ices|news|[ti]a|people|men|children)$", table
+    ):
         raise SystemExit(f"table {table}: its singular is not known here: choose a plainer name")
     return table.removesuffix("s")
 

@@ -492,8 +492,14 @@ SELECT
             worker.last_heartbeat
             >= now() - make_interval(secs => :p1\\:\\:double precision)
             AND (worker.queue_names IS NULL OR waiting.queue_name = ANY(worker.queue_names))
-    )\\:\\:bigint AS workers
+    )\\:\\:bigint AS workers,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - min(pause.paused_at)), -1
+    )\\:\\:double precision AS paused_seconds,
+    coalesce(min(pause.paused_by), '')\\:\\:text AS paused_by,
+    coalesce(min(pause.reason), '')\\:\\:text AS pause_reason
 FROM waiting
+LEFT JOIN taskq_pauses AS pause ON waiting.queue_name = pause.name AND pause.kind = 'queue'
 GROUP BY waiting.queue_name
 ORDER BY waiting.queue_name
 """
@@ -506,6 +512,9 @@ class ListWaitingQueuesRow(pydantic.BaseModel):
     jobs: int
     seconds: float
     workers: int
+    paused_seconds: float
+    paused_by: str
+    pause_reason: str
 
 
 LIST_WAITING_TASKS = """-- name: list_waiting_tasks \\:many
@@ -719,7 +728,8 @@ class Querier:
         stalled_after: float,
     ) -> Iterator[ListWaitingQueuesRow]:
         """The queues with jobs that wait and could run: how many, for how long the first of them has waited
-        since it was deferred, scheduled for, or last tried, and how many workers that are alive serve it.
+        since it was deferred, scheduled for, or last tried, how many workers that are alive serve it, and for how long
+        it has been paused; below 0: it is not.
         """
         for row in self._conn.execute(_LIST_WAITING_QUEUES, {"p1": stalled_after}):
             yield ListWaitingQueuesRow(
@@ -727,6 +737,9 @@ class Querier:
                 jobs=row[1],
                 seconds=row[2],
                 workers=row[3],
+                paused_seconds=row[4],
+                paused_by=row[5],
+                pause_reason=row[6],
             )
 
     def list_waiting_tasks(

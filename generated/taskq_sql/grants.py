@@ -34,8 +34,8 @@ WRITE_OBSERVER_GRANTS = """-- name: write_observer_grants \\:one
 SELECT
     format(
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
-GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_failed_attempts, %1$I.taskq_workers,
-    %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses, %1$I.taskq_failed_attempts,
+    %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
@@ -52,11 +52,12 @@ SELECT
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_workers TO %2$I;
 GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_periodic,
     %1$I.taskq_retention TO %2$I;
-GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_open_gates TO %2$I;
+GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_open_gates, %1$I.taskq_pauses TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_channel, %1$I.taskq_notify,
-    %1$I.taskq_abort, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits, %1$I.taskq_open_locks,
-    %1$I.taskq_next_ready_queue, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
+    %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
+    %1$I.taskq_open_locks, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue, %1$I.taskq_is_ready,
+    %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
     %1$I.taskq_claim_jobs TO %2$I;
 ',
         current_schema(), :p1\\:\\:text

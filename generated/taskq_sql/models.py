@@ -132,6 +132,23 @@ class TaskqOpenGate(pydantic.BaseModel):
     lock: str
 
 
+class TaskqPause(pydantic.BaseModel):
+    """What is paused: no claim that begins after a row was committed takes a job of it, until
+    the row is deleted.
+    """
+
+    # What kind of thing is paused: a queue.
+    kind: str
+    # Its name; there need not be jobs of it.
+    name: str
+    # When it was paused.
+    paused_at: datetime.datetime
+    # Who paused it, in the words of whoever did; null: not said.
+    paused_by: str | None
+    # Why; null: not said.
+    reason: str | None
+
+
 class TaskqPeriodic(pydantic.BaseModel):
     """How far each periodic task has been deferred: what keeps many workers from deferring a
     tick twice. A row stays when its task is gone.

@@ -218,6 +218,31 @@ COMMENT ON COLUMN taskq_open_gates.lock IS 'The lock.';
 CREATE INDEX taskq_open_gates_place ON taskq_open_gates (queue_name, priority DESC, job_id);
 
 
+CREATE TABLE taskq_pauses (
+    kind text NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT now(),
+    paused_by text,
+    reason text,
+    PRIMARY KEY (kind, name),
+    CONSTRAINT taskq_pauses_kind CHECK (kind IN ('queue')),
+    CONSTRAINT taskq_pauses_name_length CHECK (char_length(name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_pauses_paused_by_length CHECK (char_length(paused_by) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_pauses_reason_length CHECK (char_length(reason) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_pauses_years CHECK (
+        paused_at >= '0002-01-01T00:00:00Z' AND paused_at < '9999-01-01T00:00:00Z'
+    )
+);
+
+COMMENT ON TABLE taskq_pauses IS
+    'What is paused: no claim that begins after a row was committed takes a job of it, until the row is deleted.';
+COMMENT ON COLUMN taskq_pauses.kind IS 'What kind of thing is paused: a queue.';
+COMMENT ON COLUMN taskq_pauses.name IS 'Its name; there need not be jobs of it.';
+COMMENT ON COLUMN taskq_pauses.paused_at IS 'When it was paused.';
+COMMENT ON COLUMN taskq_pauses.paused_by IS 'Who paused it, in the words of whoever did; null: not said.';
+COMMENT ON COLUMN taskq_pauses.reason IS 'Why; null: not said.';
+
+
 CREATE TABLE taskq_failed_attempts (
     job_id bigint NOT NULL REFERENCES taskq_jobs (id) ON DELETE CASCADE,
     claim integer NOT NULL,
@@ -333,6 +358,15 @@ END;
 
 COMMENT ON FUNCTION taskq_abort(bigint) IS
     'The notification that a worker runs a job that is to be aborted.';
+
+CREATE FUNCTION taskq_pause(queue_name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'pause ' || left(queue_name, 500);
+END;
+
+COMMENT ON FUNCTION taskq_pause(text) IS
+    'The notification that a queue is paused: what workers have claimed of it and not begun goes back.';
 
 -- PostgreSQL refuses a notification of 8,000 bytes, and the statement with it: hence left(). The
 -- transaction's number lets idle workers agree, without asking one another, on the one of them that claims at
@@ -450,7 +484,7 @@ COMMENT ON FUNCTION taskq_open_locks(text [], boolean, bigint) IS
     'some of the jobs that it holds a lock by, ended_by, opens it with the last of them.';
 
 
-CREATE FUNCTION taskq_next_ready_queue(after text) RETURNS text
+CREATE FUNCTION taskq_next_filled_queue(after text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT
@@ -472,8 +506,34 @@ BEGIN ATOMIC
         );
 END;
 
+COMMENT ON FUNCTION taskq_next_filled_queue(text) IS
+    'The next queue after a name, by bytes, that has a ready job or an open gate, paused or not; null: none.';
+
+
+-- Hops over the queues that are paused, whatever is in them.
+CREATE FUNCTION taskq_next_ready_queue(after text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE queue AS (
+        SELECT taskq_next_filled_queue(after) AS name
+        UNION ALL
+        SELECT taskq_next_filled_queue(queue.name)
+        FROM queue
+        INNER JOIN taskq_pauses AS pause ON queue.name = pause.name
+        WHERE pause.kind = 'queue'
+    )
+
+    SELECT queue.name
+    FROM queue
+    WHERE
+        NOT EXISTS (
+            SELECT FROM taskq_pauses AS pause WHERE pause.kind = 'queue' AND pause.name = queue.name
+        )
+    LIMIT 1;
+END;
+
 COMMENT ON FUNCTION taskq_next_ready_queue(text) IS
-    'The next queue after a name, by bytes, that has a ready job or an open gate; null: none.';
+    'The next queue after a name, by bytes, that has a ready job or an open gate and is not paused; null: none.';
 
 
 CREATE FUNCTION taskq_is_ready(queue text) RETURNS boolean
@@ -482,20 +542,25 @@ BEGIN ATOMIC
     -- The first in the order of an index: for any at all, the planner would read the table from its start, past all
     -- that is finished.
     SELECT
-        EXISTS (
-            SELECT
-            FROM (
-                SELECT job.id
-                FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue
-                ORDER BY job.queue_name, job.priority DESC, job.id
-                LIMIT 1
-            ) AS first
+        (
+            EXISTS (
+                SELECT
+                FROM (
+                    SELECT job.id
+                    FROM taskq_jobs AS job
+                    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue
+                    ORDER BY job.queue_name, job.priority DESC, job.id
+                    LIMIT 1
+                ) AS first
+            )
+            OR EXISTS (SELECT FROM taskq_open_gates AS gate WHERE gate.queue_name = queue)
         )
-        OR EXISTS (SELECT FROM taskq_open_gates AS gate WHERE gate.queue_name = queue);
+        AND NOT EXISTS (
+            SELECT FROM taskq_pauses AS pause WHERE pause.kind = 'queue' AND pause.name = queue
+        );
 END;
 
-COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate.';
+COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate, and is not paused.';
 
 
 -- Planned as a part of what calls it. In two branches, as an index is searched by what comes after an id only where
@@ -611,6 +676,28 @@ DECLARE
     -- How many ready jobs to take of each range.
     shares bigint [];
 BEGIN
+    -- A statement of its own, and the first: it sees each pause that was committed before the claim began. The heads
+    -- of locks in a queue that is left out here hold those that follow them, as in any that the worker does not serve.
+    IF EXISTS (SELECT FROM taskq_pauses WHERE kind = 'queue') THEN
+        SELECT
+            array_agg(range.queue_name ORDER BY range.ordinality),
+            array_agg(range.highest ORDER BY range.ordinality),
+            array_agg(range.lowest ORDER BY range.ordinality),
+            array_agg(range.after_id ORDER BY range.ordinality)
+        INTO queue_names, highest, lowest, after_ids
+        FROM unnest(queue_names, highest, lowest, after_ids)
+            WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, ordinality)
+        WHERE
+            NOT EXISTS (
+                SELECT FROM taskq_pauses AS pause
+                WHERE pause.kind = 'queue' AND pause.name = range.queue_name
+            );
+
+        IF queue_names IS NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+
     -- Each time twice as many, as long as what it comes to is held: 1,023 times max_jobs in all.
     FOR round IN 0..9 LOOP
         SELECT

@@ -210,7 +210,8 @@ ORDER BY jobs DESC, id;
 
 -- name: ListWaitingQueues :many
 -- The queues with jobs that wait and could run: how many, for how long the first of them has waited
--- since it was deferred, scheduled for, or last tried, and how many workers that are alive serve it.
+-- since it was deferred, scheduled for, or last tried, how many workers that are alive serve it, and for how long
+-- it has been paused; below 0: it is not.
 WITH waiting AS (
     -- One branch for each of the indexes: with finished jobs beside them, the whole table is far larger.
     SELECT
@@ -247,8 +248,14 @@ SELECT
             worker.last_heartbeat
             >= now() - make_interval(secs => @stalled_after::double precision)
             AND (worker.queue_names IS NULL OR waiting.queue_name = ANY(worker.queue_names))
-    )::bigint AS workers
+    )::bigint AS workers,
+    coalesce(
+        extract(EPOCH FROM clock_timestamp() - min(pause.paused_at)), -1
+    )::double precision AS paused_seconds,
+    coalesce(min(pause.paused_by), '')::text AS paused_by,
+    coalesce(min(pause.reason), '')::text AS pause_reason
 FROM waiting
+LEFT JOIN taskq_pauses AS pause ON waiting.queue_name = pause.name AND pause.kind = 'queue'
 GROUP BY waiting.queue_name
 ORDER BY waiting.queue_name;
 

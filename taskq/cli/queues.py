@@ -1,27 +1,35 @@
-"""``taskq queues``: what waits, runs and has ended in each queue."""
+"""``taskq queues``: what waits, runs and has ended in each queue, and which are paused."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from taskq.cli.command import Group
+from taskq.cli.completion import queue_names
 from taskq.cli.listing import Cell, Column, print_listing
 from taskq.cli.settings import Settings
+from taskq.cli.times import server_now
 from taskq.cli.workers import is_alive, stalled_option
+from taskq.escaping import escaped
 from taskq.job import JobStatus
+from taskq.manager import JobManager, Pause
+from taskq.messages import counted
 from taskq.queries.job_count import QueueCounts
 from taskq.queries.workers import WorkerState
+from taskq.times import brief
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue, and how many workers that are alive serve it."""
+    """A queue, how many workers that are alive serve it, and whether it is paused: in words, too."""
 
     counts: QueueCounts
     workers: int
+    pause: Pause | None = None
+    paused: str | None = None
 
 
 def _count(status: JobStatus) -> Column[Queue]:
@@ -49,12 +57,20 @@ COLUMNS: list[Column[Queue]] = [
         lambda queue: "red" if queue.workers == 0 and queue.counts.jobs[JobStatus.TODO] else "",
         shows_zeros=True,
     ),
+    Column("paused", lambda queue: queue.paused, lambda queue: "yellow" if queue.paused else ""),
 ]
+
+
+def columns_of(rows: Sequence[Queue]) -> list[Column[Queue]]:
+    """The columns for some queues: that of pauses only if there is one."""
+    if any(queue.pause for queue in rows):
+        return COLUMNS
+    return [column for column in COLUMNS if column.heading != "paused"]
 
 
 @click.group(cls=Group)
 def queues() -> None:
-    """Look at the queues."""
+    """Look at the queues, pause and resume them."""
 
 
 @queues.command("list", example="queues list --json", json=True)
@@ -67,13 +83,91 @@ def list_queues(settings: Settings, /, *, stalled: timedelta, json: bool) -> Non
     """
     manager = settings.job_manager
     workers = [worker for worker in manager.list_workers() if is_alive(worker, stalled)]
-    rows = [Queue(counts, served_by(workers, counts.name)) for counts in manager.list_queues()]
-    print_listing(rows, COLUMNS, record=_record, as_json=json, nothing="there are no jobs")
+    rows = queues_of(
+        manager.list_queues(), workers, manager.list_pauses(), server_now(settings.database)
+    )
+    print_listing(rows, columns_of(rows), record=_record, as_json=json, nothing="there are no jobs")
+
+
+@queues.command(example="queues pause mail --by ada --reason 'the relay is down'")
+@click.argument("name", metavar="NAME", shell_complete=queue_names)
+@click.option("--by", metavar="NAME", help="Who pauses it, for others to read.")
+@click.option("--reason", metavar="TEXT", help="Why, for others to read.")
+def pause(settings: Settings, /, *, name: str, by: str | None, reason: str | None) -> None:
+    """Pause a queue: no job of it begins until it is resumed.
+
+    Jobs that run finish. One that is the first of its lock holds those that follow, also in other queues.
+    """
+    manager = settings.job_manager
+    if manager.pause_queue(name, by=by, reason=reason):
+        click.echo(f"queue {escaped(name)} is paused: {_jobs_in(manager, name)}")
+    else:
+        [queue] = queues_of(
+            [],
+            [],
+            [pause for pause in manager.list_pauses() if pause.name == name],
+            server_now(settings.database),
+        )
+        click.echo(f"queue {escaped(name)} was paused already, {escaped(queue.paused or '')}")
+
+
+@queues.command(example="queues resume mail")
+@click.argument("name", metavar="NAME", shell_complete=queue_names)
+def resume(settings: Settings, /, *, name: str) -> None:
+    """Resume a queue that is paused: its jobs begin at once."""
+    manager = settings.job_manager
+    click.echo(
+        f"queue {escaped(name)} is resumed: {_jobs_in(manager, name)}"
+        if manager.resume_queue(name)
+        else f"queue {escaped(name)} was not paused"
+    )
+
+
+def queues_of(
+    counted: Iterable[QueueCounts],
+    workers: Sequence[WorkerState],
+    pauses: Iterable[Pause],
+    now: datetime,
+) -> list[Queue]:
+    """The queues that have jobs or are paused, by name.
+
+    Args:
+        counted: Those that have jobs.
+        workers: The workers that are alive.
+        pauses: What is paused.
+        now: The time by the server's clock.
+    """
+    counts = {each.name: each for each in counted}
+    paused = {pause.name: pause for pause in pauses}
+    nothing = dict.fromkeys(JobStatus, 0)
+    return [
+        Queue(
+            counts=counts.get(name) or QueueCounts(name=name, jobs=nothing),
+            workers=served_by(workers, name),
+            pause=paused.get(name),
+            paused=_said(paused[name], now) if name in paused else None,
+        )
+        for name in sorted(counts.keys() | paused.keys())
+    ]
 
 
 def served_by(workers: Iterable[WorkerState], queue: str) -> int:
     """How many of some workers serve a queue."""
     return sum(worker.queues is None or queue in worker.queues for worker in workers)
+
+
+def _jobs_in(manager: JobManager, name: str) -> str:
+    """How many jobs wait and run: few are the sign of a slip in the name."""
+    alive = manager.list_queues(queue=name, status=[JobStatus.TODO, JobStatus.DOING])
+    jobs = alive[0].jobs if alive else dict.fromkeys(JobStatus, 0)
+    return f"{counted(jobs[JobStatus.TODO], 'job')} todo, {jobs[JobStatus.DOING]:,} doing"
+
+
+def _said(pause: Pause, now: datetime) -> str:
+    since = f"for {brief((now - pause.paused_at).total_seconds())}"
+    by = "" if pause.paused_by is None else f" by {pause.paused_by}"
+    reason = "" if pause.reason is None else f": {pause.reason}"
+    return f"{since}{by}{reason}"
 
 
 def _record(queue: Queue) -> Mapping[str, Any]:
@@ -84,4 +178,11 @@ def _record(queue: Queue) -> Mapping[str, Any]:
         "estimated": [status.value for status in JobStatus if status in counts.estimated],
         "longest_wait_seconds": counts.longest_wait,
         "workers": queue.workers,
+        "pause": None
+        if queue.pause is None
+        else {
+            "paused_at": queue.pause.paused_at,
+            "paused_by": queue.pause.paused_by,
+            "reason": queue.pause.reason,
+        },
     }

@@ -37,6 +37,13 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A queue is paused."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """Notifications of any kind may have been missed, so whoever subscribes has to look for itself.
 
@@ -55,7 +62,7 @@ class Failed:
     error: Exception
 
 
-Notification = Ready | Later | Abort | Missed | Failed
+Notification = Ready | Later | Abort | Paused | Missed | Failed
 
 
 def parse(payload: str) -> Notification | None:
@@ -70,6 +77,8 @@ def parse(payload: str) -> Notification | None:
                 return Later(queue, float(key))
             case "abort":
                 return Abort(int(key))
+            case "pause":
+                return Paused(rest)
     except ValueError:
         pass  # anyone may notify
     return None

@@ -1,4 +1,4 @@
-"""Queues in which jobs wait too long, or for ever."""
+"""Queues in which jobs wait too long, or for ever, and those that are paused."""
 
 from collections.abc import Iterator
 from shlex import quote
@@ -14,13 +14,34 @@ _CRITICAL = 6  # times what a job may wait
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Find queues that no worker serves, and those whose first job has waited too long."""
+    """Find queues that no worker serves, whose first job has waited too long, or long paused."""
     waiting = context.thresholds.waiting
     for queue in context.queries.list_waiting_queues(stalled_after=context.thresholds.stalled):
-        if queue.workers == 0:
+        if queue.paused_seconds >= 0:
+            if queue.paused_seconds >= waiting:
+                yield _paused(queue)
+        elif queue.workers == 0:
             yield _unserved(queue)
         elif queue.seconds >= waiting:
             yield _late(queue, critical=queue.seconds >= _CRITICAL * waiting)
+
+
+def _paused(queue: queries.doctor.WaitingQueue) -> Finding:
+    by = f" by {queue.paused_by}" if queue.paused_by else ""
+    reason = f" ({queue.pause_reason})" if queue.pause_reason else ""
+    return Finding(
+        severity=Severity.NOTE,
+        what=f"the queue {queue.queue_name!r} has been paused for {brief(queue.paused_seconds)}{by}"
+        f"{reason}, with {counted(queue.jobs, 'job')} in it",
+        remedy="resume it, if that was forgotten",
+        commands=[f"queues resume {quote(queue.queue_name)}"],
+        facts=_facts(queue)
+        | {
+            "paused_seconds": queue.paused_seconds,
+            "paused_by": queue.paused_by or None,
+            "reason": queue.pause_reason or None,
+        },
+    )
 
 
 def _unserved(queue: queries.doctor.WaitingQueue) -> Finding:

@@ -1,12 +1,13 @@
 """What users may ask of jobs: each operation sync and async, checked before anything is sent.
 
-``reading`` and ``changing`` are the sections of ``JobManager``, and ``operations`` says where they run. What
-runs in the database is in ``queries``.
+``reading``, ``changing`` and ``pausing`` are sections of ``JobManager``; ``operations`` says where they
+run. What runs in the database is in ``queries``.
 """
 
 from taskq.manager.manager import JobManager
 from taskq.outcome import Outcome
 from taskq.queries.job_count import JobCounts
 from taskq.queries.job_list import JobPage
+from taskq.queries.pauses import Pause, PauseKind
 
-__all__ = ["JobCounts", "JobManager", "JobPage", "Outcome"]
+__all__ = ["JobCounts", "JobManager", "JobPage", "Outcome", "Pause", "PauseKind"]

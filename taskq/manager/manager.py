@@ -9,12 +9,13 @@ from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
 from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
+from taskq.manager.pausing import Pausing
 from taskq.manager.reading import Reading
 from taskq.outcome import Outcome
 from taskq.queries.job_claim import LARGEST_CLAIM
 
 
-class JobManager(Reading, Changing):
+class JobManager(Reading, Changing, Pausing):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.

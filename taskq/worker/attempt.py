@@ -57,7 +57,7 @@ class Attempt:
     def __init__(self, environment: AttemptEnvironment, job: Job, claimed_at: float) -> None:
         self.job = job
         self._claimed_at = claimed_at
-        self.started_at = claimed_at
+        self.started_at: float = claimed_at
         self._environment = environment
         # None: the app has none of that name.
         self._task: Task[..., Any] | None = environment.app.tasks.get(job.task_name)

@@ -77,6 +77,9 @@ class ExecutorPool:
         self._ended = ended
         self._on_freed = freed
         self._is_overdue = overdue
+        self._claim_in_flight = claim_in_flight
+        # While a claim was under way, which may not have seen it.
+        self._paused_meanwhile: set[str] = set()
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._suspicion = Suspicion(
             concurrency=options.concurrency,
@@ -122,7 +125,9 @@ class ExecutorPool:
         return self._runs.holds(lock, self._worker_id())
 
     def deliver(self, jobs: Sequence[Job]) -> None:
-        """Take jobs that were claimed: each begins when a slot is free."""
+        """Take jobs that were claimed, or none: each begins when a slot is free."""
+        if self._paused_meanwhile:
+            jobs = self._without_paused(jobs)
         if jobs and jobs[0].worker_id != self._worker_id():
             # Claimed before this worker registered again.
             for job in jobs:
@@ -141,6 +146,22 @@ class ExecutorPool:
             if was_empty:
                 self._prefetch.rested(now - self._empty_since)
         self._hand_out()
+
+    def pause(self, queue: str) -> None:
+        """A queue is paused: give back what has not begun of it, and what follows that in a lock."""
+        if self._claim_in_flight():
+            self._paused_meanwhile.add(queue)
+        ready, self._ready = self._ready, deque()
+        for attempt in ready:
+            if attempt.job.queue == queue:
+                self._release([attempt, *self._runs.end(attempt.job)])
+            else:
+                self._ready.append(attempt)
+        self._release(self._runs.behind(queue))
+        if len(self._ready) < len(ready):
+            self._check_empty()
+            self._hand_out()
+            self._on_freed()
 
     def written(self) -> None:
         """Outcomes were written, which may be what a job waited for to begin."""
@@ -247,6 +268,19 @@ class ExecutorPool:
                     seconds=now - attempt.started_at,
                 )
             )
+
+    def _without_paused(self, jobs: Sequence[Job]) -> list[Job]:
+        paused, self._paused_meanwhile = self._paused_meanwhile, set()
+        kept: list[Job] = []
+        # One of a lock that goes back is before those that come next in it.
+        locks: set[str] = set()
+        for job in jobs:
+            if job.queue in paused or job.lock in locks:
+                locks.update([job.lock] if job.lock is not None else [])
+                self._ended(released(job, started=False))
+            else:
+                kept.append(job)
+        return kept
 
     def _under_way(self) -> list[Attempt]:
         # A copy, as another thread may ask.

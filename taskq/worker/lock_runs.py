@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 
 from taskq.job import Job
 from taskq.worker.attempt import Attempt
@@ -64,6 +65,15 @@ class LockRuns:
             return False
         self._runs[key].remove(attempt)
         return True
+
+    def behind(self, queue: str) -> list[Attempt]:
+        """Take out those of a queue, and what follows them."""
+        taken: list[Attempt] = []
+        for run in self._runs.values():
+            kept = list(takewhile(lambda attempt: attempt.job.queue != queue, run))
+            while len(run) > len(kept):
+                taken.append(run.pop())
+        return taken
 
     def waiting_since(self, time: float) -> list[Attempt]:
         """Take out those that follow a job which began before a time."""

@@ -130,25 +130,30 @@ class Services:
         pruner = Pruner(
             connections.pruning, registration, telemetry=telemetry, kept=kept_for(options.retention)
         )
-        self.scheduler = Scheduler(
+        self.scheduler: Scheduler = Scheduler(
             connections.shared,
             registration,
             polling_interval=options.fetch_job_polling_interval,
             due=self.producer.wake,
         )
-        subscriber = Subscriber(
-            connections.listening.notifier,
-            registration,
-            telemetry=telemetry,
-            ping_interval=max(
-                min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
-            ),
-            bound=options.statement_bound,
-            producer=self.producer,
-            scheduler=self.scheduler,
-            canceller=self._canceller,
-        )
-        listens = options.listen_notify and self._can_listen(app.database)
+        listening: list[Service] = []
+        if options.listen_notify and self._can_listen(app.database):
+            listening.append(
+                Subscriber(
+                    connections.listening.notifier,
+                    registration,
+                    telemetry=telemetry,
+                    ping_interval=max(
+                        min(options.fetch_job_polling_interval, options.server_bound), _PING_EVERY
+                    ),
+                    bound=options.statement_bound,
+                    producer=self.producer,
+                    scheduler=self.scheduler,
+                    canceller=self._canceller,
+                    paused=self.executor_pool.pause,
+                    connection=connections.shared,
+                )
+            )
         # In the order in which they start, and after them the producer. They stop in reverse.
         self._until_written: Sequence[Service] = (
             self.heartbeat,
@@ -161,7 +166,7 @@ class Services:
             periodic_enqueuer,
             pruner,
             self.scheduler,
-            *([subscriber] if listens else []),
+            *listening,
         )
 
     async def start(self, broken: Callable[[BaseException], None]) -> None:

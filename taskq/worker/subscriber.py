@@ -5,22 +5,25 @@ It moves nothing. What it misses is made up for when it is told so, and by the p
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
-from taskq.database.notifications import Abort, Failed, Later, Missed, Notification, Ready
+from taskq import queries
+from taskq.database.notifications import Abort, Failed, Later, Missed, Notification, Paused, Ready
 from taskq.database.notifier import Notifier
 from taskq.telemetry import DatabaseFailed, DatabaseRecovered, Telemetry
 from taskq.worker.canceller import Canceller
+from taskq.worker.connection import WorkerConnection
 from taskq.worker.producer import Producer
 from taskq.worker.registration import Registration
 from taskq.worker.scheduler import Scheduler
-from taskq.worker.service import Service
+from taskq.worker.service import Service, Wakeup
 
 _PURPOSE: Final = "notifications"
 
 
 class Subscriber(Service):
-    """Is notified that there are jobs, now or later, and that jobs are to be aborted.
+    """Is notified that there are jobs, now or later, that jobs are to be aborted, and that queues are paused.
 
     Args:
         notifier: Notifies it, and others in this process.
@@ -31,6 +34,8 @@ class Subscriber(Service):
         producer: Told of jobs.
         scheduler: Told of jobs for later.
         canceller: Told of requests to abort.
+        paused: Told of queues that are paused.
+        connection: Asked which are, after notifications were missed.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class Subscriber(Service):
         producer: Producer,
         scheduler: Scheduler,
         canceller: Canceller,
+        paused: Callable[[str], None],
+        connection: WorkerConnection,
     ) -> None:
         self._notifier = notifier
         self._registration = registration
@@ -54,6 +61,9 @@ class Subscriber(Service):
         self._producer = producer
         self._scheduler = scheduler
         self._canceller = canceller
+        self._paused = paused
+        self._connection = connection
+        self._missed = Wakeup()
 
     async def loop(self) -> None:
         """Be subscribed until cancelled, and then until the connection is closed, unless others use it."""
@@ -62,7 +72,10 @@ class Subscriber(Service):
             self._tell, loop=loop, ping_interval=self._ping_interval, bound=self._bound
         )
         try:
-            await loop.create_future()
+            while True:
+                await self._missed.wait()
+                for queue in await self._connection.retry(queries.pauses.list_paused_queues):
+                    self._paused(queue)
         finally:
             subscription.close()
             await self._notifier.wait_closed_async()
@@ -75,7 +88,10 @@ class Subscriber(Service):
                 self._scheduler.expect(due_at)
             case Abort(worker_id) if worker_id == self._registration.id:
                 self._canceller.wake()
+            case Paused(queue):
+                self._paused(queue)
             case Missed():
+                self._missed.set()
                 if self._failing_since is not None:
                     seconds, self._failing_since = time.monotonic() - self._failing_since, None
                     self._telemetry.emit(DatabaseRecovered(purpose=_PURPOSE, seconds=seconds))

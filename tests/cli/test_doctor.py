@@ -352,6 +352,25 @@ def test_a_queue_that_no_worker_serves(found: Found, connection: psycopg.Connect
     assert findings[1]["facts"]["jobs"] == 2
 
 
+def test_a_queue_that_is_paused_for_long_with_jobs_in_it(
+    found: Found, connection: psycopg.Connection
+) -> None:
+    connection.execute(
+        "INSERT INTO taskq_pauses VALUES ('queue', 'mail', now() - interval '2 h', 'ada', 'relay'), "
+        "('queue', 'empty', now() - interval '2 h', NULL, NULL), ('queue', 'new', now(), NULL, NULL)"
+    )
+    for queue in ("mail", "new"):
+        insert(connection, queue_name=f"'{queue}'", deferred_at="now() - interval '1 day'")
+    [finding] = found("queues")
+    assert finding["severity"] == "note"
+    assert (
+        finding["what"]
+        == "the queue 'mail' has been paused for 2h by ada (relay), with 1 job in it"
+    )
+    assert finding["facts"]["paused_by"] == "ada"
+    assert "queues resume mail" in finding["commands"][0]
+
+
 def test_a_long_chain_behind_a_job_that_runs(found: Found, connection: psycopg.Connection) -> None:
     connection.execute(SERVED)
     insert(

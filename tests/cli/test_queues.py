@@ -48,6 +48,7 @@ def test_json_has_the_same(taskq: Taskq, connection: psycopg.Connection) -> None
         "aborted": 0,
         "estimated": [],
         "workers": 1,
+        "pause": None,
     }
 
 
@@ -75,3 +76,40 @@ def test_a_number_of_jobs_that_is_an_estimate_says_so(
     assert queue["estimated"] == ["succeeded"]
     row = taskq("queues", "list").stdout.splitlines()[-1]
     assert row.split()[3].startswith("~")
+
+
+def test_a_queue_is_paused_and_resumed_and_twice_says_so(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
+    crowd(connection)
+    done = taskq("queues", "pause", "mail", "--by", "ada", "--reason", "the relay is down")
+    assert done.stdout == "queue mail is paused: 2 jobs todo, 0 doing\n"
+    again = taskq("queues", "pause", "mail", "--by", "grace")
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "queue mail was paused already, for 0s by ada: the relay is down\n",
+    )
+    assert (
+        taskq("queues", "resume", "mail").stdout == "queue mail is resumed: 2 jobs todo, 0 doing\n"
+    )
+    assert taskq("queues", "resume", "mail").stdout == "queue mail was not paused\n"
+    assert taskq("queues", "pause", "").exit_code == 2
+
+
+def test_lists_show_what_is_paused_with_jobs_or_without(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
+    crowd(connection)
+    connection.execute(
+        "INSERT INTO taskq_pauses VALUES ('queue', 'mail', now() - interval '2 h', 'ada', 'relay'), "
+        "('queue', 'empty', now() - interval '1 day', NULL, NULL)"
+    )
+    _, empty, mail = json.loads(taskq("queues", "list", "--json").stdout)
+    assert (empty["name"], empty["todo"]) == ("empty", 0)
+    assert (mail["pause"]["paused_by"], mail["pause"]["reason"]) == ("ada", "relay")
+    for command in (["queues", "list"], ["watch", "--once", "--interval", "0.1"]):
+        lines = [line.rstrip() for line in taskq(*command).stdout.splitlines()]
+        assert any(line.startswith("empty") and line.endswith("for 1d") for line in lines)
+        assert any(
+            line.startswith("mail") and line.endswith("for 2h by ada: relay") for line in lines
+        )

@@ -33,6 +33,7 @@ def fill(connection: psycopg.Connection, namespace: str) -> None:
         "INSERT INTO taskq_workers (name) VALUES ('w')",
         "UPDATE taskq_jobs SET status = 'doing', worker_id = 1, claim = 1, started_at = now() WHERE id = 1",
         "INSERT INTO taskq_open_gates VALUES ('default', 0, 1, 'lock 0')",
+        "INSERT INTO taskq_pauses (kind, name) VALUES ('queue', 'mail')",
         "UPDATE taskq_jobs SET status = 'failed', claim = 1, finished_at = now() WHERE id = 2",
         "INSERT INTO taskq_failed_attempts VALUES (2, 1, 1, 1, now(), 'ValueError', 'no', '')",
         "INSERT INTO taskq_periodic VALUES ('noop', '', 1)",

@@ -261,5 +261,7 @@ def test_announcing_locks_reads_the_head_of_each(explain: Explain) -> None:
     assert explain("AnnounceLocks", locks=f"ARRAY[{locks}]").read == 50
 
 
-def test_promoting_jobs_reads_those_and_the_next_one(explain: Explain) -> None:
-    assert explain("PromoteJobs", max_jobs="100").read == 201
+def test_promoting_jobs_reads_those_and_whether_any_was_skipped_and_the_next_one(
+    explain: Explain,
+) -> None:
+    assert explain("PromoteJobs", max_jobs="100").read == 301

@@ -39,6 +39,8 @@ def test_a_job_that_no_statement_could_have_written_is_refused(
         "INSERT INTO taskq_periodic VALUES ('t', '', 9223372036854775807)",
         "INSERT INTO taskq_periodic VALUES ('t', '', NULL, 9223372036854775807)",
         "INSERT INTO taskq_retention (worker_id, leased_until) VALUES (1, 'infinity')",
+        "INSERT INTO taskq_pauses (kind, name) VALUES ('lock', 'a')",
+        "INSERT INTO taskq_pauses (kind, name, paused_at) VALUES ('queue', 'a', 'infinity')",
     ],
 )
 def test_so_is_a_row_of_another_table(connection: psycopg.Connection, statement: str) -> None:

@@ -16,6 +16,7 @@ from tests.worker.conftest import (
     MakeApp,
     Start,
     delayed,
+    services_of,
     statuses,
     until,
 )
@@ -222,8 +223,7 @@ async def test_what_follows_a_job_that_takes_long_goes_back_and_others_may_come_
         await finished((await step.batch_defer_async(*[{"name": "quick"}] * 20))[-1])
     *_, last = await step.batch_defer_async({"name": "slow"}, {"name": "a"}, {"name": "b"})
     await until(lambda: "slow" in order, "the slow one")
-    assert worker._services
-    pool = worker._services.executor_pool
+    pool = services_of(worker).executor_pool
     await until(lambda: not pool._runs, "nothing behind it")
     await step.configure(priority=1).defer_async(name="urgent")
     gate.set()

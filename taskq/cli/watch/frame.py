@@ -7,24 +7,20 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from taskq import queries
-from taskq.cli import queues, workers
-from taskq.cli.listing import table_of
-from taskq.cli.queues import Queue, served_by
+from taskq.cli import workers
+from taskq.cli.listing import Column, table_of
+from taskq.cli.queues import Queue, columns_of, queues_of
 from taskq.cli.watch.rates import Meter, Rates, Sample
 from taskq.cli.workers import Worker, is_alive
 from taskq.job import JobStatus
 from taskq.manager import JobManager
 
-_QUEUE_COLUMNS = [
-    column
-    for column in queues.COLUMNS
-    if column.heading in {"queue", "todo", "doing", "waited", "workers"}
-]
+_QUEUE_COLUMNS = {"queue", "todo", "doing", "waited", "workers", "paused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The queues in which jobs wait or run, the workers, and the rates.
+    """The queues in which jobs wait or run, or that are paused, the workers, and the rates.
 
     Attributes:
         at: When it was, by the server's clock.
@@ -43,7 +39,7 @@ class Frame:
         return Group(
             Text(_headline(self.at, self.rates), "bold"),
             Text(),
-            table_of(self.queues, _QUEUE_COLUMNS, width=width)[0]
+            table_of(self.queues, _columns_of(self.queues), width=width)[0]
             if self.queues
             else Text("no job waits or runs"),
             Text(),
@@ -71,9 +67,13 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
     return Frame(
         at=traffic.read_at,
         rates=rates,
-        queues=[Queue(counts, served_by(alive, counts.name)) for counts in counted],
+        queues=queues_of(counted, alive, manager.list_pauses(), traffic.read_at),
         workers=[Worker(state, is_alive(state, stalled)) for state in states],
     )
+
+
+def _columns_of(queues: list[Queue]) -> list[Column[Queue]]:
+    return [column for column in columns_of(queues) if column.heading in _QUEUE_COLUMNS]
 
 
 def _headline(at: datetime, rates: Rates | None) -> str:

@@ -1,0 +1,58 @@
+"""The pausing part of the job manager: what takes no part in claims for a while."""
+
+from typing import Final
+
+from taskq import queries
+from taskq.database.sync_async import async_method
+from taskq.manager.operations import JobOperations
+from taskq.queries.pauses import NewPause, Pause, PauseKind
+
+
+class Pausing(JobOperations):
+    """What may be paused."""
+
+    def pause_queue(self, name: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Pause a queue: no claim that begins after this takes a job of it, until it is resumed.
+
+        Jobs that run finish. What workers have claimed of it and not begun goes back, as soon as they hear of
+        it. Jobs are still deferred, and become due. A job that is the first of its lock holds those that
+        follow, wherever they are.
+
+        Args:
+            name: The queue; there need not be jobs in it yet.
+            by: Who pauses it, for others to read; at most 500 characters.
+            reason: Why, likewise.
+
+        Returns:
+            False if it was paused already: then who paused it, when and why stay as they are.
+
+        Raises:
+            InvalidName: No queue can have that name, or one of the texts is empty or too long.
+        """
+        wanted = NewPause.of(PauseKind.QUEUE, name=name, by=by, reason=reason)
+        return self._run(queries.pauses.pause_queue, wanted)
+
+    pause_queue_async: Final = async_method(pause_queue)
+
+    def resume_queue(self, name: str) -> bool:
+        """Resume a queue: its jobs are claimed again, from now on.
+
+        Args:
+            name: The queue.
+
+        Returns:
+            False if it was not paused.
+
+        Raises:
+            InvalidName: No queue can have that name.
+        """
+        wanted = NewPause.of(PauseKind.QUEUE, name=name)
+        return self._run(queries.pauses.resume_queue, wanted.name)
+
+    resume_queue_async: Final = async_method(resume_queue)
+
+    def list_pauses(self) -> list[Pause]:
+        """Read what is paused: since when, by whom and why."""
+        return self._run(queries.pauses.list_pauses)
+
+    list_pauses_async: Final = async_method(list_pauses)
