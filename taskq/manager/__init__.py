@@ -7,7 +7,17 @@ run. What runs in the database is in ``queries``.
 from taskq.manager.manager import JobManager
 from taskq.outcome import Outcome
 from taskq.queries.job_count import JobCounts
+from taskq.queries.job_explain import Explanation, WaitReason
 from taskq.queries.job_list import JobPage
 from taskq.queries.pauses import Pause, PauseKind
 
-__all__ = ["JobCounts", "JobManager", "JobPage", "Outcome", "Pause", "PauseKind"]
+__all__ = [
+    "Explanation",
+    "JobCounts",
+    "JobManager",
+    "JobPage",
+    "Outcome",
+    "Pause",
+    "PauseKind",
+    "WaitReason",
+]

@@ -12,6 +12,7 @@ from taskq.manager.bounds import check_count, check_id, check_seconds
 from taskq.manager.operations import JobOperations
 from taskq.queries.filters import Filter, JobFilters
 from taskq.queries.job_count import JobCount, JobCounts, LockState, QueueCounts
+from taskq.queries.job_explain import Explanation
 from taskq.queries.job_list import LONGEST_PAGE, JobPage
 from taskq.queries.workers import WorkerState
 
@@ -50,6 +51,23 @@ class Reading(JobOperations):
         return self._run(queries.job_list.get_job_status, job_id)
 
     get_job_status_async: Final = async_method(get_job_status)
+
+    def explain_job(self, job_id: int, *, seconds_since_heartbeat: float = 30.0) -> Explanation:
+        """Say why a job does not run: what it waits for, or that it runs or has ended.
+
+        Args:
+            job_id: The job.
+            seconds_since_heartbeat: How long a worker must have been silent to be dead.
+
+        Raises:
+            JobNotFound: There is none with that id.
+            InvalidFilter: It is no id, or no number of seconds can be that.
+        """
+        check_id("job_id", job_id)
+        check_seconds("seconds_since_heartbeat", seconds_since_heartbeat)
+        return self._run(queries.job_explain.explain_job, job_id, seconds_since_heartbeat)
+
+    explain_job_async: Final = async_method(explain_job)
 
     def list_failed_attempts(self, job_id: int) -> list[FailedAttempt]:
         """Read why a job's attempts failed, the first one first; empty if none did."""

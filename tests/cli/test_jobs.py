@@ -275,6 +275,17 @@ def test_json_has_the_job_with_its_failed_attempts(
     assert (attempt["error_type"], attempt["error_message"]) == ("ValueError", "x")
 
 
+def test_it_says_why_a_job_does_not_run(taskq: Taskq) -> None:
+    taskq("defer", "--app", SHOP, "shout", '{"text": "x"}')
+    taskq("queues", "pause", "default", "--by", "a\x1bda")
+    shown = taskq("jobs", "show", "1").stdout
+    assert re.search(
+        r"^which means +its queue 'default' is paused, since .* by a\\x1bda *$", shown, re.M
+    )
+    why = json.loads(taskq("jobs", "show", "1", "--json").stdout)["explanation"]
+    assert (why["reason"], why["pause"]["paused_by"]) == ("queue_paused", "a\x1bda")
+
+
 # What changes jobs
 
 

@@ -14,25 +14,29 @@ from taskq.cli.listing import Cell, console, json_of, json_text, shown
 from taskq.cli.settings import Settings
 from taskq.escaping import escaped
 from taskq.job import FailedAttempt, Job
+from taskq.manager import Explanation, WaitReason
 
 
 @command(example="jobs show 1234 --json", json=True)
 @click.argument("job_id", metavar="ID", type=int)
 def show(settings: Settings, /, *, job_id: int, json: bool) -> None:
-    """Show all that is known of a job, and why its attempts failed."""
+    """Show all that is known of a job, why it does not run, and why its attempts failed."""
     job = settings.job_manager.get_job(job_id)
+    explanation = settings.job_manager.explain_job(job_id)
     attempts = settings.job_manager.list_failed_attempts(job_id)
     if json:
-        click.echo(json_of({**asdict(job), "failed_attempts": attempts}))
+        click.echo(
+            json_of({**asdict(job), "explanation": explanation, "failed_attempts": attempts})
+        )
     else:
-        _print(job, attempts)
+        _print(job, explanation, attempts)
 
 
-def _print(job: Job, attempts: Sequence[FailedAttempt]) -> None:
+def _print(job: Job, explanation: Explanation, attempts: Sequence[FailedAttempt]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, cell in _facts(job).items():
+    for name, cell in _facts(job, explanation).items():
         if cell is not None:
             style = STYLES[job.status] if name == "status" else ""
             # No digits grouped in what is an id as often as a number.
@@ -54,10 +58,11 @@ def _print(job: Job, attempts: Sequence[FailedAttempt]) -> None:
             terminal.print(Text(f"  {escaped(line)}", "dim"), soft_wrap=True)
 
 
-def _facts(job: Job) -> dict[str, Cell | datetime]:
+def _facts(job: Job, explanation: Explanation) -> dict[str, Cell | datetime]:
     return {
         "id": job.id,
         "status": job.status.value,
+        "which means": (None if explanation.reason is WaitReason.FINISHED else explanation.text),
         "task": job.task_name,
         "arguments": json_text(job.task_kwargs),
         "result": None if job.result is None else json_text(job.result),

@@ -1,0 +1,230 @@
+"""Why a job does not run: the first rule that applies says it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from taskq.job import JobStatus
+from taskq.messages import counted, short_repr
+from taskq.queries.connection import Connection, on_any
+from taskq.queries.filters import ALIVE
+from taskq.queries.pauses import Pause, PauseKind
+from taskq.queries.rows import STATUSES, not_found
+from taskq.unreadable import Unreadable
+from taskq_sql import job_explain
+
+_querier = on_any(job_explain.Querier)
+
+_Row = job_explain.ExplainJobRow
+_Rows = Mapping[int, _Row]
+
+
+class WaitReason(StrEnum):
+    """Why a job does not run, or that it does or did."""
+
+    FINISHED = "finished"
+    STALLED = "stalled"
+    RUNNING = "running"
+    SCHEDULED = "scheduled"
+    BEHIND_IN_LOCK = "behind_in_lock"
+    LOCK_HELD = "lock_held"
+    QUEUE_PAUSED = "queue_paused"
+    NO_WORKER = "no_worker"
+    WORKERS_FULL = "workers_full"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a job does not run. What does not belong to the reason is None.
+
+    Attributes:
+        job_id: The job.
+        reason: The reason; of several the first, in the order of ``WaitReason``.
+        text: The same in a sentence.
+        at: When it finished, was claimed, or is scheduled for.
+        blocked_by: The job that holds its lock, or comes first in it.
+        worker_id: The worker that has the job, or the one that holds its lock.
+        pause: The pause of its queue.
+        workers: How many workers that are alive serve its queue.
+        because: Why the job that comes first in its lock waits.
+    """
+
+    job_id: int
+    reason: WaitReason
+    text: str
+    at: datetime | None = None
+    blocked_by: int | None = None
+    worker_id: int | None = None
+    pause: Pause | None = None
+    workers: int | None = None
+    because: "Explanation | None" = None
+
+
+def explain_job(connection: Connection, job_id: int, stalled_after: float) -> Explanation:
+    """Say why a job does not run.
+
+    Args:
+        connection: The connection.
+        job_id: The job.
+        stalled_after: Seconds without a heartbeat after which a worker is dead.
+    """
+    querier = _querier(connection)
+    rows = {row.id: row for row in querier.explain_job(id=job_id, stalled_after=stalled_after)}
+    if job_id not in rows:
+        raise not_found(job_id)
+    return _explain(rows[job_id], rows)
+
+
+def _explain(row: _Row, rows: _Rows) -> Explanation:
+    explanations = (rule(row, rows) for rule in _RULES)
+    return next(explanation for explanation in explanations if explanation is not None)
+
+
+def _finished(row: _Row, rows: _Rows) -> Explanation | None:
+    if STATUSES[row.status] in ALIVE:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.FINISHED,
+        text=f"it has ended, as {row.status}",
+        at=row.finished_at,
+    )
+
+
+def _stalled(row: _Row, rows: _Rows) -> Explanation | None:
+    if STATUSES[row.status] is not JobStatus.DOING or row.worker_is_alive:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.STALLED,
+        text=f"worker {row.worker_id}, which has it, is dead: another worker will put it back into its queue",
+        at=row.started_at,
+        worker_id=row.worker_id,
+    )
+
+
+def _running(row: _Row, rows: _Rows) -> Explanation | None:
+    if STATUSES[row.status] is not JobStatus.DOING:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.RUNNING,
+        text=f"it runs in worker {row.worker_id}",
+        at=row.started_at,
+        worker_id=row.worker_id,
+    )
+
+
+def _scheduled(row: _Row, rows: _Rows) -> Explanation | None:
+    if row.is_due:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.SCHEDULED,
+        text=f"it is scheduled for {_time(row.scheduled_at)}",
+        at=row.scheduled_at,
+    )
+
+
+def _behind_in_lock(row: _Row, rows: _Rows) -> Explanation | None:
+    if row.head_id in {0, row.id}:
+        return None
+    because = _explain(rows[row.head_id], rows)
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.BEHIND_IN_LOCK,
+        text=f"it is behind job {row.head_id} in its lock, which waits: {because.text}",
+        blocked_by=row.head_id,
+        because=because,
+    )
+
+
+def _lock_held(row: _Row, rows: _Rows) -> Explanation | None:
+    if not row.holder_id:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.LOCK_HELD,
+        text=f"its lock is held by job {row.holder_id}, in worker {row.holder_worker_id}",
+        blocked_by=row.holder_id,
+        worker_id=row.holder_worker_id,
+    )
+
+
+def _queue_paused(row: _Row, rows: _Rows) -> Explanation | None:
+    if row.paused_at is None:
+        return None
+    pause = Pause(
+        kind=PauseKind.QUEUE,
+        name=row.queue_name,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        reason=row.pause_reason,
+    )
+    by = "" if pause.paused_by is None else f" by {pause.paused_by}"
+    reason = "" if pause.reason is None else f": {pause.reason}"
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.QUEUE_PAUSED,
+        text=f"its queue {short_repr(pause.name)} is paused, since {_time(pause.paused_at)}{by}{reason}",
+        at=pause.paused_at,
+        pause=pause,
+    )
+
+
+def _no_worker(row: _Row, rows: _Rows) -> Explanation | None:
+    if row.workers:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.NO_WORKER,
+        text=f"no worker that is alive serves its queue {short_repr(row.queue_name)}",
+        workers=0,
+    )
+
+
+def _workers_full(row: _Row, rows: _Rows) -> Explanation | None:
+    if row.full_workers < row.workers:
+        return None
+    those = (
+        "the worker that serves" if row.workers == 1 else f"all {row.workers:,} workers that serve"
+    )
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.WORKERS_FULL,
+        text=f"{those} its queue {short_repr(row.queue_name)} "
+        f"{'has' if row.workers == 1 else 'have'} as many jobs in hand as they run at once",
+        workers=row.workers,
+    )
+
+
+def _ready(row: _Row, rows: _Rows) -> Explanation:
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.READY,
+        text=f"it may be claimed at any moment: {counted(row.workers, 'worker')} can",
+        workers=row.workers,
+    )
+
+
+# A reason to come is a rule here, in its place, a member of WaitReason and its columns in the query.
+_RULES: Sequence[Callable[[_Row, _Rows], Explanation | None]] = (
+    _finished,
+    _stalled,
+    _running,
+    _scheduled,
+    _behind_in_lock,
+    _lock_held,
+    _queue_paused,
+    _no_worker,
+    _workers_full,
+    _ready,
+)
+
+
+def _time(time: datetime | None) -> str:
+    if time is None or isinstance(time, Unreadable):
+        return str(time)
+    return time.isoformat(sep=" ", timespec="seconds")
