@@ -1310,13 +1310,27 @@ BEGIN
                 END IF;
 
                 IF on_conflict = 'replace' THEN
-                    IF new.idempotency_key IS NOT NULL THEN
+                    -- It waits for a worker that claims the job in this moment, and then finds it no more. A
+                    -- worker passes over the job while it is locked here, and then looks at it as it is by now.
+                    IF new.idempotency_key IS NULL THEN
+                        SELECT
+                            id,
+                            lock
+                        INTO waiting
+                        FROM taskq_jobs
+                        WHERE status = 'todo' AND queueing_lock = new.queueing_lock
+                        FOR UPDATE;
+                    ELSE
                         BEGIN
+                            -- Not one that came to have the key since the statement before.
                             UPDATE taskq_jobs
                             SET idempotency_key = new.idempotency_key
-                            WHERE status = 'todo' AND queueing_lock = new.queueing_lock;
+                            WHERE
+                                status = 'todo' AND queueing_lock = new.queueing_lock
+                                AND idempotency_key IS DISTINCT FROM new.idempotency_key
+                            RETURNING id, lock INTO waiting;
                         EXCEPTION
-                            -- One came in with the key. Where snapshots are kept, it is not to be seen.
+                            -- Another one came to have it. Where snapshots are kept, that is not to be seen.
                             WHEN unique_violation THEN
                                 IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
                                     RAISE serialization_failure USING
@@ -1329,16 +1343,6 @@ BEGIN
                                 CONTINUE;
                         END;
                     END IF;
-
-                    -- It waits for a worker that claims the job in this moment, and then finds it no more. A
-                    -- worker passes over the job while it is locked here, and then looks at it as it is by now.
-                    SELECT
-                        id,
-                        lock
-                    INTO waiting
-                    FROM taskq_jobs
-                    WHERE status = 'todo' AND queueing_lock = new.queueing_lock
-                    FOR UPDATE;
 
                     IF FOUND THEN
                         -- As if it were new, and waits from now on. Not its id, and not deferred_at, on whose order
@@ -1379,10 +1383,20 @@ BEGIN
                     FROM taskq_jobs
                     WHERE status = 'todo' AND queueing_lock = new.queueing_lock;
 
-                    conflicts := FOUND;
-                    EXIT each_job WHEN conflicts AND on_conflict = 'raise';
+                    IF FOUND THEN
+                        IF new.idempotency_key IS NOT NULL THEN
+                            -- It may have come since the statement before, with the key as well.
+                            SELECT id
+                            INTO new_id
+                            FROM taskq_jobs
+                            WHERE idempotency_key = new.idempotency_key;
 
-                    IF conflicts THEN
+                            EXIT WHEN FOUND;
+                        END IF;
+
+                        conflicts := true;
+                        EXIT each_job WHEN on_conflict = 'raise';
+
                         new_id := null;
                         EXIT;
                     END IF;

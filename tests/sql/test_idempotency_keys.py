@@ -1,7 +1,6 @@
 """taskq_defer_jobs with idempotency keys: while a job with the key is kept, it is answered, and none made."""
 
 from concurrent.futures import ThreadPoolExecutor
-from random import Random
 from typing import Any
 
 import psycopg
@@ -206,18 +205,28 @@ def test_where_snapshots_are_kept_a_key_that_came_meanwhile_is_a_serialization_f
 def test_many_at_once_make_one_job_of_each_key(
     connect: Connect, connection: psycopg.Connection, defer_on: DeferOn, on_conflict: str
 ) -> None:
-    keys = [f"key {n}" for n in range(60)]
+    connection.execute(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE 'a job that is known changes: %', NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON taskq_jobs FOR EACH ROW EXECUTE FUNCTION refuse();
+        """
+    )
+    # In the same order, so that they meet at each of them.
+    keys = [f"key {n}" for n in range(100)]
 
-    def defer_all(seed: int) -> dict[str, int | None]:
+    def defer_all(n: int) -> dict[str, int | None]:
         answered = {}
         with connect() as own:
-            for key in Random(seed).sample(keys, len(keys)):
-                job = {"idempotency_key": key, "queueing_lock": f"lock of {key}"}
+            for key in keys:
+                job = {"idempotency_key": key, "queueing_lock": f"lock of {key}", "args": {"n": n}}
                 [answered[key]] = defer_on(own, on_conflict, job)
         return answered
 
     with ThreadPoolExecutor() as pool:
-        first, *others = pool.map(defer_all, range(5))
+        first, *others = pool.map(defer_all, range(6))
     assert all(other == first for other in others)
     assert {key: id_ for id_, key, _, _ in rows(connection)} == first
 
