@@ -13,6 +13,10 @@ _querier = on_any(job_claim.Querier)
 # What ClaimJobs takes at most.
 LARGEST_CLAIM = 1000
 
+# From at least so many queues at once, if that many have something; and how often if nothing came of it.
+_QUEUES = 20
+_TRIES = 5
+
 # Of the column's type.
 HIGHEST_PRIORITY = 2**31 - 1
 LOWEST_PRIORITY = -(2**31)
@@ -71,7 +75,9 @@ def claim_jobs(
     """
     if not ranges:
         if queues is None:
-            queues = list_ready_queues(connection, max_jobs)
+            return claim_from_ready_queues(connection, worker_id, max_jobs, run_length=run_length)[
+                0
+            ]
         ranges = [ReadyRange(queue) for queue in queues]
     if not ranges:
         return []
@@ -85,6 +91,22 @@ def claim_jobs(
         run_length=run_length,
     )
     return [job_of(row) for row in rows]
+
+
+def claim_from_ready_queues(
+    connection: Connection, worker_id: int, max_jobs: int, *, run_length: int = 1
+) -> tuple[list[Job], list[str]]:
+    """Take the next jobs of any queue; returns them, and the queues that had something to claim.
+
+    These may be gates alone that let nothing in, which are gone then.
+    """
+    most = max(max_jobs, _QUEUES)
+    for _ in range(_TRIES):
+        queues = list_ready_queues(connection, most)
+        jobs = claim_jobs(connection, worker_id, queues, max_jobs, run_length=run_length)
+        if jobs or len(queues) < most:
+            break
+    return jobs, queues
 
 
 def list_ready_queues(connection: Connection, max_queues: int) -> list[str]:

@@ -91,6 +91,8 @@ class ExecutorPool:
         self._busy: set[Slot] = set()
         self._ready: deque[Attempt] = deque()
         self._runs = LockRuns()
+        # Whose results are to be written before what follows them begins.
+        self._results: dict[tuple[int, int], Job] = {}
         self._impatient: asyncio.TimerHandle | None = None
         self._started = 0
         self._empty_since = 0.0
@@ -101,7 +103,7 @@ class ExecutorPool:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is ready or running."""
-        return not self._busy and not self._ready
+        return not self._busy and not self._ready and not len(self._runs)
 
     def capacity(self) -> int:
         """How many jobs may be claimed now.
@@ -163,8 +165,13 @@ class ExecutorPool:
             self._hand_out()
             self._on_freed()
 
-    def written(self) -> None:
-        """Outcomes were written, which may be what a job waited for to begin."""
+    def written(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes were written, which may be what jobs waited for to begin."""
+        if self._results:
+            for outcome in outcomes:
+                job = self._results.pop((outcome.job_id, outcome.claim), None)
+                if job is not None and (follower := self._runs.next(job, _now())) is not None:
+                    self._ready.appendleft(follower)
         if self._ready:
             self._hand_out()
 
@@ -313,7 +320,7 @@ class ExecutorPool:
         loop = asyncio.get_running_loop()
         if self._suspicion.see(job, loop.time()):
             self._environment.app.telemetry.emit(JobSuspected(job=job))
-            loop.call_later(LONGEST_WAIT, self.written)
+            loop.call_later(LONGEST_WAIT, lambda: self.written(()))
 
     def _begin_next(self) -> None:
         slot = self._idle.pop()
@@ -325,6 +332,9 @@ class ExecutorPool:
         """Begin with what follows a job in its lock; if that is to run again, give it back."""
         if outcome is None or outcome.status is JobStatus.TODO:
             self._release(self._runs.end(job))
+        elif outcome.result is not None and self._runs.has_next(job):
+            # For the next one to read.
+            self._results[job.id, job.claim] = job
         elif (attempt := self._runs.next(job, now)) is not None:
             self._ready.appendleft(attempt)
 
@@ -339,6 +349,7 @@ class ExecutorPool:
                 self._give_back()
             else:
                 self._release(self._runs.waiting_since(_now() - _PATIENCE))
+                self._check_empty()
             if self._ready or len(self._runs):
                 self._lose_patience_after(self._started)
 

@@ -40,6 +40,11 @@ class LockRuns:
         self._moved[key] = now
         return False
 
+    def has_next(self, job: Job) -> bool:
+        """Whether another one follows a job."""
+        key = _key(job)
+        return key is not None and bool(self._runs.get(key))
+
     def next(self, job: Job, now: float) -> Attempt | None:
         """A job has ended for good: what follows it."""
         if (key := _key(job)) is None or key not in self._runs:

@@ -5,7 +5,7 @@ the heartbeat is overdue, and once the worker stops.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from taskq import queries
 from taskq.job import Job
@@ -120,25 +120,21 @@ class Producer(Service):
 
         def claim(connection: Connection) -> list[Job]:
             # Each time it is tried: the worker may have registered again meanwhile.
-            if queue is not None:
-                queues: Iterable[str] = (queue,)
-            elif self._registration.queues is not None:
-                queues = self._registration.queues
-            else:
-                if from_start:
-                    self._ready_queues = dict.fromkeys(
-                        queries.job_claim.list_ready_queues(connection, limit)
-                    )
-                queues = self._ready_queues
-            ranges = self._cursor.ranges(queues)
-            if not ranges:
-                return []
+            worker_id, served = self._registration.id, self._registration.queues
+            if queue is None and served is None and from_start:
+                jobs, queues = queries.job_claim.claim_from_ready_queues(
+                    connection, worker_id, limit, run_length=self._run_length()
+                )
+                self._ready_queues = dict.fromkeys(queues)
+                return jobs
             return queries.job_claim.claim_jobs(
                 connection,
-                self._registration.id,
-                None,
+                worker_id,
+                [],
                 limit,
-                ranges=ranges,
+                ranges=self._cursor.ranges(
+                    [queue] if queue is not None else served or self._ready_queues
+                ),
                 run_length=self._run_length(),
             )
 

@@ -226,7 +226,7 @@ class Services:
         self.producer.more_capacity()
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
-        self.executor_pool.written()
+        self.executor_pool.written(outcomes)
         locks = [
             outcome.held_lock
             for outcome in outcomes

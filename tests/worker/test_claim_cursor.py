@@ -108,7 +108,7 @@ async def test_jobs_that_come_to_lie_before_a_mark_run_before_the_worker_ends(
 
     def counted(*args: Any, **kwargs: Any) -> list[Job]:
         nonlocal marked
-        marked += any(part.after_id for part in kwargs["ranges"])
+        marked += any(part.after_id for part in kwargs.get("ranges", ()))
         return claim(*args, **kwargs)
 
     monkeypatch.setattr(queries.job_claim, "claim_jobs", counted)

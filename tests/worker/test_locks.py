@@ -292,3 +292,20 @@ async def test_the_successor_of_a_cancelled_job_starts_at_once(
     assert await app.job_manager.cancel_job_by_id_async(later)
     await finished(follower)
     assert order == ["follower"]
+
+
+async def test_what_a_job_of_a_lock_returned_is_there_for_the_next_one(
+    app: App, drain: Drain
+) -> None:
+    """Also where one worker runs them one after the other."""
+    found: list[object] = []
+
+    @app.task(lock="a lock", store_result=True, pass_context=True)
+    async def note(context: JobContext) -> int:
+        if context.job.id > 1:
+            found.append((await app.job_manager.get_job_async(context.job.id - 1)).result)
+        return context.job.id
+
+    await note.batch_defer_async(*[{}] * 20)
+    await drain(app, concurrency=2, prefetch=10)
+    assert found == list(range(1, 20))
