@@ -13,11 +13,13 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
 from typing import Final
+
+import psycopg
 
 from taskq.database.backoff import Backoff
 from taskq.database.connection import DedicatedConnection
@@ -69,15 +71,16 @@ class Subscription:
         self._closed = True
         self._end(self)
 
-    def hand_over(self, notification: Notification) -> None:
-        """Have the callback called; in the notifier's thread."""
+    def hand_over(self, notifications: Sequence[Notification]) -> None:
+        """Have the callback called, with one after the other; in the notifier's thread."""
         if self._loop is None:
-            self._call(notification)
+            for notification in notifications:
+                self._call(notification)
             return
         with self._taking:
             is_first = not self._pending
             if len(self._pending) < _MOST_PENDING:
-                self._pending.append(notification)
+                self._pending += notifications
             else:
                 self._pending = [Missed()]
         try:
@@ -224,7 +227,7 @@ class _Listener:
 
     def _welcome(self, subscription: Subscription) -> None:
         if self._listening_since is not None:
-            subscription.hand_over(Missed())
+            subscription.hand_over([Missed()])
 
     async def _listen_on(self) -> None:
         """Listen until cancelled, and connect again when the connection is lost."""
@@ -239,7 +242,7 @@ class _Listener:
                 if since is not None and time.monotonic() - since >= _STEADY_AFTER:
                     backoff, failed = Backoff(), False
                 if not failed:
-                    self._hand_over(Failed(error))
+                    self._hand_over([Failed(error)])
                 failed = True
                 await backoff.wait()
 
@@ -248,18 +251,29 @@ class _Listener:
         async with self._connection.connected() as connection:
             await self._connection.ask(connection, session.listen)
             self._listening_since = time.monotonic()
-            self._hand_over(Missed())
+            self._hand_over([Missed()])
             while True:
-                async for received in connection.notifies(timeout=self._ping_interval()):
-                    notification = parse(received.payload)
-                    if notification is not None:
-                        self._hand_over(notification)
+                await self._receive(connection)
                 self._connection.bound = self._bound()
                 await self._connection.ask(connection, session.ping)
 
-    def _hand_over(self, notification: Notification) -> None:
+    async def _receive(self, connection: psycopg.AsyncConnection) -> None:
+        """Hand over what comes, until nothing has come for a ping interval."""
+        while True:
+            # What comes at once, as from one transaction, is handed over at once: of jobs in several queues
+            # the one of the highest priority is to be claimed first.
+            received = [
+                notify
+                async for notify in connection.notifies(timeout=self._ping_interval(), stop_after=1)
+            ]
+            if not received:
+                return
+            parsed = (parse(notify.payload) for notify in received)
+            self._hand_over([notification for notification in parsed if notification is not None])
+
+    def _hand_over(self, notifications: Sequence[Notification]) -> None:
         for subscription in self._subscriptions:
-            subscription.hand_over(notification)
+            subscription.hand_over(notifications)
 
     def _ping_interval(self) -> float:
         return min((each.ping_interval for each in self._subscriptions), default=_PING_INTERVAL)

@@ -58,7 +58,7 @@ async def test_workers_of_two_namespaces_run_at_once_and_each_only_its_own_jobs(
 
     listening = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND state = 'idle' AND query ~ 'taskq_listen|taskq_pauses' AND pid <> pg_backend_pid()"
+        "AND state = 'idle' AND query ~ 'taskq_listen' AND pid <> pg_backend_pid()"
     )
     await until(lambda: connection.execute(listening.encode()).fetchone() == (2,), "two listeners")
     for number in range(10):

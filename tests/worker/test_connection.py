@@ -156,7 +156,7 @@ async def test_notifications_may_come_by_a_database_url_of_their_own(
     )
     hears = (
         "SELECT application_name FROM pg_stat_activity "
-        "WHERE datname = current_database() AND query ~ 'taskq_listen|taskq_pauses' "
+        "WHERE datname = current_database() AND query ~ 'taskq_listen' "
         "AND pid <> pg_backend_pid()"
     )
     assert connection.execute(hears).fetchall() == [("ears",)]
@@ -197,7 +197,7 @@ async def test_the_listening_connection_may_be_lost_again_and_again(
     await start(app, fetch_job_polling_interval=60)
     find = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-        "AND query ~ 'taskq_listen|taskq_pauses' AND pid <> pg_backend_pid() "
+        "AND query ~ 'taskq_listen' AND pid <> pg_backend_pid() "
         "ORDER BY backend_start DESC"
     )
     # On the server, a session that has only prepared the statement looks as if it listened.
