@@ -433,12 +433,12 @@ CREATE FUNCTION taskq_open_locks(
 ) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    WITH opened AS (
-        INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+    WITH head AS MATERIALIZED (
         SELECT
-            head.queue_name,
-            head.priority,
-            head.id,
+            first.queue_name,
+            first.priority,
+            first.id,
+            first.due,
             named.lock
         FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
         CROSS JOIN LATERAL (
@@ -451,10 +451,9 @@ BEGIN ATOMIC
             WHERE job.status = 'todo' AND job.lock = named.lock
             ORDER BY job.lock, job.priority DESC, job.id
             LIMIT 1
-        ) AS head
+        ) AS first
         WHERE
-            head.due
-            AND NOT EXISTS (
+            NOT EXISTS (
                 SELECT
                 FROM (
                     SELECT job.worker_id
@@ -465,21 +464,32 @@ BEGIN ATOMIC
                 ) AS holder
                 WHERE holder.worker_id = ended_by
             )
-        RETURNING queue_name
+    ),
+
+    -- Also if the first one is for later: another transaction, which cannot see this one's jobs, may just be taking it
+    -- away. A claim finds out, and waits for neither.
+    opened AS (
+        INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+        SELECT
+            head.queue_name,
+            head.priority,
+            head.id,
+            head.lock
+        FROM head
     ),
 
     notified AS (
-        SELECT taskq_notify(opened.queue_name)
-        FROM opened
-        WHERE notify
-        GROUP BY opened.queue_name
+        SELECT taskq_notify(head.queue_name)
+        FROM head
+        WHERE notify AND head.due
+        GROUP BY head.queue_name
     )
 
     SELECT count(*) FROM notified;
 END;
 
 COMMENT ON FUNCTION taskq_open_locks(text [], boolean, bigint) IS
-    'Has the next claim look at these locks, if their first jobs are due. To be called in the transaction that '
+    'Has the next claim look at these locks, if jobs wait for them. To be called in the transaction that '
     'changes a job with a lock, after the change and by the same statement or a later one. A worker that has ended '
     'some of the jobs that it holds a lock by, ended_by, opens it with the last of them.';
 

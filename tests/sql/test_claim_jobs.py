@@ -123,6 +123,25 @@ def test_what_a_claim_leaves_to_a_change_under_way_is_claimed_when_that_has_ende
     assert claim() == [follower if ends == "commit" else head]
 
 
+@pytest.mark.parametrize("queue_name", ["default", "mail"])
+def test_a_job_that_is_deferred_while_the_head_for_later_is_cancelled_is_claimed(
+    connect: Connect, queries: dict[str, Query], defer: Ids, claim: Ids, queue_name: str
+) -> None:
+    """Neither transaction sees what the other does."""
+    [head] = defer({"lock": "a", "scheduled_at": FAR, "queue_name": queue_name})
+    deferring = connect()
+    with deferring.transaction():
+        [row] = deferring.execute(
+            "SELECT taskq_defer_jobs(%s)", ['[{"task_name": "noop", "lock": "a"}]']
+        )
+        connect().execute("SELECT 1")
+        queries["CancelJobs"].run(
+            connect(), ids=[head], statuses=["todo"], abort=False, delete_job=False
+        )
+        assert claim() == []
+    assert claim(queue_names=["default", "mail"]) == [row[0]]
+
+
 def test_a_lock_that_is_found_held_is_opened_when_its_job_ends_in_that_moment(
     connect: Connect, queries: dict[str, Query], defer: Ids, claim: Ids
 ) -> None:

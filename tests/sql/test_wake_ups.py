@@ -27,7 +27,7 @@ MAIL = {"queue_name": "mail"}
         ([{"scheduled_at": FAR, **MAIL}], False, False),
         ([{"scheduled_at": FAR, "lock": "free", **MAIL}], False, False),
         ([{"scheduled_at": "2001-01-01T00:00:00Z", **MAIL}], True, True),
-        ([{"lock": "free", "scheduled_at": FAR}, {"lock": "free"}], False, False),
+        ([{"lock": "free", "scheduled_at": FAR}, {"lock": "free"}], True, False),
     ],
 )
 def test_a_worker_learns_whether_a_claim_is_worth_trying(
