@@ -111,7 +111,7 @@ def _claims(server: str, waiting: tuple[int, ...]) -> dict[str, float]:
         for _ in range(CLAIMS):
             for name, opened in sessions.items():
                 began = perf_counter()
-                claimed = queries.job_claim.claim_jobs(opened, 1, None, 100)
+                claimed = queries.job_claim.claim_from_queues(opened, 1, None, 100)
                 took.setdefault(name, []).append((perf_counter() - began) * 1000)
                 assert len(claimed) == 100
     return {name: median(seen) for name, seen in took.items()}

@@ -13,15 +13,7 @@ ANNOUNCE_LOCKS = """-- name: announce_locks \\:one
 WITH announced AS (
     SELECT taskq_notify(head.queue_name)
     FROM unnest(:p1\\:\\:text []) AS freed (lock)
-    CROSS JOIN LATERAL (
-        SELECT
-            job.queue_name,
-            job.due
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.lock = freed.lock
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS head
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (id, priority, queue_name, due)
     WHERE head.due
     GROUP BY head.queue_name
 )

@@ -116,10 +116,10 @@ class TaskqMigration(pydantic.BaseModel):
 
 
 class TaskqOpenGate(pydantic.BaseModel):
-    """Locks that may be free for a job that waits: each is looked at by the next claim that
-    comes to its place. A lock is in it after whatever could let a job in (a job is deferred
-    or becomes due, one that held the lock or came first has ended), more than once if several
-    things have happened.
+    """Locks that may be free for a job that waits: the next claim that comes to the place of one
+    decides. A lock is in it after whatever could let a job in (a job is deferred or becomes
+    due, one that held the lock or came first has ended), more than once if several things
+    have happened.
     """
 
     # The queue of the job that came first in the lock when it was opened.
@@ -143,9 +143,9 @@ class TaskqPause(pydantic.BaseModel):
     name: str
     # When it was paused.
     paused_at: datetime.datetime
-    # Who paused it, in the words of whoever did; null: not said.
+    # Who paused it, as given with the pause; null: not given.
     paused_by: str | None
-    # Why; null: not said.
+    # Why; null: not given.
     reason: str | None
 
 

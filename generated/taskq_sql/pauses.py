@@ -82,7 +82,7 @@ class Querier:
         reason: str | None,
     ) -> bool | None:
         """Whether the queue was not paused before; else who paused it and why stay as they were. Workers are notified in
-        either case: one that has missed it hears it again.
+        either case: one may have missed it.
         """
         row = self._conn.execute(_PAUSE_QUEUE, {"p1": name, "p2": paused_by, "p3": reason}).first()
         if row is None:

@@ -207,7 +207,7 @@ CREATE TABLE taskq_open_gates (
 );
 
 COMMENT ON TABLE taskq_open_gates IS
-    'Locks that may be free for a job that waits: each is looked at by the next claim that comes to its place. '
+    'Locks that may be free for a job that waits: the next claim that comes to the place of one decides. '
     'A lock is in it after whatever could let a job in (a job is deferred or becomes due, one that held the '
     'lock or came first has ended), more than once if several things have happened.';
 COMMENT ON COLUMN taskq_open_gates.queue_name IS 'The queue of the job that came first in the lock when it was opened.';
@@ -239,8 +239,8 @@ COMMENT ON TABLE taskq_pauses IS
 COMMENT ON COLUMN taskq_pauses.kind IS 'What kind of thing is paused: a queue.';
 COMMENT ON COLUMN taskq_pauses.name IS 'Its name; there need not be jobs of it.';
 COMMENT ON COLUMN taskq_pauses.paused_at IS 'When it was paused.';
-COMMENT ON COLUMN taskq_pauses.paused_by IS 'Who paused it, in the words of whoever did; null: not said.';
-COMMENT ON COLUMN taskq_pauses.reason IS 'Why; null: not said.';
+COMMENT ON COLUMN taskq_pauses.paused_by IS 'Who paused it, as given with the pause; null: not given.';
+COMMENT ON COLUMN taskq_pauses.reason IS 'Why; null: not given.';
 
 
 CREATE TABLE taskq_failed_attempts (
@@ -425,9 +425,30 @@ COMMENT ON FUNCTION taskq_job_fits IS
     'and null is a filter that is not given.';
 
 
--- One probe for each lock, and none of its jobs is changed: what is opened is looked at by a claim. Volatile, and so
--- its own statement with a snapshot of its own, also within a statement that calls it: it sees what was committed
--- after that statement began, up to the moment when it had the rows that it changes. (docs/sql.md, "Gates")
+-- Planned as a part of what calls it: one probe of an index.
+CREATE FUNCTION taskq_lock_head(wanted text) RETURNS TABLE (
+    id bigint, priority integer, queue_name text, due boolean
+)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT
+        job.id,
+        job.priority,
+        job.queue_name,
+        job.due
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.lock = wanted
+    ORDER BY job.lock, job.priority DESC, job.id
+    LIMIT 1;
+END;
+
+COMMENT ON FUNCTION taskq_lock_head(text) IS
+    'The first of the jobs that wait for a lock, due or not; no row: none waits.';
+
+
+-- One probe for each lock, and none of its jobs is changed: the next claim decides. Volatile, and so a statement of
+-- its own with a snapshot of its own, also within a statement that calls it: it sees what was committed after that
+-- statement began, up to the moment when it had the rows that it changes. docs/gates.md has the argument.
 CREATE FUNCTION taskq_open_locks(
     locks text [], notify boolean DEFAULT true, ended_by bigint DEFAULT null
 ) RETURNS bigint
@@ -435,23 +456,10 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     WITH head AS MATERIALIZED (
         SELECT
-            first.queue_name,
-            first.priority,
-            first.id,
-            first.due,
+            first.*,
             named.lock
         FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
-        CROSS JOIN LATERAL (
-            SELECT
-                job.queue_name,
-                job.priority,
-                job.id,
-                job.due
-            FROM taskq_jobs AS job
-            WHERE job.status = 'todo' AND job.lock = named.lock
-            ORDER BY job.lock, job.priority DESC, job.id
-            LIMIT 1
-        ) AS first
+        CROSS JOIN LATERAL taskq_lock_head(named.lock) AS first
         WHERE
             NOT EXISTS (
                 SELECT
@@ -489,9 +497,9 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_open_locks(text [], boolean, bigint) IS
-    'Has the next claim look at these locks, if jobs wait for them. To be called in the transaction that '
+    'Has the next claim decide about these locks, if jobs wait for them. To be called in the transaction that '
     'changes a job with a lock, after the change and by the same statement or a later one. A worker that has ended '
-    'some of the jobs that it holds a lock by, ended_by, opens it with the last of them.';
+    'some of the jobs by which it holds a lock, ended_by, opens it with the last of them.';
 
 
 CREATE FUNCTION taskq_next_filled_queue(after text) RETURNS text
@@ -653,9 +661,9 @@ COMMENT ON FUNCTION taskq_take_ready_jobs(text, bigint, bigint, bigint, bigint) 
     'Locks the first of taskq_ready_jobs that no other transaction has locked.';
 
 
--- Nothing waits for another claim, nor for anything else. Each statement has a snapshot of its own, and so whoever
--- has a lock's advisory lock sees all that was committed by those who had it before. These are 1,024, whatever the
--- number of locks, as PostgreSQL has room for a few thousand: two locks that share one only miss a turn.
+-- A claim waits for no other transaction. Each of its statements has a snapshot of its own, and so the claim that has
+-- the advisory lock of a lock sees all that was committed by those that had it before. There are 1,024 of them for all
+-- locks, as PostgreSQL has room for a few thousand: where two locks share one, a claim may pass over one of them.
 CREATE FUNCTION taskq_claim_jobs(
     worker_id bigint,
     queue_names text [],
@@ -675,7 +683,8 @@ DECLARE
     new_gates tid [];
     gate_locks text [] := '{}';
     locks text [];
-    settled text [];
+    -- The locks whose gates go: they bar, have moved, or are claimed.
+    settled text [] := '{}';
     -- Jobs of locks that are free: the head of each, and with it those that come next.
     run_ids bigint [] := '{}';
     run_priorities integer [] := '{}';
@@ -749,9 +758,9 @@ BEGIN
         gates := gates || new_gates;
         gate_locks := gate_locks || locks;
 
-        -- A gate that bars is forgotten only under a share lock on the job that it bars for: whatever ends or
-        -- changes that job comes after, and opens the lock again.
-        WITH looked_at AS MATERIALIZED (
+        -- A gate is deleted without a claim only under a share lock on the job that bars it: what ends or changes
+        -- that job comes after, and opens the lock again.
+        WITH state AS MATERIALIZED (
             SELECT
                 named.lock,
                 (
@@ -765,17 +774,7 @@ BEGIN
                 head.queue_name,
                 head.priority
             FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
-            LEFT JOIN LATERAL (
-                SELECT
-                    job.id,
-                    job.due,
-                    job.queue_name,
-                    job.priority
-                FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND job.lock = named.lock
-                ORDER BY job.lock, job.priority DESC, job.id
-                LIMIT 1
-            ) AS head ON true
+            LEFT JOIN LATERAL taskq_lock_head(named.lock) AS head ON true
             WHERE named.lock NOT IN (SELECT unnest(run_locks))
         ),
 
@@ -784,9 +783,9 @@ BEGIN
             FROM taskq_jobs AS job
             WHERE
                 job.id = ANY(ARRAY(
-                    SELECT coalesce(looked_at.holder_id, looked_at.head_id)
-                    FROM looked_at
-                    WHERE looked_at.holder_id IS NOT NULL OR NOT looked_at.due
+                    SELECT coalesce(state.holder_id, state.head_id)
+                    FROM state
+                    WHERE state.holder_id IS NOT NULL OR NOT state.due
                 ))
                 AND (job.status = 'doing' OR (job.status = 'todo' AND NOT job.due))
             FOR SHARE SKIP LOCKED
@@ -796,50 +795,42 @@ BEGIN
         elsewhere AS (
             INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
             SELECT
-                looked_at.queue_name,
-                looked_at.priority,
-                looked_at.head_id,
-                looked_at.lock
-            FROM looked_at
+                state.queue_name,
+                state.priority,
+                state.head_id,
+                state.lock
+            FROM state
             WHERE
-                looked_at.holder_id IS NULL AND looked_at.due
-                AND looked_at.queue_name <> ALL(queue_names)
+                state.holder_id IS NULL AND state.due
+                AND state.queue_name <> ALL(queue_names)
             RETURNING lock
         ),
 
         head AS (
             SELECT
-                looked_at.lock,
-                looked_at.head_id,
-                looked_at.priority
-            FROM looked_at
+                state.lock,
+                state.head_id,
+                state.priority
+            FROM state
             WHERE
-                looked_at.holder_id IS NULL AND looked_at.due
-                AND looked_at.queue_name = ANY(queue_names)
+                state.holder_id IS NULL AND state.due
+                AND state.queue_name = ANY(queue_names)
         )
 
         SELECT
-            ARRAY(
+            settled || ARRAY(
                 SELECT barring.lock FROM barring
                 UNION ALL
                 SELECT elsewhere.lock FROM elsewhere
                 UNION ALL
-                SELECT looked_at.lock FROM looked_at
-                WHERE looked_at.holder_id IS NULL AND looked_at.head_id IS NULL
+                SELECT state.lock FROM state
+                WHERE state.holder_id IS NULL AND state.head_id IS NULL
             ),
             run_ids || array_agg(head.head_id),
             run_priorities || array_agg(head.priority),
             run_locks || array_agg(head.lock)
         INTO settled, run_ids, run_priorities, run_locks
         FROM head;
-
-        DELETE FROM taskq_open_gates
-        WHERE
-            ctid = ANY(ARRAY(
-                SELECT gate.ctid
-                FROM unnest(gates, gate_locks) AS gate (ctid, lock)
-                WHERE gate.lock IN (SELECT unnest(settled))
-            ));
 
         EXIT WHEN cardinality(run_ids) >= max_jobs OR cardinality(new_gates) < max_jobs << round;
     END LOOP;
@@ -947,8 +938,8 @@ BEGIN
 
         SELECT
             coalesce(array_agg(numbered.id), '{}'),
-            array_agg(numbered.lock)
-        INTO gated, locks
+            settled || array_agg(numbered.lock)
+        INTO gated, settled
         FROM (
             SELECT
                 run.id,
@@ -959,14 +950,15 @@ BEGIN
             INNER JOIN held ON run.id = held.id AND run.lock = held.lock
         ) AS numbered
         WHERE numbered.place = numbered.number;
+    END IF;
 
-        -- When the last of them ends, the lock is opened again.
+    IF settled <> '{}' THEN
         DELETE FROM taskq_open_gates
         WHERE
             ctid = ANY(ARRAY(
                 SELECT gate.ctid
                 FROM unnest(gates, gate_locks) AS gate (ctid, lock)
-                WHERE gate.lock IN (SELECT unnest(locks))
+                WHERE gate.lock IN (SELECT unnest(settled))
             ));
     END IF;
 

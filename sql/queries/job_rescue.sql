@@ -249,17 +249,7 @@ WITH RECURSIVE step AS (
 opened AS (
     SELECT taskq_open_locks(array_agg(step.lock)) AS queues
     FROM step
-    CROSS JOIN LATERAL (
-        SELECT
-            job.id,
-            job.due,
-            job.queue_name,
-            job.priority
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.lock = step.lock
-        ORDER BY job.lock, job.priority DESC, job.id
-        LIMIT 1
-    ) AS head
+    CROSS JOIN LATERAL taskq_lock_head(step.lock) AS head (id, priority, queue_name, due)
     WHERE
         head.due
         AND NOT EXISTS (

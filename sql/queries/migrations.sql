@@ -109,7 +109,7 @@ SELECT
 DROP FUNCTION IF EXISTS
     taskq_defer_jobs, taskq_new_jobs, taskq_abort, taskq_pause, taskq_notify, taskq_listen, taskq_incarnation,
     taskq_channel, taskq_job_fits, taskq_claim_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
-    taskq_next_ready_queue, taskq_next_filled_queue, taskq_open_locks;
+    taskq_next_ready_queue, taskq_next_filled_queue, taskq_open_locks, taskq_lock_head;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_open_gates, taskq_pauses, taskq_periodic, taskq_retention, taskq_workers, taskq_jobs,
     taskq_migrations;

@@ -1,6 +1,6 @@
 -- name: PauseQueue :one
 -- Whether the queue was not paused before; else who paused it and why stay as they were. Workers are notified in
--- either case: one that has missed it hears it again.
+-- either case: one may have missed it.
 WITH paused AS (
     INSERT INTO taskq_pauses (kind, name, paused_by, reason)
     VALUES ('queue', @name::text, sqlc.narg(paused_by)::text, sqlc.narg(reason)::text)

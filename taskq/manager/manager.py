@@ -45,7 +45,7 @@ class JobManager(Reading, Changing, Pausing):
             InvalidOption: ``max_jobs`` is none of these.
         """
         check_count("max_jobs", max_jobs, LARGEST_CLAIM, InvalidOption)
-        return self._run(queries.job_claim.claim_jobs, worker_id, queues, max_jobs)
+        return self._run(queries.job_claim.claim_from_queues, worker_id, queues, max_jobs)
 
     fetch_async: Final = async_method(fetch)
 

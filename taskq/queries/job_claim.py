@@ -57,28 +57,20 @@ class ReadyRange:
 def claim_jobs(
     connection: Connection,
     worker_id: int,
-    queues: Sequence[str] | None,
     max_jobs: int,
     *,
-    ranges: Sequence[ReadyRange] = (),
+    ranges: Sequence[ReadyRange],
     run_length: int = 1,
 ) -> list[Job]:
-    """Take the next jobs for a worker, at most ``max_jobs``.
+    """Take the next jobs for a worker.
 
     Args:
         connection: The connection.
         worker_id: The worker.
-        queues: Which queues; None: all that have a job. Not asked with ``ranges``.
-        max_jobs: How many.
-        ranges: Where to take jobs without a lock from, in the place of all of the queues.
+        max_jobs: How many at most.
+        ranges: Where to take jobs without a lock from; those with one are taken from the same queues.
         run_length: How many jobs of one lock to take at most, to be run one after the other.
     """
-    if not ranges:
-        if queues is None:
-            return claim_from_ready_queues(connection, worker_id, max_jobs, run_length=run_length)[
-                0
-            ]
-        ranges = [ReadyRange(queue) for queue in queues]
     if not ranges:
         return []
     rows = _querier(connection).claim_jobs(
@@ -103,10 +95,21 @@ def claim_from_ready_queues(
     most = max(max_jobs, _QUEUES)
     for _ in range(_TRIES):
         queues = list_ready_queues(connection, most)
-        jobs = claim_jobs(connection, worker_id, queues, max_jobs, run_length=run_length)
+        ranges = [ReadyRange(queue) for queue in queues]
+        jobs = claim_jobs(connection, worker_id, max_jobs, ranges=ranges, run_length=run_length)
         if jobs or len(queues) < most:
             break
     return jobs, queues
+
+
+def claim_from_queues(
+    connection: Connection, worker_id: int, queues: Sequence[str] | None, max_jobs: int
+) -> list[Job]:
+    """Take the next jobs of some queues, or of any (None)."""
+    if queues is None:
+        return claim_from_ready_queues(connection, worker_id, max_jobs)[0]
+    ranges = [ReadyRange(queue) for queue in queues]
+    return claim_jobs(connection, worker_id, max_jobs, ranges=ranges)
 
 
 def list_ready_queues(connection: Connection, max_queues: int) -> list[str]:

@@ -127,15 +127,11 @@ class Producer(Service):
                 )
                 self._ready_queues = dict.fromkeys(queues)
                 return jobs
+            ranges = self._cursor.ranges(
+                [queue] if queue is not None else served or self._ready_queues
+            )
             return queries.job_claim.claim_jobs(
-                connection,
-                worker_id,
-                [],
-                limit,
-                ranges=self._cursor.ranges(
-                    [queue] if queue is not None else served or self._ready_queues
-                ),
-                run_length=self._run_length(),
+                connection, worker_id, limit, ranges=ranges, run_length=self._run_length()
             )
 
         self.in_flight = True

@@ -40,7 +40,7 @@ def defer(app: App, count: int = 1, **options: Any) -> list[int]:
 def claim(app: App) -> list[Job]:
     """Claim what there is, for worker 7."""
     with app.database.engine.connect() as connection:
-        return queries.job_claim.claim_jobs(connection, 7, None, 10)
+        return queries.job_claim.claim_from_queues(connection, 7, None, 10)
 
 
 def finish(app: App, *jobs: Job, status: JobStatus, **values: Any) -> None:

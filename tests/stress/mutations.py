@@ -60,7 +60,11 @@ _OPENED_FREED = """    ) AS freed
     HAVING count(*) > 0
 """
 
-_HEAD = """                WHERE job.status = 'todo' AND job.lock = named.lock
+_HEAD = """            LEFT JOIN LATERAL taskq_lock_head(named.lock) AS head ON true
+"""
+_ANOTHER_HEAD = """            LEFT JOIN LATERAL (
+                SELECT job.* FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.lock = named.lock AND {condition}
                 ORDER BY job.lock, job.priority DESC, job.id
                 LIMIT 1
             ) AS head ON true
@@ -125,22 +129,22 @@ MUTATIONS = {
     "skipped-head": Mutation(
         what="a claim forgets the gate of a head whose row is locked",
         path=_SCHEMA,
-        old="                WHERE gate.lock IN (SELECT unnest(locks))\n",
-        new="                WHERE gate.lock IN (SELECT unnest(run_locks))\n",
+        old="                WHERE gate.lock IN (SELECT unnest(settled))\n",
+        new="                WHERE gate.lock IN (SELECT unnest(settled || run_locks))\n",
         found_by=frozenset({"stall"}),
     ),
     "head-for-later": Mutation(
         what="a head that is for later holds no others",
         path=_SCHEMA,
         old=_HEAD,
-        new=_HEAD.replace("named.lock", "named.lock AND job.due"),
+        new=_ANOTHER_HEAD.format(condition="job.due"),
         found_by=frozenset({"order"}),
     ),
     "head-of-queue": Mutation(
         what="a claim takes the first job of a lock in its queues, and not of the lock",
         path=_SCHEMA,
         old=_HEAD,
-        new=_HEAD.replace("named.lock", "named.lock AND job.queue_name = ANY(queue_names)"),
+        new=_ANOTHER_HEAD.format(condition="job.queue_name = ANY(queue_names)"),
         found_by=frozenset({"order"}),
     ),
     "deferred": Mutation(
