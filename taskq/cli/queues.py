@@ -102,13 +102,9 @@ def pause(settings: Settings, /, *, name: str, by: str | None, reason: str | Non
     if manager.pause_queue(name, by=by, reason=reason):
         click.echo(f"queue {escaped(name)} is paused: {_jobs_in(manager, name)}")
     else:
-        [queue] = queues_of(
-            [],
-            [],
-            [pause for pause in manager.list_pauses() if pause.name == name],
-            server_now(settings.database),
-        )
-        click.echo(f"queue {escaped(name)} was paused already, {escaped(queue.paused or '')}")
+        [present] = [pause for pause in manager.list_pauses() if pause.name == name]
+        said = _said(present, server_now(settings.database))
+        click.echo(f"queue {escaped(name)} was paused already, {escaped(said)}")
 
 
 @queues.command(example="queues resume mail")
@@ -164,10 +160,7 @@ def _jobs_in(manager: JobManager, name: str) -> str:
 
 
 def _said(pause: Pause, now: datetime) -> str:
-    since = f"for {brief((now - pause.paused_at).total_seconds())}"
-    by = "" if pause.paused_by is None else f" by {pause.paused_by}"
-    reason = "" if pause.reason is None else f": {pause.reason}"
-    return f"{since}{by}{reason}"
+    return f"for {brief((now - pause.paused_at).total_seconds())}{pause.note}"
 
 
 def _record(queue: Queue) -> Mapping[str, Any]:

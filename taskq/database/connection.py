@@ -182,7 +182,7 @@ class DedicatedConnection:
                 if not statement.done():
                     _cut(connection)
                 await asyncio.wait([statement])
-                # What it came to, nobody asks any more.
+                # What it came to is of no use any more, and asyncio would report an error that is not read.
                 if not statement.cancelled():
                     statement.exception()
             raise
@@ -190,7 +190,7 @@ class DedicatedConnection:
 
 
 def _cut(connection: psycopg.AsyncConnection) -> None:
-    """End a connection under whoever waits for it: that reads its end, at once."""
+    """End a connection that is being waited for: the wait ends at once."""
     with (
         suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as twin,

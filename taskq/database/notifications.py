@@ -45,7 +45,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Notifications of any kind may have been missed, so whoever subscribes has to look for itself.
+    """Notifications of any kind may have been missed, so a subscriber has to check for itself.
 
     The database does not send it. It comes when listening begins, and begins again after a lost connection,
     and in place of more notifications than an event loop that is blocked can be given.
@@ -54,7 +54,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Nothing is notified for a while: listening failed, and is tried again. Told once for each bad moment.
+    """Nothing is notified for a while: listening failed, and is tried again. Once for each bad moment.
 
     The database does not send it, either.
     """
@@ -66,7 +66,7 @@ Notification = Ready | Later | Abort | Paused | Missed | Failed
 
 
 def parse(payload: str) -> Notification | None:
-    """Read a payload; None if it is of a kind that this version does not know, or nobody's."""
+    """Read a payload; None if it is of no kind that this version knows."""
     kind, _, rest = payload.partition(" ")
     key, _, queue = rest.partition(" ")
     try:

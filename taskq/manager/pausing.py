@@ -14,9 +14,9 @@ class Pausing(JobOperations):
     def pause_queue(self, name: str, *, by: str | None = None, reason: str | None = None) -> bool:
         """Pause a queue: no claim that begins after this takes a job of it, until it is resumed.
 
-        Jobs that run finish. What workers have claimed of it and not begun goes back, as soon as they hear of
-        it. Jobs are still deferred, and become due. A job that is the first of its lock holds those that
-        follow, wherever they are.
+        Jobs that run finish. What workers have claimed of it and not begun goes back, once they are notified.
+        Jobs are still deferred, and become due. A job that is the first of its lock holds those that follow,
+        wherever they are.
 
         Args:
             name: The queue; there need not be jobs in it yet.

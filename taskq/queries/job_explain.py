@@ -163,12 +163,10 @@ def _queue_paused(row: _Row, rows: _Rows) -> Explanation | None:
         paused_by=row.paused_by,
         reason=row.pause_reason,
     )
-    by = "" if pause.paused_by is None else f" by {pause.paused_by}"
-    reason = "" if pause.reason is None else f": {pause.reason}"
     return Explanation(
         job_id=row.id,
         reason=WaitReason.QUEUE_PAUSED,
-        text=f"its queue {short_repr(pause.name)} is paused, since {_time(pause.paused_at)}{by}{reason}",
+        text=f"its queue {short_repr(pause.name)} is paused, since {_time(pause.paused_at)}{pause.note}",
         at=pause.paused_at,
         pause=pause,
     )

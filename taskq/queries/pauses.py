@@ -24,14 +24,14 @@ class PauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """What is paused, and what whoever paused it said.
+    """What is paused, and what was given with the pause.
 
     Attributes:
         kind: What kind of thing it is.
         name: Its name.
         paused_at: When it was paused.
-        paused_by: Who paused it; None: not said.
-        reason: Why; None: not said.
+        paused_by: Who paused it; None: not given.
+        reason: Why; None: not given.
     """
 
     kind: PauseKind
@@ -39,6 +39,12 @@ class Pause:
     paused_at: datetime
     paused_by: str | None
     reason: str | None
+
+    @property
+    def note(self) -> str:
+        """Who paused it and why, to follow a sentence about it; empty if neither was given."""
+        by = "" if self.paused_by is None else f" by {self.paused_by}"
+        return by if self.reason is None else f"{by}: {self.reason}"
 
 
 class NewPause(BaseModel):
@@ -52,10 +58,10 @@ class NewPause(BaseModel):
 
     @classmethod
     def of(cls, kind: PauseKind, **given: Any) -> Self:
-        """Check what somebody gave.
+        """Check what is given for one.
 
         Raises:
-            InvalidName: Nothing can have such a name, or nobody can be told such a reason.
+            InvalidName: A name or a text is none, or too long.
         """
         try:
             return cls(**given)

@@ -1,4 +1,4 @@
-"""Telemetry: what happens in workers, one event per thing, for whoever subscribes by ``app.telemetry``.
+"""Telemetry: what happens in workers, one event per thing, for subscribers of ``app.telemetry``.
 
 The log is the first subscriber. Events carry values and no text, and what has the same name is the same in
 all of them:

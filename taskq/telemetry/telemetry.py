@@ -59,7 +59,7 @@ class Telemetry:
             subscriber: Called in the midst of the worker's work, which waits for it. What it raises is logged
                 once for each class of events, and goes no further.
             only_if: Asked before each event whether it is wanted. One that every job has is not even
-                made if nobody wants it.
+                made if none wants it.
 
         Raises:
             InvalidOption: ``kind`` is no class of events, or ``subscriber`` no function, or an async one.
