@@ -159,11 +159,13 @@ async def test_an_idle_worker_does_not_claim_from_a_paused_queue_again_and_again
     await gate.task.defer_async(name="1")
     worker = await start(app, queues=["mail"], fetch_job_polling_interval=60)
     await idle(worker)
-    disturbed.count("claim_jobs", "has_ready_jobs")
+    disturbed.count("claim_jobs")
     await gate.task.defer_async(name="2")
     await until(lambda: disturbed.calls["claim_jobs"], "a claim")
     await until(
         lambda: services_of(worker).producer._timing._check_at is None, "nothing to do but to poll"
     )
     await idle(worker)
-    assert disturbed.calls["claim_jobs"] + disturbed.calls["has_ready_jobs"] < 5
+    # A check that found the queue ready would lead to another one. How many checks there are depends on how
+    # long other transactions of the server stay open, those of other tests too.
+    assert disturbed.calls["claim_jobs"] == 1
