@@ -19,6 +19,7 @@ from taskq.exceptions import (
     TaskqException,
 )
 from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.limits import Limit
 from taskq.manager import JobCounts, JobManager, JobPage
 from taskq.retention import Retention
 from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
@@ -52,6 +53,7 @@ __all__ = [
     "JobPage",
     "JobStatus",
     "JobTimeout",
+    "Limit",
     "Retention",
     "Retry",
     "RetryDecision",

@@ -15,9 +15,10 @@ from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
-from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
+from taskq.exceptions import InvalidLimit, InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
+from taskq.limits import KnownLimits, Limit, check_limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
 from taskq.periodic import PeriodicDefaults, max_delay_of
@@ -51,10 +52,12 @@ class App(Blueprint):
             is deleted if nothing is said.
         periodic_defaults: What holds for all periodic tasks: ``max_delay``, the seconds by which a
             tick may be late and is still deferred (600; from 1).
+        queue_limits: The limits in which all jobs of a queue count, however they were deferred, by the name
+            of the queue, as in ``{"payments": Limit("stripe", concurrency=20)}``.
 
     Attributes:
         tasks: The tasks by name and by alias.
-        import_paths: As given; so are ``worker_defaults`` and ``periodic_defaults``.
+        import_paths: As given; so are ``worker_defaults``, ``periodic_defaults`` and ``queue_limits``.
         job_manager: Operates on jobs in the database.
         schema_manager: Applies the schema.
         telemetry: Tells subscribers what happens in the app's workers; see ``taskq.telemetry``.
@@ -64,6 +67,7 @@ class App(Blueprint):
         InvalidOption: ``import_paths``, ``retention``, or one of ``worker_defaults`` or
             ``periodic_defaults``, makes no sense.
         MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
+        InvalidLimit: One of ``queue_limits`` is none, or is by an argument.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class App(Blueprint):
         worker_defaults: WorkerArguments | None = None,
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
+        queue_limits: Mapping[str, Limit] | None = None,
     ) -> None:
         check_pooler(pooler)
         self._database = LazyDatabase(
@@ -88,6 +93,7 @@ class App(Blueprint):
         for name, options in (
             ("worker_defaults", worker_defaults),
             ("periodic_defaults", periodic_defaults),
+            ("queue_limits", queue_limits),
         ):
             if not isinstance(options, Mapping | None):
                 raise InvalidOption(
@@ -102,6 +108,9 @@ class App(Blueprint):
         super().__init__()
         self.job_manager: JobManager = JobManager(lambda: self.database)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
+        self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})
+        for queue, limit in self.queue_limits.items():
+            self.job_manager.limits.add(_checked_queue_limit(queue, limit))
         self.telemetry: Telemetry = Telemetry()
         subscribe_log(self.telemetry)
 
@@ -119,6 +128,11 @@ class App(Blueprint):
             InvalidDatabase: ``TASKQ_DATABASE_URL`` is not one that taskq can use.
         """
         return self._database.get()
+
+    @property
+    def limits(self) -> KnownLimits:
+        """The limits that the app knows: those of its tasks and queues, and of what it has deferred."""
+        return self.job_manager.limits
 
     @classmethod
     def from_path(cls, path: str) -> Self:
@@ -304,6 +318,8 @@ class App(Blueprint):
         )
 
     def _register(self, task: Task[..., Any]) -> None:
+        if task.limit is not None:
+            self.job_manager.limits.add(task.limit)
         super()._register(task)
         task.manager = self.job_manager
 
@@ -353,6 +369,17 @@ class App(Blueprint):
 
     def _all_worker_defaults(self) -> WorkerArguments:
         return {"retention": self._retention, **self.worker_defaults}
+
+
+def _checked_queue_limit(queue: str, limit: object) -> Limit:
+    check_name(queue, what="queue_limits cannot have the queue")
+    checked = check_limit(limit, of=f"queue {queue!r}")
+    if checked.by is not None:
+        raise InvalidLimit(
+            f"queue {queue!r} got limit {checked.name!r}, which is by {checked.by!r}: jobs of a queue have no "
+            "arguments in common; give that limit to the tasks"
+        )
+    return checked
 
 
 class OpenedApp:

@@ -24,8 +24,9 @@ from pydantic import JsonValue
 from taskq.arguments.arguments import Arguments
 from taskq.arguments.codec import JSON_OBJECT, Unserializable
 from taskq.database.executor import AnyConnection
-from taskq.exceptions import InvalidArguments, InvalidJob, InvalidSchedule
+from taskq.exceptions import InvalidArguments, InvalidJob, InvalidLimit, InvalidSchedule
 from taskq.job import NewJob, new_job
+from taskq.limits import Limit, check_limit, joined_key
 from taskq.manager import JobManager
 from taskq.messages import short_repr
 from taskq.queries.job_insert import OnConflict
@@ -44,6 +45,7 @@ class JobDefaults(TypedDict, total=False):
         priority: Higher first; 0 if nothing is said.
         lock: Jobs with the same lock run one at a time, in order; None: no lock.
         queueing_lock: No two jobs with the same one wait at once; None: no queueing lock.
+        limit: How many of the jobs that have it may run at once, or start in a time; None: any number.
         metadata: What is noted about the jobs, beside their arguments: what JSON carries as it is, by name;
             None: nothing.
         tags: By which the jobs can be listed, a hundred at most, each kept once; None: no tags.
@@ -53,6 +55,7 @@ class JobDefaults(TypedDict, total=False):
     priority: int
     lock: str | None
     queueing_lock: str | None
+    limit: Limit | None
     metadata: Mapping[str, JsonValue] | None
     tags: Iterable[str] | None
 
@@ -63,6 +66,8 @@ class JobOptions(JobDefaults, total=False):
     Attributes:
         idempotency_key: While a job with the same one is kept, in whatever status, its id is answered, and
             none is deferred. It counts for all tasks: begin it with what it is for. None: no key.
+        limit_key: The key by which there is a room of its own in the limit; None: the one that its ``by``
+            says.
         task_kwargs: Arguments that every job gets, unless it is given others; None unsets earlier ones.
         schedule_at: When the job may start, with a time zone.
         schedule_in: In how long, from the call of ``defer`` and by the database's clock: a ``timedelta`` or
@@ -72,6 +77,7 @@ class JobOptions(JobDefaults, total=False):
     """
 
     idempotency_key: str | None
+    limit_key: str | None
     task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
     schedule_in: timedelta | TimeDeltaParams | None
@@ -118,6 +124,8 @@ class Deferrer(Generic[P, Id]):
     lock: str | None = None
     queueing_lock: str | None = None
     idempotency_key: str | None = None
+    limit: Limit | None = None
+    limit_key: str | None = None
     metadata: Mapping[str, JsonValue] | None = None
     tags: Sequence[str] | None = None
     task_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -154,6 +162,7 @@ class Deferrer(Generic[P, Id]):
 
         Raises:
             InvalidJob: An option no job can have; the message says which.
+            InvalidLimit: The limit is by an argument that the task does not take, or its key is none.
         """
         refuse_unknown(
             options, JobOptions, f"task {self.task_name!r} cannot be configured with", "on_conflict"
@@ -170,6 +179,10 @@ class Deferrer(Generic[P, Id]):
             changed["schedule_in"] = self._checked("schedule_in", schedule_in, read_wait)
         if "task_kwargs" in options:
             changed["task_kwargs"] = self._merged(options["task_kwargs"])
+        if "limit" in options:
+            changed["limit"] = self._checked_limit(options["limit"])
+            # A key is one of a limit.
+            changed.setdefault("limit_key", None)
         if "metadata" in options:
             changed["metadata"] = self._carried(options["metadata"])
         if on_conflict is not None:
@@ -238,6 +251,9 @@ class Deferrer(Generic[P, Id]):
 
     def _manager(self) -> JobManager:
         manager = self.get_manager()
+        if self.limit is not None:
+            # For the next worker of this app to declare.
+            manager.limits.add(self.limit)
         return manager if self.connection is None else manager.on(self.connection)
 
     def _batch(self, calls: Sequence[Mapping[str, Any] | TaskArgs[P]]) -> list[NewJob]:
@@ -279,9 +295,19 @@ class Deferrer(Generic[P, Id]):
                 )
         # Positional ones too, which it refuses.
         dump = cast("Callable[..., dict[str, JsonValue]]", self.arguments.dump)
-        return self._new_job(dump(*args, **given))
+        stored = dump(*args, **given)
+        limit_key = self.limit_key
+        if self.limit is not None and limit_key is None and self.limit.by is not None:
+            limit_key = self.limit.key_of(
+                [self.arguments.value_of(name, stored) for name in self.limit.arguments]
+            )
+        return self._new_job(stored, limit_key)
 
-    def _new_job(self, args: Mapping[str, JsonValue]) -> NewJob:
+    def _new_job(self, args: Mapping[str, JsonValue], limit_key: str | None = None) -> NewJob:
+        if limit_key is None:
+            limit_key = self.limit_key
+        if limit_key is not None:
+            self._check_limit_key(limit_key)
         return new_job(
             task_name=self.task_name,
             args=args,
@@ -290,11 +316,33 @@ class Deferrer(Generic[P, Id]):
             lock=self.lock,
             queueing_lock=self.queueing_lock,
             idempotency_key=self.idempotency_key,
+            limit=None if self.limit is None else self.limit.name,
+            limit_key=limit_key,
             scheduled_at=self.schedule_at,
             schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
             metadata=self.metadata,
             tags=self.tags,
         )
+
+    def _checked_limit(self, limit: object) -> Limit | None:
+        if limit is None:
+            return None
+        checked = check_limit(limit, of=f"task {self.task_name!r}")
+        for name in checked.arguments:
+            if not self.arguments.takes(name):
+                raise InvalidLimit(
+                    f"task {self.task_name!r} got limit {checked.name!r}, which is by {name!r}: it takes no "
+                    "argument of that name"
+                )
+        return checked
+
+    def _check_limit_key(self, limit_key: object) -> None:
+        if self.limit is None:
+            raise InvalidLimit(
+                f"task {self.task_name!r} got limit_key={short_repr(limit_key)} and has no limit: give one "
+                "with it, as in configure(limit=…, limit_key=…)"
+            )
+        joined_key(self.limit.name, limit_key)
 
     def _merged(self, task_kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
         if task_kwargs is None:

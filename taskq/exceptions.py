@@ -26,6 +26,8 @@
     ├── InvalidJob
     │   ├── InvalidName
     │   └── InvalidSchedule
+    ├── InvalidLimit
+    │   └── UnknownLimit
     ├── InvalidFilter
     ├── InvalidRetryStrategy
     ├── InvalidPeriodic
@@ -152,6 +154,14 @@ class InvalidName(InvalidJob):
 
 class InvalidSchedule(InvalidJob):
     """A job cannot start then: the time has no time zone, is none, or there are two of them."""
+
+
+class InvalidLimit(TaskqException):
+    """A limit, its figures or its key make no sense."""
+
+
+class UnknownLimit(InvalidLimit):
+    """No app has declared a limit of this name."""
 
 
 class InvalidFilter(TaskqException):

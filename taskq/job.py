@@ -65,6 +65,8 @@ class Job:
         lock: Jobs with the same lock run one at a time, in order.
         queueing_lock: No two jobs with the same one are todo at once.
         idempotency_key: While the job is kept, no other one is deferred with the same.
+        limit_key: The limit that it counts in, with its key after a colon if it has one, as in
+            ``tenant:acme``.
         status: Where it stands.
         scheduled_at: It does not start before; None: at once.
         deferred_at: When the transaction that deferred it began.
@@ -89,6 +91,7 @@ class Job:
     lock: str | None
     queueing_lock: str | None
     idempotency_key: str | None
+    limit_key: str | None
     status: JobStatus
     scheduled_at: datetime | None
     deferred_at: datetime
@@ -197,6 +200,8 @@ class NewJob(BaseModel):
     lock: Name | None = None
     queueing_lock: Name | None = None
     idempotency_key: Name | None = None
+    limit: Name | None = None
+    limit_key: Annotated[str, AfterValidator(_storable)] | None = None
     scheduled_at: Annotated[datetime, AfterValidator(read_moment)] | None = None
     schedule_in: Wait | None = None
     metadata: dict[str, Any] | None = None

@@ -47,6 +47,7 @@ class Outcome:
         claim: Which claim of it.
         status: What the job is from now on; todo to be run again.
         held_lock: The lock that goes free.
+        held_limit: The limit that has room again.
         result: What the task returned, if it stores its result.
         error_type: The exception's class, with its module, if the attempt failed.
         error_message: The exception's message.
@@ -59,6 +60,7 @@ class Outcome:
         keeps_attempt: Whether the attempt is not used up: the next claim has the same number again.
         given_back: How often in a row workers gave it back that did not know it; None: not now.
         deleted: Whether the job goes altogether.
+        unstarted: Whether it never began, so that the rate of a limit gets its start back.
         worker_id: The worker that claimed it, if it has registered again since: with ``claim`` the
             fencing token. None: the worker that writes it.
     """
@@ -67,6 +69,7 @@ class Outcome:
     claim: int
     status: JobStatus
     held_lock: str | None = None
+    held_limit: Annotated[str | None, Field(exclude=True)] = None
     result: Any = None
     error_type: str | None = None
     error_message: str | None = None
@@ -79,6 +82,7 @@ class Outcome:
     keeps_attempt: bool | None = None
     given_back: int | None = None
     deleted: bool | None = None
+    unstarted: bool | None = None
     worker_id: Annotated[int | None, Field(exclude=True)] = None
 
 

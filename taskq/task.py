@@ -30,6 +30,7 @@ from taskq.exceptions import (
     UnboundTaskError,
 )
 from taskq.job import Job, JobStatus
+from taskq.limits import Limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
@@ -88,6 +89,7 @@ class Task(Generic[P, R_co]):
         priority: The priority its jobs have, higher first.
         lock: The lock its jobs have.
         queueing_lock: The queueing lock its jobs have.
+        limit: The limit its jobs have.
         metadata: What is noted about its jobs; None: nothing.
         tags: The tags its jobs have.
         retry_strategy: What decides whether a failed attempt is followed by another; None: never.
@@ -147,6 +149,7 @@ class Task(Generic[P, R_co]):
         self.priority: int = self._deferrer.priority
         self.lock: str | None = self._deferrer.lock
         self.queueing_lock: str | None = self._deferrer.queueing_lock
+        self.limit: Limit | None = self._deferrer.limit
         self.metadata: Mapping[str, JsonValue] | None = self._deferrer.metadata
         self.tags: tuple[str, ...] = tuple(self._deferrer.tags or ())
 

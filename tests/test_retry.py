@@ -27,6 +27,7 @@ def job(attempt: int, status: JobStatus = JobStatus.DOING) -> Job:
         lock=None,
         queueing_lock=None,
         idempotency_key=None,
+        limit_key=None,
         status=status,
         scheduled_at=None,
         deferred_at=NOW,

@@ -317,8 +317,8 @@ UNION ALL
     SELECT
         'queueless'\\:\\:text AS fault,
         job.id\\:\\:text AS name
-    FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = ''
+    FROM taskq_ready AS job
+    WHERE job.queue_name = ''
     ORDER BY job.priority DESC, job.id
     LIMIT 20
 )
@@ -462,13 +462,23 @@ WITH waiting AS (
         job.queue_name,
         greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
     FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
+    WHERE
+        job.status = 'todo' AND job.due AND job.lock IS NULL
+        AND job.limit_key IS NULL AND job.paused IS NULL
     UNION ALL
     SELECT
         job.queue_name,
         greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
     FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
+    WHERE
+        job.status = 'todo' AND job.due AND job.lock IS NULL
+        AND job.limit_key IS NOT NULL AND job.paused IS NULL
+    UNION ALL
+    SELECT
+        job.queue_name,
+        greatest(job.deferred_at, job.scheduled_at, job.started_at) AS since
+    FROM taskq_jobs AS job
+    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL AND job.paused IS NULL
     UNION ALL
     SELECT
         job.queue_name,
@@ -519,14 +529,12 @@ class ListWaitingQueuesRow(pydantic.BaseModel):
 
 LIST_WAITING_TASKS = """-- name: list_waiting_tasks \\:many
 WITH waiting AS (
-    SELECT job.task_name FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL
+    SELECT job.task_name FROM taskq_ready AS job
     UNION ALL
     SELECT job.task_name FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND job.due AND job.lock IS NOT NULL
-    UNION ALL
-    SELECT job.task_name FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND NOT job.due
+    WHERE
+        job.status = 'todo'
+        AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
 )
 
 SELECT

@@ -17,7 +17,7 @@ WITH changes AS (
     WHERE false
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags
 FROM taskq_claim_jobs(
     :p1\\:\\:bigint,
     :p2\\:\\:text [],
@@ -75,8 +75,8 @@ CROSS JOIN LATERAL (
         SELECT
             job.priority,
             job.id
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue.name
+        FROM taskq_ready AS job
+        WHERE job.queue_name = queue.name
         ORDER BY job.queue_name, job.priority DESC, job.id
         LIMIT 1
     )
@@ -86,8 +86,18 @@ CROSS JOIN LATERAL (
             gate.priority,
             gate.job_id AS id
         FROM taskq_open_gates AS gate
-        WHERE gate.queue_name = queue.name
+        WHERE gate.limit_key IS NULL AND gate.queue_name = queue.name
         ORDER BY gate.queue_name, gate.priority DESC, gate.job_id
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT
+            gate.priority,
+            0 AS id
+        FROM taskq_limit_gates AS gate
+        WHERE gate.open_at IS NULL AND gate.queue_name = queue.name
+        ORDER BY gate.queue_name, gate.priority DESC, gate.turn
         LIMIT 1
     )
 ) AS first
@@ -117,7 +127,7 @@ class Querier:
         run_length: int,
     ) -> Iterator[models.TaskqJob]:
         """Takes the next jobs for a worker, by priority, then id: ready ones from ranges of their index, and those with a
-        lock by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
+        lock or a limit by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
 
         A range is a queue's jobs between two priorities, or those of its highest priority after an id. While another
         transaction holds the xmin horizon, the entries of jobs that are long claimed stay at the front of the index and
@@ -140,18 +150,20 @@ class Querier:
                 attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
-                abort_requested=row[11],
-                status=row[12],
-                due=row[13],
-                queue_name=row[14],
-                task_name=row[15],
-                lock=row[16],
-                queueing_lock=row[17],
-                idempotency_key=row[18],
-                args=row[19],
-                result=row[20],
-                metadata=row[21],
-                tags=row[22],
+                paused=row[11],
+                abort_requested=row[12],
+                status=row[13],
+                due=row[14],
+                queue_name=row[15],
+                task_name=row[16],
+                lock=row[17],
+                queueing_lock=row[18],
+                idempotency_key=row[19],
+                limit_key=row[20],
+                args=row[21],
+                result=row[22],
+                metadata=row[23],
+                tags=row[24],
             )
 
     def has_ready_jobs(
@@ -176,7 +188,7 @@ class Querier:
         *,
         max_queues: int,
     ) -> Iterator[str]:
-        """The queues that have a ready job or an open gate and are not paused, those with the best first: the best
+        """The queues that have a ready job or an open gate and are not barred, those with the best first: the best
         max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by hopping from queue
         to queue it takes 10 µs for each that has something.
         """

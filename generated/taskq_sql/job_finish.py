@@ -29,7 +29,8 @@ WITH ended AS (
         outcome.lock\\:\\:text AS lock,
         coalesce(outcome.keeps_attempt, false)\\:\\:boolean AS keeps_attempt,
         outcome.given_back\\:\\:integer AS given_back,
-        coalesce(outcome.deleted, false)\\:\\:boolean AS deleted
+        coalesce(outcome.deleted, false)\\:\\:boolean AS deleted,
+        coalesce(outcome.unstarted, false)\\:\\:boolean AS unstarted
     FROM jsonb_to_recordset(:p1\\:\\:jsonb) AS outcome (
         job_id bigint,
         claim integer,
@@ -46,7 +47,8 @@ WITH ended AS (
         lock text,
         keeps_attempt boolean,
         given_back integer,
-        deleted boolean
+        deleted boolean,
+        unstarted boolean
     )
 ),
 
@@ -125,6 +127,9 @@ finished AS (
         -- The one that ended, used up or not.
         taskq_jobs.attempt + ended.keeps_attempt\\:\\:integer AS attempt,
         taskq_jobs.lock,
+        taskq_jobs.limit_key,
+        ended.unstarted,
+        ended.queue_name IS NOT NULL AS has_moved,
         ended.error_type,
         ended.error_message,
         ended.error_traceback,
@@ -140,7 +145,7 @@ deleted AS (
         AND taskq_jobs.worker_id = :p2\\:\\:bigint
         AND taskq_jobs.status = 'doing'
         AND ended.deleted
-    RETURNING taskq_jobs.id
+    RETURNING taskq_jobs.id, taskq_jobs.queue_name, taskq_jobs.limit_key
 ),
 
 opened AS (
@@ -154,6 +159,43 @@ opened AS (
         WHERE finished.status = 'todo'
     ) AS freed
     WHERE freed.lock IS NOT NULL
+    HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT
+        taskq_open_limits(
+            array_agg(freed.limit_key), bool_or(freed.of_queue), array_agg(freed.limit_key) FILTER (WHERE freed.unstarted)
+        ) AS queues
+    FROM (
+        SELECT
+            finished.limit_key,
+            finished.unstarted,
+            false AS of_queue
+        FROM finished
+        UNION ALL
+        SELECT
+            deleted.limit_key,
+            false AS unstarted,
+            false AS of_queue
+        FROM deleted
+        UNION ALL
+        SELECT
+            limited.limit_key,
+            finished.unstarted,
+            true AS of_queue
+        FROM taskq_queue_limits AS limited
+        INNER JOIN finished ON limited.queue_name = finished.queue_name OR finished.has_moved
+        WHERE finished.limit_key IS DISTINCT FROM limited.limit_key
+        UNION ALL
+        SELECT
+            limited.limit_key,
+            false AS unstarted,
+            true AS of_queue
+        FROM taskq_queue_limits AS limited
+        INNER JOIN deleted ON limited.queue_name = deleted.queue_name
+    ) AS freed
+    WHERE freed.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -198,7 +240,10 @@ SELECT
     coalesce(array_agg(ended.job_id), '{}')\\:\\:bigint [] AS ids,
     coalesce(array_agg(coalesce(finished.status, ended.status)\\:\\:text), '{}')\\:\\:text [] AS statuses,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )\\:\\:bigint AS opened
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id
@@ -257,6 +302,7 @@ class Querier:
         aborted does not run again, also if its worker was not notified: it ends as aborted.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
         After them, with a snapshot of its own: what a claim has left to these jobs' ends it sees.
+        Those of the jobs, and of their queues. One that has moved may have been in any queue.
         """
         row = self._conn.execute(_FINISH_JOBS, {"p1": outcomes, "p2": worker_id}).first()
         if row is None:

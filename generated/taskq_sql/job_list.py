@@ -14,7 +14,7 @@ from taskq_sql import models
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -57,6 +57,7 @@ WITH RECURSIVE line AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NULL
+            AND job.limit_key IS NULL AND job.paused IS NULL
             AND job.queue_name >= coalesce(:p2\\:\\:text, '')
             AND :p3\\:\\:boolean
         ORDER BY job.queue_name, job.priority DESC, job.id
@@ -75,6 +76,7 @@ WITH RECURSIVE line AS (
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.limit_key IS NULL AND job.paused IS NULL
                 AND job.queue_name = line.queue_name
                 AND job.priority < line.priority
             ORDER BY job.queue_name, job.priority DESC, job.id
@@ -88,6 +90,7 @@ WITH RECURSIVE line AS (
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.limit_key IS NULL AND job.paused IS NULL
                 AND job.queue_name > line.queue_name
                 AND :p2\\:\\:text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
@@ -125,7 +128,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.id = ANY(:p16\\:\\:bigint [])
@@ -134,7 +137,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
@@ -144,7 +147,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.lock = :p7\\:\\:text
@@ -155,7 +158,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
@@ -165,10 +168,10 @@ scanned AS (
         SELECT
             0 AS source,
             :p19\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM (
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
@@ -178,7 +181,7 @@ scanned AS (
             )
             UNION ALL
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags
                 FROM taskq_jobs AS job
                 WHERE
                     job.id < :p17\\:\\:bigint
@@ -192,7 +195,7 @@ scanned AS (
         SELECT
             entry.source,
             entry.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
         FROM (
             SELECT
                 final.number AS source,
@@ -245,6 +248,7 @@ scanned AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND job.id > :p4\\:\\:bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
@@ -256,6 +260,7 @@ scanned AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND job.id < :p17\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
@@ -275,7 +280,8 @@ scanned AS (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
-                        job.status = 'todo' AND (NOT job.due OR job.lock IS NOT NULL)
+                        job.status = 'todo'
+                        AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND :p3\\:\\:boolean
                         AND job.id > :p4\\:\\:bigint
                     ORDER BY job.id
@@ -286,7 +292,8 @@ scanned AS (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
-                        job.status = 'todo' AND (NOT job.due OR job.lock IS NOT NULL)
+                        job.status = 'todo'
+                        AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND :p3\\:\\:boolean
                         AND job.id < :p17\\:\\:bigint
                     ORDER BY job.id DESC
@@ -296,7 +303,7 @@ scanned AS (
             ) AS entry
         ) AS entry
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags
             FROM taskq_jobs
             WHERE taskq_jobs.id = entry.id
             LIMIT 1
@@ -326,7 +333,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -365,6 +372,7 @@ class PageJobsRow(pydantic.BaseModel):
     attempt: int
     crashes: int
     given_back: int | None
+    paused: bool | None
     abort_requested: bool
     status: models.TaskqJobStatus
     due: bool
@@ -373,6 +381,7 @@ class PageJobsRow(pydantic.BaseModel):
     lock: str | None
     queueing_lock: str | None
     idempotency_key: str | None
+    limit_key: str | None
     args: Any
     result: Any
     metadata: Any
@@ -407,18 +416,20 @@ class Querier:
             attempt=row[8],
             crashes=row[9],
             given_back=row[10],
-            abort_requested=row[11],
-            status=row[12],
-            due=row[13],
-            queue_name=row[14],
-            task_name=row[15],
-            lock=row[16],
-            queueing_lock=row[17],
-            idempotency_key=row[18],
-            args=row[19],
-            result=row[20],
-            metadata=row[21],
-            tags=row[22],
+            paused=row[11],
+            abort_requested=row[12],
+            status=row[13],
+            due=row[14],
+            queue_name=row[15],
+            task_name=row[16],
+            lock=row[17],
+            queueing_lock=row[18],
+            idempotency_key=row[19],
+            limit_key=row[20],
+            args=row[21],
+            result=row[22],
+            metadata=row[23],
+            tags=row[24],
         )
 
     def get_job_status(
@@ -531,18 +542,20 @@ class Querier:
                 attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
-                abort_requested=row[11],
-                status=row[12],
-                due=row[13],
-                queue_name=row[14],
-                task_name=row[15],
-                lock=row[16],
-                queueing_lock=row[17],
-                idempotency_key=row[18],
-                args=row[19],
-                result=row[20],
-                metadata=row[21],
-                tags=row[22],
-                matches=row[23],
-                is_edge=row[24],
+                paused=row[11],
+                abort_requested=row[12],
+                status=row[13],
+                due=row[14],
+                queue_name=row[15],
+                task_name=row[16],
+                lock=row[17],
+                queueing_lock=row[18],
+                idempotency_key=row[19],
+                limit_key=row[20],
+                args=row[21],
+                result=row[22],
+                metadata=row[23],
+                tags=row[24],
+                matches=row[25],
+                is_edge=row[26],
             )

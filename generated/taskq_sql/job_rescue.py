@@ -12,7 +12,7 @@ from taskq_sql import models
 
 
 LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
-SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
@@ -27,8 +27,8 @@ ORDER BY job.id
 _LIST_STALLED_JOBS = sqlalchemy.text(LIST_STALLED_JOBS)
 
 
-OPEN_FORGOTTEN_LOCKS = """-- name: open_forgotten_locks \\:one
-WITH RECURSIVE step AS (
+OPEN_FORGOTTEN_GATES = """-- name: open_forgotten_gates \\:one
+WITH RECURSIVE lock_step AS (
     (
         SELECT
             job.lock,
@@ -41,27 +41,39 @@ WITH RECURSIVE step AS (
     UNION ALL
     SELECT
         following.lock,
-        step.number + 1
-    FROM step
+        lock_step.number + 1
+    FROM lock_step
     CROSS JOIN LATERAL (
         SELECT job.lock
         FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > step.lock
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > lock_step.lock
         ORDER BY job.lock, job.priority DESC, job.id
         LIMIT 1
     ) AS following
-    WHERE step.number < :p2\\:\\:integer
+    WHERE lock_step.number < :p2\\:\\:integer
 ),
 
-opened AS (
-    SELECT taskq_open_locks(array_agg(step.lock)) AS queues
-    FROM step
-    CROSS JOIN LATERAL taskq_lock_head(step.lock) AS head (id, priority, queue_name, due)
+limit_step AS (
+    SELECT
+        taskq_next_limit_key(:p3\\:\\:text) AS limit_key,
+        1 AS number
+    UNION ALL
+    SELECT
+        taskq_next_limit_key(limit_step.limit_key),
+        limit_step.number + 1
+    FROM limit_step
+    WHERE limit_step.limit_key IS NOT NULL AND limit_step.number < :p2\\:\\:integer
+),
+
+opened_locks AS (
+    SELECT taskq_open_locks(array_agg(lock_step.lock)) AS queues
+    FROM lock_step
+    CROSS JOIN LATERAL taskq_lock_head(lock_step.lock) AS head (id, priority, queue_name, due, limit_key)
     WHERE
         head.due
         AND NOT EXISTS (
             SELECT FROM taskq_jobs AS job
-            WHERE job.status = 'doing' AND job.lock = step.lock
+            WHERE job.status = 'doing' AND job.lock = lock_step.lock
         )
         AND NOT EXISTS (
             SELECT FROM taskq_open_gates AS gate
@@ -69,21 +81,57 @@ opened AS (
                 gate.queue_name = head.queue_name
                 AND gate.priority = head.priority
                 AND gate.job_id = head.id
+                AND gate.limit_key IS NULL
+        )
+        AND NOT EXISTS (
+            SELECT FROM taskq_open_gates AS gate
+            WHERE gate.limit_key = head.limit_key AND gate.lock = lock_step.lock
         )
     HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(limit_step.limit_key)) AS queues
+    FROM limit_step
+    CROSS JOIN LATERAL taskq_limit_state(limit_step.limit_key) AS state (running, room, next_at)
+    WHERE
+        limit_step.limit_key IS NOT NULL AND (state.room > 0 OR state.running = 0)
+        AND NOT EXISTS (SELECT FROM taskq_limit_gates AS gate WHERE gate.limit_key = limit_step.limit_key)
+    HAVING count(*) > 0
+),
+
+unused AS (
+    DELETE FROM taskq_limit_rates
+    WHERE
+        limit_key = ANY(ARRAY(
+            SELECT used.limit_key
+            FROM taskq_limit_rates AS used
+            WHERE used.spent_until < now() - interval '1 minute'
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED
+        ))
+        AND spent_until < now() - interval '1 minute'
+    RETURNING limit_key
 )
 
 SELECT
-    coalesce((SELECT max(step.lock) FROM step), '')\\:\\:text AS last_lock,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
+    coalesce((SELECT max(lock_step.lock) FROM lock_step), '')\\:\\:text AS last_lock,
+    coalesce((SELECT max(limit_step.limit_key) FROM limit_step), '')\\:\\:text AS last_limit,
+    (
+        (SELECT coalesce(sum(opened_locks.queues), 0) FROM opened_locks)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )\\:\\:bigint AS opened,
+    (SELECT count(*) FROM unused)\\:\\:bigint AS unused
 """
 
-_OPEN_FORGOTTEN_LOCKS = sqlalchemy.text(OPEN_FORGOTTEN_LOCKS)
+_OPEN_FORGOTTEN_GATES = sqlalchemy.text(OPEN_FORGOTTEN_GATES)
 
 
-class OpenForgottenLocksRow(pydantic.BaseModel):
+class OpenForgottenGatesRow(pydantic.BaseModel):
     last_lock: str
+    last_limit: str
     opened: int
+    unused: int
 
 
 RESCUE_JOBS = """-- name: rescue_jobs \\:many
@@ -224,6 +272,7 @@ rescued AS (
         taskq_jobs.status,
         taskq_jobs.crashes,
         taskq_jobs.lock,
+        taskq_jobs.limit_key,
         judged.has_begun
 ),
 
@@ -231,6 +280,19 @@ opened AS (
     SELECT taskq_open_locks(array_agg(rescued.lock)) AS queues
     FROM rescued
     WHERE rescued.lock IS NOT NULL
+    HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(freed.limit_key)) AS queues
+    FROM (
+        SELECT rescued.limit_key FROM rescued
+        UNION ALL
+        SELECT limited.limit_key
+        FROM taskq_queue_limits AS limited
+        INNER JOIN rescued ON limited.queue_name = rescued.queue_name
+    ) AS freed
+    WHERE freed.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -272,7 +334,10 @@ SELECT
     rescued.crashes,
     rescued.has_begun\\:\\:boolean AS has_begun,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )\\:\\:bigint AS opened
 FROM rescued
 """
 
@@ -317,35 +382,41 @@ class Querier:
                 attempt=row[8],
                 crashes=row[9],
                 given_back=row[10],
-                abort_requested=row[11],
-                status=row[12],
-                due=row[13],
-                queue_name=row[14],
-                task_name=row[15],
-                lock=row[16],
-                queueing_lock=row[17],
-                idempotency_key=row[18],
-                args=row[19],
-                result=row[20],
-                metadata=row[21],
-                tags=row[22],
+                paused=row[11],
+                abort_requested=row[12],
+                status=row[13],
+                due=row[14],
+                queue_name=row[15],
+                task_name=row[16],
+                lock=row[17],
+                queueing_lock=row[18],
+                idempotency_key=row[19],
+                limit_key=row[20],
+                args=row[21],
+                result=row[22],
+                metadata=row[23],
+                tags=row[24],
             )
 
-    def open_forgotten_locks(
+    def open_forgotten_gates(
         self,
         *,
         after_lock: str,
-        max_locks: int,
-    ) -> OpenForgottenLocksRow | None:
-        """Opens locks whose first job is due and which nothing holds nor has opened, as after a change by hand, among the
-        next max_locks after a name, by bytes. Answers with the last of them; empty: there are no more.
+        max_gates: int,
+        after_limit: str,
+    ) -> OpenForgottenGatesRow | None:
+        """Opens what nothing bars any more and nothing has opened, as after a change by hand: locks whose first job is due and
+        which nothing holds, and limits that have room. It looks among the next max_gates of each after a name, by bytes, and
+        answers with the last of them; empty: there are no more. What rates have not used for a while says nothing, and goes.
         """
-        row = self._conn.execute(_OPEN_FORGOTTEN_LOCKS, {"p1": after_lock, "p2": max_locks}).first()
+        row = self._conn.execute(_OPEN_FORGOTTEN_GATES, {"p1": after_lock, "p2": max_gates, "p3": after_limit}).first()
         if row is None:
             return None
-        return OpenForgottenLocksRow(
+        return OpenForgottenGatesRow(
             last_lock=row[0],
-            opened=row[1],
+            last_limit=row[1],
+            opened=row[2],
+            unused=row[3],
         )
 
     def rescue_jobs(

@@ -74,6 +74,8 @@ class TaskqJob(pydantic.BaseModel):
     # or the name of an argument; null: none. A worker that begins it, a retry and a rescheduling by
     # hand let the count begin anew.
     given_back: int | None
+    # True: its task is paused, as a claim has found that came to it. Null: not known to be.
+    paused: bool | None
     # Whether the worker that runs it is asked to abort it.
     abort_requested: bool
     # Where it stands.
@@ -92,6 +94,9 @@ class TaskqJob(pydantic.BaseModel):
     # While this job is kept, in whatever status, deferring with the same one answers its id; null:
     # none.
     idempotency_key: str | None
+    # The limit that it counts in, as in stripe, or tenant:acme for a limit with a room for each
+    # key; null: none.
+    limit_key: str | None
     # The keyword arguments, by name.
     args: Any
     # What the task returned, if it stores its result.
@@ -100,6 +105,61 @@ class TaskqJob(pydantic.BaseModel):
     metadata: Any
     # By which it can be listed, each once; null: none.
     tags: list[str] | None
+
+
+class TaskqLimitGate(pydantic.BaseModel):
+    """Limits that may have room for a job that waits in a queue: the next claim that comes to
+    the place of one decides.
+    """
+
+    # The queue of jobs that wait.
+    queue_name: str
+    # The priority of the first of them.
+    priority: int
+    # When it was opened, in microseconds since 1970: of one priority, limits are taken in turn.
+    turn: int
+    # The limit.
+    limit_key: str
+    # When its rate lets the next one start; null: it is open.
+    open_at: datetime.datetime | None
+    # How many starts its rate gets back, of jobs that did not begin; null: none.
+    tokens: int | None
+
+
+class TaskqLimitRate(pydantic.BaseModel):
+    """How far the limits with a rate are used up, by the generic cell rate algorithm. No row:
+    not at all.
+    """
+
+    # The limit.
+    limit_key: str
+    # When all would be allowed again that may start at once; each start puts it off by the time for
+    # one.
+    spent_until: datetime.datetime
+
+
+class TaskqLimit(pydantic.BaseModel):
+    """What limits allow: an app's are written when its worker starts, an operator's go before
+    them. Of one key of a limit, what is said of it goes before what is said of all. A figure
+    that is null stays what it is otherwise.
+    """
+
+    # The name of the limit, as in tenant; or one key of it, as in tenant:acme.
+    limit_key: str
+    # Whether an operator said it, or an app.
+    by_operator: bool
+    # How many jobs may run at once.
+    concurrency: int | None
+    # How many jobs may start within per seconds.
+    rate: int | None
+    # In seconds.
+    per: float | None
+    # How many of these may start at once, after a time without any.
+    burst: int | None
+    # Which worker's app, or which operator; null: not given.
+    said_by: str | None
+    # When it was said last.
+    said_at: datetime.datetime
 
 
 class TaskqMigration(pydantic.BaseModel):
@@ -130,6 +190,9 @@ class TaskqOpenGate(pydantic.BaseModel):
     job_id: int
     # The lock.
     lock: str
+    # The limit in which that job has to have room: it is claimed with those that wait there. Null:
+    # not known yet, or none.
+    limit_key: str | None
 
 
 class TaskqPause(pydantic.BaseModel):
@@ -137,7 +200,7 @@ class TaskqPause(pydantic.BaseModel):
     the row is deleted.
     """
 
-    # What kind of thing is paused: a queue.
+    # What kind of thing is paused: a queue or a task.
     kind: str
     # Its name; there need not be jobs of it.
     name: str
@@ -165,6 +228,30 @@ class TaskqPeriodic(pydantic.BaseModel):
     known_since: int
     # The cron expression and the time zone of the worker that started last; null: none has said.
     schedule: str | None
+
+
+class TaskqQueueLimit(pydantic.BaseModel):
+    """The limits in which all jobs of a queue count, beside the one that a job may have of its
+    own.
+    """
+
+    # The queue.
+    queue_name: str
+    # The name of the limit.
+    limit_key: str
+    # Which worker's app said so.
+    said_by: str | None
+    # When it was said last.
+    said_at: datetime.datetime
+
+
+class TaskqReady(pydantic.BaseModel):
+    """The jobs that nothing keeps from being claimed: what taskq_jobs_ready has."""
+
+    id: int
+    queue_name: str
+    priority: int
+    task_name: str
 
 
 class TaskqRetention(pydantic.BaseModel):

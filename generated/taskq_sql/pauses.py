@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 
+import pydantic
 import sqlalchemy
 
 from taskq_sql import models
@@ -37,6 +38,25 @@ FROM notified
 _PAUSE_QUEUE = sqlalchemy.text(PAUSE_QUEUE)
 
 
+PAUSE_TASK = """-- name: pause_task \\:one
+WITH paused AS (
+    INSERT INTO taskq_pauses (kind, name, paused_by, reason)
+    VALUES ('task', :p1\\:\\:text, :p2\\:\\:text, :p3\\:\\:text)
+    ON CONFLICT (kind, name) DO NOTHING
+    RETURNING name
+),
+
+notified AS (
+    SELECT pg_notify(taskq_channel(), taskq_pause_task(:p1\\:\\:text))
+)
+
+SELECT EXISTS (SELECT FROM paused)\\:\\:boolean AS done
+FROM notified
+"""
+
+_PAUSE_TASK = sqlalchemy.text(PAUSE_TASK)
+
+
 RESUME_QUEUE = """-- name: resume_queue \\:one
 WITH resumed AS (
     DELETE FROM taskq_pauses
@@ -54,6 +74,27 @@ FROM notified
 """
 
 _RESUME_QUEUE = sqlalchemy.text(RESUME_QUEUE)
+
+
+RESUME_TASK = """-- name: resume_task \\:one
+WITH resumed AS (
+    DELETE FROM taskq_pauses
+    WHERE kind = 'task' AND name = :p1\\:\\:text
+    RETURNING name
+)
+
+SELECT
+    (count(*) > 0)\\:\\:boolean AS done,
+    coalesce(sum(taskq_let_in_paused_jobs(resumed.name)), 0)\\:\\:bigint AS notified
+FROM resumed
+"""
+
+_RESUME_TASK = sqlalchemy.text(RESUME_TASK)
+
+
+class ResumeTaskRow(pydantic.BaseModel):
+    done: bool
+    notified: int
 
 
 class Querier:
@@ -90,6 +131,20 @@ class Querier:
         value: bool = row[0]
         return value
 
+    def pause_task(
+        self,
+        *,
+        name: str,
+        paused_by: str | None,
+        reason: str | None,
+    ) -> bool | None:
+        """As PauseQueue. Its jobs stay where they are until claims come to them."""
+        row = self._conn.execute(_PAUSE_TASK, {"p1": name, "p2": paused_by, "p3": reason}).first()
+        if row is None:
+            return None
+        value: bool = row[0]
+        return value
+
     def resume_queue(
         self,
         *,
@@ -103,3 +158,19 @@ class Querier:
             return None
         value: bool = row[0]
         return value
+
+    def resume_task(
+        self,
+        *,
+        name: str,
+    ) -> ResumeTaskRow | None:
+        """Whether the task was paused. Claims that take jobs of it out of their way have the row, so that it goes after them; what
+        they have taken out is let in after that, by a function with a snapshot of its own.
+        """
+        row = self._conn.execute(_RESUME_TASK, {"p1": name}).first()
+        if row is None:
+            return None
+        return ResumeTaskRow(
+            done=row[0],
+            notified=row[1],
+        )

@@ -80,18 +80,21 @@ CREATE TABLE taskq_jobs (
     crashes integer NOT NULL DEFAULT 0,
     -- Null, as it is for nearly all: then it takes no room, and no WAL.
     given_back integer,
+    -- Likewise null or true.
+    paused boolean,
     abort_requested boolean NOT NULL DEFAULT false,
     status taskq_job_status NOT NULL DEFAULT 'todo',
     due boolean NOT NULL DEFAULT true,
     -- These are in indexes, and claims go along them from name to name. By bytes their order is the same in every
     -- database, and stays so when a library of the system's changes the order of a language.
     queue_name text COLLATE "C" NOT NULL,
-    task_name text NOT NULL,
+    task_name text COLLATE "C" NOT NULL,
     lock text COLLATE "C",
     queueing_lock text COLLATE "C",
-    -- Null, as it is for nearly all. Its length taskq_defer_jobs checks: a constraint would be looked at for each
-    -- insert and update of those without one, too.
+    -- Null, as these are for nearly all. Their lengths taskq_defer_jobs checks: a constraint would be looked at for
+    -- each insert and update of those without one, too.
     idempotency_key text COLLATE "C",
+    limit_key text COLLATE "C",
     args jsonb NOT NULL,
     result jsonb,
     -- Null, as they are for nearly all: then they take no room, and no WAL. No index on the tags: a job would have
@@ -153,15 +156,32 @@ COMMENT ON COLUMN taskq_jobs.lock IS
 COMMENT ON COLUMN taskq_jobs.queueing_lock IS 'No two jobs with the same one are todo at once.';
 COMMENT ON COLUMN taskq_jobs.idempotency_key IS
     'While this job is kept, in whatever status, deferring with the same one answers its id; null: none.';
+COMMENT ON COLUMN taskq_jobs.limit_key IS
+    'The limit that it counts in, as in stripe, or tenant:acme for a limit with a room for each key; null: none.';
+COMMENT ON COLUMN taskq_jobs.paused IS
+    'True: its task is paused, as a claim has found that came to it. Null: not known to be.';
 COMMENT ON COLUMN taskq_jobs.args IS 'The keyword arguments, by name.';
 COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its result.';
 COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an object; null: nothing.';
 COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
 
--- What a claim reads of the jobs without a lock. Those that are finished, for later or in other queues cost it
--- nothing, however many there are.
+-- What a claim reads of the jobs without a lock and without a limit. Those that are finished, for later, paused or in
+-- other queues cost it nothing, however many there are.
 CREATE INDEX taskq_jobs_ready ON taskq_jobs (queue_name, priority DESC, id)
-WHERE status = 'todo' AND due AND lock IS NULL;
+WHERE status = 'todo' AND due AND lock IS NULL AND limit_key IS NULL AND paused IS NULL;
+
+CREATE VIEW taskq_ready AS
+SELECT
+    job.id,
+    job.queue_name,
+    job.priority,
+    job.task_name
+FROM taskq_jobs AS job
+WHERE
+    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key IS NULL
+    AND job.paused IS NULL;
+
+COMMENT ON VIEW taskq_ready IS 'The jobs that nothing keeps from being claimed: what taskq_jobs_ready has.';
 
 -- The jobs of a lock in their order. The first, due or not, is the head, which holds the others.
 CREATE INDEX taskq_jobs_lock ON taskq_jobs (lock, priority DESC, id)
@@ -171,13 +191,26 @@ WHERE status = 'todo' AND lock IS NOT NULL;
 CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
 WHERE status = 'doing' AND lock IS NOT NULL;
 
+-- The jobs of a limit without a lock that nothing else bars. One with a lock has a gate at the limit, when it comes
+-- first in its lock.
+CREATE INDEX taskq_jobs_limit ON taskq_jobs (limit_key, queue_name, priority DESC, id)
+WHERE status = 'todo' AND due AND lock IS NULL AND limit_key IS NOT NULL AND paused IS NULL;
+
+-- What counts in a limit.
+CREATE INDEX taskq_jobs_limit_held ON taskq_jobs (limit_key)
+WHERE status = 'doing' AND limit_key IS NOT NULL;
+
+-- What is to be let in when a task is resumed.
+CREATE INDEX taskq_jobs_paused ON taskq_jobs (task_name)
+WHERE status = 'todo' AND paused;
+
 CREATE INDEX taskq_jobs_later ON taskq_jobs (scheduled_at)
 WHERE status = 'todo' AND NOT due;
 
 -- For pages of those that wait and are not in the index of ready jobs, in the order of ids: 65 bytes of WAL for a
--- job for later, or with a lock. Any other never enters it.
+-- job for later, with a lock or with a limit. Any other never enters it.
 CREATE INDEX taskq_jobs_waiting_id ON taskq_jobs (id)
-WHERE status = 'todo' AND (NOT due OR lock IS NOT NULL);
+WHERE status = 'todo' AND (NOT due OR lock IS NOT NULL OR limit_key IS NOT NULL OR paused);
 
 CREATE UNIQUE INDEX taskq_jobs_queueing_lock ON taskq_jobs (queueing_lock)
 WHERE status = 'todo' AND queueing_lock IS NOT NULL;
@@ -203,7 +236,8 @@ CREATE TABLE taskq_open_gates (
     queue_name text COLLATE "C" NOT NULL,
     priority integer NOT NULL,
     job_id bigint NOT NULL,
-    lock text COLLATE "C" NOT NULL
+    lock text COLLATE "C" NOT NULL,
+    limit_key text COLLATE "C"
 );
 
 COMMENT ON TABLE taskq_open_gates IS
@@ -214,8 +248,110 @@ COMMENT ON COLUMN taskq_open_gates.queue_name IS 'The queue of the job that came
 COMMENT ON COLUMN taskq_open_gates.priority IS 'The priority of that job.';
 COMMENT ON COLUMN taskq_open_gates.job_id IS 'That job.';
 COMMENT ON COLUMN taskq_open_gates.lock IS 'The lock.';
+COMMENT ON COLUMN taskq_open_gates.limit_key IS
+    'The limit in which that job has to have room: it is claimed with those that wait there. Null: not known yet, or none.';
 
-CREATE INDEX taskq_open_gates_place ON taskq_open_gates (queue_name, priority DESC, job_id);
+CREATE INDEX taskq_open_gates_place ON taskq_open_gates (queue_name, priority DESC, job_id)
+WHERE limit_key IS NULL;
+
+CREATE INDEX taskq_open_gates_limit ON taskq_open_gates (limit_key, queue_name, priority DESC, job_id)
+WHERE limit_key IS NOT NULL;
+
+
+CREATE TABLE taskq_limits (
+    limit_key text COLLATE "C" NOT NULL,
+    by_operator boolean NOT NULL,
+    concurrency integer,
+    rate integer,
+    per double precision,
+    burst integer,
+    said_by text,
+    said_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (limit_key, by_operator),
+    CONSTRAINT taskq_limits_key_length CHECK (char_length(limit_key) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_limits_said_by_length CHECK (char_length(said_by) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_limits_concurrency CHECK (concurrency >= 1),
+    CONSTRAINT taskq_limits_rate CHECK (
+        num_nulls(rate, per, burst) IN (0, 3) AND rate >= 1 AND burst >= 1 AND per > 0 AND per <= 3153600000
+    ),
+    CONSTRAINT taskq_limits_says_something CHECK (concurrency IS NOT NULL OR rate IS NOT NULL),
+    CONSTRAINT taskq_limits_years CHECK (
+        said_at >= '0002-01-01T00:00:00Z' AND said_at < '9999-01-01T00:00:00Z'
+    )
+);
+
+COMMENT ON TABLE taskq_limits IS
+    'What limits allow: an app''s are written when its worker starts, an operator''s go before them. Of one key of a '
+    'limit, what is said of it goes before what is said of all. A figure that is null stays what it is otherwise.';
+COMMENT ON COLUMN taskq_limits.limit_key IS 'The name of the limit, as in tenant; or one key of it, as in tenant:acme.';
+COMMENT ON COLUMN taskq_limits.by_operator IS 'Whether an operator said it, or an app.';
+COMMENT ON COLUMN taskq_limits.concurrency IS 'How many jobs may run at once.';
+COMMENT ON COLUMN taskq_limits.rate IS 'How many jobs may start within per seconds.';
+COMMENT ON COLUMN taskq_limits.per IS 'In seconds.';
+COMMENT ON COLUMN taskq_limits.burst IS 'How many of these may start at once, after a time without any.';
+COMMENT ON COLUMN taskq_limits.said_by IS 'Which worker''s app, or which operator; null: not given.';
+COMMENT ON COLUMN taskq_limits.said_at IS 'When it was said last.';
+
+
+CREATE TABLE taskq_queue_limits (
+    queue_name text COLLATE "C" PRIMARY KEY,
+    limit_key text COLLATE "C" NOT NULL,
+    said_by text,
+    said_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT taskq_queue_limits_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_queue_limits_key_length CHECK (char_length(limit_key) BETWEEN 1 AND 500)
+);
+
+CREATE INDEX taskq_queue_limits_key ON taskq_queue_limits (limit_key);
+
+COMMENT ON TABLE taskq_queue_limits IS
+    'The limits in which all jobs of a queue count, beside the one that a job may have of its own.';
+COMMENT ON COLUMN taskq_queue_limits.queue_name IS 'The queue.';
+COMMENT ON COLUMN taskq_queue_limits.limit_key IS 'The name of the limit.';
+COMMENT ON COLUMN taskq_queue_limits.said_by IS 'Which worker''s app said so.';
+COMMENT ON COLUMN taskq_queue_limits.said_at IS 'When it was said last.';
+
+
+-- Few rows, which are written again and again: room for new versions on the same page.
+CREATE TABLE taskq_limit_rates (
+    limit_key text COLLATE "C" PRIMARY KEY,
+    spent_until timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+COMMENT ON TABLE taskq_limit_rates IS
+    'How far the limits with a rate are used up, by the generic cell rate algorithm. No row: not at all.';
+COMMENT ON COLUMN taskq_limit_rates.limit_key IS 'The limit.';
+COMMENT ON COLUMN taskq_limit_rates.spent_until IS
+    'When all would be allowed again that may start at once; each start puts it off by the time for one.';
+
+
+-- What taskq_open_gates is for locks. The jobs of one limit may be in several queues, and do not hold one another.
+CREATE TABLE taskq_limit_gates (
+    queue_name text COLLATE "C" NOT NULL,
+    priority integer NOT NULL,
+    turn bigint NOT NULL,
+    limit_key text COLLATE "C" NOT NULL,
+    open_at timestamptz,
+    tokens integer
+);
+
+COMMENT ON TABLE taskq_limit_gates IS
+    'Limits that may have room for a job that waits in a queue: the next claim that comes to the place of one decides.';
+COMMENT ON COLUMN taskq_limit_gates.queue_name IS 'The queue of jobs that wait.';
+COMMENT ON COLUMN taskq_limit_gates.priority IS 'The priority of the first of them.';
+COMMENT ON COLUMN taskq_limit_gates.turn IS
+    'When it was opened, in microseconds since 1970: of one priority, limits are taken in turn.';
+COMMENT ON COLUMN taskq_limit_gates.limit_key IS 'The limit.';
+COMMENT ON COLUMN taskq_limit_gates.open_at IS 'When its rate lets the next one start; null: it is open.';
+COMMENT ON COLUMN taskq_limit_gates.tokens IS 'How many starts its rate gets back, of jobs that did not begin; null: none.';
+
+CREATE INDEX taskq_limit_gates_place ON taskq_limit_gates (queue_name, priority DESC, turn)
+WHERE open_at IS NULL;
+
+CREATE INDEX taskq_limit_gates_key ON taskq_limit_gates (limit_key, queue_name);
+
+CREATE INDEX taskq_limit_gates_later ON taskq_limit_gates (open_at)
+WHERE open_at IS NOT NULL;
 
 
 CREATE TABLE taskq_pauses (
@@ -225,7 +361,7 @@ CREATE TABLE taskq_pauses (
     paused_by text,
     reason text,
     PRIMARY KEY (kind, name),
-    CONSTRAINT taskq_pauses_kind CHECK (kind IN ('queue')),
+    CONSTRAINT taskq_pauses_kind CHECK (kind IN ('queue', 'task')),
     CONSTRAINT taskq_pauses_name_length CHECK (char_length(name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_pauses_paused_by_length CHECK (char_length(paused_by) BETWEEN 1 AND 500),
     CONSTRAINT taskq_pauses_reason_length CHECK (char_length(reason) BETWEEN 1 AND 500),
@@ -236,7 +372,7 @@ CREATE TABLE taskq_pauses (
 
 COMMENT ON TABLE taskq_pauses IS
     'What is paused: no claim that begins after a row was committed takes a job of it, until the row is deleted.';
-COMMENT ON COLUMN taskq_pauses.kind IS 'What kind of thing is paused: a queue.';
+COMMENT ON COLUMN taskq_pauses.kind IS 'What kind of thing is paused: a queue or a task.';
 COMMENT ON COLUMN taskq_pauses.name IS 'Its name; there need not be jobs of it.';
 COMMENT ON COLUMN taskq_pauses.paused_at IS 'When it was paused.';
 COMMENT ON COLUMN taskq_pauses.paused_by IS 'Who paused it, as given with the pause; null: not given.';
@@ -368,6 +504,15 @@ END;
 COMMENT ON FUNCTION taskq_pause(text) IS
     'The notification that a queue is paused: what workers have claimed of it and not begun goes back.';
 
+CREATE FUNCTION taskq_pause_task(task_name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'pause-task ' || left(task_name, 500);
+END;
+
+COMMENT ON FUNCTION taskq_pause_task(text) IS
+    'The notification that a task is paused: what workers have claimed of it and not begun goes back.';
+
 -- PostgreSQL refuses a notification of 8,000 bytes, and the statement with it: hence left(). The
 -- transaction's number lets idle workers agree, without asking one another, on the one of them that claims at
 -- once. This and the next two are planned as a part of the query that calls them.
@@ -427,7 +572,7 @@ COMMENT ON FUNCTION taskq_job_fits IS
 
 -- Planned as a part of what calls it: one probe of an index.
 CREATE FUNCTION taskq_lock_head(wanted text) RETURNS TABLE (
-    id bigint, priority integer, queue_name text, due boolean
+    id bigint, priority integer, queue_name text, due boolean, limit_key text
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
@@ -435,7 +580,8 @@ BEGIN ATOMIC
         job.id,
         job.priority,
         job.queue_name,
-        job.due
+        job.due AND job.paused IS NULL,
+        job.limit_key
     FROM taskq_jobs AS job
     WHERE job.status = 'todo' AND job.lock = wanted
     ORDER BY job.lock, job.priority DESC, job.id
@@ -443,7 +589,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_lock_head(text) IS
-    'The first of the jobs that wait for a lock, due or not; no row: none waits.';
+    'The first of the jobs that wait for a lock, due or not; no row: none waits. One that is paused is not due, either.';
 
 
 -- One probe for each lock, and none of its jobs is changed: the next claim decides. Volatile, and so a statement of
@@ -509,26 +655,279 @@ BEGIN ATOMIC
         least(
             (
                 SELECT job.queue_name
-                FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name > after
+                FROM taskq_ready AS job
+                WHERE job.queue_name > after
                 ORDER BY job.queue_name, job.priority DESC, job.id
                 LIMIT 1
             ),
             (
                 SELECT gate.queue_name
                 FROM taskq_open_gates AS gate
-                WHERE gate.queue_name > after
+                WHERE gate.limit_key IS NULL AND gate.queue_name > after
                 ORDER BY gate.queue_name, gate.priority DESC, gate.job_id
+                LIMIT 1
+            ),
+            (
+                SELECT gate.queue_name
+                FROM taskq_limit_gates AS gate
+                WHERE gate.open_at IS NULL AND gate.queue_name > after
+                ORDER BY gate.queue_name, gate.priority DESC, gate.turn
                 LIMIT 1
             )
         );
 END;
 
 COMMENT ON FUNCTION taskq_next_filled_queue(text) IS
-    'The next queue after a name, by bytes, that has a ready job or an open gate, paused or not; null: none.';
+    'The next queue after a name, by bytes, that has a ready job or an open gate, barred or not; null: none.';
 
 
--- Hops over the queues that are paused, whatever is in them.
+-- Planned as a part of what calls it: one probe of an index. Longer keys are greater than the names they begin with.
+CREATE FUNCTION taskq_limit_figures(wanted text) RETURNS TABLE (
+    concurrency integer, rate integer, per double precision, burst integer
+)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT
+        (
+            array_agg(said.concurrency ORDER BY said.limit_key DESC, said.by_operator DESC)
+            FILTER (WHERE said.concurrency IS NOT NULL)
+        ) [1],
+        (
+            array_agg(said.rate ORDER BY said.limit_key DESC, said.by_operator DESC)
+            FILTER (WHERE said.rate IS NOT NULL)
+        ) [1],
+        (
+            array_agg(said.per ORDER BY said.limit_key DESC, said.by_operator DESC)
+            FILTER (WHERE said.rate IS NOT NULL)
+        ) [1],
+        (
+            array_agg(said.burst ORDER BY said.limit_key DESC, said.by_operator DESC)
+            FILTER (WHERE said.rate IS NOT NULL)
+        ) [1]
+    FROM taskq_limits AS said
+    WHERE said.limit_key = ANY(ARRAY[wanted, split_part(wanted, ':', 1)])
+    HAVING count(*) > 0;
+END;
+
+COMMENT ON FUNCTION taskq_limit_figures(text) IS
+    'What a limit allows one key, by whoever said so that goes before the others; no row: nobody has said anything.';
+
+
+-- By the time of the transaction, which is also when the jobs that it claims start. In whole microseconds, and these
+-- rounded up, so that a rate is never exceeded.
+CREATE FUNCTION taskq_limit_state(wanted text, returned bigint DEFAULT 0) RETURNS TABLE (
+    running bigint, room bigint, next_at timestamptz
+)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT
+        held.running,
+        CASE WHEN figures.burst IS NULL AND figures.concurrency IS NULL THEN 0 ELSE least(held.slots, spent.tokens) END,
+        CASE WHEN held.slots > 0 AND spent.tokens = 0 THEN now() + spent.lead - (figures.burst - 1) * pace.step END
+    FROM (SELECT) AS always
+    LEFT JOIN taskq_limit_figures(wanted) AS figures ON true
+    CROSS JOIN LATERAL (
+        SELECT
+            counted.running,
+            greatest(coalesce(figures.concurrency - counted.running, 2147483647), 0) AS slots
+        FROM (
+            SELECT
+                (
+                    SELECT count(*) FROM taskq_jobs AS job
+                    WHERE job.status = 'doing' AND job.limit_key = wanted
+                ) + coalesce(
+                    (
+                        SELECT sum(queue.running)
+                        FROM taskq_queue_limits AS limited
+                        CROSS JOIN LATERAL (
+                            SELECT count(*) AS running FROM taskq_jobs AS job
+                            WHERE
+                                job.status = 'doing' AND job.queue_name = limited.queue_name
+                                AND job.limit_key IS DISTINCT FROM wanted
+                        ) AS queue
+                        WHERE limited.limit_key = wanted
+                    ),
+                    0
+                )::bigint AS running
+        ) AS counted
+    ) AS held
+    CROSS JOIN LATERAL (
+        SELECT make_interval(secs => ceil(figures.per * 1000000 / figures.rate) / 1000000) AS step
+    ) AS pace
+    LEFT JOIN taskq_limit_rates AS used ON used.limit_key = wanted
+    CROSS JOIN LATERAL (
+        SELECT
+            ahead.lead,
+            CASE
+                WHEN figures.burst IS NULL THEN 2147483647
+                ELSE greatest(figures.burst - ceil(extract(EPOCH FROM ahead.lead) / extract(EPOCH FROM pace.step)), 0)
+            END::bigint AS tokens
+        FROM (
+            SELECT
+                greatest(coalesce(used.spent_until, now()) - returned * pace.step - now(), '0 seconds') AS lead
+        ) AS ahead
+    ) AS spent;
+END;
+
+COMMENT ON FUNCTION taskq_limit_state(text, bigint) IS
+    'How many jobs that count in a limit run, how many more may start now, and if only its rate lets none: when the next '
+    'one may. Its rate gets back what is returned. With nothing said of the limit, none may start.';
+
+
+-- Planned as a part of what calls it, as the next one is.
+CREATE FUNCTION taskq_limit_head(wanted text, after_queue text) RETURNS TABLE (queue_name text, priority integer)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT
+        first.queue_name,
+        first.priority
+    FROM (
+        (
+            SELECT
+                job.queue_name,
+                job.priority
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key = wanted AND job.paused IS NULL
+                AND job.queue_name > after_queue
+            ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT
+                gate.queue_name,
+                gate.priority
+            FROM taskq_open_gates AS gate
+            WHERE gate.limit_key = wanted AND gate.queue_name > after_queue
+            ORDER BY gate.limit_key, gate.queue_name, gate.priority DESC, gate.job_id
+            LIMIT 1
+        )
+    ) AS first
+    ORDER BY first.queue_name, first.priority DESC
+    LIMIT 1;
+END;
+
+COMMENT ON FUNCTION taskq_limit_head(text, text) IS
+    'The next queue after a name, by bytes, in which jobs wait for a limit alone, and the highest priority of them.';
+
+
+CREATE FUNCTION taskq_next_limit_key(after text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        least(
+            (
+                SELECT job.limit_key
+                FROM taskq_jobs AS job
+                WHERE
+                    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key > after
+                    AND job.paused IS NULL
+                ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
+                LIMIT 1
+            ),
+            (
+                SELECT gate.limit_key
+                FROM taskq_open_gates AS gate
+                WHERE gate.limit_key > after
+                ORDER BY gate.limit_key, gate.queue_name, gate.priority DESC, gate.job_id
+                LIMIT 1
+            )
+        );
+END;
+
+COMMENT ON FUNCTION taskq_next_limit_key(text) IS
+    'The next limit after a key, by bytes, for which jobs wait; null: none.';
+
+
+CREATE FUNCTION taskq_turn() RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint;
+END;
+
+COMMENT ON FUNCTION taskq_turn() IS 'The next turn of a limit, behind those that have one.';
+
+
+-- As taskq_open_locks, for the limits in which a job has ended or come to wait: a statement of its own, with a snapshot
+-- of its own.
+CREATE FUNCTION taskq_open_limits(
+    limit_keys text [], notify boolean DEFAULT true, returned text [] DEFAULT '{}'
+) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    WITH RECURSIVE waiting AS (
+        SELECT
+            named.limit_key,
+            first.queue_name,
+            first.priority,
+            named.tokens
+        FROM (
+            SELECT
+                given.limit_key,
+                (SELECT count(*) FROM unnest(returned) AS back (limit_key) WHERE back.limit_key = given.limit_key) AS tokens
+            FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS limit_key) AS given
+        ) AS named
+        CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
+        UNION ALL
+        SELECT
+            waiting.limit_key,
+            next.queue_name,
+            next.priority,
+            0
+        FROM waiting
+        CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
+    ),
+
+    opened AS (
+        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+        SELECT
+            waiting.queue_name,
+            waiting.priority,
+            taskq_turn(),
+            waiting.limit_key,
+            nullif(waiting.tokens, 0)
+        FROM waiting
+    ),
+
+    notified AS (
+        SELECT taskq_notify(queue.name)
+        FROM (
+            SELECT waiting.queue_name AS name FROM waiting
+            UNION
+            SELECT limited.queue_name FROM taskq_queue_limits AS limited
+            WHERE limited.limit_key = ANY(limit_keys)
+        ) AS queue
+        WHERE notify
+    )
+
+    SELECT count(*) FROM notified;
+END;
+
+COMMENT ON FUNCTION taskq_open_limits(text [], boolean, text []) IS
+    'Has the next claim decide about these limits, if jobs wait for them. To be called in the transaction that ends a '
+    'job of the limit, or has one wait, after the change. Returned: for each start that a rate gets back, the limit.';
+
+
+CREATE FUNCTION taskq_is_barred(queue text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        EXISTS (
+            SELECT FROM taskq_pauses AS pause WHERE pause.kind = 'queue' AND pause.name = queue
+        )
+        OR EXISTS (
+            SELECT
+            FROM taskq_queue_limits AS limited
+            CROSS JOIN LATERAL taskq_limit_state(limited.limit_key) AS state
+            WHERE limited.queue_name = queue AND state.room = 0
+        );
+END;
+
+COMMENT ON FUNCTION taskq_is_barred(text) IS 'Whether a queue is paused, or its limit has no room.';
+
+
+-- Hops over the queues that are barred, whatever is in them.
 CREATE FUNCTION taskq_next_ready_queue(after text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -537,21 +936,17 @@ BEGIN ATOMIC
         UNION ALL
         SELECT taskq_next_filled_queue(queue.name)
         FROM queue
-        INNER JOIN taskq_pauses AS pause ON queue.name = pause.name
-        WHERE pause.kind = 'queue'
+        WHERE queue.name IS NOT NULL AND taskq_is_barred(queue.name)
     )
 
     SELECT queue.name
     FROM queue
-    WHERE
-        NOT EXISTS (
-            SELECT FROM taskq_pauses AS pause WHERE pause.kind = 'queue' AND pause.name = queue.name
-        )
+    WHERE NOT taskq_is_barred(queue.name)
     LIMIT 1;
 END;
 
 COMMENT ON FUNCTION taskq_next_ready_queue(text) IS
-    'The next queue after a name, by bytes, that has a ready job or an open gate and is not paused; null: none.';
+    'The next queue after a name, by bytes, that has a ready job or an open gate and is not barred; null: none.';
 
 
 CREATE FUNCTION taskq_is_ready(queue text) RETURNS boolean
@@ -565,36 +960,39 @@ BEGIN ATOMIC
                 SELECT
                 FROM (
                     SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue
+                    FROM taskq_ready AS job
+                    WHERE job.queue_name = queue
                     ORDER BY job.queue_name, job.priority DESC, job.id
                     LIMIT 1
                 ) AS first
             )
-            OR EXISTS (SELECT FROM taskq_open_gates AS gate WHERE gate.queue_name = queue)
+            OR EXISTS (
+                SELECT FROM taskq_open_gates AS gate WHERE gate.limit_key IS NULL AND gate.queue_name = queue
+            )
+            OR EXISTS (
+                SELECT FROM taskq_limit_gates AS gate WHERE gate.open_at IS NULL AND gate.queue_name = queue
+            )
         )
-        AND NOT EXISTS (
-            SELECT FROM taskq_pauses AS pause WHERE pause.kind = 'queue' AND pause.name = queue
-        );
+        AND NOT taskq_is_barred(queue);
 END;
 
-COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate, and is not paused.';
+COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate, and is not barred.';
 
 
 -- Planned as a part of what calls it. In two branches, as an index is searched by what comes after an id only where
 -- the priority is one; 0 is no id.
 CREATE FUNCTION taskq_ready_jobs(queue text, highest bigint, lowest bigint, after_id bigint)
-RETURNS TABLE (id bigint, priority integer)
+RETURNS TABLE (id bigint, priority integer, task_name text)
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     (
         SELECT
             job.id,
-            job.priority
-        FROM taskq_jobs AS job
+            job.priority,
+            job.task_name
+        FROM taskq_ready AS job
         WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NULL
-            AND job.queue_name = queue
+            job.queue_name = queue
             AND job.priority BETWEEN lowest AND highest
             AND after_id = 0
         ORDER BY job.priority DESC, job.id
@@ -604,11 +1002,11 @@ BEGIN ATOMIC
     (
         SELECT
             job.id,
-            job.priority
-        FROM taskq_jobs AS job
+            job.priority,
+            job.task_name
+        FROM taskq_ready AS job
         WHERE
-            job.status = 'todo' AND job.due AND job.lock IS NULL
-            AND job.queue_name = queue
+            job.queue_name = queue
             AND job.priority = highest
             AND job.id > after_id AND after_id > 0
         ORDER BY job.id
@@ -630,10 +1028,9 @@ BEGIN ATOMIC
         SELECT between_two.id
         FROM (
             SELECT job.id
-            FROM taskq_jobs AS job
+            FROM taskq_ready AS job
             WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name = queue
+                job.queue_name = queue
                 AND job.priority BETWEEN lowest AND highest
                 AND after_id = 0
             ORDER BY job.priority DESC, job.id
@@ -644,10 +1041,9 @@ BEGIN ATOMIC
         SELECT behind.id
         FROM (
             SELECT job.id
-            FROM taskq_jobs AS job
+            FROM taskq_ready AS job
             WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NULL
-                AND job.queue_name = queue
+                job.queue_name = queue
                 AND job.priority = highest
                 AND job.id > after_id AND after_id > 0
             ORDER BY job.id
@@ -659,6 +1055,465 @@ END;
 
 COMMENT ON FUNCTION taskq_take_ready_jobs(text, bigint, bigint, bigint, bigint) IS
     'Locks the first of taskq_ready_jobs that no other transaction has locked.';
+
+
+-- The row of the pause is locked, for its end to come after this and find what is marked here. Where it is just ending,
+-- nothing is marked.
+CREATE FUNCTION taskq_bar_paused_jobs(ids bigint []) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    WITH pause AS MATERIALIZED (
+        SELECT taskq_pauses.name
+        FROM taskq_pauses
+        WHERE taskq_pauses.kind = 'task'
+        FOR KEY SHARE SKIP LOCKED
+    ),
+
+    barred AS (
+        UPDATE taskq_jobs
+        SET paused = true
+        WHERE
+            taskq_jobs.id = ANY(ARRAY(
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE
+                    job.id = ANY(ids) AND job.status = 'todo' AND job.due AND job.paused IS NULL
+                    AND job.task_name IN (SELECT pause.name FROM pause)
+                FOR UPDATE SKIP LOCKED
+            ))
+        RETURNING taskq_jobs.id
+    )
+
+    SELECT count(*) FROM barred;
+END;
+
+COMMENT ON FUNCTION taskq_bar_paused_jobs(bigint []) IS
+    'Takes those of some jobs whose task is paused out of the way of claims, until it is resumed.';
+
+
+CREATE FUNCTION taskq_let_in_paused_jobs(task text) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    WITH let_in AS (
+        UPDATE taskq_jobs
+        SET paused = null
+        WHERE taskq_jobs.status = 'todo' AND taskq_jobs.paused AND taskq_jobs.task_name = task
+        RETURNING taskq_jobs.queue_name, taskq_jobs.lock, taskq_jobs.limit_key
+    ),
+
+    locks AS (
+        SELECT taskq_open_locks(array_agg(let_in.lock)) AS queues
+        FROM let_in
+        WHERE let_in.lock IS NOT NULL
+        HAVING count(*) > 0
+    ),
+
+    limits AS (
+        SELECT taskq_open_limits(array_agg(let_in.limit_key)) AS queues
+        FROM let_in
+        WHERE let_in.lock IS NULL AND let_in.limit_key IS NOT NULL
+        HAVING count(*) > 0
+    ),
+
+    notified AS (
+        SELECT taskq_notify(let_in.queue_name)
+        FROM let_in
+        GROUP BY let_in.queue_name
+    )
+
+    SELECT
+        (SELECT count(*) FROM notified) + coalesce((SELECT sum(locks.queues) FROM locks), 0)
+        + coalesce((SELECT sum(limits.queues) FROM limits), 0);
+END;
+
+COMMENT ON FUNCTION taskq_let_in_paused_jobs(text) IS
+    'Lets the jobs of a task in that claims have taken out of their way: in the transaction that ends its pause, after it.';
+
+
+-- Jobs of limits that have room, for a claim. Of each limit no more than it has room for, and of limits of one priority
+-- one job each in turn: in what order they come among other jobs, order_id says. The claim has the advisory lock of each
+-- limit that is visited, until it commits.
+CREATE FUNCTION taskq_limited_jobs(
+    queue_names text [],
+    max_jobs integer,
+    has_paused_tasks boolean,
+    OUT visited text [],
+    OUT ids bigint [],
+    OUT priorities integer [],
+    OUT order_ids bigint [],
+    OUT locks text [],
+    OUT limit_keys text [],
+    OUT job_queues text []
+)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    -- Side by side: where the visited limits have an open gate, and since when.
+    gate_keys text [];
+    gate_queues text [];
+    turns bigint [];
+BEGIN
+    WITH gate AS MATERIALIZED (
+        SELECT
+            open_gate.limit_key,
+            queue.name AS queue_name,
+            open_gate.priority,
+            open_gate.turn
+        FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
+        CROSS JOIN LATERAL (
+            SELECT
+                first.limit_key,
+                first.priority,
+                first.turn
+            FROM taskq_limit_gates AS first
+            WHERE first.open_at IS NULL AND first.queue_name = queue.name
+            ORDER BY first.queue_name, first.priority DESC, first.turn
+            LIMIT 4 * max_jobs
+        ) AS open_gate
+    ),
+
+    mine AS MATERIALIZED (
+        SELECT best.limit_key
+        FROM (
+            SELECT gate.limit_key
+            FROM gate
+            GROUP BY gate.limit_key
+            ORDER BY max(gate.priority) DESC, min(gate.turn)
+        ) AS best
+        WHERE
+            pg_try_advisory_xact_lock(
+                'taskq_open_gates'::regclass::oid::integer, hashtext(best.limit_key) & 1023
+            )
+        LIMIT max_jobs
+    )
+
+    SELECT
+        array_agg(place.limit_key),
+        array_agg(place.queue_name),
+        array_agg(place.turn)
+    INTO gate_keys, gate_queues, turns
+    FROM (
+        SELECT
+            gate.limit_key,
+            gate.queue_name,
+            min(gate.turn) AS turn
+        FROM gate
+        INNER JOIN mine ON gate.limit_key = mine.limit_key
+        GROUP BY gate.limit_key, gate.queue_name
+    ) AS place;
+
+    visited := ARRAY(SELECT DISTINCT unnest(gate_keys));
+    ids := '{}';
+
+    IF visited = '{}' THEN
+        RETURN;
+    END IF;
+
+    IF has_paused_tasks THEN
+        PERFORM taskq_bar_paused_jobs(ARRAY(
+            SELECT job.id
+            FROM unnest(gate_keys, gate_queues) AS place (limit_key, queue_name)
+            CROSS JOIN LATERAL (
+                SELECT waiting.id
+                FROM taskq_jobs AS waiting
+                WHERE
+                    waiting.status = 'todo' AND waiting.due AND waiting.lock IS NULL
+                    AND waiting.limit_key = place.limit_key AND waiting.paused IS NULL
+                    AND waiting.queue_name = place.queue_name
+                ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                LIMIT 1000
+            ) AS job
+        ));
+    END IF;
+
+    -- A statement after the one that took the advisory locks.
+    WITH candidate AS MATERIALIZED (
+        SELECT
+            numbered.*,
+            row_number() OVER (
+                PARTITION BY numbered.priority ORDER BY numbered.round, numbered.turn, numbered.id
+            ) AS number
+        FROM (
+            SELECT
+                job.id,
+                job.priority,
+                job.lock,
+                place.limit_key,
+                place.queue_name,
+                place.turn,
+                state.room,
+                row_number() OVER (PARTITION BY place.limit_key ORDER BY job.priority DESC, job.id) AS round
+            FROM (
+                SELECT
+                    named.limit_key,
+                    now.room,
+                    -- Twice as many as it takes of each to have enough.
+                    least(now.room, 1 + 2 * max_jobs / cardinality(visited)) AS most
+                FROM unnest(visited) AS named (limit_key)
+                CROSS JOIN LATERAL taskq_limit_state(
+                    named.limit_key,
+                    (
+                        SELECT coalesce(sum(gate.tokens), 0)
+                        FROM taskq_limit_gates AS gate
+                        WHERE
+                            gate.limit_key = named.limit_key AND gate.queue_name = ANY(gate_queues)
+                            AND gate.open_at IS NULL
+                    )
+                ) AS now
+            ) AS state
+            INNER JOIN unnest(gate_keys, gate_queues, turns) AS place (limit_key, queue_name, turn)
+                ON state.limit_key = place.limit_key
+            CROSS JOIN LATERAL (
+                (
+                    SELECT
+                        waiting.id,
+                        waiting.priority,
+                        null AS lock
+                    FROM taskq_jobs AS waiting
+                    WHERE
+                        waiting.status = 'todo' AND waiting.due AND waiting.lock IS NULL
+                        AND waiting.limit_key = place.limit_key AND waiting.paused IS NULL
+                        AND waiting.queue_name = place.queue_name
+                    ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                    LIMIT state.most
+                )
+                UNION ALL
+                (
+                    SELECT
+                        max(gate.job_id),
+                        max(gate.priority),
+                        gate.lock
+                    FROM taskq_open_gates AS gate
+                    WHERE gate.limit_key = place.limit_key AND gate.queue_name = place.queue_name
+                    GROUP BY gate.lock
+                    ORDER BY max(gate.priority) DESC, max(gate.job_id)
+                    LIMIT state.most
+                )
+            ) AS job
+            WHERE
+                state.most > 0
+                AND (
+                    job.lock IS NULL
+                    OR pg_try_advisory_xact_lock(
+                        'taskq_open_gates'::regclass::oid::integer, hashtext(job.lock) & 1023
+                    )
+                )
+        ) AS numbered
+        WHERE numbered.round <= numbered.room
+    )
+
+    SELECT
+        coalesce(array_agg(candidate.id), '{}'),
+        array_agg(candidate.priority),
+        array_agg(place.id),
+        array_agg(candidate.lock),
+        array_agg(candidate.limit_key),
+        array_agg(candidate.queue_name)
+    INTO ids, priorities, order_ids, locks, limit_keys, job_queues
+    FROM candidate
+    INNER JOIN (
+        SELECT
+            each.id,
+            each.priority,
+            row_number() OVER (PARTITION BY each.priority ORDER BY each.id) AS number
+        FROM candidate AS each
+    ) AS place ON candidate.priority = place.priority AND candidate.number = place.number;
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_limited_jobs(text [], integer, boolean) IS
+    'The jobs that a claim may take of limits with open gates in some queues; the limits it visited for that.';
+
+
+-- What becomes of the gates of the limits that a claim has visited, in statements after it took its jobs. A gate is gone
+-- for good only while a job that runs bars it, under a lock on that job's row: its end comes after, and opens the limit.
+CREATE FUNCTION taskq_settle_limits(limit_keys text [], queue_names text [], claimed bigint []) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+DECLARE
+    gate_keys text [];
+    gate_queues text [];
+    later bigint;
+BEGIN
+    WITH gone AS (
+        DELETE FROM taskq_limit_gates AS gate
+        WHERE
+            gate.limit_key = ANY(limit_keys) AND gate.queue_name = ANY(queue_names)
+        RETURNING gate.limit_key, gate.queue_name, gate.tokens
+    ),
+
+    started AS (
+        SELECT
+            key.name,
+            count(*) AS jobs
+        FROM taskq_jobs AS job
+        LEFT JOIN taskq_queue_limits AS limited ON job.queue_name = limited.queue_name
+        CROSS JOIN LATERAL (
+            SELECT job.limit_key AS name
+            UNION
+            SELECT limited.limit_key
+        ) AS key
+        WHERE job.id = ANY(claimed) AND job.status = 'doing' AND key.name IS NOT NULL
+        GROUP BY key.name
+    ),
+
+    paced AS (
+        INSERT INTO taskq_limit_rates (limit_key, spent_until)
+        SELECT
+            named.name,
+            greatest(
+                coalesce(used.spent_until, now()) - coalesce(returned.tokens, 0) * pace.step, now()
+            ) + coalesce(started.jobs, 0) * pace.step
+        FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS name) AS named
+        CROSS JOIN LATERAL taskq_limit_figures(named.name) AS figures
+        CROSS JOIN LATERAL (
+            SELECT make_interval(secs => ceil(figures.per * 1000000 / figures.rate) / 1000000) AS step
+        ) AS pace
+        LEFT JOIN taskq_limit_rates AS used ON named.name = used.limit_key
+        LEFT JOIN started ON named.name = started.name
+        LEFT JOIN (
+            SELECT
+                gone.limit_key,
+                sum(gone.tokens) AS tokens
+            FROM gone
+            GROUP BY gone.limit_key
+        ) AS returned ON named.name = returned.limit_key
+        WHERE figures.rate IS NOT NULL AND (started.jobs > 0 OR returned.tokens > 0)
+        ON CONFLICT (limit_key) DO UPDATE
+        SET spent_until = excluded.spent_until
+    )
+
+    SELECT
+        array_agg(place.limit_key),
+        array_agg(place.queue_name)
+    INTO gate_keys, gate_queues
+    FROM (
+        SELECT
+            gone.limit_key,
+            gone.queue_name
+        FROM gone
+        UNION
+        -- For the next start of a queue's own limit, if its rate lets none now.
+        SELECT
+            limited.limit_key,
+            limited.queue_name
+        FROM taskq_queue_limits AS limited
+        WHERE limited.limit_key = ANY(limit_keys) AND limited.queue_name = ANY(queue_names)
+    ) AS place;
+
+    WITH place AS MATERIALIZED (
+        SELECT
+            given.limit_key,
+            given.queue_name,
+            coalesce(head.priority, 0) AS priority,
+            head.priority IS NOT NULL AS is_wanted,
+            state.room,
+            state.running,
+            state.next_at,
+            EXISTS (
+                SELECT FROM taskq_queue_limits AS limited
+                WHERE limited.queue_name = given.queue_name AND limited.limit_key = given.limit_key
+            ) AS is_queue_limit
+        FROM unnest(gate_keys, gate_queues) AS given (limit_key, queue_name)
+        CROSS JOIN LATERAL taskq_limit_state(given.limit_key) AS state
+        LEFT JOIN LATERAL (
+            SELECT first.priority
+            FROM (
+                (
+                    SELECT job.priority
+                    FROM taskq_jobs AS job
+                    WHERE
+                        job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.limit_key = given.limit_key AND job.paused IS NULL
+                        AND job.queue_name = given.queue_name
+                    ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
+                    LIMIT 1
+                )
+                UNION ALL
+                (
+                    SELECT gate.priority
+                    FROM taskq_open_gates AS gate
+                    WHERE gate.limit_key = given.limit_key AND gate.queue_name = given.queue_name
+                    ORDER BY gate.limit_key, gate.queue_name, gate.priority DESC, gate.job_id
+                    LIMIT 1
+                )
+            ) AS first
+            ORDER BY first.priority DESC
+            LIMIT 1
+        ) AS head ON true
+    ),
+
+    barring AS MATERIALIZED (
+        SELECT DISTINCT full_limit.limit_key
+        FROM (
+            SELECT DISTINCT place.limit_key
+            FROM place
+            WHERE place.is_wanted AND place.room = 0 AND place.next_at IS NULL AND place.running > 0
+        ) AS full_limit
+        CROSS JOIN LATERAL (
+            SELECT job.id
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'doing'
+                AND job.id = ANY(ARRAY(
+                    (
+                        SELECT own.id
+                        FROM taskq_jobs AS own
+                        WHERE own.status = 'doing' AND own.limit_key = full_limit.limit_key
+                        LIMIT 10
+                    )
+                    UNION ALL
+                    (
+                        SELECT other.id
+                        FROM taskq_queue_limits AS limited
+                        INNER JOIN taskq_jobs AS other
+                            ON limited.queue_name = other.queue_name AND other.status = 'doing'
+                        WHERE limited.limit_key = full_limit.limit_key
+                        LIMIT 10
+                    )
+                ))
+            LIMIT 1
+            FOR SHARE SKIP LOCKED
+        ) AS held
+    ),
+
+    opened AS (
+        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, open_at)
+        SELECT
+            place.queue_name,
+            place.priority,
+            taskq_turn(),
+            place.limit_key,
+            CASE
+                WHEN place.next_at IS NOT NULL THEN place.next_at
+                -- Nobody has said anything of it yet.
+                WHEN place.room = 0 AND place.running = 0 THEN now() + '1 second'
+            END
+        FROM place
+        LEFT JOIN barring ON place.limit_key = barring.limit_key
+        WHERE
+            (place.is_wanted AND barring.limit_key IS NULL)
+            OR (place.is_queue_limit AND place.next_at IS NOT NULL)
+        RETURNING queue_name, open_at
+    ),
+
+    notified AS (
+        SELECT taskq_notify(opened.queue_name, false, min(opened.open_at))
+        FROM opened
+        WHERE opened.open_at IS NOT NULL
+        GROUP BY opened.queue_name
+    )
+
+    SELECT count(*) INTO later FROM notified;
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_settle_limits(text [], text [], bigint []) IS
+    'Takes what a claim has started from the rates of limits, and opens those that still have room for jobs that wait.';
 
 
 -- A claim waits for no other transaction. Each of its statements has a snapshot of its own, and so the claim that has
@@ -692,27 +1547,83 @@ DECLARE
     run_places integer [] := '{}';
     heads integer := 0;
     gated bigint [] := '{}';
+    -- Jobs of limits that have room, and of those with a lock which were claimed and which are not first any more.
+    limited record;
+    limits_visited text [] := '{}';
+    run_orders bigint [];
+    run_limits text [];
+    parked_locks text [];
+    stale_locks text [];
+    -- The limits of the queues, and how much room they have; of a queue without one, null.
+    queue_limits text [] := '{}';
+    rooms bigint [];
+    served text [] := queue_names;
     -- How many ready jobs to take of each range.
     shares bigint [];
+    paused_queues text [];
+    paused_tasks text [];
+    has_queue_limits boolean;
+    has_open_limits boolean;
+    taken bigint [];
 BEGIN
     -- A statement of its own, and the first: it sees each pause that was committed before the claim began. The heads
     -- of locks in a queue that is left out here hold those that follow them, as in any that the worker does not serve.
-    IF EXISTS (SELECT FROM taskq_pauses WHERE kind = 'queue') THEN
+    SELECT
+        coalesce(array_agg(pause.name) FILTER (WHERE pause.kind = 'queue'), '{}'),
+        coalesce(array_agg(pause.name) FILTER (WHERE pause.kind = 'task'), '{}'),
+        EXISTS (SELECT FROM taskq_queue_limits),
+        EXISTS (
+            SELECT
+            FROM (
+                SELECT gate.limit_key
+                FROM taskq_limit_gates AS gate
+                WHERE gate.open_at IS NULL
+                ORDER BY gate.queue_name, gate.priority DESC, gate.turn
+                LIMIT 1
+            ) AS first
+        )
+    INTO paused_queues, paused_tasks, has_queue_limits, has_open_limits
+    FROM taskq_pauses AS pause;
+
+    IF has_queue_limits THEN
+        -- A queue whose limit another claim is at is left out, and so is one whose limit has no room.
+        SELECT
+            array_agg(mine.limit_key),
+            paused_queues || array_agg(mine.queue_name) FILTER (WHERE mine.limit_key IS NULL)
+        INTO queue_limits, paused_queues
+        FROM (
+            SELECT
+                limited.queue_name,
+                CASE
+                    WHEN
+                        pg_try_advisory_xact_lock(
+                            'taskq_open_gates'::regclass::oid::integer, hashtext(limited.limit_key) & 1023
+                        )
+                        THEN limited.limit_key
+                END AS limit_key
+            FROM taskq_queue_limits AS limited
+            WHERE limited.queue_name = ANY(queue_names) AND limited.queue_name <> ALL(paused_queues)
+        ) AS mine;
+
+        queue_limits := coalesce(array_remove(queue_limits, null), '{}');
+    END IF;
+
+    IF paused_queues <> '{}' OR queue_limits <> '{}' THEN
         SELECT
             array_agg(range.queue_name ORDER BY range.ordinality),
             array_agg(range.highest ORDER BY range.ordinality),
             array_agg(range.lowest ORDER BY range.ordinality),
-            array_agg(range.after_id ORDER BY range.ordinality)
-        INTO queue_names, highest, lowest, after_ids
+            array_agg(range.after_id ORDER BY range.ordinality),
+            array_agg(state.room ORDER BY range.ordinality)
+        INTO queue_names, highest, lowest, after_ids, rooms
         FROM unnest(queue_names, highest, lowest, after_ids)
             WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, ordinality)
-        WHERE
-            NOT EXISTS (
-                SELECT FROM taskq_pauses AS pause
-                WHERE pause.kind = 'queue' AND pause.name = range.queue_name
-            );
+        LEFT JOIN taskq_queue_limits AS limited ON range.queue_name = limited.queue_name
+        LEFT JOIN LATERAL taskq_limit_state(limited.limit_key) AS state ON limited.limit_key IS NOT NULL
+        WHERE range.queue_name <> ALL(paused_queues) AND coalesce(state.room, 1) > 0;
 
         IF queue_names IS NULL THEN
+            PERFORM taskq_settle_limits(queue_limits, served, '{}');
             RETURN;
         END IF;
     END IF;
@@ -739,7 +1650,7 @@ BEGIN
                         open_gate.priority,
                         open_gate.job_id
                     FROM taskq_open_gates AS open_gate
-                    WHERE open_gate.queue_name = queue.name
+                    WHERE open_gate.limit_key IS NULL AND open_gate.queue_name = queue.name
                     ORDER BY open_gate.queue_name, open_gate.priority DESC, open_gate.job_id
                     LIMIT 4 * (max_jobs << round)
                 ) AS gate
@@ -758,6 +1669,14 @@ BEGIN
         gates := gates || new_gates;
         gate_locks := gate_locks || locks;
 
+        IF paused_tasks <> '{}' THEN
+            PERFORM taskq_bar_paused_jobs(ARRAY(
+                SELECT head.id
+                FROM unnest(locks) AS named (lock)
+                CROSS JOIN LATERAL taskq_lock_head(named.lock) AS head
+            ));
+        END IF;
+
         -- A gate is deleted without a claim only under a share lock on the job that bars it: what ends or changes
         -- that job comes after, and opens the lock again.
         WITH state AS MATERIALIZED (
@@ -772,7 +1691,8 @@ BEGIN
                 head.id AS head_id,
                 head.due,
                 head.queue_name,
-                head.priority
+                head.priority,
+                head.limit_key
             FROM (SELECT DISTINCT unnest(locks) COLLATE "C" AS lock) AS named
             LEFT JOIN LATERAL taskq_lock_head(named.lock) AS head ON true
             WHERE named.lock NOT IN (SELECT unnest(run_locks))
@@ -787,23 +1707,38 @@ BEGIN
                     FROM state
                     WHERE state.holder_id IS NOT NULL OR NOT state.due
                 ))
-                AND (job.status = 'doing' OR (job.status = 'todo' AND NOT job.due))
+                AND (job.status = 'doing' OR (job.status = 'todo' AND (job.paused OR NOT job.due)))
             FOR SHARE SKIP LOCKED
         ),
 
-        -- The head is in a queue that this worker does not serve.
+        -- The head is in a queue that this worker does not serve, or has to have room in a limit, too: its gate moves to
+        -- where it is found, and that limit is opened.
         elsewhere AS (
-            INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock)
+            INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock, limit_key)
             SELECT
                 state.queue_name,
                 state.priority,
                 state.head_id,
-                state.lock
+                state.lock,
+                state.limit_key
             FROM state
             WHERE
                 state.holder_id IS NULL AND state.due
-                AND state.queue_name <> ALL(queue_names)
-            RETURNING lock
+                AND (state.queue_name <> ALL(queue_names) OR state.limit_key IS NOT NULL)
+            RETURNING lock, queue_name, priority, limit_key
+        ),
+
+        at_limit AS (
+            INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key)
+            SELECT
+                elsewhere.queue_name,
+                max(elsewhere.priority),
+                taskq_turn(),
+                elsewhere.limit_key
+            FROM elsewhere
+            WHERE elsewhere.limit_key IS NOT NULL
+            GROUP BY elsewhere.queue_name, elsewhere.limit_key
+            RETURNING limit_key
         ),
 
         head AS (
@@ -814,7 +1749,7 @@ BEGIN
             FROM state
             WHERE
                 state.holder_id IS NULL AND state.due
-                AND state.queue_name = ANY(queue_names)
+                AND state.queue_name = ANY(queue_names) AND state.limit_key IS NULL
         )
 
         SELECT
@@ -828,8 +1763,9 @@ BEGIN
             ),
             run_ids || array_agg(head.head_id),
             run_priorities || array_agg(head.priority),
-            run_locks || array_agg(head.lock)
-        INTO settled, run_ids, run_priorities, run_locks
+            run_locks || array_agg(head.lock),
+            has_open_limits OR EXISTS (SELECT FROM at_limit)
+        INTO settled, run_ids, run_priorities, run_locks, has_open_limits
         FROM head;
 
         EXIT WHEN cardinality(run_ids) >= max_jobs OR cardinality(new_gates) < max_jobs << round;
@@ -854,14 +1790,17 @@ BEGIN
                 -- What may have killed a worker runs alone.
                 bool_and(
                     numbered.due AND numbered.queue_name = ANY(queue_names)
+                    AND numbered.limit_key IS NULL AND numbered.task_name <> ALL(paused_tasks)
                     AND (numbered.crashes = 0 OR numbered.place = 1)
                 ) OVER (ORDER BY numbered.place) AS follows
             FROM (
                 SELECT
                     job.id,
                     job.priority,
-                    job.due,
+                    job.due AND job.paused IS NULL AS due,
                     job.queue_name,
+                    job.limit_key,
+                    job.task_name,
                     job.crashes,
                     row_number() OVER (ORDER BY job.priority DESC, job.id) AS place
                 FROM taskq_jobs AS job
@@ -873,32 +1812,67 @@ BEGIN
         WHERE next.follows AND next.place > 1;
     END IF;
 
-    IF heads = 0 AND cardinality(queue_names) = 1 THEN
-        shares := ARRAY[max_jobs];
+    run_orders := run_ids;
+    run_limits := array_fill(null::text, ARRAY[cardinality(run_ids)]);
+
+    IF has_open_limits THEN
+        limited := taskq_limited_jobs(queue_names, max_jobs, paused_tasks <> '{}');
+        limits_visited := limited.visited;
+        run_ids := run_ids || limited.ids;
+        run_priorities := run_priorities || limited.priorities;
+        run_orders := run_orders || limited.order_ids;
+        run_locks := run_locks || limited.locks;
+        run_places := run_places || array_fill(1, ARRAY[cardinality(limited.ids)]);
+        run_limits := run_limits || limited.limit_keys;
+    END IF;
+
+    IF paused_tasks <> '{}' THEN
+        -- Ten thousand at most. What is left is not claimed, and the next claim goes on with it.
+        FOR round IN 1..10 LOOP
+            EXIT WHEN taskq_bar_paused_jobs(ARRAY(
+                SELECT job.id
+                FROM unnest(queue_names, highest, lowest, after_ids)
+                    AS range (queue_name, highest, lowest, after_id)
+                CROSS JOIN LATERAL taskq_ready_jobs(
+                    range.queue_name, range.highest, range.lowest, range.after_id
+                ) AS job
+                WHERE job.task_name = ANY(paused_tasks)
+            )) = 0;
+        END LOOP;
+    END IF;
+
+    IF cardinality(run_ids) = 0 AND cardinality(queue_names) = 1 THEN
+        shares := ARRAY[least(max_jobs, rooms[1])];
     ELSE
         -- The best of all. Of a lock first only the head, as others can run beside it; then those that follow.
-        WITH wanted AS MATERIALIZED (
+        WITH best AS MATERIALIZED (
             SELECT
                 candidate.id,
-                candidate.lock,
-                candidate.range
+                candidate.range,
+                candidate.limit_key,
+                row_number() OVER (
+                    ORDER BY candidate.place > 1, candidate.priority DESC, candidate.order_id
+                ) AS number
             FROM (
                 SELECT
                     run.id,
                     run.priority,
-                    run.lock,
+                    run.order_id,
                     run.place,
+                    run.limit_key,
                     null::bigint AS range
-                FROM unnest(run_ids, run_priorities, run_locks, run_places) AS run (id, priority, lock, place)
+                FROM unnest(run_ids, run_priorities, run_orders, run_places, run_limits)
+                    AS run (id, priority, order_id, place, limit_key)
                 UNION ALL
                 SELECT
                     ready.id,
                     ready.priority,
-                    null AS lock,
+                    ready.id AS order_id,
                     1 AS place,
+                    null AS limit_key,
                     range.ordinality AS range
-                FROM unnest(queue_names, highest, lowest, after_ids)
-                    WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, ordinality)
+                FROM unnest(queue_names, highest, lowest, after_ids, rooms)
+                    WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, room, ordinality)
                 CROSS JOIN LATERAL (
                     SELECT
                         job.id,
@@ -906,15 +1880,49 @@ BEGIN
                     FROM taskq_ready_jobs(
                         range.queue_name, range.highest, range.lowest, range.after_id
                     ) AS job
-                    LIMIT max_jobs
+                    LIMIT least(max_jobs, range.room)
                 ) AS ready
             ) AS candidate
-            ORDER BY candidate.place > 1, candidate.priority DESC, candidate.id
+            ORDER BY number
             LIMIT max_jobs
+        ),
+
+        -- In a queue with a limit, each of its jobs takes up room there as well as in its own limit, which may be the
+        -- same one.
+        counted AS MATERIALIZED (
+            SELECT
+                best.id,
+                key.name,
+                row_number() OVER (PARTITION BY key.name ORDER BY best.number) AS number
+            FROM best
+            INNER JOIN taskq_jobs AS job ON best.id = job.id
+            LEFT JOIN taskq_queue_limits AS limited ON job.queue_name = limited.queue_name
+            CROSS JOIN LATERAL (
+                SELECT best.limit_key AS name
+                UNION
+                SELECT limited.limit_key
+            ) AS key
+            WHERE queue_limits <> '{}' AND key.name IS NOT NULL
+        ),
+
+        crowded AS (
+            SELECT counted.id
+            FROM (SELECT DISTINCT counted.name FROM counted) AS key
+            CROSS JOIN LATERAL taskq_limit_state(key.name) AS state
+            INNER JOIN counted ON key.name = counted.name
+            WHERE counted.number > state.room
+        ),
+
+        wanted AS MATERIALIZED (
+            SELECT
+                best.id,
+                best.range
+            FROM best
+            WHERE best.id NOT IN (SELECT crowded.id FROM crowded)
         )
 
         SELECT
-            ARRAY(SELECT wanted.id FROM wanted WHERE wanted.lock IS NOT NULL),
+            ARRAY(SELECT wanted.id FROM wanted WHERE wanted.range IS NULL),
             ARRAY(
                 SELECT count(wanted.id)
                 FROM generate_subscripts(queue_names, 1) AS subscript (range)
@@ -926,30 +1934,76 @@ BEGIN
     END IF;
 
     IF gated <> '{}' THEN
-        -- Of each lock as far as none in between is held by another transaction, which may be about to change it.
+        -- Of each lock as far as none in between is held by another transaction, which may be about to change it. A job
+        -- that has waited at a limit may not be the first of its lock any more.
         WITH held AS MATERIALIZED (
             SELECT
                 job.id,
-                job.lock
+                job.lock,
+                job.limit_key
             FROM taskq_jobs AS job
-            WHERE job.id = ANY(gated) AND job.status = 'todo' AND job.due
+            WHERE
+                job.id = ANY(gated) AND job.status = 'todo' AND job.due AND job.paused IS NULL
+                AND job.queue_name = ANY(queue_names) AND job.task_name <> ALL(paused_tasks)
             FOR UPDATE SKIP LOCKED
+        ),
+
+        run AS MATERIALIZED (
+            SELECT
+                candidate.*,
+                candidate.lock IS NOT NULL AND candidate.limit_key IS NOT NULL AS is_parked
+            FROM unnest(run_ids, run_locks, run_places, run_limits) AS candidate (id, lock, place, limit_key)
+            WHERE candidate.id = ANY(gated)
+        ),
+
+        taken AS MATERIALIZED (
+            SELECT
+                numbered.id,
+                numbered.lock,
+                numbered.is_parked
+            FROM (
+                SELECT
+                    run.*,
+                    row_number() OVER (PARTITION BY run.lock ORDER BY run.place) AS number
+                FROM run
+                INNER JOIN held
+                    ON
+                        run.id = held.id AND run.lock IS NOT DISTINCT FROM held.lock
+                        AND run.limit_key IS NOT DISTINCT FROM held.limit_key
+            ) AS numbered
+            WHERE
+                CASE
+                    WHEN numbered.is_parked
+                        THEN
+                            numbered.id = (SELECT head.id FROM taskq_lock_head(numbered.lock) AS head)
+                            AND NOT EXISTS (
+                                SELECT FROM taskq_jobs AS job
+                                WHERE job.status = 'doing' AND job.lock = numbered.lock
+                            )
+                    ELSE numbered.lock IS NULL OR numbered.place = numbered.number
+                END
         )
 
         SELECT
-            coalesce(array_agg(numbered.id), '{}'),
-            settled || array_agg(numbered.lock)
-        INTO gated, settled
-        FROM (
-            SELECT
-                run.id,
-                run.lock,
-                run.place,
-                row_number() OVER (PARTITION BY run.lock ORDER BY run.place) AS number
-            FROM unnest(run_ids, run_locks, run_places) AS run (id, lock, place)
-            INNER JOIN held ON run.id = held.id AND run.lock = held.lock
-        ) AS numbered
-        WHERE numbered.place = numbered.number;
+            ARRAY(SELECT taken.id FROM taken),
+            settled || ARRAY(SELECT taken.lock FROM taken WHERE taken.lock IS NOT NULL AND NOT taken.is_parked),
+            ARRAY(SELECT taken.lock FROM taken WHERE taken.is_parked),
+            ARRAY(
+                SELECT run.lock FROM run
+                WHERE run.is_parked AND run.id NOT IN (SELECT taken.id FROM taken)
+            )
+        INTO gated, settled, parked_locks, stale_locks;
+
+        IF parked_locks <> '{}' THEN
+            DELETE FROM taskq_open_gates
+            WHERE limit_key = ANY(run_limits) AND lock = ANY(parked_locks);
+        END IF;
+
+        IF stale_locks <> '{}' THEN
+            UPDATE taskq_open_gates
+            SET limit_key = null
+            WHERE limit_key = ANY(run_limits) AND lock = ANY(stale_locks);
+        END IF;
     END IF;
 
     IF settled <> '{}' THEN
@@ -961,6 +2015,15 @@ BEGIN
                 WHERE gate.lock IN (SELECT unnest(settled))
             ));
     END IF;
+
+    taken := gated || ARRAY(
+        SELECT taskq_take_ready_jobs(
+            range.queue_name, range.highest, range.lowest, range.after_id, range.jobs
+        )
+        FROM unnest(queue_names, highest, lowest, after_ids, shares)
+            AS range (queue_name, highest, lowest, after_id, jobs)
+        WHERE range.jobs > 0
+    );
 
     RETURN QUERY
     WITH claimed AS (
@@ -974,19 +2037,16 @@ BEGIN
             started_at = now()
         -- An array, and not a join: the planner takes a number that it does not know for a tenth of the table.
         WHERE
-            taskq_jobs.id = ANY(gated || ARRAY(
-                SELECT taskq_take_ready_jobs(
-                    range.queue_name, range.highest, range.lowest, range.after_id, range.jobs
-                )
-                FROM unnest(queue_names, highest, lowest, after_ids, shares)
-                    AS range (queue_name, highest, lowest, after_id, jobs)
-                WHERE range.jobs > 0
-            ))
+            taskq_jobs.id = ANY(taken) AND taskq_jobs.task_name <> ALL(paused_tasks)
         RETURNING taskq_jobs.*
     )
 
     SELECT * FROM claimed
     ORDER BY claimed.priority DESC, claimed.id;
+
+    IF limits_visited <> '{}' OR queue_limits <> '{}' THEN
+        PERFORM taskq_settle_limits(limits_visited || queue_limits, served, taken);
+    END IF;
 END;
 $$;
 
@@ -1004,6 +2064,7 @@ CREATE FUNCTION taskq_new_jobs(jobs jsonb, called_at timestamptz) RETURNS TABLE 
     lock text,
     queueing_lock text,
     idempotency_key text,
+    limit_key text,
     scheduled_at timestamptz,
     due boolean,
     metadata jsonb,
@@ -1019,6 +2080,7 @@ BEGIN ATOMIC
         job.lock,
         job.queueing_lock,
         job.idempotency_key,
+        job."limit" || coalesce(':' || job.limit_key, ''),
         coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)),
         coalesce(
             coalesce(job.scheduled_at, called_at + make_interval(secs => job.schedule_in)) <= called_at,
@@ -1034,6 +2096,8 @@ BEGIN ATOMIC
         lock text,
         queueing_lock text,
         idempotency_key text,
+        "limit" text,
+        limit_key text,
         scheduled_at timestamptz,
         schedule_in double precision,
         metadata jsonb,
@@ -1077,8 +2141,8 @@ DECLARE
     -- Waits count from the call. now() is when the transaction began, which may be long ago.
     called_at CONSTANT timestamptz := clock_timestamp();
     known_keys CONSTANT text [] := ARRAY[
-        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'idempotency_key', 'scheduled_at',
-        'schedule_in', 'metadata', 'tags'
+        'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'idempotency_key', 'limit',
+        'limit_key', 'scheduled_at', 'schedule_in', 'metadata', 'tags'
     ];
     -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
     wrong_wait CONSTANT jsonpath := jsonpath '$[*] ? (
@@ -1118,7 +2182,7 @@ BEGIN
         AND jsonb_typeof(only_job) = 'object'
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
-        AND NOT only_job ?| ARRAY['queueing_lock', 'idempotency_key', 'metadata', 'tags']
+        AND NOT only_job ?| ARRAY['queueing_lock', 'idempotency_key', 'limit', 'limit_key', 'metadata', 'tags']
         AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_wait))
         AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
         -- Without a number of more than 4,300 digits, which takes as many characters.
@@ -1200,7 +2264,37 @@ BEGIN
             RAISE invalid_parameter_value USING
                 MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
                 HINT = 'A job has task_name, and may have args, queue_name, priority, lock, queueing_lock, '
-                    'idempotency_key, scheduled_at or schedule_in, metadata and tags.';
+                    'idempotency_key, limit and limit_key, scheduled_at or schedule_in, metadata and tags.';
+        END IF;
+
+        IF jsonb_path_exists(jobs, '$[*] ? (@.limit != null || @.limit_key != null)') THEN
+            SELECT
+                element.ordinality - 1 AS index,
+                CASE
+                    WHEN element.job ->> 'limit' IS NULL THEN 'has a limit_key and no limit'
+                    WHEN position(':' IN element.job ->> 'limit') > 0
+                        THEN format('has the limit %s, with a colon', element.job -> 'limit')
+                    ELSE format(
+                        'has a limit, or a limit and a limit_key, of %s characters',
+                        char_length(concat_ws(':', element.job ->> 'limit', element.job ->> 'limit_key'))
+                    )
+                END AS fault
+            INTO wrong
+            FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality)
+            WHERE
+                (element.job ->> 'limit' IS NULL AND element.job ->> 'limit_key' IS NOT NULL)
+                OR element.job ->> 'limit' = ''
+                OR position(':' IN element.job ->> 'limit') > 0
+                OR char_length(concat_ws(':', element.job ->> 'limit', element.job ->> 'limit_key')) > 500
+            ORDER BY element.ordinality
+            LIMIT 1;
+
+            IF FOUND THEN
+                RAISE invalid_parameter_value USING
+                    MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, left(wrong.fault, 200)),
+                    HINT = 'A limit has a name without a colon, as in tenant; with a limit_key, as in acme, both and the '
+                        'colon between them have at most 500 characters.';
+            END IF;
         END IF;
 
         IF jsonb_path_exists(jobs, '$[*] ? (exists(@.metadata) || exists(@.tags))') THEN
@@ -1356,6 +2450,8 @@ BEGIN
                             queue_name = new.queue_name,
                             priority = new.priority,
                             lock = new.lock,
+                            limit_key = new.limit_key,
+                            paused = null,
                             scheduled_at = coalesce(new.scheduled_at, called_at),
                             due = new.due,
                             metadata = new.metadata,
@@ -1406,12 +2502,12 @@ BEGIN
 
                 -- Only here: ON CONFLICT makes every insert write 48 bytes more WAL.
                 INSERT INTO taskq_jobs (
-                    task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key,
+                    task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key,
                     scheduled_at, due, metadata, tags
                 )
                 VALUES (
                     new.task_name, new.args, new.queue_name, new.priority, new.lock, new.queueing_lock,
-                    new.idempotency_key, new.scheduled_at, new.due, new.metadata, new.tags
+                    new.idempotency_key, new.limit_key, new.scheduled_at, new.due, new.metadata, new.tags
                 )
                 ON CONFLICT DO NOTHING
                 RETURNING id INTO new_id;
@@ -1465,8 +2561,8 @@ BEGIN
         -- The ids, and so the defer order, follow the array.
         RETURN QUERY
         INSERT INTO taskq_jobs (
-            task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, scheduled_at, due,
-            metadata, tags
+            task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key, scheduled_at,
+            due, metadata, tags
         )
         SELECT * FROM taskq_new_jobs(jobs, called_at)
         RETURNING taskq_jobs.id;
@@ -1505,6 +2601,18 @@ BEGIN
                     SELECT element.job ->> 'lock'
                     FROM jsonb_array_elements(jobs) AS element (job)
                     WHERE element.job ->> 'lock' IS NOT NULL
+                ),
+                false
+            );
+    END IF;
+
+    IF jsonb_path_exists(jobs, '$[*] ? (@.limit != null)') THEN
+        PERFORM
+            taskq_open_limits(
+                ARRAY(
+                    SELECT concat_ws(':', element.job ->> 'limit', element.job ->> 'limit_key')
+                    FROM jsonb_array_elements(jobs) AS element (job)
+                    WHERE element.job ->> 'limit' IS NOT NULL AND element.job ->> 'lock' IS NULL
                 ),
                 false
             );
@@ -1556,5 +2664,5 @@ COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text, boolean, boolean) IS
     'more than 4,300 digits. '
     'A job with an idempotency_key that a job has is not deferred, and has that one''s id in its place. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, idempotency_key, '
-    'scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock), '
+    'limit (the name of one) and limit_key (a room of its own in it), scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock), '
     'metadata (an object) and tags (strings).';

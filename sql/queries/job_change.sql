@@ -135,6 +135,7 @@ retried AS (
         finished_at = null,
         abort_requested = false,
         given_back = null,
+        paused = null,
         result = null,
         priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name),
@@ -147,13 +148,21 @@ retried AS (
         taskq_jobs.queue_name,
         taskq_jobs.due,
         taskq_jobs.scheduled_at,
-        taskq_jobs.lock
+        taskq_jobs.lock,
+        taskq_jobs.limit_key
 ),
 
 opened AS (
     SELECT taskq_open_locks(array_agg(retried.lock), false) AS queues
     FROM retried
     WHERE retried.lock IS NOT NULL
+    HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(retried.limit_key), false) AS queues
+    FROM retried
+    WHERE retried.lock IS NULL AND retried.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -170,7 +179,10 @@ SELECT
     found.queueing_lock,
     coalesce(classified.conflicting_id, 0)::bigint AS conflicting_id,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )::bigint AS opened
 FROM found
 LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id
@@ -212,7 +224,8 @@ rescheduled AS (
         taskq_jobs.queue_name,
         taskq_jobs.due,
         taskq_jobs.scheduled_at,
-        taskq_jobs.lock
+        taskq_jobs.lock,
+        taskq_jobs.limit_key
 ),
 
 announced AS (
@@ -225,12 +238,22 @@ opened AS (
     SELECT taskq_open_locks(ARRAY[rescheduled.lock]) AS queues
     FROM rescheduled
     WHERE rescheduled.lock IS NOT NULL
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(ARRAY[rescheduled.limit_key]) AS queues
+    FROM rescheduled
+    WHERE rescheduled.lock IS NULL AND rescheduled.limit_key IS NOT NULL
 )
 
 SELECT
     found.status,
     EXISTS (SELECT FROM rescheduled)::boolean AS done,
-    ((SELECT count(*) FROM announced) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))::bigint AS announced
+    (
+        (SELECT count(*) FROM announced)
+        + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )::bigint AS announced
 FROM found;
 
 -- name: DeleteJobs :many

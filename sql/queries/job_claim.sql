@@ -1,5 +1,5 @@
 -- name: ListReadyQueues :many
--- The queues that have a ready job or an open gate and are not paused, those with the best first: the best
+-- The queues that have a ready job or an open gate and are not barred, those with the best first: the best
 -- max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by hopping from queue
 -- to queue it takes 10 µs for each that has something.
 WITH RECURSIVE queue AS (
@@ -17,8 +17,8 @@ CROSS JOIN LATERAL (
         SELECT
             job.priority,
             job.id
-        FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.due AND job.lock IS NULL AND job.queue_name = queue.name
+        FROM taskq_ready AS job
+        WHERE job.queue_name = queue.name
         ORDER BY job.queue_name, job.priority DESC, job.id
         LIMIT 1
     )
@@ -28,8 +28,18 @@ CROSS JOIN LATERAL (
             gate.priority,
             gate.job_id AS id
         FROM taskq_open_gates AS gate
-        WHERE gate.queue_name = queue.name
+        WHERE gate.limit_key IS NULL AND gate.queue_name = queue.name
         ORDER BY gate.queue_name, gate.priority DESC, gate.job_id
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT
+            gate.priority,
+            0 AS id
+        FROM taskq_limit_gates AS gate
+        WHERE gate.open_at IS NULL AND gate.queue_name = queue.name
+        ORDER BY gate.queue_name, gate.priority DESC, gate.turn
         LIMIT 1
     )
 ) AS first
@@ -39,7 +49,7 @@ LIMIT @max_queues::integer;
 
 -- name: ClaimJobs :many
 -- Takes the next jobs for a worker, by priority, then id: ready ones from ranges of their index, and those with a
--- lock by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
+-- lock or a limit by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
 --
 -- A range is a queue's jobs between two priorities, or those of its highest priority after an id. While another
 -- transaction holds the xmin horizon, the entries of jobs that are long claimed stay at the front of the index and

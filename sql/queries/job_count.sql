@@ -76,6 +76,7 @@ counted AS (
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo' AND todo.due AND todo.lock IS NULL
+                AND todo.limit_key IS NULL AND todo.paused IS NULL
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
             ORDER BY todo.queue_name, todo.priority DESC, todo.id
@@ -88,7 +89,8 @@ counted AS (
                 todo.*
             FROM taskq_jobs AS todo
             WHERE
-                todo.status = 'todo' AND (NOT todo.due OR todo.lock IS NOT NULL)
+                todo.status = 'todo'
+                AND (NOT todo.due OR todo.lock IS NOT NULL OR todo.limit_key IS NOT NULL OR todo.paused)
                 AND 'todo' = ANY(@statuses::taskq_job_status [])
                 AND sqlc.narg(ids)::bigint [] IS NULL
             ORDER BY todo.id

@@ -37,6 +37,7 @@ WITH RECURSIVE line AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.due AND job.lock IS NULL
+            AND job.limit_key IS NULL AND job.paused IS NULL
             AND job.queue_name >= coalesce(sqlc.narg(queue_name)::text, '')
             AND @by_line::boolean
         ORDER BY job.queue_name, job.priority DESC, job.id
@@ -55,6 +56,7 @@ WITH RECURSIVE line AS (
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.limit_key IS NULL AND job.paused IS NULL
                 AND job.queue_name = line.queue_name
                 AND job.priority < line.priority
             ORDER BY job.queue_name, job.priority DESC, job.id
@@ -68,6 +70,7 @@ WITH RECURSIVE line AS (
             FROM taskq_jobs AS job
             WHERE
                 job.status = 'todo' AND job.due AND job.lock IS NULL
+                AND job.limit_key IS NULL AND job.paused IS NULL
                 AND job.queue_name > line.queue_name
                 AND sqlc.narg(queue_name)::text IS NULL
             ORDER BY job.queue_name, job.priority DESC, job.id
@@ -225,6 +228,7 @@ scanned AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.queue_name, job.priority DESC, job.id
@@ -236,6 +240,7 @@ scanned AS (
                     FROM taskq_jobs AS job
                     WHERE
                         job.status = 'todo' AND job.due AND job.lock IS NULL
+                        AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
@@ -255,7 +260,8 @@ scanned AS (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
-                        job.status = 'todo' AND (NOT job.due OR job.lock IS NOT NULL)
+                        job.status = 'todo'
+                        AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND @by_line::boolean
                         AND job.id > sqlc.narg(after)::bigint
                     ORDER BY job.id
@@ -266,7 +272,8 @@ scanned AS (
                     SELECT job.id
                     FROM taskq_jobs AS job
                     WHERE
-                        job.status = 'todo' AND (NOT job.due OR job.lock IS NOT NULL)
+                        job.status = 'todo'
+                        AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND @by_line::boolean
                         AND job.id < sqlc.narg(before)::bigint
                     ORDER BY job.id DESC

@@ -154,6 +154,7 @@ rescued AS (
         taskq_jobs.status,
         taskq_jobs.crashes,
         taskq_jobs.lock,
+        taskq_jobs.limit_key,
         judged.has_begun
 ),
 
@@ -161,6 +162,19 @@ opened AS (
     SELECT taskq_open_locks(array_agg(rescued.lock)) AS queues
     FROM rescued
     WHERE rescued.lock IS NOT NULL
+    HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(freed.limit_key)) AS queues
+    FROM (
+        SELECT rescued.limit_key FROM rescued
+        UNION ALL
+        SELECT limited.limit_key
+        FROM taskq_queue_limits AS limited
+        INNER JOIN rescued ON limited.queue_name = rescued.queue_name
+    ) AS freed
+    WHERE freed.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -202,7 +216,10 @@ SELECT
     rescued.crashes,
     rescued.has_begun::boolean AS has_begun,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )::bigint AS opened
 FROM rescued;
 
 -- name: ListStalledJobs :many
@@ -218,10 +235,11 @@ WHERE
     AND (sqlc.narg(task_name)::text IS NULL OR job.task_name = sqlc.narg(task_name)::text)
 ORDER BY job.id;
 
--- name: OpenForgottenLocks :one
--- Opens locks whose first job is due and which nothing holds nor has opened, as after a change by hand, among the
--- next max_locks after a name, by bytes. Answers with the last of them; empty: there are no more.
-WITH RECURSIVE step AS (
+-- name: OpenForgottenGates :one
+-- Opens what nothing bars any more and nothing has opened, as after a change by hand: locks whose first job is due and
+-- which nothing holds, and limits that have room. It looks among the next max_gates of each after a name, by bytes, and
+-- answers with the last of them; empty: there are no more. What rates have not used for a while says nothing, and goes.
+WITH RECURSIVE lock_step AS (
     (
         SELECT
             job.lock,
@@ -234,27 +252,39 @@ WITH RECURSIVE step AS (
     UNION ALL
     SELECT
         following.lock,
-        step.number + 1
-    FROM step
+        lock_step.number + 1
+    FROM lock_step
     CROSS JOIN LATERAL (
         SELECT job.lock
         FROM taskq_jobs AS job
-        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > step.lock
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > lock_step.lock
         ORDER BY job.lock, job.priority DESC, job.id
         LIMIT 1
     ) AS following
-    WHERE step.number < @max_locks::integer
+    WHERE lock_step.number < @max_gates::integer
 ),
 
-opened AS (
-    SELECT taskq_open_locks(array_agg(step.lock)) AS queues
-    FROM step
-    CROSS JOIN LATERAL taskq_lock_head(step.lock) AS head (id, priority, queue_name, due)
+limit_step AS (
+    SELECT
+        taskq_next_limit_key(@after_limit::text) AS limit_key,
+        1 AS number
+    UNION ALL
+    SELECT
+        taskq_next_limit_key(limit_step.limit_key),
+        limit_step.number + 1
+    FROM limit_step
+    WHERE limit_step.limit_key IS NOT NULL AND limit_step.number < @max_gates::integer
+),
+
+opened_locks AS (
+    SELECT taskq_open_locks(array_agg(lock_step.lock)) AS queues
+    FROM lock_step
+    CROSS JOIN LATERAL taskq_lock_head(lock_step.lock) AS head (id, priority, queue_name, due, limit_key)
     WHERE
         head.due
         AND NOT EXISTS (
             SELECT FROM taskq_jobs AS job
-            WHERE job.status = 'doing' AND job.lock = step.lock
+            WHERE job.status = 'doing' AND job.lock = lock_step.lock
         )
         AND NOT EXISTS (
             SELECT FROM taskq_open_gates AS gate
@@ -262,10 +292,44 @@ opened AS (
                 gate.queue_name = head.queue_name
                 AND gate.priority = head.priority
                 AND gate.job_id = head.id
+                AND gate.limit_key IS NULL
+        )
+        AND NOT EXISTS (
+            SELECT FROM taskq_open_gates AS gate
+            WHERE gate.limit_key = head.limit_key AND gate.lock = lock_step.lock
         )
     HAVING count(*) > 0
+),
+
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(limit_step.limit_key)) AS queues
+    FROM limit_step
+    CROSS JOIN LATERAL taskq_limit_state(limit_step.limit_key) AS state (running, room, next_at)
+    WHERE
+        limit_step.limit_key IS NOT NULL AND (state.room > 0 OR state.running = 0)
+        AND NOT EXISTS (SELECT FROM taskq_limit_gates AS gate WHERE gate.limit_key = limit_step.limit_key)
+    HAVING count(*) > 0
+),
+
+unused AS (
+    DELETE FROM taskq_limit_rates
+    WHERE
+        limit_key = ANY(ARRAY(
+            SELECT used.limit_key
+            FROM taskq_limit_rates AS used
+            WHERE used.spent_until < now() - interval '1 minute'
+            LIMIT 1000
+            FOR UPDATE SKIP LOCKED
+        ))
+        AND spent_until < now() - interval '1 minute'
+    RETURNING limit_key
 )
 
 SELECT
-    coalesce((SELECT max(step.lock) FROM step), '')::text AS last_lock,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened;
+    coalesce((SELECT max(lock_step.lock) FROM lock_step), '')::text AS last_lock,
+    coalesce((SELECT max(limit_step.limit_key) FROM limit_step), '')::text AS last_limit,
+    (
+        (SELECT coalesce(sum(opened_locks.queues), 0) FROM opened_locks)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )::bigint AS opened,
+    (SELECT count(*) FROM unused)::bigint AS unused;

@@ -1,6 +1,6 @@
 -- name: PromoteJobs :one
--- Makes jobs due whose time has come, the earliest first, and says how many they were and when the
--- next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
+-- Makes jobs due whose time has come, the earliest first, and opens limits whose rate lets the next job start. Says how
+-- many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
 WITH promoted AS (
     UPDATE taskq_jobs
     SET due = true
@@ -29,7 +29,7 @@ WITH promoted AS (
                 FOR UPDATE SKIP LOCKED
             ) AS timeless
         ))
-    RETURNING taskq_jobs.queue_name, taskq_jobs.lock
+    RETURNING taskq_jobs.queue_name, taskq_jobs.lock, taskq_jobs.limit_key
 ),
 
 opened AS (
@@ -39,15 +39,45 @@ opened AS (
     HAVING count(*) > 0
 ),
 
-notified AS (
-    SELECT taskq_notify(promoted.queue_name)
+opened_limits AS (
+    SELECT taskq_open_limits(array_agg(promoted.limit_key), false) AS queues
     FROM promoted
-    GROUP BY promoted.queue_name
+    WHERE promoted.lock IS NULL AND promoted.limit_key IS NOT NULL
+    HAVING count(*) > 0
+),
+
+-- Limits whose rate lets the next job start.
+paced AS (
+    UPDATE taskq_limit_gates
+    SET open_at = null
+    WHERE
+        taskq_limit_gates.ctid = ANY(ARRAY(
+            SELECT gate.ctid
+            FROM taskq_limit_gates AS gate
+            WHERE gate.open_at <= now()
+            ORDER BY gate.open_at
+            LIMIT @max_jobs::integer
+            FOR UPDATE SKIP LOCKED
+        ))
+    RETURNING taskq_limit_gates.queue_name
+),
+
+notified AS (
+    SELECT taskq_notify(queue.name)
+    FROM (
+        SELECT promoted.queue_name AS name FROM promoted
+        UNION
+        SELECT paced.queue_name FROM paced
+    ) AS queue
 )
 
 SELECT
-    (SELECT count(*) FROM promoted)::bigint AS jobs,
-    ((SELECT count(*) FROM notified) + (SELECT coalesce(sum(opened.queues), 0) FROM opened))::bigint AS queues,
+    ((SELECT count(*) FROM promoted) + (SELECT count(*) FROM paced))::bigint AS jobs,
+    (
+        (SELECT count(*) FROM notified)
+        + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+    )::bigint AS queues,
     -- Others promote them, or a claim has come to their lock: they are to be asked for again.
     (
         (
@@ -64,10 +94,25 @@ SELECT
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
 LEFT JOIN (
-    SELECT job.scheduled_at
-    FROM taskq_jobs AS job
-    WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at > now()
-    ORDER BY job.scheduled_at
+    SELECT first.scheduled_at
+    FROM (
+        (
+            SELECT job.scheduled_at
+            FROM taskq_jobs AS job
+            WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at > now()
+            ORDER BY job.scheduled_at
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT gate.open_at AS scheduled_at
+            FROM taskq_limit_gates AS gate
+            WHERE gate.open_at > now()
+            ORDER BY gate.open_at
+            LIMIT 1
+        )
+    ) AS first
+    ORDER BY first.scheduled_at
     LIMIT 1
 ) AS later ON true;
 
@@ -77,9 +122,33 @@ LEFT JOIN (
 WITH announced AS (
     SELECT taskq_notify(head.queue_name)
     FROM unnest(@locks::text []) AS freed (lock)
-    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (id, priority, queue_name, due)
+    CROSS JOIN LATERAL taskq_lock_head(freed.lock) AS head (id, priority, queue_name, due, limit_key)
     WHERE head.due
     GROUP BY head.queue_name
+)
+
+SELECT count(*)::bigint AS queues FROM announced;
+
+-- name: AnnounceLimits :one
+-- Likewise of limits that have room again.
+WITH RECURSIVE waiting AS (
+    SELECT
+        freed.limit_key,
+        head.queue_name
+    FROM unnest(@limit_keys::text []) AS freed (limit_key)
+    CROSS JOIN LATERAL taskq_limit_head(freed.limit_key, '') AS head (queue_name, priority)
+    UNION ALL
+    SELECT
+        waiting.limit_key,
+        head.queue_name
+    FROM waiting
+    CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS head (queue_name, priority)
+),
+
+announced AS (
+    SELECT taskq_notify(waiting.queue_name)
+    FROM waiting
+    GROUP BY waiting.queue_name
 )
 
 SELECT count(*)::bigint AS queues FROM announced;

@@ -42,6 +42,7 @@ class Arguments(Generic[P]):
         self.task_name = task_name
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()
+        self._defaults: dict[str, Any] = {}
         self._extra: Codec[Any] | None = None
         self._filled: dict[str, Callable[[], object]] = {}
         signature = Signature(function, task_name=task_name)
@@ -61,6 +62,8 @@ class Arguments(Generic[P]):
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
                 required = parameter.default is parameter.empty
                 self._add(parameter.name, annotation, required=required)
+                if not required:
+                    self._defaults[parameter.name] = parameter.default
             elif (named := signature.named(annotation)) is not None:
                 for name, (hint, required) in named.items():
                     self._add(name, hint, required=required)
@@ -98,6 +101,29 @@ class Arguments(Generic[P]):
         """
         if name in self._required:
             self._filled[name] = value
+
+    def takes(self, name: str) -> bool:
+        """Whether it takes an argument of that name."""
+        return name in self._codecs or self._extra is not None
+
+    def value_of(self, name: str, stored: Mapping[str, JsonValue]) -> JsonValue:
+        """The value of an argument of a job, or that of its default.
+
+        Args:
+            name: The argument.
+            stored: The job's ``args``.
+
+        Raises:
+            InvalidArguments: It is not there.
+        """
+        if name in stored:
+            return stored[name]
+        if name not in self._defaults:
+            raise InvalidArguments(
+                f"task {self.task_name!r}: argument {name!r} is missing ({self._expected()})"
+            )
+        value: JsonValue = self._codecs[name].dump(self._defaults[name])
+        return value
 
     def refuse_positional(self, args: tuple[object, ...]) -> None:
         """Refuse arguments that are given by position.

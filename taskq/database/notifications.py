@@ -37,10 +37,17 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class QueuePaused:
     """A queue is paused."""
 
     queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPaused:
+    """A task is paused."""
+
+    task_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class Failed:
     error: Exception
 
 
-Notification = Ready | Later | Abort | Paused | Missed | Failed
+Notification = Ready | Later | Abort | QueuePaused | TaskPaused | Missed | Failed
 
 
 def parse(payload: str) -> Notification | None:
@@ -78,7 +85,9 @@ def parse(payload: str) -> Notification | None:
             case "abort":
                 return Abort(int(key))
             case "pause":
-                return Paused(rest)
+                return QueuePaused(rest)
+            case "pause-task":
+                return TaskPaused(rest)
     except ValueError:
         pass  # anyone may notify
     return None

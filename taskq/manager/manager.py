@@ -1,21 +1,24 @@
 """The job manager: what may be done to jobs, each operation in a sync and an async twin."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from taskq import queries
+from taskq.database.database import Database
 from taskq.database.sync_async import async_method
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
+from taskq.limits import KnownLimits
 from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
+from taskq.manager.limiting import Limiting
 from taskq.manager.pausing import Pausing
 from taskq.manager.reading import Reading
 from taskq.outcome import Outcome
 from taskq.queries.job_claim import LARGEST_CLAIM
 
 
-class JobManager(Reading, Changing, Pausing):
+class JobManager(Reading, Changing, Pausing, Limiting):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.
@@ -26,6 +29,10 @@ class JobManager(Reading, Changing, Pausing):
     Args:
         database: Where the jobs are; or what finds it.
     """
+
+    def __init__(self, database: Database | Callable[[], Database]) -> None:
+        super().__init__(database)
+        self.limits = KnownLimits()
 
     def fetch(
         self, worker_id: int, queues: Sequence[str] | None = None, max_jobs: int = 1

@@ -51,6 +51,45 @@ class Pausing(JobOperations):
 
     resume_queue_async: Final = async_method(resume_queue)
 
+    def pause_task(self, name: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Pause a task: no claim that begins after this takes a job of it, until it is resumed.
+
+        Otherwise as ``pause_queue``. Jobs go by the name that they were deferred with: a task with aliases is
+        paused by each of them.
+
+        Args:
+            name: The name of the task; there need not be jobs of it yet.
+            by: Who pauses it, for others to read; at most 500 characters.
+            reason: Why, likewise.
+
+        Returns:
+            False if it was paused already: then who paused it, when and why stay as they are.
+
+        Raises:
+            InvalidName: No task can have that name, or one of the texts is empty or too long.
+        """
+        wanted = NewPause.of(PauseKind.TASK, name=name, by=by, reason=reason)
+        return self._run(queries.pauses.pause_task, wanted)
+
+    pause_task_async: Final = async_method(pause_task)
+
+    def resume_task(self, name: str) -> bool:
+        """Resume a task: its jobs are claimed again, from now on.
+
+        Args:
+            name: The name of the task.
+
+        Returns:
+            False if it was not paused.
+
+        Raises:
+            InvalidName: No task can have that name.
+        """
+        wanted = NewPause.of(PauseKind.TASK, name=name)
+        return self._run(queries.pauses.resume_task, wanted.name)
+
+    resume_task_async: Final = async_method(resume_task)
+
     def list_pauses(self) -> list[Pause]:
         """Read what is paused: since when, by whom and why."""
         return self._run(queries.pauses.list_pauses)

@@ -48,14 +48,20 @@ def rescue_jobs(connection: Connection, stalled_after: float, max_crashes: int) 
     ]
 
 
-def open_forgotten_locks(connection: Connection, after_lock: str, max_locks: int) -> str:
-    """Open locks that were freed by hand, among the next after a name.
+def open_forgotten_gates(
+    connection: Connection, after_lock: str, after_limit: str, max_gates: int
+) -> tuple[str, str]:
+    """Open locks and limits that were freed by hand, among the next after a name of each.
 
     Returns:
-        The last of them; empty: there are no more.
+        The last lock and the last limit of them; empty: there are no more.
     """
-    row = _querier(connection).open_forgotten_locks(after_lock=after_lock, max_locks=max_locks)
-    return only_row(row).last_lock
+    row = only_row(
+        _querier(connection).open_forgotten_gates(
+            after_lock=after_lock, after_limit=after_limit, max_gates=max_gates
+        )
+    )
+    return row.last_lock, row.last_limit
 
 
 def list_stalled_jobs(

@@ -16,7 +16,7 @@ class Promoted:
     """What a promotion did.
 
     Attributes:
-        jobs: How many jobs became due.
+        jobs: How many jobs became due, and how many limits have a start for the next one.
         skipped: Whether there are others that another transaction had locked.
         next_at: When the next job is due.
     """
@@ -30,6 +30,11 @@ def promote_jobs(connection: Connection, max_jobs: int) -> Promoted:
     """Make jobs due whose time has come, at most ``max_jobs``."""
     row = only_row(_querier(connection).promote_jobs(max_jobs=max_jobs))
     return Promoted(jobs=row.jobs, skipped=row.skipped, next_at=row.next_at)
+
+
+def announce_limits(connection: Connection, limit_keys: Iterable[str]) -> None:
+    """Notify the workers that limits have room for jobs which this worker will not claim."""
+    _querier(connection).announce_limits(limit_keys=sorted(set(limit_keys)))
 
 
 def announce_locks(connection: Connection, locks: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from taskq.exceptions import InvalidName
 from taskq.job import Name
 from taskq.messages import short_repr, validation_summary
 from taskq.queries.connection import Connection, on_any
+from taskq.queries.rows import only_row
 from taskq_sql import pauses
 
 _querier = on_any(pauses.Querier)
@@ -20,6 +21,7 @@ class PauseKind(StrEnum):
     """What kind of thing is paused."""
 
     QUEUE = "queue"
+    TASK = "task"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,18 @@ def resume_queue(connection: Connection, name: str) -> bool:
     return bool(_querier(connection).resume_queue(name=name))
 
 
+def pause_task(connection: Connection, wanted: NewPause) -> bool:
+    """Pause a task; False: it was paused already, and that pause stays as it is."""
+    return bool(
+        _querier(connection).pause_task(name=wanted.name, paused_by=wanted.by, reason=wanted.reason)
+    )
+
+
+def resume_task(connection: Connection, name: str) -> bool:
+    """Resume a task; False: it was not paused."""
+    return only_row(_querier(connection).resume_task(name=name)).done
+
+
 def list_pauses(connection: Connection) -> list[Pause]:
     """What is paused, by kind and name."""
     return [
@@ -99,8 +113,3 @@ def list_pauses(connection: Connection) -> list[Pause]:
         )
         for row in _querier(connection).list_pauses()
     ]
-
-
-def list_paused_queues(connection: Connection) -> list[str]:
-    """The names of the queues that are paused."""
-    return [pause.name for pause in list_pauses(connection)]

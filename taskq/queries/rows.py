@@ -68,6 +68,7 @@ def job_of(row: JobRow) -> Job:
         lock=row.lock,
         queueing_lock=row.queueing_lock,
         idempotency_key=row.idempotency_key,
+        limit_key=row.limit_key,
         status=STATUSES[row.status],
         scheduled_at=row.scheduled_at,
         deferred_at=row.deferred_at,

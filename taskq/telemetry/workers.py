@@ -102,6 +102,25 @@ class QueueUnknown(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LimitChanged(Event):
+    """The app says something else of a limit than another app, or an earlier version of it, did: it holds for
+    all.
+
+    Attributes:
+        what: The limit, or the queue whose limit it is.
+        said: What the app says.
+        former: What was said before.
+        former_by: The worker whose app did; None: not known.
+    """
+
+    worker_id: int
+    what: str
+    said: str
+    former: str
+    former_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VariableUnknown(Event):
     """A variable of the environment looks like an option of workers, and is none.
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 from taskq.database.database import Database
 from taskq.exceptions import TaskNotFound
+from taskq.limits import KnownLimits, Limit
 from taskq.periodic import Periodic
 from taskq.schema import SchemaManager
 from taskq.task import Task
@@ -21,6 +22,8 @@ class WorkerApp(Protocol):
         tasks: Its tasks by name and by alias.
         periodics: The periods of its periodic tasks.
         max_delay: Seconds by which a tick may be late and is still deferred.
+        limits: The limits that it knows.
+        queue_limits: Those in which all jobs of a queue count.
     """
 
     @property
@@ -35,6 +38,10 @@ class WorkerApp(Protocol):
     def periodics(self) -> Sequence[Periodic]: ...
     @property
     def max_delay(self) -> float: ...
+    @property
+    def limits(self) -> KnownLimits: ...
+    @property
+    def queue_limits(self) -> Mapping[str, Limit]: ...
 
     def not_found(self, name: str) -> TaskNotFound:
         """What to raise for a task that is not registered."""

@@ -60,7 +60,8 @@ class Completer(Service):
         self._wakeup = Wakeup()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._freed: list[str] = []
+        self._freed_locks: list[str] = []
+        self._freed_limits: list[str] = []
 
     def add(self, outcome: Outcome) -> None:
         """Have an outcome written, as soon as may be."""
@@ -68,9 +69,10 @@ class Completer(Service):
         self._empty.clear()
         self._wakeup.set()
 
-    def announce(self, locks: Sequence[str]) -> None:
-        """Tell other workers of locks that went free, whose next jobs this one will not claim."""
-        self._freed.extend(locks)
+    def announce(self, locks: Sequence[str], limits: Sequence[str]) -> None:
+        """Tell other workers of locks and limits that have room for jobs which this one will not claim."""
+        self._freed_locks.extend(locks)
+        self._freed_limits.extend(limits)
         self._empty.clear()
         self._wakeup.set()
 
@@ -116,9 +118,13 @@ class Completer(Service):
                 self._writing = ()
                 if written:
                     self._written(batch)
-            elif self._freed:
-                freed, self._freed = self._freed, []
-                await self._connection.retry(queries.job_schedule.announce_locks, freed)
+            elif self._freed_locks or self._freed_limits:
+                locks, self._freed_locks = self._freed_locks, []
+                limits, self._freed_limits = self._freed_limits, []
+                if locks:
+                    await self._connection.retry(queries.job_schedule.announce_locks, locks)
+                if limits:
+                    await self._connection.retry(queries.job_schedule.announce_limits, limits)
                 # Nothing more, and yet news: what kept the worker from ending is done.
                 self._written(())
             else:

@@ -79,7 +79,7 @@ class ExecutorPool:
         self._is_overdue = overdue
         self._claim_in_flight = claim_in_flight
         # While a claim was under way, which may not have seen it.
-        self._paused_meanwhile: set[str] = set()
+        self._paused_meanwhile: list[Callable[[Job], bool]] = []
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._suspicion = Suspicion(
             concurrency=options.concurrency,
@@ -149,17 +149,24 @@ class ExecutorPool:
                 self._prefetch.rested(now - self._empty_since)
         self._hand_out()
 
-    def pause(self, queue: str) -> None:
+    def pause_queue(self, queue: str) -> None:
         """A queue is paused: give back what has not begun of it, and what follows that in a lock."""
+        self._pause(lambda job: job.queue == queue)
+
+    def pause_task(self, task_name: str) -> None:
+        """Likewise a task."""
+        self._pause(lambda job: job.task_name == task_name)
+
+    def _pause(self, is_paused: Callable[[Job], bool]) -> None:
         if self._claim_in_flight():
-            self._paused_meanwhile.add(queue)
+            self._paused_meanwhile.append(is_paused)
         ready, self._ready = self._ready, deque()
         for attempt in ready:
-            if attempt.job.queue == queue:
+            if is_paused(attempt.job):
                 self._release([attempt, *self._runs.end(attempt.job)])
             else:
                 self._ready.append(attempt)
-        self._release(self._runs.behind(queue))
+        self._release(self._runs.behind(is_paused))
         if len(self._ready) < len(ready):
             self._check_empty()
             self._hand_out()
@@ -277,12 +284,12 @@ class ExecutorPool:
             )
 
     def _without_paused(self, jobs: Sequence[Job]) -> list[Job]:
-        paused, self._paused_meanwhile = self._paused_meanwhile, set()
+        paused, self._paused_meanwhile = self._paused_meanwhile, []
         kept: list[Job] = []
         # One of a lock that goes back is before those that come next in it.
         locks: set[str] = set()
         for job in jobs:
-            if job.queue in paused or job.lock in locks:
+            if job.lock in locks or any(is_paused(job) for is_paused in paused):
                 locks.update([job.lock] if job.lock is not None else [])
                 self._ended(released(job, started=False))
             else:

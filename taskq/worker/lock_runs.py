@@ -1,7 +1,7 @@
 """Jobs of one lock that were claimed together: each begins when the one before it has ended."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 from taskq.job import Job
@@ -71,11 +71,11 @@ class LockRuns:
         self._runs[key].remove(attempt)
         return True
 
-    def behind(self, queue: str) -> list[Attempt]:
-        """Take out those of a queue, and what follows them."""
+    def behind(self, is_paused: Callable[[Job], bool]) -> list[Attempt]:
+        """Take out those that are paused, and what follows them."""
         taken: list[Attempt] = []
         for run in self._runs.values():
-            kept = list(takewhile(lambda attempt: attempt.job.queue != queue, run))
+            kept = list(takewhile(lambda attempt: not is_paused(attempt.job), run))
             while len(run) > len(kept):
                 taken.append(run.pop())
         return taken

@@ -128,7 +128,7 @@ def released(job: Job, *, started: bool) -> Outcome:
     """The outcome of a job that goes back into the queue as it came."""
     if started:
         return _todo(job)
-    return _todo(job, keeps_attempt=True, given_back=job.given_back or None)
+    return _todo(job, keeps_attempt=True, given_back=job.given_back or None, unstarted=True)
 
 
 def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: Any) -> Decision:
@@ -146,6 +146,7 @@ def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: 
         worker_id=job.worker_id,
         status=JobStatus.SUCCEEDED,
         held_lock=job.lock,
+        held_limit=job.limit_key,
         result=result,
         deleted=True if options.delete_jobs != "never" else None,
     )
@@ -261,5 +262,6 @@ def _outcome(job: Job, status: JobStatus, error: BaseException | None, **values:
         worker_id=job.worker_id,
         status=status,
         held_lock=job.lock,
+        held_limit=job.limit_key,
         **values,
     )

@@ -14,8 +14,8 @@ from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service
 
-# So many locks that jobs wait for are checked each time for having been freed by hand.
-_LOCKS = 1000
+# So many locks and limits that jobs wait for are checked each time for having been freed by hand.
+_GATES = 1000
 
 # A check this long after a worker has died finds it.
 _AFTERWARDS = 0.02  # seconds
@@ -53,6 +53,7 @@ class Rescuer(Service):
         self._max_crashes = max_crashes
         self._overdue = overdue
         self._last_lock = ""
+        self._last_limit = ""
 
     async def loop(self) -> None:
         """Rescue, and wait."""
@@ -83,8 +84,8 @@ class Rescuer(Service):
                     had_begun=job.had_begun,
                 )
             )
-        self._last_lock = queries.job_rescue.open_forgotten_locks(
-            connection, self._last_lock, _LOCKS
+        self._last_lock, self._last_limit = queries.job_rescue.open_forgotten_gates(
+            connection, self._last_lock, self._last_limit, _GATES
         )
         peers = queries.workers.list_peers(connection, self._stalled_after)
         self._registration.see_peers(peers)

@@ -16,6 +16,7 @@ from taskq.worker.completer import Completer
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.executor_pool import ExecutorPool
 from taskq.worker.heartbeat import Heartbeat
+from taskq.worker.limit_declarer import LimitDeclarer
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
 from taskq.worker.producer import Producer
@@ -120,6 +121,14 @@ class Services:
             queues=options.queues,
             task_queues={task.queue for task in app.tasks.values()},
         )
+        self._limit_declarer = LimitDeclarer(
+            connections.shared,
+            registration,
+            telemetry=telemetry,
+            interval=options.update_heartbeat_interval,
+            limits=app.limits,
+            queue_limits=app.queue_limits,
+        )
         periodic_enqueuer = PeriodicEnqueuer(
             connections.shared,
             registration,
@@ -150,7 +159,8 @@ class Services:
                     producer=self.producer,
                     scheduler=self.scheduler,
                     canceller=self._canceller,
-                    paused=self.executor_pool.pause,
+                    paused_queue=self.executor_pool.pause_queue,
+                    paused_task=self.executor_pool.pause_task,
                     connection=connections.shared,
                 )
             )
@@ -163,6 +173,7 @@ class Services:
         )
         self._until_stopping: Sequence[Service] = (
             unknown_names,
+            self._limit_declarer,
             periodic_enqueuer,
             pruner,
             self.scheduler,
@@ -178,6 +189,7 @@ class Services:
         if self._stopping.is_set():
             # It was asked before it had them.
             self.executor_pool.stop()
+        await self._limit_declarer.declare()
         for service in (*self._until_written, *self._until_stopping):
             service.start(broken)
         if not self._options.wait:
@@ -232,13 +244,14 @@ class Services:
             for outcome in outcomes
             if outcome.held_lock is not None and not self.executor_pool.runs_lock(outcome.held_lock)
         ]
-        if locks and (
+        limits = [outcome.held_limit for outcome in outcomes if outcome.held_limit is not None]
+        if (locks or limits) and (
             self._stopping.is_set()
             or self._options.queues is not None
             or not self.executor_pool.capacity()
         ):
-            self.completer.announce(locks)
-        if locks or any(outcome.status is JobStatus.TODO for outcome in outcomes):
+            self.completer.announce(locks, limits)
+        if locks or limits or any(outcome.status is JobStatus.TODO for outcome in outcomes):
             self.producer.wake()
         if not self._options.wait:
             self.producer.wake()

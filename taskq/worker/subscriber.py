@@ -9,8 +9,18 @@ from collections.abc import Callable
 from typing import Final
 
 from taskq import queries
-from taskq.database.notifications import Abort, Failed, Later, Missed, Notification, Paused, Ready
+from taskq.database.notifications import (
+    Abort,
+    Failed,
+    Later,
+    Missed,
+    Notification,
+    QueuePaused,
+    Ready,
+    TaskPaused,
+)
 from taskq.database.notifier import Notifier
+from taskq.queries.pauses import PauseKind
 from taskq.telemetry import DatabaseFailed, DatabaseRecovered, Telemetry
 from taskq.worker.canceller import Canceller
 from taskq.worker.connection import WorkerConnection
@@ -23,7 +33,8 @@ _PURPOSE: Final = "notifications"
 
 
 class Subscriber(Service):
-    """Is notified that there are jobs, now or later, that jobs are to be aborted, and that queues are paused.
+    """Is notified that there are jobs, now or later, that jobs are to be aborted, and that queues and tasks
+    are paused.
 
     Args:
         notifier: Notifies it, and others in this process.
@@ -34,7 +45,8 @@ class Subscriber(Service):
         producer: Told of jobs.
         scheduler: Told of jobs for later.
         canceller: Told of requests to abort.
-        paused: Told of queues that are paused.
+        paused_queue: Told of queues that are paused.
+        paused_task: Told of tasks that are paused.
         connection: Asked which are, after notifications were missed.
     """
 
@@ -49,7 +61,8 @@ class Subscriber(Service):
         producer: Producer,
         scheduler: Scheduler,
         canceller: Canceller,
-        paused: Callable[[str], None],
+        paused_queue: Callable[[str], None],
+        paused_task: Callable[[str], None],
         connection: WorkerConnection,
     ) -> None:
         self._notifier = notifier
@@ -61,7 +74,8 @@ class Subscriber(Service):
         self._producer = producer
         self._scheduler = scheduler
         self._canceller = canceller
-        self._paused = paused
+        self._paused_queue = paused_queue
+        self._paused_task = paused_task
         self._connection = connection
         self._missed = Wakeup()
 
@@ -74,8 +88,11 @@ class Subscriber(Service):
         try:
             while True:
                 await self._missed.wait()
-                for queue in await self._connection.retry(queries.pauses.list_paused_queues):
-                    self._paused(queue)
+                for pause in await self._connection.retry(queries.pauses.list_pauses):
+                    if pause.kind is PauseKind.QUEUE:
+                        self._paused_queue(pause.name)
+                    else:
+                        self._paused_task(pause.name)
         finally:
             subscription.close()
             await self._notifier.wait_closed_async()
@@ -88,8 +105,10 @@ class Subscriber(Service):
                 self._scheduler.expect(due_at)
             case Abort(worker_id) if worker_id == self._registration.id:
                 self._canceller.wake()
-            case Paused(queue):
-                self._paused(queue)
+            case QueuePaused(queue):
+                self._paused_queue(queue)
+            case TaskPaused(task_name):
+                self._paused_task(task_name)
             case Missed():
                 self._missed.set()
                 if self._failing_since is not None:

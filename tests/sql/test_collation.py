@@ -17,6 +17,9 @@ NAMES = {
     ("taskq_jobs", "lock"),
     ("taskq_jobs", "queueing_lock"),
     ("taskq_jobs", "idempotency_key"),
+    ("taskq_jobs", "limit_key"),
+    ("taskq_jobs", "task_name"),
+    ("taskq_open_gates", "limit_key"),
     ("taskq_open_gates", "lock"),
     ("taskq_open_gates", "queue_name"),
 }

@@ -457,13 +457,12 @@ def test_a_lock_that_was_freed_by_hand_is_opened(
         "UPDATE taskq_jobs SET status = 'succeeded' WHERE id = ANY(%s)", [[first, other]]
     )
     assert claim() == []
-    assert run("OpenForgottenLocks", after_lock="", max_locks=2) == [
-        {"last_lock": "b", "opened": 1}
-    ]
+
+    def opened(after_lock: str) -> tuple[str, int]:
+        [row] = run("OpenForgottenGates", after_lock=after_lock, after_limit="", max_gates=2)
+        return row["last_lock"], row["opened"]
+
+    assert opened("") == ("b", 1)
     assert claim() == [second]
-    assert run("OpenForgottenLocks", after_lock="b", max_locks=2) == [
-        {"last_lock": "c", "opened": 1}
-    ]
-    assert run("OpenForgottenLocks", after_lock="c", max_locks=2) == [
-        {"last_lock": "", "opened": 0}
-    ]
+    assert opened("b") == ("c", 1)
+    assert opened("c") == ("", 0)

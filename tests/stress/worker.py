@@ -17,7 +17,7 @@ def main() -> None:
     handler.setFormatter(logging.Formatter(FORMAT, defaults={"action": "-"}))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # It would find a lost wake-up in the end, and hide it.
-    queries.job_rescue.open_forgotten_locks = lambda *_: ""
+    queries.job_rescue.open_forgotten_gates = lambda *_: ("", "")
     app.run_worker()
 
 

@@ -21,6 +21,7 @@ JOB = Job(
     lock=None,
     queueing_lock=None,
     idempotency_key=None,
+    limit_key=None,
     status=JobStatus.DOING,
     scheduled_at=None,
     deferred_at=datetime.now(UTC),

@@ -58,6 +58,7 @@ def job(*, given_back: int = 0, **task_kwargs: Any) -> Job:
         lock="held",
         queueing_lock=None,
         idempotency_key=None,
+        limit_key=None,
         status=JobStatus.DOING,
         scheduled_at=None,
         deferred_at=LATER,

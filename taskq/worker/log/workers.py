@@ -16,6 +16,7 @@ EVENT_LOOP: Final = get_logger("taskq.worker.event_loop")
 HEARTBEAT: Final = get_logger("taskq.worker.heartbeat")
 LOOP_MONITOR: Final = get_logger("taskq.worker.loop_monitor")
 SERVICE: Final = get_logger("taskq.worker.service")
+LIMITS: Final = get_logger("taskq.worker.limit_declarer")
 UNKNOWN_NAMES: Final = get_logger("taskq.worker.unknown_names")
 
 _JOBS_SHOWN = 5
@@ -44,6 +45,7 @@ def subscribe(to: telemetry.Telemetry) -> None:
     to.subscribe(telemetry.ThreadLeftBehind, thread_left_behind)
     to.subscribe(telemetry.QueueUnknown, queue_unknown)
     to.subscribe(telemetry.VariableUnknown, variable_unknown)
+    to.subscribe(telemetry.LimitChanged, limit_changed)
     to.subscribe(telemetry.HeartbeatOverdue, heartbeat_overdue)
     to.subscribe(telemetry.HeartbeatWithheld, heartbeat_withheld)
     to.subscribe(telemetry.LoopBlocked, loop_blocked)
@@ -143,6 +145,21 @@ def queue_unknown(event: telemetry.QueueUnknown) -> None:
         short_repr(event.queue),
         f": did you mean {short_repr(event.meant)}?" if event.meant is not None else "",
         extra={"action": "queue_unknown", "queue": event.queue},
+    )
+
+
+def limit_changed(event: telemetry.LimitChanged) -> None:
+    LIMITS.warning(
+        "%s is declared with %s, and was with %s by worker %s: what was declared last holds for all workers",
+        event.what,
+        event.said,
+        event.former,
+        short_repr(event.former_by),
+        extra={
+            "action": "limit_changed",
+            "worker_id": event.worker_id,
+            "former_worker_name": event.former_by,
+        },
     )
 
 
