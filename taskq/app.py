@@ -15,10 +15,10 @@ from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
-from taskq.exceptions import InvalidLimit, InvalidOption, LoadFromPathError, TaskNotFound
+from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
-from taskq.limits import KnownLimits, Limit, check_limit
+from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
 from taskq.periodic import PeriodicDefaults, max_delay_of
@@ -110,7 +110,8 @@ class App(Blueprint):
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
         self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})
         for queue, limit in self.queue_limits.items():
-            self.job_manager.limits.add(_checked_queue_limit(queue, limit))
+            check_name(queue, what="queue_limits cannot have the queue")
+            self.job_manager.limits.add(check_queue_limit(queue, limit))
         self.telemetry: Telemetry = Telemetry()
         subscribe_log(self.telemetry)
 
@@ -369,17 +370,6 @@ class App(Blueprint):
 
     def _all_worker_defaults(self) -> WorkerArguments:
         return {"retention": self._retention, **self.worker_defaults}
-
-
-def _checked_queue_limit(queue: str, limit: object) -> Limit:
-    check_name(queue, what="queue_limits cannot have the queue")
-    checked = check_limit(limit, of=f"queue {queue!r}")
-    if checked.by is not None:
-        raise InvalidLimit(
-            f"queue {queue!r} got limit {checked.name!r}, which is by {checked.by!r}: jobs of a queue have no "
-            "arguments in common; give that limit to the tasks"
-        )
-    return checked
 
 
 class OpenedApp:

@@ -209,6 +209,21 @@ def check_limit(value: object, *, of: str) -> Limit:
     return value
 
 
+def check_queue_limit(queue: str, value: object) -> Limit:
+    """Refuse what is no limit, or none that all jobs of a queue can have.
+
+    Raises:
+        InvalidLimit: It is none.
+    """
+    limit = check_limit(value, of=f"queue {queue!r}")
+    if limit.by is not None:
+        raise InvalidLimit(
+            f"queue {queue!r} got limit {limit.name!r}, which is by {limit.by!r}: jobs of a queue have no "
+            "arguments in common; give that limit to the tasks"
+        )
+    return limit
+
+
 def check_figures(name: str, concurrency: object, rate: object, per: object, burst: object) -> None:
     """Refuse figures that make no sense.
 

@@ -81,13 +81,19 @@ SELECT
     coalesce((SELECT head.id FROM head), 0)\\:\\:bigint AS head_id,
     coalesce((SELECT holder.id FROM holder), 0)\\:\\:bigint AS holder_id,
     coalesce((SELECT holder.worker_id FROM holder), 0)\\:\\:bigint AS holder_worker_id,
-    pause.paused_at,
-    pause.paused_by,
-    pause.reason AS pause_reason,
+    job.task_name,
+    coalesce(job.given_back, 0)\\:\\:integer AS given_back,
+    queue_pause.paused_at,
+    queue_pause.paused_by,
+    queue_pause.reason AS pause_reason,
+    task_pause.paused_at AS task_paused_at,
+    task_pause.paused_by AS task_paused_by,
+    task_pause.reason AS task_pause_reason,
     coalesce(serving.workers, 0)\\:\\:bigint AS workers,
     coalesce(serving.full_workers, 0)\\:\\:bigint AS full_workers
 FROM taskq_jobs AS job
-LEFT JOIN taskq_pauses AS pause ON job.queue_name = pause.name AND pause.kind = 'queue'
+LEFT JOIN taskq_pauses AS queue_pause ON job.queue_name = queue_pause.name AND queue_pause.kind = 'queue'
+LEFT JOIN taskq_pauses AS task_pause ON job.task_name = task_pause.name AND task_pause.kind = 'task'
 CROSS JOIN LATERAL (
     SELECT
         count(*) AS workers,
@@ -114,11 +120,82 @@ class ExplainJobRow(pydantic.BaseModel):
     head_id: int
     holder_id: int
     holder_worker_id: int
+    task_name: str
+    given_back: int
     paused_at: datetime.datetime | None
     paused_by: str | None
     pause_reason: str | None
+    task_paused_at: datetime.datetime | None
+    task_paused_by: str | None
+    task_pause_reason: str | None
     workers: int
     full_workers: int
+
+
+EXPLAIN_LIMITS = """-- name: explain_limits \\:many
+WITH asked AS (
+    SELECT
+        job.limit_key,
+        job.queue_name
+    FROM taskq_jobs AS job
+    WHERE job.id = :p1\\:\\:bigint
+),
+
+key AS (
+    SELECT
+        asked.limit_key AS name,
+        false AS of_queue
+    FROM asked
+    WHERE asked.limit_key IS NOT NULL
+    UNION ALL
+    SELECT
+        limited.limit_key AS name,
+        true AS of_queue
+    FROM asked
+    INNER JOIN taskq_queue_limits AS limited ON asked.queue_name = limited.queue_name
+)
+
+SELECT
+    key.name\\:\\:text AS limit_key,
+    key.of_queue\\:\\:boolean AS of_queue,
+    (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)\\:\\:boolean AS is_known,
+    coalesce(figures.concurrency, 0)\\:\\:integer AS concurrency,
+    state.running\\:\\:bigint AS running,
+    state.room\\:\\:bigint AS room,
+    coalesce(extract(EPOCH FROM state.next_at), 0)\\:\\:double precision AS next_at,
+    array(
+        SELECT running.id
+        FROM taskq_jobs AS running
+        WHERE
+            running.status = 'doing'
+            AND (
+                running.limit_key = key.name
+                OR running.queue_name = ANY(ARRAY(
+                    SELECT counted.queue_name FROM taskq_queue_limits AS counted
+                    WHERE counted.limit_key = key.name
+                ))
+            )
+        ORDER BY running.id
+        LIMIT 10
+    )\\:\\:bigint [] AS job_ids
+FROM key
+CROSS JOIN LATERAL taskq_limit_state(key.name) AS state (running, room, next_at)
+LEFT JOIN LATERAL taskq_limit_figures(key.name) AS figures (concurrency, rate, per, burst) ON true
+ORDER BY key.of_queue
+"""
+
+_EXPLAIN_LIMITS = sqlalchemy.text(EXPLAIN_LIMITS)
+
+
+class ExplainLimitsRow(pydantic.BaseModel):
+    limit_key: str
+    of_queue: bool
+    is_known: bool
+    concurrency: int
+    running: int
+    room: int
+    next_at: float
+    job_ids: list[int]
 
 
 class Querier:
@@ -151,9 +228,34 @@ class Querier:
                 head_id=row[9],
                 holder_id=row[10],
                 holder_worker_id=row[11],
-                paused_at=row[12],
-                paused_by=row[13],
-                pause_reason=row[14],
-                workers=row[15],
-                full_workers=row[16],
+                task_name=row[12],
+                given_back=row[13],
+                paused_at=row[14],
+                paused_by=row[15],
+                pause_reason=row[16],
+                task_paused_at=row[17],
+                task_paused_by=row[18],
+                task_pause_reason=row[19],
+                workers=row[20],
+                full_workers=row[21],
+            )
+
+    def explain_limits(
+        self,
+        *,
+        id: int,
+    ) -> Iterator[ExplainLimitsRow]:
+        """The limits in which a job counts, its own and that of its queue, and how full they are: with some of the jobs that
+        run, and for a rate when it lets the next one start, in seconds since 1970. 0: there is no such figure.
+        """
+        for row in self._conn.execute(_EXPLAIN_LIMITS, {"p1": id}):
+            yield ExplainLimitsRow(
+                limit_key=row[0],
+                of_queue=row[1],
+                is_known=row[2],
+                concurrency=row[3],
+                running=row[4],
+                room=row[5],
+                next_at=row[6],
+                job_ids=row[7],
             )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from taskq import App, JobNotFound, JobStatus
+from taskq import App, JobNotFound, JobStatus, Limit, queries
 from taskq.exceptions import InvalidFilter
 from taskq.manager import Explanation, Outcome, WaitReason
 from taskq.task import Task
@@ -28,6 +28,12 @@ def worker(connection: psycopg.Connection) -> int:
         "INSERT INTO taskq_workers (id, name, queue_names, concurrency) VALUES (7, 'w', '{default}', 2)"
     )
     return 7
+
+
+def declare(app: App, **queue_limits: Limit) -> None:
+    """Say what the limits that the app knows allow, as its worker does when it starts."""
+    with app.database.engine.begin() as connection:
+        queries.limits.declare_limits(connection, app.limits, queue_limits, said_by="w")
 
 
 def explained(app: App, job_id: int) -> Explanation:
@@ -102,6 +108,71 @@ def test_its_queue_is_paused(app: App, note: Note) -> None:
     assert (said.reason, said.pause, said.at) == (WaitReason.QUEUE_PAUSED, pause, pause.paused_at)
     assert said.text.startswith("its queue 'default' is paused, since ")
     assert said.text.endswith(" by ada: the relay is down")
+
+
+def test_its_task_is_paused(app: App, note: Note) -> None:
+    job_id = note.defer()
+    app.job_manager.pause_task("note", by="ada", reason="it sends twice")
+    said = explained(app, job_id)
+    [pause] = app.job_manager.list_pauses()
+    assert (said.reason, said.pause, said.at) == (WaitReason.TASK_PAUSED, pause, pause.paused_at)
+    assert said.text.startswith("its task 'note' is paused, since ")
+    assert said.text.endswith(" by ada: it sends twice")
+
+
+def test_as_many_of_its_limit_run_as_may(app: App, note: Note, worker: int) -> None:
+    limited = note.configure(limit=Limit("tenant", concurrency=2), limit_key="acme")
+    first, second, job_id = (limited.defer() for _ in range(3))
+    declare(app)
+    app.job_manager.fetch(worker, max_jobs=3)
+    said = explained(app, job_id)
+    assert (said.reason, said.limit_key) == (WaitReason.LIMIT_FULL, "tenant:acme")
+    assert said.running == (first, second)
+    assert said.text == f"2 of 2 of the limit tenant:acme run: jobs {first}, {second}"
+
+
+def test_as_many_of_the_limit_of_its_queue_run_as_may(app: App, note: Note, worker: int) -> None:
+    limit = Limit("small", concurrency=1)
+    running, job_id = note.defer(), note.defer()
+    app.job_manager.limits.add(limit)
+    declare(app, default=limit)
+    app.job_manager.fetch(worker)
+    said = explained(app, job_id)
+    assert (said.reason, said.running) == (WaitReason.LIMIT_FULL, (running,))
+    assert said.text == f"1 of 1 of the limit small of its queue run: job {running}"
+
+
+def test_the_rate_of_its_limit_is_spent(app: App, note: Note, worker: int) -> None:
+    limited = note.configure(limit=Limit("stripe", rate=1, per=timedelta(hours=1)))
+    running, job_id = limited.defer(), limited.defer()
+    declare(app)
+    app.job_manager.fetch(worker)
+    said = explained(app, job_id)
+    assert (said.reason, said.limit_key) == (WaitReason.RATE_SPENT, "stripe")
+    started = app.job_manager.get_job(running).started_at
+    assert said.at is not None
+    assert started is not None
+    assert abs(said.at - started - timedelta(hours=1)) < timedelta(milliseconds=1)
+    assert said.text.startswith("the rate of the limit stripe lets the next job start at ")
+
+
+def test_nobody_has_declared_its_limit(app: App, note: Note) -> None:
+    said = explained(app, note.configure(limit=Limit("stripe", concurrency=1)).defer())
+    assert (said.reason, said.limit_key) == (WaitReason.LIMIT_UNKNOWN, "stripe")
+    assert said.text.startswith("no app has declared the limit stripe, so no job of it starts")
+
+
+def test_no_worker_knows_its_task(app: App, note: Note, worker: int) -> None:
+    job_id = note.defer()
+    [job] = app.job_manager.fetch(worker)
+    unknown = Outcome(
+        job_id=job_id, claim=job.claim, status=JobStatus.TODO, retry_in=60, given_back=2
+    )
+    app.job_manager.finish(worker, [unknown])
+    said = explained(app, job_id)
+    assert said.reason is WaitReason.TASK_UNKNOWN
+    assert said.at == app.job_manager.get_job(job_id).scheduled_at
+    assert "do not know its task 'note' have given it back, 2 times in a row" in said.text
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import chain, pairwise
 from typing import Any
 
 import psycopg
@@ -128,7 +129,7 @@ def test_limits_of_one_priority_are_taken_in_turn_and_not_by_the_length_of_their
             "tenant:short",
             "tenant:other",
         }
-    assert sorted(sum(claimed, [])) == sorted(long[:4] + short[:4] + other[:4])
+    assert sorted(chain(*claimed)) == sorted(long[:4] + short[:4] + other[:4])
 
 
 def test_jobs_without_a_limit_keep_their_place_among_those_with_one(
@@ -283,7 +284,7 @@ def test_a_rate_lets_one_start_after_the_other_each_when_its_time_has_come(
         claimed += claim()
     assert claimed == ids
     starts: list[datetime] = [job_of(id_)["started_at"] for id_ in ids]
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert min(gaps) >= timedelta(seconds=1 / 20)
 
 
