@@ -179,7 +179,7 @@ SELECT
         LIMIT 10
     )\\:\\:bigint [] AS job_ids
 FROM key
-CROSS JOIN LATERAL taskq_limit_state(key.name) AS state (running, room, next_at)
+CROSS JOIN LATERAL taskq_limit_state(key.name) AS state (running, room, next_at, pace)
 LEFT JOIN LATERAL taskq_limit_figures(key.name) AS figures (concurrency, rate, per, burst) ON true
 ORDER BY key.of_queue
 """

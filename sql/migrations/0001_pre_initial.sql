@@ -187,18 +187,10 @@ COMMENT ON VIEW taskq_ready IS 'The jobs that nothing keeps from being claimed: 
 CREATE INDEX taskq_jobs_lock ON taskq_jobs (lock, priority DESC, id)
 WHERE status = 'todo' AND lock IS NOT NULL;
 
--- Whether a lock is held.
-CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
-WHERE status = 'doing' AND lock IS NOT NULL;
-
 -- The jobs of a limit without a lock that nothing else bars. One with a lock has a gate at the limit, when it comes
 -- first in its lock.
 CREATE INDEX taskq_jobs_limit ON taskq_jobs (limit_key, queue_name, priority DESC, id)
 WHERE status = 'todo' AND due AND lock IS NULL AND limit_key IS NOT NULL AND paused IS NULL;
-
--- What counts in a limit.
-CREATE INDEX taskq_jobs_limit_held ON taskq_jobs (limit_key)
-WHERE status = 'doing' AND limit_key IS NOT NULL;
 
 -- What is to be let in when a task is resumed.
 CREATE INDEX taskq_jobs_paused ON taskq_jobs (task_name)
@@ -222,6 +214,14 @@ WHERE idempotency_key IS NOT NULL;
 -- What a worker has in hand, for the rescue of a dead one.
 CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
 WHERE status = 'doing';
+
+-- Whether a lock is held, and what counts in a limit. After the one before: of indexes that cost the planner the same, as
+-- all do of which it has seen no entry, it takes the one that was made last, and by that one it would read all that runs.
+CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
+WHERE status = 'doing' AND lock IS NOT NULL;
+
+CREATE INDEX taskq_jobs_limit_held ON taskq_jobs (limit_key)
+WHERE status = 'doing' AND limit_key IS NOT NULL;
 
 -- What an operator lists, counts or retries. A job that succeeds never enters it, and writes as much WAL
 -- as without it (1,023 bytes in its life).
@@ -681,32 +681,22 @@ COMMENT ON FUNCTION taskq_next_filled_queue(text) IS
     'The next queue after a name, by bytes, that has a ready job or an open gate, barred or not; null: none.';
 
 
--- Planned as a part of what calls it: one probe of an index. Longer keys are greater than the names they begin with.
+-- Planned as a part of what calls it: three probes of an index.
 CREATE FUNCTION taskq_limit_figures(wanted text) RETURNS TABLE (
     concurrency integer, rate integer, per double precision, burst integer
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
     SELECT
-        (
-            array_agg(said.concurrency ORDER BY said.limit_key DESC, said.by_operator DESC)
-            FILTER (WHERE said.concurrency IS NOT NULL)
-        ) [1],
-        (
-            array_agg(said.rate ORDER BY said.limit_key DESC, said.by_operator DESC)
-            FILTER (WHERE said.rate IS NOT NULL)
-        ) [1],
-        (
-            array_agg(said.per ORDER BY said.limit_key DESC, said.by_operator DESC)
-            FILTER (WHERE said.rate IS NOT NULL)
-        ) [1],
-        (
-            array_agg(said.burst ORDER BY said.limit_key DESC, said.by_operator DESC)
-            FILTER (WHERE said.rate IS NOT NULL)
-        ) [1]
-    FROM taskq_limits AS said
-    WHERE said.limit_key = ANY(ARRAY[wanted, split_part(wanted, ':', 1)])
-    HAVING count(*) > 0;
+        coalesce(own.concurrency, whole.concurrency, declared.concurrency),
+        coalesce(own.rate, whole.rate, declared.rate),
+        coalesce(own.per, whole.per, declared.per),
+        coalesce(own.burst, whole.burst, declared.burst)
+    FROM (SELECT split_part(wanted, ':', 1) AS name) AS named
+    LEFT JOIN taskq_limits AS own ON own.limit_key = wanted AND own.by_operator
+    LEFT JOIN taskq_limits AS whole ON named.name = whole.limit_key AND whole.by_operator
+    LEFT JOIN taskq_limits AS declared ON named.name = declared.limit_key AND NOT declared.by_operator
+    WHERE own.limit_key IS NOT NULL OR whole.limit_key IS NOT NULL OR declared.limit_key IS NOT NULL;
 END;
 
 COMMENT ON FUNCTION taskq_limit_figures(text) IS
@@ -716,14 +706,15 @@ COMMENT ON FUNCTION taskq_limit_figures(text) IS
 -- By the time of the transaction, which is also when the jobs that it claims start. In whole microseconds, and these
 -- rounded up, so that a rate is never exceeded.
 CREATE FUNCTION taskq_limit_state(wanted text, returned bigint DEFAULT 0) RETURNS TABLE (
-    running bigint, room bigint, next_at timestamptz
+    running bigint, room bigint, next_at timestamptz, pace interval
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
     SELECT
         held.running,
         CASE WHEN figures.burst IS NULL AND figures.concurrency IS NULL THEN 0 ELSE least(held.slots, spent.tokens) END,
-        CASE WHEN held.slots > 0 AND spent.tokens = 0 THEN now() + spent.lead - (figures.burst - 1) * pace.step END
+        CASE WHEN held.slots > 0 AND spent.tokens = 0 THEN now() + spent.lead - (figures.burst - 1) * pace.step END,
+        pace.step
     FROM (SELECT) AS always
     LEFT JOIN taskq_limit_figures(wanted) AS figures ON true
     CROSS JOIN LATERAL (
@@ -771,7 +762,8 @@ END;
 
 COMMENT ON FUNCTION taskq_limit_state(text, bigint) IS
     'How many jobs that count in a limit run, how many more may start now, and if only its rate lets none: when the next '
-    'one may. Its rate gets back what is returned. With nothing said of the limit, none may start.';
+    'one may; and how long its rate has one wait for the one before. The rate gets back what is returned. With nothing '
+    'said of the limit, none may start.';
 
 
 -- Planned as a part of what calls it, as the next one is.
@@ -1137,36 +1129,43 @@ CREATE FUNCTION taskq_limited_jobs(
     queue_names text [],
     max_jobs integer,
     has_paused_tasks boolean,
+    OUT gates tid [],
     OUT visited text [],
+    OUT rooms bigint [],
+    OUT paces interval [],
     OUT ids bigint [],
     OUT priorities integer [],
     OUT order_ids bigint [],
     OUT locks text [],
-    OUT limit_keys text [],
-    OUT job_queues text []
+    OUT limit_keys text []
 )
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- Side by side: where the visited limits have an open gate, and since when.
+    -- Side by side with the gates: of which limits they are, where, since when, and what they give back.
     gate_keys text [];
     gate_queues text [];
     turns bigint [];
+    tokens integer [];
 BEGIN
     WITH gate AS MATERIALIZED (
         SELECT
+            open_gate.ctid,
             open_gate.limit_key,
             queue.name AS queue_name,
             open_gate.priority,
-            open_gate.turn
+            open_gate.turn,
+            open_gate.tokens
         FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
         CROSS JOIN LATERAL (
             SELECT
+                first.ctid,
                 first.limit_key,
                 first.priority,
-                first.turn
+                first.turn,
+                first.tokens
             FROM taskq_limit_gates AS first
             WHERE first.open_at IS NULL AND first.queue_name = queue.name
             ORDER BY first.queue_name, first.priority DESC, first.turn
@@ -1190,31 +1189,26 @@ BEGIN
     )
 
     SELECT
-        array_agg(place.limit_key),
-        array_agg(place.queue_name),
-        array_agg(place.turn)
-    INTO gate_keys, gate_queues, turns
-    FROM (
-        SELECT
-            gate.limit_key,
-            gate.queue_name,
-            min(gate.turn) AS turn
-        FROM gate
-        INNER JOIN mine ON gate.limit_key = mine.limit_key
-        GROUP BY gate.limit_key, gate.queue_name
-    ) AS place;
+        array_agg(gate.ctid),
+        array_agg(gate.limit_key),
+        array_agg(gate.queue_name),
+        array_agg(gate.turn),
+        array_agg(gate.tokens)
+    INTO gates, gate_keys, gate_queues, turns, tokens
+    FROM gate
+    INNER JOIN mine ON gate.limit_key = mine.limit_key;
 
-    visited := ARRAY(SELECT DISTINCT unnest(gate_keys));
+    visited := '{}';
     ids := '{}';
 
-    IF visited = '{}' THEN
+    IF gates IS NULL THEN
         RETURN;
     END IF;
 
     IF has_paused_tasks THEN
         PERFORM taskq_bar_paused_jobs(ARRAY(
             SELECT job.id
-            FROM unnest(gate_keys, gate_queues) AS place (limit_key, queue_name)
+            FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
             CROSS JOIN LATERAL (
                 SELECT waiting.id
                 FROM taskq_jobs AS waiting
@@ -1228,43 +1222,42 @@ BEGIN
         ));
     END IF;
 
-    -- A statement after the one that took the advisory locks.
-    WITH candidate AS MATERIALIZED (
+    -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how many
+    -- limits there are, and would go through all of them for each.
+    WITH visited_limit AS MATERIALIZED (
         SELECT
-            numbered.*,
-            row_number() OVER (
-                PARTITION BY numbered.priority ORDER BY numbered.round, numbered.turn, numbered.id
-            ) AS number
+            named.limit_key,
+            named.queues,
+            named.turn,
+            state.room,
+            state.pace,
+            -- Twice as many as it takes of each to have enough.
+            least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
+        FROM (
+            SELECT
+                gate.limit_key,
+                array_agg(DISTINCT gate.queue_name) AS queues,
+                min(gate.turn) AS turn,
+                coalesce(sum(gate.tokens), 0) AS tokens
+            FROM unnest(gate_keys, gate_queues, turns, tokens) AS gate (limit_key, queue_name, turn, tokens)
+            GROUP BY gate.limit_key
+        ) AS named
+        CROSS JOIN LATERAL taskq_limit_state(named.limit_key, named.tokens) AS state
+    ),
+
+    candidate AS MATERIALIZED (
+        SELECT numbered.*
         FROM (
             SELECT
                 job.id,
                 job.priority,
                 job.lock,
-                place.limit_key,
-                place.queue_name,
-                place.turn,
+                state.limit_key,
+                state.turn,
                 state.room,
-                row_number() OVER (PARTITION BY place.limit_key ORDER BY job.priority DESC, job.id) AS round
-            FROM (
-                SELECT
-                    named.limit_key,
-                    now.room,
-                    -- Twice as many as it takes of each to have enough.
-                    least(now.room, 1 + 2 * max_jobs / cardinality(visited)) AS most
-                FROM unnest(visited) AS named (limit_key)
-                CROSS JOIN LATERAL taskq_limit_state(
-                    named.limit_key,
-                    (
-                        SELECT coalesce(sum(gate.tokens), 0)
-                        FROM taskq_limit_gates AS gate
-                        WHERE
-                            gate.limit_key = named.limit_key AND gate.queue_name = ANY(gate_queues)
-                            AND gate.open_at IS NULL
-                    )
-                ) AS now
-            ) AS state
-            INNER JOIN unnest(gate_keys, gate_queues, turns) AS place (limit_key, queue_name, turn)
-                ON state.limit_key = place.limit_key
+                row_number() OVER (PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id) AS round
+            FROM visited_limit AS state
+            CROSS JOIN LATERAL unnest(state.queues) AS queue (name)
             CROSS JOIN LATERAL (
                 (
                     SELECT
@@ -1274,8 +1267,8 @@ BEGIN
                     FROM taskq_jobs AS waiting
                     WHERE
                         waiting.status = 'todo' AND waiting.due AND waiting.lock IS NULL
-                        AND waiting.limit_key = place.limit_key AND waiting.paused IS NULL
-                        AND waiting.queue_name = place.queue_name
+                        AND waiting.limit_key = state.limit_key AND waiting.paused IS NULL
+                        AND waiting.queue_name = queue.name
                     ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
                     LIMIT state.most
                 )
@@ -1286,7 +1279,7 @@ BEGIN
                         max(gate.priority),
                         gate.lock
                     FROM taskq_open_gates AS gate
-                    WHERE gate.limit_key = place.limit_key AND gate.queue_name = place.queue_name
+                    WHERE gate.limit_key = state.limit_key AND gate.queue_name = queue.name
                     GROUP BY gate.lock
                     ORDER BY max(gate.priority) DESC, max(gate.job_id)
                     LIMIT state.most
@@ -1304,32 +1297,39 @@ BEGIN
         WHERE numbered.round <= numbered.room
     )
 
+    -- Of each priority they take one another's places in turn.
     SELECT
-        coalesce(array_agg(candidate.id), '{}'),
-        array_agg(candidate.priority),
-        array_agg(place.id),
-        array_agg(candidate.lock),
-        array_agg(candidate.limit_key),
-        array_agg(candidate.queue_name)
-    INTO ids, priorities, order_ids, locks, limit_keys, job_queues
-    FROM candidate
-    INNER JOIN (
-        SELECT
-            each.id,
-            each.priority,
-            row_number() OVER (PARTITION BY each.priority ORDER BY each.id) AS number
-        FROM candidate AS each
-    ) AS place ON candidate.priority = place.priority AND candidate.number = place.number;
+        array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id),
+        array_agg(candidate.priority ORDER BY candidate.priority DESC),
+        array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.id),
+        array_agg(candidate.lock ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id),
+        array_agg(candidate.limit_key ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id),
+        (SELECT array_agg(visited_limit.limit_key) FROM visited_limit),
+        (SELECT array_agg(visited_limit.room) FROM visited_limit),
+        (SELECT array_agg(visited_limit.pace) FROM visited_limit)
+    INTO ids, priorities, order_ids, locks, limit_keys, visited, rooms, paces
+    FROM candidate;
+
+    ids := coalesce(ids, '{}');
 END;
 $$;
 
 COMMENT ON FUNCTION taskq_limited_jobs(text [], integer, boolean) IS
-    'The jobs that a claim may take of limits with open gates in some queues; the limits it visited for that.';
+    'The jobs that a claim may take of limits with open gates in some queues; the gates that it has come to, and the '
+    'limits that they are of with how much room each has.';
 
 
--- What becomes of the gates of the limits that a claim has visited, in statements after it took its jobs. A gate is gone
--- for good only while a job that runs bars it, under a lock on that job's row: its end comes after, and opens the limit.
-CREATE FUNCTION taskq_settle_limits(limit_keys text [], queue_names text [], claimed bigint []) RETURNS void
+-- What becomes of the gates that a claim has come to, in statements after it took its jobs. A limit is left without one
+-- only while a job that runs bars it, under a lock on that job's row, as the claim has on those that it took: its end
+-- comes after, and opens the limit. A gate that came in meanwhile stays.
+CREATE FUNCTION taskq_settle_limits(
+    gates tid [],
+    limit_keys text [],
+    rooms bigint [],
+    paces interval [],
+    queue_names text [],
+    claimed bigint []
+) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
@@ -1341,48 +1341,77 @@ DECLARE
 BEGIN
     WITH gone AS (
         DELETE FROM taskq_limit_gates AS gate
-        WHERE
-            gate.limit_key = ANY(limit_keys) AND gate.queue_name = ANY(queue_names)
+        WHERE gate.ctid = ANY(gates)
         RETURNING gate.limit_key, gate.queue_name, gate.tokens
     ),
 
-    started AS (
+    -- All in one, as in taskq_limited_jobs.
+    settled AS MATERIALIZED (
         SELECT
-            key.name,
-            count(*) AS jobs
-        FROM taskq_jobs AS job
-        LEFT JOIN taskq_queue_limits AS limited ON job.queue_name = limited.queue_name
-        CROSS JOIN LATERAL (
-            SELECT job.limit_key AS name
-            UNION
-            SELECT limited.limit_key
-        ) AS key
-        WHERE job.id = ANY(claimed) AND job.status = 'doing' AND key.name IS NOT NULL
-        GROUP BY key.name
+            fact.limit_key,
+            max(fact.pace) AS pace,
+            sum(fact.started) AS started,
+            sum(fact.tokens) AS tokens,
+            -- By what the claim took.
+            max(fact.pace) IS NULL AND sum(fact.started) >= max(fact.room) AND sum(fact.started) > 0 AS is_full
+        FROM (
+            SELECT
+                named.limit_key,
+                named.room,
+                named.pace,
+                0 AS started,
+                0 AS tokens
+            FROM unnest(limit_keys, rooms, paces) AS named (limit_key, room, pace)
+            UNION ALL
+            SELECT
+                gone.limit_key,
+                null,
+                null,
+                0,
+                coalesce(gone.tokens, 0)
+            FROM gone
+            UNION ALL
+            SELECT
+                job.limit_key,
+                null,
+                null,
+                1,
+                0
+            FROM taskq_jobs AS job
+            WHERE job.id = ANY(claimed) AND job.status = 'doing' AND job.limit_key IS NOT NULL
+            UNION ALL
+            SELECT
+                queue_limit.limit_key,
+                null,
+                null,
+                1,
+                0
+            FROM taskq_queue_limits AS queue_limit
+            INNER JOIN taskq_jobs AS job ON queue_limit.queue_name = job.queue_name
+            WHERE
+                job.id = ANY(claimed) AND job.status = 'doing'
+                AND job.limit_key IS DISTINCT FROM queue_limit.limit_key
+        ) AS fact
+        GROUP BY fact.limit_key
+    ),
+
+    -- When the next one may start is found anew.
+    delayed AS (
+        DELETE FROM taskq_limit_gates AS gate
+        WHERE
+            gate.limit_key = ANY(ARRAY(SELECT settled.limit_key FROM settled WHERE settled.pace IS NOT NULL))
+            AND gate.queue_name = ANY(queue_names) AND gate.open_at IS NOT NULL
     ),
 
     paced AS (
         INSERT INTO taskq_limit_rates (limit_key, spent_until)
         SELECT
-            named.name,
-            greatest(
-                coalesce(used.spent_until, now()) - coalesce(returned.tokens, 0) * pace.step, now()
-            ) + coalesce(started.jobs, 0) * pace.step
-        FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS name) AS named
-        CROSS JOIN LATERAL taskq_limit_figures(named.name) AS figures
-        CROSS JOIN LATERAL (
-            SELECT make_interval(secs => ceil(figures.per * 1000000 / figures.rate) / 1000000) AS step
-        ) AS pace
-        LEFT JOIN taskq_limit_rates AS used ON named.name = used.limit_key
-        LEFT JOIN started ON named.name = started.name
-        LEFT JOIN (
-            SELECT
-                gone.limit_key,
-                sum(gone.tokens) AS tokens
-            FROM gone
-            GROUP BY gone.limit_key
-        ) AS returned ON named.name = returned.limit_key
-        WHERE figures.rate IS NOT NULL AND (started.jobs > 0 OR returned.tokens > 0)
+            settled.limit_key,
+            greatest(coalesce(used.spent_until, now()) - settled.tokens * settled.pace, now())
+            + settled.started * settled.pace
+        FROM settled
+        LEFT JOIN taskq_limit_rates AS used ON settled.limit_key = used.limit_key
+        WHERE settled.pace IS NOT NULL AND (settled.started > 0 OR settled.tokens > 0)
         ON CONFLICT (limit_key) DO UPDATE
         SET spent_until = excluded.spent_until
     )
@@ -1392,18 +1421,41 @@ BEGIN
         array_agg(place.queue_name)
     INTO gate_keys, gate_queues
     FROM (
-        SELECT
-            gone.limit_key,
-            gone.queue_name
-        FROM gone
+        SELECT DISTINCT
+            gate.limit_key,
+            gate.queue_name
+        FROM (
+            SELECT
+                each.limit_key,
+                each.queue_name,
+                bool_or(each.is_full) OVER (PARTITION BY each.limit_key) AS is_full
+            FROM (
+                SELECT
+                    gone.limit_key,
+                    gone.queue_name,
+                    false AS is_full
+                FROM gone
+                UNION ALL
+                SELECT
+                    settled.limit_key,
+                    null AS queue_name,
+                    settled.is_full
+                FROM settled
+            ) AS each
+        ) AS gate
+        WHERE gate.queue_name IS NOT NULL AND NOT gate.is_full
         UNION
         -- For the next start of a queue's own limit, if its rate lets none now.
         SELECT
-            limited.limit_key,
-            limited.queue_name
-        FROM taskq_queue_limits AS limited
-        WHERE limited.limit_key = ANY(limit_keys) AND limited.queue_name = ANY(queue_names)
+            queue_limit.limit_key,
+            queue_limit.queue_name
+        FROM taskq_queue_limits AS queue_limit
+        WHERE queue_limit.limit_key = ANY(limit_keys) AND queue_limit.queue_name = ANY(queue_names)
     ) AS place;
+
+    IF gate_keys IS NULL THEN
+        RETURN;
+    END IF;
 
     WITH place AS MATERIALIZED (
         SELECT
@@ -1512,7 +1564,7 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION taskq_settle_limits(text [], text [], bigint []) IS
+COMMENT ON FUNCTION taskq_settle_limits(tid [], text [], bigint [], interval [], text [], bigint []) IS
     'Takes what a claim has started from the rates of limits, and opens those that still have room for jobs that wait.';
 
 
@@ -1549,7 +1601,10 @@ DECLARE
     gated bigint [] := '{}';
     -- Jobs of limits that have room, and of those with a lock which were claimed and which are not first any more.
     limited record;
+    limit_gates tid [] := '{}';
     limits_visited text [] := '{}';
+    limit_rooms bigint [] := '{}';
+    limit_paces interval [] := '{}';
     run_orders bigint [];
     run_limits text [];
     parked_locks text [];
@@ -1608,22 +1663,33 @@ BEGIN
         queue_limits := coalesce(array_remove(queue_limits, null), '{}');
     END IF;
 
+    IF queue_limits <> '{}' THEN
+        SELECT
+            array_agg(key.name),
+            array_agg(state.room),
+            array_agg(state.pace)
+        INTO limits_visited, limit_rooms, limit_paces
+        FROM (SELECT DISTINCT unnest(queue_limits) COLLATE "C" AS name) AS key
+        CROSS JOIN LATERAL taskq_limit_state(key.name) AS state;
+    END IF;
+
     IF paused_queues <> '{}' OR queue_limits <> '{}' THEN
         SELECT
             array_agg(range.queue_name ORDER BY range.ordinality),
             array_agg(range.highest ORDER BY range.ordinality),
             array_agg(range.lowest ORDER BY range.ordinality),
             array_agg(range.after_id ORDER BY range.ordinality),
-            array_agg(state.room ORDER BY range.ordinality)
+            array_agg(visited.room ORDER BY range.ordinality)
         INTO queue_names, highest, lowest, after_ids, rooms
         FROM unnest(queue_names, highest, lowest, after_ids)
             WITH ORDINALITY AS range (queue_name, highest, lowest, after_id, ordinality)
         LEFT JOIN taskq_queue_limits AS limited ON range.queue_name = limited.queue_name
-        LEFT JOIN LATERAL taskq_limit_state(limited.limit_key) AS state ON limited.limit_key IS NOT NULL
-        WHERE range.queue_name <> ALL(paused_queues) AND coalesce(state.room, 1) > 0;
+        LEFT JOIN unnest(limits_visited, limit_rooms) AS visited (limit_key, room)
+            ON limited.limit_key = visited.limit_key
+        WHERE range.queue_name <> ALL(paused_queues) AND coalesce(visited.room, 1) > 0;
 
         IF queue_names IS NULL THEN
-            PERFORM taskq_settle_limits(queue_limits, served, '{}');
+            PERFORM taskq_settle_limits('{}', limits_visited, limit_rooms, limit_paces, served, '{}');
             RETURN;
         END IF;
     END IF;
@@ -1817,7 +1883,10 @@ BEGIN
 
     IF has_open_limits THEN
         limited := taskq_limited_jobs(queue_names, max_jobs, paused_tasks <> '{}');
-        limits_visited := limited.visited;
+        limit_gates := coalesce(limited.gates, '{}');
+        limits_visited := limits_visited || limited.visited;
+        limit_rooms := limit_rooms || limited.rooms;
+        limit_paces := limit_paces || limited.paces;
         run_ids := run_ids || limited.ids;
         run_priorities := run_priorities || limited.priorities;
         run_orders := run_orders || limited.order_ids;
@@ -2044,8 +2113,8 @@ BEGIN
     SELECT * FROM claimed
     ORDER BY claimed.priority DESC, claimed.id;
 
-    IF limits_visited <> '{}' OR queue_limits <> '{}' THEN
-        PERFORM taskq_settle_limits(limits_visited || queue_limits, served, taken);
+    IF limits_visited <> '{}' THEN
+        PERFORM taskq_settle_limits(limit_gates, limits_visited, limit_rooms, limit_paces, served, taken);
     END IF;
 END;
 $$;

@@ -304,7 +304,7 @@ opened_locks AS (
 opened_limits AS (
     SELECT taskq_open_limits(array_agg(limit_step.limit_key)) AS queues
     FROM limit_step
-    CROSS JOIN LATERAL taskq_limit_state(limit_step.limit_key) AS state (running, room, next_at)
+    CROSS JOIN LATERAL taskq_limit_state(limit_step.limit_key) AS state (running, room, next_at, pace)
     WHERE
         limit_step.limit_key IS NOT NULL AND (state.room > 0 OR state.running = 0)
         AND NOT EXISTS (SELECT FROM taskq_limit_gates AS gate WHERE gate.limit_key = limit_step.limit_key)

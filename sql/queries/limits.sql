@@ -242,7 +242,7 @@ SELECT
         )
     )::bigint AS waiting
 FROM key
-CROSS JOIN LATERAL taskq_limit_state(key.limit_key) AS state (running, room, next_at)
+CROSS JOIN LATERAL taskq_limit_state(key.limit_key) AS state (running, room, next_at, pace)
 LEFT JOIN LATERAL taskq_limit_figures(key.limit_key) AS figures (concurrency, rate, per, burst) ON true
 WHERE
     key.limit_key IS NOT NULL
