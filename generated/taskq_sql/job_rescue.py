@@ -71,10 +71,7 @@ opened_locks AS (
     CROSS JOIN LATERAL taskq_lock_head(lock_step.lock) AS head (id, priority, queue_name, due, limit_key)
     WHERE
         head.due
-        AND NOT EXISTS (
-            SELECT FROM taskq_jobs AS job
-            WHERE job.status = 'doing' AND job.lock = lock_step.lock
-        )
+        AND NOT EXISTS (SELECT FROM taskq_lock_holder(lock_step.lock) AS holder (id, worker_id))
         AND NOT EXISTS (
             SELECT FROM taskq_open_gates AS gate
             WHERE

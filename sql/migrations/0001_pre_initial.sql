@@ -215,13 +215,14 @@ WHERE idempotency_key IS NOT NULL;
 CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
 WHERE status = 'doing';
 
--- Whether a lock is held, and what counts in a limit. After the one before: of indexes that cost the planner the same, as
--- all do of which it has seen no entry, it takes the one that was made last, and by that one it would read all that runs.
+-- Whether a lock is held, and what counts in a limit. A range, and not one value: a query that says the same has no other
+-- index to go by. Where the planner has seen nothing run, it takes taskq_jobs_doing for as good, by which it reads all that
+-- runs for each lock: 20,000 jobs of 1,000 locks were drained at half the pace.
 CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
-WHERE status = 'doing' AND lock IS NOT NULL;
+WHERE status BETWEEN 'doing' AND 'doing' AND lock IS NOT NULL;
 
 CREATE INDEX taskq_jobs_limit_held ON taskq_jobs (limit_key)
-WHERE status = 'doing' AND limit_key IS NOT NULL;
+WHERE status BETWEEN 'doing' AND 'doing' AND limit_key IS NOT NULL;
 
 -- What an operator lists, counts or retries. A job that succeeds never enters it, and writes as much WAL
 -- as without it (1,023 bytes in its life).
@@ -592,6 +593,33 @@ COMMENT ON FUNCTION taskq_lock_head(text) IS
     'The first of the jobs that wait for a lock, due or not; no row: none waits. One that is paused is not due, either.';
 
 
+-- Planned as a part of what calls it, as the next one is.
+CREATE FUNCTION taskq_lock_holder(wanted text) RETURNS TABLE (id bigint, worker_id bigint)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT
+        job.id,
+        job.worker_id
+    FROM taskq_jobs AS job
+    WHERE job.status BETWEEN 'doing' AND 'doing' AND job.lock = wanted
+    LIMIT 1;
+END;
+
+COMMENT ON FUNCTION taskq_lock_holder(text) IS 'A job that holds a lock; no row: none does.';
+
+
+CREATE FUNCTION taskq_limit_holders(wanted text, most bigint) RETURNS TABLE (id bigint)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT job.id
+    FROM taskq_jobs AS job
+    WHERE job.status BETWEEN 'doing' AND 'doing' AND job.limit_key = wanted
+    LIMIT most;
+END;
+
+COMMENT ON FUNCTION taskq_limit_holders(text, bigint) IS 'The jobs that run and have a limit of their own.';
+
+
 -- One probe for each lock, and none of its jobs is changed: the next claim decides. Volatile, and so a statement of
 -- its own with a snapshot of its own, also within a statement that calls it: it sees what was committed after that
 -- statement began, up to the moment when it had the rows that it changes. docs/gates.md has the argument.
@@ -608,14 +636,7 @@ BEGIN ATOMIC
         CROSS JOIN LATERAL taskq_lock_head(named.lock) AS first
         WHERE
             NOT EXISTS (
-                SELECT
-                FROM (
-                    SELECT job.worker_id
-                    FROM taskq_jobs AS job
-                    WHERE job.status = 'doing' AND job.lock = named.lock
-                    -- Else the planner may read all that the worker runs for each lock.
-                    OFFSET 0
-                ) AS holder
+                SELECT FROM taskq_lock_holder(named.lock) AS holder
                 WHERE holder.worker_id = ended_by
             )
     ),
@@ -724,8 +745,7 @@ BEGIN ATOMIC
         FROM (
             SELECT
                 (
-                    SELECT count(*) FROM taskq_jobs AS job
-                    WHERE job.status = 'doing' AND job.limit_key = wanted
+                    SELECT count(*) FROM taskq_limit_holders(wanted, 2147483647) AS holder
                 ) + coalesce(
                     (
                         SELECT sum(queue.running)
@@ -740,6 +760,8 @@ BEGIN ATOMIC
                     ),
                     0
                 )::bigint AS running
+            -- Else it is counted again for each column that needs it.
+            OFFSET 0
         ) AS counted
     ) AS held
     CROSS JOIN LATERAL (
@@ -1499,40 +1521,6 @@ BEGIN
         ) AS head ON true
     ),
 
-    barring AS MATERIALIZED (
-        SELECT DISTINCT full_limit.limit_key
-        FROM (
-            SELECT DISTINCT place.limit_key
-            FROM place
-            WHERE place.is_wanted AND place.room = 0 AND place.next_at IS NULL AND place.running > 0
-        ) AS full_limit
-        CROSS JOIN LATERAL (
-            SELECT job.id
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'doing'
-                AND job.id = ANY(ARRAY(
-                    (
-                        SELECT own.id
-                        FROM taskq_jobs AS own
-                        WHERE own.status = 'doing' AND own.limit_key = full_limit.limit_key
-                        LIMIT 10
-                    )
-                    UNION ALL
-                    (
-                        SELECT other.id
-                        FROM taskq_queue_limits AS limited
-                        INNER JOIN taskq_jobs AS other
-                            ON limited.queue_name = other.queue_name AND other.status = 'doing'
-                        WHERE limited.limit_key = full_limit.limit_key
-                        LIMIT 10
-                    )
-                ))
-            LIMIT 1
-            FOR SHARE SKIP LOCKED
-        ) AS held
-    ),
-
     opened AS (
         INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, open_at)
         SELECT
@@ -1546,9 +1534,32 @@ BEGIN
                 WHEN place.room = 0 AND place.running = 0 THEN now() + '1 second'
             END
         FROM place
-        LEFT JOIN barring ON place.limit_key = barring.limit_key
+        LEFT JOIN LATERAL (
+            SELECT job.id
+            FROM taskq_jobs AS job
+            WHERE
+                place.is_wanted AND place.room = 0 AND place.next_at IS NULL AND place.running > 0
+                AND job.status = 'doing'
+                AND job.id = ANY(ARRAY(
+                    (
+                        SELECT own.id
+                        FROM taskq_limit_holders(place.limit_key, 10) AS own
+                    )
+                    UNION ALL
+                    (
+                        SELECT other.id
+                        FROM taskq_queue_limits AS limited
+                        INNER JOIN taskq_jobs AS other
+                            ON limited.queue_name = other.queue_name AND other.status = 'doing'
+                        WHERE limited.limit_key = place.limit_key
+                        LIMIT 10
+                    )
+                ))
+            LIMIT 1
+            FOR SHARE SKIP LOCKED
+        ) AS barring ON true
         WHERE
-            (place.is_wanted AND barring.limit_key IS NULL)
+            (place.is_wanted AND barring.id IS NULL)
             OR (place.is_queue_limit AND place.next_at IS NOT NULL)
         RETURNING queue_name, open_at
     ),
@@ -1748,12 +1759,7 @@ BEGIN
         WITH state AS MATERIALIZED (
             SELECT
                 named.lock,
-                (
-                    SELECT job.id
-                    FROM taskq_jobs AS job
-                    WHERE job.status = 'doing' AND job.lock = named.lock
-                    LIMIT 1
-                ) AS holder_id,
+                (SELECT holder.id FROM taskq_lock_holder(named.lock) AS holder) AS holder_id,
                 head.id AS head_id,
                 head.due,
                 head.queue_name,
@@ -2045,10 +2051,7 @@ BEGIN
                     WHEN numbered.is_parked
                         THEN
                             numbered.id = (SELECT head.id FROM taskq_lock_head(numbered.lock) AS head)
-                            AND NOT EXISTS (
-                                SELECT FROM taskq_jobs AS job
-                                WHERE job.status = 'doing' AND job.lock = numbered.lock
-                            )
+                            AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
                     ELSE numbered.lock IS NULL OR numbered.place = numbered.number
                 END
         )

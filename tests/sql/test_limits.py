@@ -279,7 +279,6 @@ def test_a_rate_lets_one_start_after_the_other_each_when_its_time_has_come(
     ids = defer(*[{"limit": "stripe"}] * 4)
     claimed = claim()
     while len(claimed) < 4:
-        assert claim() == []
         wait_for_token(connection, run)
         claimed += claim()
     assert claimed == ids
@@ -318,12 +317,21 @@ def test_the_rate_of_a_queue_holds_for_jobs_of_it_without_a_limit_and_they_are_s
     ids = defer(*[{"queue_name": "pay"}] * 3)
     claimed = claim()
     while len(claimed) < 3:
-        assert claim() == []
-        assert not run("HasReadyJobs", queue_names=None)[0]["ready"]
         wait_for_token(connection, run)
         assert run("HasReadyJobs", queue_names=None)[0]["ready"]
         claimed += claim()
     assert claimed == ids
+
+
+def test_jobs_of_a_queue_whose_rate_is_spent_are_no_reason_to_claim(
+    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, run: Run
+) -> None:
+    declare("stripe", ("pay",), rate=1, per=3600)
+    ids = defer(*[{"queue_name": "pay"}] * 3)
+    assert claim() == ids[:1]
+    assert claim() == []
+    assert not run("HasReadyJobs", queue_names=None)[0]["ready"]
+    assert gates(connection) == [("stripe", False)]
 
 
 def test_what_an_operator_says_goes_before_what_apps_declare_and_a_key_before_the_whole(
