@@ -3,21 +3,30 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from taskq import Limit
 from tests.stress.ends import ends
+from tests.stress.limits import crowding, haste
 from tests.stress.log import Log, Violation
 from tests.stress.order import holding, order_of_runs, overtaking
 from tests.stress.running import exclusion, max_running_per_key
 
 
-def violations_of(log: Log, limits: Mapping[str, int] = MappingProxyType({})) -> list[Violation]:
+def violations_of(
+    log: Log,
+    limits: Mapping[str, Limit] = MappingProxyType({}),
+    queue_limits: Mapping[str, Limit] = MappingProxyType({}),
+) -> list[Violation]:
     """What in it must not be.
 
     Args:
         log: The log.
-        limits: How many jobs of a key may run at once, for each key that has a limit.
+        limits: The limits by name.
+        queue_limits: Those of queues.
     """
     checks = (exclusion, holding, overtaking, order_of_runs, ends)
     return [
         *(violation for check in checks for violation in check(log)),
         *max_running_per_key(log, limits),
+        *crowding(log, limits, queue_limits),
+        *haste(log, limits),
     ]

@@ -13,7 +13,7 @@ import psycopg
 from taskq.deferrer import Deferrer
 from tests.stress.children import answer, commands
 from tests.stress.scripts import Arguments, Options, draw_arguments, draw_options
-from tests.stress.tasks import URL_VARIABLE, work, work_in_a_thread
+from tests.stress.tasks import LIMITS, URL_VARIABLE, work, work_in_a_thread
 
 _LONGEST_BATCH = 15
 _SHARE_OF_ROLLBACKS = 0.2
@@ -116,7 +116,14 @@ class Deferring:
 
     def _deferrer(self) -> Deferrer[..., int]:
         task = self._rng.choice((work, work, work_in_a_thread))
-        return task.configure(**self._options())
+        options = self._options()
+        return task.configure(
+            queue=options["queue"],
+            priority=options["priority"],
+            lock=options["lock"],
+            schedule_in=options["schedule_in"],
+            limit=LIMITS.get(options["limit"] or ""),
+        )
 
     def _options(self) -> Options:
         return draw_options(
@@ -139,6 +146,8 @@ def _as_json(call: Arguments, options: Options) -> dict[str, object]:
         "priority": options["priority"],
         "lock": options["lock"],
         "schedule_in": later and later.total_seconds(),
+        "limit": options["limit"],
+        "limit_key": call["key"] if options["limit"] == "key" else None,
     }
 
 

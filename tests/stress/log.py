@@ -24,6 +24,7 @@ class Version:
     Attributes:
         seq: Orders the versions of a job.
         status: That of the job; ``deleted`` is the last version of one that was deleted.
+        limit_key: The limit that it counts in.
         due_at: Its ``scheduled_at``.
         script: What the task does at the first claim, at the second …; at later ones the last.
         process: Who wrote it.
@@ -38,6 +39,7 @@ class Version:
     status: str
     queue: str
     lock: str | None
+    limit_key: str | None
     priority: int
     due_at: float | None
     claim: int
@@ -72,7 +74,7 @@ class Run:
     """One run of a task, as it recorded itself.
 
     Attributes:
-        key: What of it may be limited in number; None: nothing.
+        key: The limit that it counts in; None: none.
         step: How it ended, by its script or as ``interrupted``; None: that is not known.
         ended_at: None likewise, as of a process that was killed.
     """

@@ -69,8 +69,14 @@ _ANOTHER_HEAD = """            LEFT JOIN LATERAL (
                 LIMIT 1
             ) AS head ON true
 """
-_HOLDER = """                    WHERE job.status = 'doing' AND job.lock = named.lock
-                    LIMIT 1
+_HOLDER = """                (SELECT holder.id FROM taskq_lock_holder(named.lock) AS holder) AS holder_id,
+"""
+_LIMITED_BY = """            pg_try_advisory_xact_lock(
+                'taskq_open_gates'::regclass::oid::integer, hashtext(best.limit_key) & 1023
+            )
+"""
+_FIRST_OF_ITS_LOCK = """                            numbered.id = (SELECT head.id FROM taskq_lock_head(numbered.lock) AS head)
+                            AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
 """
 
 MUTATIONS = {
@@ -88,14 +94,14 @@ MUTATIONS = {
         what="a claim does not look whether a job holds the lock",
         path=_SCHEMA,
         old=_HOLDER,
-        new=_HOLDER.replace("job.status = 'doing'", "false"),
+        new="                null::bigint AS holder_id,\n",
         found_by=frozenset({"exclusion", "holding"}),
     ),
     "share-lock": Mutation(
         what="a claim forgets a gate and does not lock the job that bars it",
         path=_SCHEMA,
-        old="            FOR SHARE SKIP LOCKED\n",
-        new="",
+        old="            FOR SHARE SKIP LOCKED\n        ),\n",
+        new="        ),\n",
         found_by=frozenset({"stall"}),
     ),
     "same-snapshot": Mutation(
@@ -122,8 +128,8 @@ MUTATIONS = {
     "skipped-row": Mutation(
         what="a claim goes on behind a job of a lock whose row is locked",
         path=_SCHEMA,
-        old="        WHERE numbered.place = numbered.number;\n",
-        new="        WHERE true;\n",
+        old="                    ELSE numbered.lock IS NULL OR numbered.place = numbered.number\n",
+        new="                    ELSE true\n",
         found_by=frozenset({"order"}),
     ),
     "skipped-head": Mutation(
@@ -196,8 +202,71 @@ MUTATIONS = {
     "announcement": Mutation(
         what="nobody is told of a lock that went free whose next job the worker will not claim",
         path="taskq/worker/services.py",
-        old="            self.completer.announce(locks)\n",
-        new="            pass\n",
+        old="            self.completer.announce(locks, limits)\n",
+        new="            self.completer.announce([], limits)\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "limit-advisory-lock": Mutation(
+        what="two claims may be at one limit",
+        path=_SCHEMA,
+        old=_LIMITED_BY,
+        new="            true\n",
+        found_by=frozenset({"crowd", "limit", "rate"}),
+    ),
+    "limit-share-lock": Mutation(
+        what="a claim leaves a limit without a gate and does not lock a job that bars it",
+        path=_SCHEMA,
+        old="            FOR SHARE SKIP LOCKED\n        ) AS barring ON true\n",
+        new="        ) AS barring ON true\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "limit-end": Mutation(
+        what="the end of a job does not open its limit",
+        path="sql/queries/job_finish.sql",
+        old="    WHERE freed.limit_key IS NOT NULL\n",
+        new="    WHERE freed.limit_key IS NOT NULL AND freed.of_queue\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "limit-announcement": Mutation(
+        what="nobody is told of a limit that has room again for jobs which the worker will not claim",
+        path="taskq/worker/services.py",
+        old="            self.completer.announce(locks, limits)\n",
+        new="            self.completer.announce(locks, [])\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "limit-of-a-head": Mutation(
+        what="a head of a lock that comes to wait at a limit does not open it",
+        path=_SCHEMA,
+        old="            WHERE elsewhere.limit_key IS NOT NULL\n",
+        new="            WHERE false\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "limit-former-head": Mutation(
+        what="a job that has waited at a limit is claimed although it is not the first of its lock any more",
+        path=_SCHEMA,
+        old=_FIRST_OF_ITS_LOCK,
+        new="                            true\n",
+        found_by=frozenset({"order", "holding", "exclusion"}),
+    ),
+    "limit-of-a-queue": Mutation(
+        what="a claim counts only one of the limits that its jobs are in",
+        path=_SCHEMA,
+        old="            WHERE queue_limits <> '{}' AND key.name IS NOT NULL\n",
+        new="            WHERE false\n",
+        found_by=frozenset({"crowd"}),
+    ),
+    "pace": Mutation(
+        what="a start takes nothing from the rate of its limit",
+        path=_SCHEMA,
+        old="            + settled.started * settled.pace\n",
+        new="",
+        found_by=frozenset({"rate"}),
+    ),
+    "resumption": Mutation(
+        what="a claim takes jobs of a paused task out of its way without locking the pause",
+        path=_SCHEMA,
+        old="        FOR KEY SHARE SKIP LOCKED\n",
+        new="",
         found_by=frozenset({"stall"}),
     ),
 }

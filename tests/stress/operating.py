@@ -11,12 +11,14 @@ import psycopg
 from taskq import InvalidTransition, JobManager, JobNotFound, JobStatus
 from tests.stress.children import answer, commands
 from tests.stress.scripts import PRIORITIES, QUEUES, draw_lock
-from tests.stress.tasks import URL_VARIABLE, app
+from tests.stress.tasks import URL_VARIABLE, app, work, work_in_a_thread
 
 _SHARE_OF_TRANSACTIONS = 0.6
 _SHARE_OF_ROLLBACKS = 0.3
+_SHARE_OF_PAUSES = 0.1
 _THREADS = 2
 
+_TASKS = (work.name, work_in_a_thread.name)
 _TODO = (JobStatus.TODO,)
 _STATUSES = (
     *(_TODO, _TODO, _TODO),
@@ -91,10 +93,20 @@ class Operator:
         until = time.monotonic() + self._plan["seconds"] + self._plan["latest"]
         changes = 0
         while time.monotonic() < until:
-            if ids := self._some_jobs():
+            if self._rng.random() < _SHARE_OF_PAUSES:
+                self._pause()
+            elif ids := self._some_jobs():
                 changes += self._change(ids)
             time.sleep(self._rng.uniform(0, self._plan["pace"]))
         return changes
+
+    def _pause(self) -> None:
+        """Pause a queue or a task for a moment."""
+        jobs, queue, task = app.job_manager, self._rng.choice(QUEUES), self._rng.choice(_TASKS)
+        of_queue = self._rng.random() < 0.5
+        _ = jobs.pause_queue(queue) if of_queue else jobs.pause_task(task)
+        time.sleep(self._rng.uniform(0, 0.1))
+        _ = jobs.resume_queue(queue) if of_queue else jobs.resume_task(task)
 
     def _some_jobs(self) -> list[int]:
         """A few jobs of those that wait, of those that run, or of those that are over."""

@@ -64,6 +64,7 @@ def _version(row: dict[str, Any]) -> Version:
     return Version(
         **{name: row[name] for name in ("seq", "job_id", "status", "queue", "lock", "priority")},
         **{name: row[name] for name in ("claim", "worker_id", "abort_requested", "process")},
+        limit_key=row["limit_key"],
         due_at=_seconds(row["due_at"]),
         script=tuple(row["script"]),
         transaction=int(row["transaction"]),

@@ -6,6 +6,7 @@ CREATE TABLE stress_versions (
     status text NOT NULL,
     queue text NOT NULL,
     lock text,
+    limit_key text,
     priority integer NOT NULL,
     due_at timestamptz,
     claim integer NOT NULL,
@@ -60,7 +61,7 @@ BEGIN
 
     -- The clock is read after the snapshot was taken.
     INSERT INTO stress_versions (
-        job_id, status, queue, lock, priority, due_at, claim, worker_id, abort_requested, script,
+        job_id, status, queue, lock, limit_key, priority, due_at, claim, worker_id, abort_requested, script,
         process, transaction, began, snapshot, at
     )
     VALUES (
@@ -68,6 +69,7 @@ BEGIN
         CASE WHEN TG_OP = 'DELETE' THEN 'deleted' ELSE job.status::text END,
         job.queue_name,
         job.lock,
+        job.limit_key,
         job.priority,
         job.scheduled_at,
         job.claim,

@@ -7,9 +7,11 @@ the same job.
 """
 
 import heapq
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from taskq import Limit
 from tests.stress.log import Log, Run, Violation
 
 
@@ -18,11 +20,15 @@ def exclusion(log: Log) -> list[Violation]:
     return _too_many("exclusion", log, lambda run: run.lock, lambda _: 1)
 
 
-def max_running_per_key(log: Log, limits: Mapping[str, int]) -> list[Violation]:
-    """No more jobs of a key run at once than its limit says; keys without one are not limited."""
-    return _too_many(
-        "limit", log, lambda run: run.key if run.key in limits else None, limits.__getitem__
-    )
+def max_running_per_key(log: Log, limits: Mapping[str, Limit]) -> list[Violation]:
+    """No more jobs of a key run at once than its limit says."""
+    return _too_many("limit", log, lambda run: run.key, lambda key: concurrency_of(key, limits))
+
+
+def concurrency_of(limit_key: str, limits: Mapping[str, Limit]) -> int:
+    """How many jobs of a key may run at once."""
+    limit = limits.get(limit_key.partition(":")[0])
+    return sys.maxsize if limit is None or limit.concurrency is None else limit.concurrency
 
 
 def ends_at(log: Log, run: Run) -> float:

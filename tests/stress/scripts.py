@@ -41,7 +41,7 @@ class Arguments(TypedDict):
         script: Its steps: at the first claim, at the second …; at later ones the last.
         nap: Seconds that it takes.
         wait: Seconds until it is run again, where a step says later.
-        key: What of it may be limited in number.
+        key: The key of its limit, if it has one by that.
         queue: Where it moves.
         lock: What its lock becomes.
     """
@@ -61,6 +61,7 @@ class Options(TypedDict):
     priority: int
     lock: str | None
     schedule_in: timedelta | None
+    limit: str | None
 
 
 def step_of(script: Sequence[str], claim: int) -> str:
@@ -104,6 +105,7 @@ def draw_options(rng: random.Random, *, latest: float, held_back: float) -> Opti
         "priority": rng.choice(PRIORITIES),
         "lock": lock,
         "schedule_in": later,
+        "limit": rng.choices((None, "key", "paced"), (70, 25, 5))[0],
     }
 
 

@@ -132,11 +132,22 @@ class Tape:
 
 
 _KEPT = (
-    *("queue", "lock", "priority", "due_at", "claim", "worker_id", "abort_requested", "script"),
+    *(
+        "queue",
+        "lock",
+        "limit_key",
+        "priority",
+        "due_at",
+        "claim",
+        "worker_id",
+        "abort_requested",
+        "script",
+    ),
 )
 _DEFAULTS: dict[str, Any] = {
     "queue": "default",
     "lock": "a",
+    "limit_key": None,
     "priority": 0,
     "due_at": None,
     "claim": 0,

@@ -16,6 +16,7 @@ from taskq import (
     Job,
     JobContext,
     JobStatus,
+    Limit,
     Retry,
     RetryDecision,
     Snooze,
@@ -24,7 +25,15 @@ from tests.stress.scripts import step_of
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
-app = App()
+# Of each key, all together, and of a queue.
+KEYED = Limit("key", concurrency=2, by="key")
+PACED = Limit("paced", rate=100, per=timedelta(seconds=1), concurrency=4)
+LIMITED_QUEUE, OF_QUEUE = "d", Limit("queue-d", concurrency=5)
+LIMITS = {limit.name: limit for limit in (KEYED, PACED)}
+
+app = App(queue_limits={LIMITED_QUEUE: OF_QUEUE})
+for limit in LIMITS.values():
+    app.limits.add(limit)
 
 _of_thread = threading.local()
 
@@ -65,7 +74,7 @@ async def work(
 ) -> None:
     """Do a step, on the event loop."""
     step = step_of(script, context.job.claim)
-    with _recorded(context.job, key, step):
+    with _recorded(context.job, step):
         if nap:
             await asyncio.sleep(nap)
     _end(step, wait, queue, lock)
@@ -83,7 +92,7 @@ def work_in_a_thread(
 ) -> None:
     """Do a step, in a thread."""
     step = step_of(script, context.job.claim)
-    with _recorded(context.job, key, step):
+    with _recorded(context.job, step):
         time.sleep(nap)
     _end(step, wait, queue, lock)
 
@@ -102,26 +111,26 @@ def _end(step: str, wait: float, queue: str, lock: str) -> None:
 
 
 @contextmanager
-def _recorded(job: Job, key: str | None, step: str) -> Iterator[None]:
+def _recorded(job: Job, step: str) -> Iterator[None]:
     """Record that a run begins and ends, each in a transaction of its own: what is between them ran."""
     assert job.status is JobStatus.DOING
-    _record(job, key, None)
+    _record(job, None)
     ended = "interrupted"
     try:
         yield
         ended = step
     finally:
-        _record(job, key, ended)
+        _record(job, ended)
 
 
-def _record(job: Job, key: str | None, step: str | None) -> None:
+def _record(job: Job, step: str | None) -> None:
     # Not awaited, so that nothing can come in between.
     _connection().execute(
         "INSERT INTO stress_runs (job_id, claim, worker_id, process, pid, lock, priority, key, step) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             *(job.id, job.claim, job.worker_id, os.environ["PGAPPNAME"], os.getpid()),
-            *(job.lock, job.priority, key, step),
+            *(job.lock, job.priority, job.limit_key, step),
         ),
     )
 

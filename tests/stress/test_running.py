@@ -3,6 +3,7 @@
 import pytest
 
 from tests.stress.log import Log
+from taskq import Limit
 from tests.stress.running import exclusion, max_running_per_key, most_at_once
 from tests.stress.tape import Tape
 
@@ -72,6 +73,8 @@ def test_more_of_a_key_than_its_limit_are_found(tape: Tape) -> None:
     tape.defer(3, lock="b")
     tape.claim(3)
     tape.run(3)
-    assert [v.check for v in max_running_per_key(tape.log(), {"key": 2})] == ["limit"]
-    assert not max_running_per_key(tape.log(), {"key": 3})
-    assert not max_running_per_key(tape.log(), {"another key": 1})
+    assert [
+        v.check for v in max_running_per_key(tape.log(), {"key": Limit("key", concurrency=2)})
+    ] == ["limit"]
+    assert not max_running_per_key(tape.log(), {"key": Limit("key", concurrency=3)})
+    assert not max_running_per_key(tape.log(), {"another": Limit("another", concurrency=1)})

@@ -20,6 +20,7 @@ from tests.stress.log import Violation
 from tests.stress.plan import PLANNED, draw_plan
 from tests.stress.running import most_at_once
 from tests.stress.tables import Tables
+from tests.stress.tasks import LIMITS, app
 from tests.stress.waiting import left
 
 # For so long nothing may happen while a job waits; scheduled ones and retries wait for less. Workers poll
@@ -135,7 +136,11 @@ class Stage:
         drained_in = time.monotonic() - began
         is_drained = self._tables.alive(after) == 0
         log = recording.read(connection, self._crew.signals(), after=after)
-        violations = [*violations_of(log), *self._crew.check(), *self._held_locks()]
+        violations = [
+            *violations_of(log, LIMITS, app.queue_limits),
+            *self._crew.check(),
+            *self._held_locks(),
+        ]
         if not is_drained:
             violations = [*left(log, time.time()), *violations]
         if violations:
