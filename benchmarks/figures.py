@@ -20,6 +20,10 @@ OTHER_QUEUE = "1 M of another queue ahead of them"
 BUSY_LOCKS = "100k over 100 busy locks ahead of them"
 DEEP_LOCK = "one busy lock 100k deep ahead of them"
 OWN_LOCKS = "100k, each its own lock"
+FULL_LIMITS = {
+    keys: f"100k over {keys:,} full {'key' if keys == 1 else 'keys'} of a limit ahead of them"
+    for keys in (1, 100, 1_000, 10_000)
+}
 
 # Others are measured to be known.
 SHAPES_OF_GOALS = (FINISHED, LATER, OTHER_QUEUE, BUSY_LOCKS, DEEP_LOCK, OWN_LOCKS)
@@ -38,7 +42,18 @@ def goals(medians: Medians) -> list[Goal]:
     """The goals on what was measured."""
     return [
         goal
-        for judge in (_drain, _defer, _latency, _costs, _shapes, _held, _scale, _storm)
+        for judge in (
+            _drain,
+            _locks,
+            _limits,
+            _defer,
+            _latency,
+            _costs,
+            _shapes,
+            _held,
+            _scale,
+            _storm,
+        )
         for goal in judge(medians)
     ]
 
@@ -76,6 +91,37 @@ def _drain(medians: Medians) -> list[Goal]:
         figure = f"drain, concurrency {concurrency}, jobs/s"
         found += _floor(medians.get(figure, {}), 10_000, figure)
     return found
+
+
+def _locks(medians: Medians) -> list[Goal]:
+    found = []
+    for shown, least in (("one lock", 4_000), ("20 locks", 12_000)):
+        figure = f"drain, {shown}, jobs/s"
+        found += _floor(medians.get(figure, {}), least, figure)
+    for shown in ("1,000 locks", "20,000 locks"):
+        found += _of_plain(medians, f"drain, {shown}, jobs/s", 0.7)
+    return found
+
+
+def _limits(medians: Medians) -> list[Goal]:
+    figure, plain = "drain, 1,000 keys of a limit, jobs/s", medians.get(CLAIM, {})
+    return [
+        *_of_plain(medians, figure, 0.5),
+        *(
+            Goal(f"a claim with {name}: at most 1.5 of the plain one", f"{of:.2f}", of <= 1.5)
+            for name in FULL_LIMITS.values()
+            if name in plain
+            for of in [plain[name] / plain[PLAIN]]
+        ),
+    ]
+
+
+def _of_plain(medians: Medians, figure: str, least: float) -> list[Goal]:
+    row, plain = medians.get(figure, {}), medians.get("drain, concurrency 100, jobs/s", {})
+    if "taskq" not in row or "taskq" not in plain:
+        return []
+    of = row["taskq"] / plain["taskq"]
+    return [Goal(f"{figure}: at least {least:g} of those without", f"{of:.2f}", of >= least)]
 
 
 def _defer(medians: Medians) -> list[Goal]:

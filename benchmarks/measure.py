@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from resource import getpagesize
@@ -56,6 +57,25 @@ async def drain(contender: Contender, name: str, concurrency: int) -> Figures:
         await contender.started(jobs)
     sync = ", sync tasks" if contender.sync else ""
     return {f"drain, concurrency {concurrency}{sync}, jobs/s": _rate(contender.starts)}
+
+
+async def drain_locks(contender: Contender, name: str, locks: int) -> Figures:
+    """The same of jobs that have one of so many locks."""
+    jobs = DRAINED[name] // 4
+    await contender.defer_locked(jobs, locks)
+    async with contender.working(100):
+        await contender.started(jobs)
+    shown = "one lock" if locks == 1 else f"{locks:,} locks"
+    return {f"drain, {shown}, jobs/s": _rate(contender.starts)}
+
+
+async def drain_limits(contender: Contender, name: str, keys: int) -> Figures:
+    """The same of jobs that have a limit, of which one of each key may run at once."""
+    jobs = DRAINED[name]
+    await contender.defer_limited(jobs, keys)
+    async with contender.working(100):
+        await contender.started(jobs)
+    return {f"drain, {keys:,} keys of a limit, jobs/s": _rate(contender.starts)}
 
 
 def _rate(starts: list[float]) -> float:
@@ -245,6 +265,19 @@ FIGURES = {
         lambda contender, name: drain(contender, name, 10),
         sync=True,
         without=frozenset({"floor", "pgqueuer"}),
+    ),
+    **{
+        f"drain {locks} locks": Figure(
+            "locks",
+            partial(drain_locks, locks=locks),
+            without=frozenset({"floor", "pgqueuer", "chancy"}),
+        )
+        for locks in (1, 20, 1_000, 20_000)
+    },
+    "drain limits": Figure(
+        "limits",
+        partial(drain_limits, keys=1_000),
+        without=frozenset({"floor", "pgqueuer", "chancy", "procrastinate"}),
     ),
     "defer one": Figure("defer", defer_one),
     "defer at once": Figure("defer", defer_at_once),

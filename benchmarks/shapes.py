@@ -1,6 +1,7 @@
 """What a claim costs beside and behind other jobs: the queries as they are, without a worker."""
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -12,6 +13,7 @@ from benchmarks.figures import (
     CLAIM_NAMED,
     DEEP_LOCK,
     FINISHED,
+    FULL_LIMITS,
     LATER,
     OTHER_QUEUE,
     OWN_LOCKS,
@@ -74,6 +76,23 @@ def many_queues(connection: psycopg.Connection) -> None:
     insert(connection, 100_000, queue="'q' || n % 1000", lock="'l' || n % 500")
 
 
+def full_limits(connection: psycopg.Connection, keys: int) -> None:
+    connection.execute(
+        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency) VALUES ('limit', false, 1)"
+    )
+    for _ in range(100):
+        connection.execute(
+            "SELECT count(*) FROM taskq_defer_jobs((SELECT jsonb_agg(jsonb_build_object("
+            "'task_name', 'noop', 'limit', 'limit', 'limit_key', (n %% %s)::text)) "
+            "FROM generate_series(1, 1000) AS n))",
+            [keys],
+        )
+    # Until each key has one that runs, and no gate any more.
+    while claim(connection, max_jobs=1000):
+        pass
+    plain(connection)
+
+
 SHAPES: dict[str, Shape] = {
     PLAIN: plain,
     FINISHED: finished,
@@ -84,6 +103,7 @@ SHAPES: dict[str, Shape] = {
     OWN_LOCKS: own_locks,
     "one busy lock 100k deep, 100k with their own": deep_lock_and_own_locks,
     "200k in 1,000 queues, half of them locked": many_queues,
+    **{name: partial(full_limits, keys=keys) for keys, name in FULL_LIMITS.items()},
 }
 
 
@@ -98,7 +118,7 @@ def shapes(server: str) -> Medians:
             for path in MIGRATIONS:
                 connection.execute(path.read_bytes())
             shape(connection)
-            connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+            connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates, taskq_limit_gates")
             # As a worker's session is.
             connection.execute("SET jit = off")
             connection.execute("SET plan_cache_mode = force_generic_plan")

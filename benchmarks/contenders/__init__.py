@@ -86,6 +86,14 @@ class Contender(ABC):
         """Defer jobs of the task that takes a nap, in the same way."""
         raise NotImplementedError
 
+    async def defer_locked(self, jobs: int, locks: int) -> None:
+        """Defer jobs of so many locks, in turn, in the same way."""
+        raise NotImplementedError
+
+    async def defer_limited(self, jobs: int, keys: int) -> None:
+        """Defer jobs of so many keys, in turn, of each of which one may run at once."""
+        raise NotImplementedError
+
     @abstractmethod
     async def work(self, concurrency: int) -> None:
         """Run a worker until cancelled."""

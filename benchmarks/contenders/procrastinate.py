@@ -45,6 +45,14 @@ class Procrastinate(Contender):
     async def defer_many(self, jobs: int) -> None:
         await self._noop.batch_defer_async(*[{} for _ in range(jobs)])
 
+    async def defer_locked(self, jobs: int, locks: int) -> None:
+        # A batch has one lock.
+        for lock in range(min(jobs, locks)):
+            of_lock = len(range(lock, jobs, locks))
+            await self._noop.configure(lock=f"lock {lock}").batch_defer_async(
+                *[{} for _ in range(of_lock)]
+            )
+
     async def defer_naps(self, jobs: int) -> None:
         await self._nap.batch_defer_async(*[{} for _ in range(jobs)])
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from benchmarks.contenders import NAP, Contender
-from taskq import App, Task
+from taskq import App, Limit, Task
 
 
 class Taskq(Contender):
@@ -40,6 +40,18 @@ class Taskq(Contender):
 
     async def defer_many(self, jobs: int) -> None:
         await self._noop.batch_defer_async(*[{}] * jobs)
+
+    async def defer_locked(self, jobs: int, locks: int) -> None:
+        await self._app.job_manager.defer_jobs_async(
+            [self._noop.configure(lock=f"lock {n % locks}").prepare() for n in range(jobs)]
+        )
+
+    async def defer_limited(self, jobs: int, keys: int) -> None:
+        limited = self._noop.configure(limit=Limit("one", concurrency=1))
+        self._app.limits.add(Limit("one", concurrency=1))
+        await self._app.job_manager.defer_jobs_async(
+            [limited.configure(limit_key=str(n % keys)).prepare() for n in range(jobs)]
+        )
 
     async def defer_naps(self, jobs: int) -> None:
         await self._nap.batch_defer_async(*[{}] * jobs)

@@ -1,6 +1,7 @@
 """Checks: what the database lets run at once, and how soon it lets one start after the other.
 
-A job counts from when its claim was written until its end was: a claim that sees the end was written after it.
+A job counts from when its claim was written until its end was: a claim that sees the end was written after
+it.
 """
 
 import heapq

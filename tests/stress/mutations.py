@@ -75,7 +75,7 @@ _LIMITED_BY = """            pg_try_advisory_xact_lock(
                 'taskq_open_gates'::regclass::oid::integer, hashtext(best.limit_key) & 1023
             )
 """
-_FIRST_OF_ITS_LOCK = """                            numbered.id = (SELECT head.id FROM taskq_lock_head(numbered.lock) AS head)
+_FIRST_OF_ITS_LOCK = """
                             AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
 """
 
@@ -245,7 +245,7 @@ MUTATIONS = {
         what="a job that has waited at a limit is claimed although it is not the first of its lock any more",
         path=_SCHEMA,
         old=_FIRST_OF_ITS_LOCK,
-        new="                            true\n",
+        new="\n                            OR true\n",
         found_by=frozenset({"order", "holding", "exclusion"}),
     ),
     "limit-of-a-queue": Mutation(

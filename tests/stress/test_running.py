@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.stress.log import Log
 from taskq import Limit
+from tests.stress.log import Log
 from tests.stress.running import exclusion, max_running_per_key, most_at_once
 from tests.stress.tape import Tape
 
