@@ -60,6 +60,7 @@ class Outcome:
         keeps_attempt: Whether the attempt is not used up: the next claim has the same number again.
         given_back: How often in a row workers gave it back that did not know it; None: not now.
         deleted: Whether the job goes altogether.
+        held_queue: The queue that it was in, if it moves; None: it stays there.
         unstarted: Whether it never began, so that the rate of a limit gets its start back.
         worker_id: The worker that claimed it, if it has registered again since: with ``claim`` the
             fencing token. None: the worker that writes it.
@@ -82,6 +83,7 @@ class Outcome:
     keeps_attempt: bool | None = None
     given_back: int | None = None
     deleted: bool | None = None
+    held_queue: str | None = None
     unstarted: bool | None = None
     worker_id: Annotated[int | None, Field(exclude=True)] = None
 

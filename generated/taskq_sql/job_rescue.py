@@ -270,6 +270,7 @@ rescued AS (
         taskq_jobs.crashes,
         taskq_jobs.lock,
         taskq_jobs.limit_key,
+        taskq_jobs.priority,
         judged.has_begun
 ),
 
@@ -281,16 +282,28 @@ opened AS (
 ),
 
 opened_limits AS (
-    SELECT taskq_open_limits(array_agg(freed.limit_key)) AS queues
+    INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key)
+    SELECT
+        freed.queue_name,
+        max(freed.priority),
+        taskq_turn(),
+        freed.limit_key
     FROM (
-        SELECT rescued.limit_key FROM rescued
+        SELECT
+            rescued.queue_name,
+            rescued.priority,
+            rescued.limit_key
+        FROM rescued
         UNION ALL
-        SELECT limited.limit_key
+        SELECT
+            rescued.queue_name,
+            rescued.priority,
+            limited.limit_key
         FROM taskq_queue_limits AS limited
         INNER JOIN rescued ON limited.queue_name = rescued.queue_name
     ) AS freed
     WHERE freed.limit_key IS NOT NULL
-    HAVING count(*) > 0
+    GROUP BY freed.queue_name, freed.limit_key
 ),
 
 explained AS (
@@ -318,9 +331,15 @@ explained AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(rescued.queue_name)
-    FROM rescued
-    GROUP BY rescued.queue_name
+    SELECT taskq_notify(queue.name)
+    FROM (
+        SELECT rescued.queue_name AS name FROM rescued
+        UNION
+        SELECT counted.queue_name
+        FROM rescued
+        INNER JOIN taskq_queue_limits AS limited ON rescued.queue_name = limited.queue_name
+        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
+    ) AS queue
 )
 
 SELECT
@@ -331,10 +350,7 @@ SELECT
     rescued.crashes,
     rescued.has_begun\\:\\:boolean AS has_begun,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
-    (
-        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
-    )\\:\\:bigint AS opened
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM rescued
 """
 
@@ -440,6 +456,7 @@ class Querier:
           before the ends of earlier ones are written. The jobs that count are then all that it has begun and not
           written, the killer among them; so it counts one more at each further death, until it is alone.
         * Jobs that kill only together part in this way, and are done.
+        As in FinishJobs.
         """
         for row in self._conn.execute(_RESCUE_JOBS, {"p1": stalled_after, "p2": max_crashes}):
             yield RescueJobsRow(

@@ -10,27 +10,7 @@ import sqlalchemy
 
 
 ANNOUNCE_LIMITS = """-- name: announce_limits \\:one
-WITH RECURSIVE waiting AS (
-    SELECT
-        freed.limit_key,
-        head.queue_name
-    FROM unnest(:p1\\:\\:text []) AS freed (limit_key)
-    CROSS JOIN LATERAL taskq_limit_head(freed.limit_key, '') AS head (queue_name, priority)
-    UNION ALL
-    SELECT
-        waiting.limit_key,
-        head.queue_name
-    FROM waiting
-    CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS head (queue_name, priority)
-),
-
-announced AS (
-    SELECT taskq_notify(waiting.queue_name)
-    FROM waiting
-    GROUP BY waiting.queue_name
-)
-
-SELECT count(*)\\:\\:bigint AS queues FROM announced
+SELECT coalesce(taskq_open_limits(:p1\\:\\:text []), 0)\\:\\:bigint AS queues
 """
 
 _ANNOUNCE_LIMITS = sqlalchemy.text(ANNOUNCE_LIMITS)
@@ -188,7 +168,9 @@ class Querier:
         *,
         limit_keys: list[str],
     ) -> int | None:
-        """Likewise of limits that have room again."""
+        """Likewise of limits that have room again; and opens them, also in the queues that the
+        ends of their jobs have not.
+        """
         row = self._conn.execute(_ANNOUNCE_LIMITS, {"p1": limit_keys}).first()
         if row is None:
             return None

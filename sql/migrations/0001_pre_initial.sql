@@ -351,6 +351,9 @@ WHERE open_at IS NULL;
 
 CREATE INDEX taskq_limit_gates_key ON taskq_limit_gates (limit_key, queue_name);
 
+CREATE INDEX taskq_limit_gates_tokens ON taskq_limit_gates (limit_key)
+WHERE tokens IS NOT NULL;
+
 CREATE INDEX taskq_limit_gates_later ON taskq_limit_gates (open_at)
 WHERE open_at IS NOT NULL;
 
@@ -726,7 +729,7 @@ COMMENT ON FUNCTION taskq_limit_figures(text) IS
 
 -- By the time of the transaction, which is also when the jobs that it claims start. In whole microseconds, and these
 -- rounded up, so that a rate is never exceeded.
-CREATE FUNCTION taskq_limit_state(wanted text, returned bigint DEFAULT 0) RETURNS TABLE (
+CREATE FUNCTION taskq_limit_state(wanted text) RETURNS TABLE (
     running bigint, room bigint, next_at timestamptz, pace interval
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
@@ -769,6 +772,12 @@ BEGIN ATOMIC
     ) AS pace
     LEFT JOIN taskq_limit_rates AS used ON used.limit_key = wanted
     CROSS JOIN LATERAL (
+        SELECT coalesce(sum(gate.tokens), 0) AS tokens
+        FROM taskq_limit_gates AS gate
+        WHERE gate.limit_key = wanted AND gate.tokens IS NOT NULL
+        OFFSET 0
+    ) AS returned
+    CROSS JOIN LATERAL (
         SELECT
             ahead.lead,
             CASE
@@ -777,14 +786,14 @@ BEGIN ATOMIC
             END::bigint AS tokens
         FROM (
             SELECT
-                greatest(coalesce(used.spent_until, now()) - returned * pace.step - now(), '0 seconds') AS lead
+                greatest(coalesce(used.spent_until, now()) - returned.tokens * pace.step - now(), '0 seconds') AS lead
         ) AS ahead
     ) AS spent;
 END;
 
-COMMENT ON FUNCTION taskq_limit_state(text, bigint) IS
+COMMENT ON FUNCTION taskq_limit_state(text) IS
     'How many jobs that count in a limit run, how many more may start now, and if only its rate lets none: when the next '
-    'one may; and how long its rate has one wait for the one before. The rate gets back what is returned. With nothing '
+    'one may; and how long its rate has one wait for the one before. With nothing '
     'said of the limit, none may start.';
 
 
@@ -863,44 +872,35 @@ END;
 COMMENT ON FUNCTION taskq_turn() IS 'The next turn of a limit, behind those that have one.';
 
 
--- As taskq_open_locks, for the limits in which a job has ended or come to wait: a statement of its own, with a snapshot
--- of its own.
-CREATE FUNCTION taskq_open_limits(
-    limit_keys text [], notify boolean DEFAULT true, returned text [] DEFAULT '{}'
-) RETURNS bigint
+-- As taskq_open_locks, for the limits for which a job has come to wait: a statement of its own, with a snapshot of its
+-- own. The end of a job brings a gate of its limit whether any waits or not: of several that end and are deferred at
+-- once, none sees all the others.
+CREATE FUNCTION taskq_open_limits(limit_keys text [], notify boolean DEFAULT true) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     WITH RECURSIVE waiting AS (
         SELECT
             named.limit_key,
             first.queue_name,
-            first.priority,
-            named.tokens
-        FROM (
-            SELECT
-                given.limit_key,
-                (SELECT count(*) FROM unnest(returned) AS back (limit_key) WHERE back.limit_key = given.limit_key) AS tokens
-            FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS limit_key) AS given
-        ) AS named
+            first.priority
+        FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS limit_key) AS named
         CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
         UNION ALL
         SELECT
             waiting.limit_key,
             next.queue_name,
-            next.priority,
-            0
+            next.priority
         FROM waiting
         CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
     ),
 
     opened AS (
-        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key)
         SELECT
             waiting.queue_name,
             waiting.priority,
             taskq_turn(),
-            waiting.limit_key,
-            nullif(waiting.tokens, 0)
+            waiting.limit_key
         FROM waiting
     ),
 
@@ -918,9 +918,9 @@ BEGIN ATOMIC
     SELECT count(*) FROM notified;
 END;
 
-COMMENT ON FUNCTION taskq_open_limits(text [], boolean, text []) IS
-    'Has the next claim decide about these limits, if jobs wait for them. To be called in the transaction that ends a '
-    'job of the limit, or has one wait, after the change. Returned: for each start that a rate gets back, the limit.';
+COMMENT ON FUNCTION taskq_open_limits(text [], boolean) IS
+    'Has the next claim decide about these limits, if jobs wait for them. To be called in the transaction that has a '
+    'job wait for one, after the change.';
 
 
 CREATE FUNCTION taskq_is_barred(queue text) RETURNS boolean
@@ -1166,11 +1166,10 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- Side by side with the gates: of which limits they are, where, since when, and what they give back.
+    -- Side by side with the gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
     turns bigint [];
-    tokens integer [];
 BEGIN
     WITH gate AS MATERIALIZED (
         SELECT
@@ -1178,16 +1177,14 @@ BEGIN
             open_gate.limit_key,
             queue.name AS queue_name,
             open_gate.priority,
-            open_gate.turn,
-            open_gate.tokens
+            open_gate.turn
         FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
         CROSS JOIN LATERAL (
             SELECT
                 first.ctid,
                 first.limit_key,
                 first.priority,
-                first.turn,
-                first.tokens
+                first.turn
             FROM taskq_limit_gates AS first
             WHERE first.open_at IS NULL AND first.queue_name = queue.name
             ORDER BY first.queue_name, first.priority DESC, first.turn
@@ -1214,9 +1211,8 @@ BEGIN
         array_agg(gate.ctid),
         array_agg(gate.limit_key),
         array_agg(gate.queue_name),
-        array_agg(gate.turn),
-        array_agg(gate.tokens)
-    INTO gates, gate_keys, gate_queues, turns, tokens
+        array_agg(gate.turn)
+    INTO gates, gate_keys, gate_queues, turns
     FROM gate
     INNER JOIN mine ON gate.limit_key = mine.limit_key;
 
@@ -1259,12 +1255,11 @@ BEGIN
             SELECT
                 gate.limit_key,
                 array_agg(DISTINCT gate.queue_name) AS queues,
-                min(gate.turn) AS turn,
-                coalesce(sum(gate.tokens), 0) AS tokens
-            FROM unnest(gate_keys, gate_queues, turns, tokens) AS gate (limit_key, queue_name, turn, tokens)
+                min(gate.turn) AS turn
+            FROM unnest(gate_keys, gate_queues, turns) AS gate (limit_key, queue_name, turn)
             GROUP BY gate.limit_key
         ) AS named
-        CROSS JOIN LATERAL taskq_limit_state(named.limit_key, named.tokens) AS state
+        CROSS JOIN LATERAL taskq_limit_state(named.limit_key) AS state
     ),
 
     candidate AS MATERIALIZED (
@@ -1341,9 +1336,8 @@ COMMENT ON FUNCTION taskq_limited_jobs(text [], integer, boolean) IS
     'limits that they are of with how much room each has.';
 
 
--- What becomes of the gates that a claim has come to, in statements after it took its jobs. A limit is left without one
--- only while a job that runs bars it, under a lock on that job's row, as the claim has on those that it took: its end
--- comes after, and opens the limit. A gate that came in meanwhile stays.
+-- What becomes of the gates that a claim has come to, in statements after it took its jobs. A limit that what runs fills is
+-- left without one: the end of any of it brings one. A gate that came in meanwhile stays.
 CREATE FUNCTION taskq_settle_limits(
     gates tid [],
     limit_keys text [],
@@ -1357,17 +1351,26 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-    gate_keys text [];
-    gate_queues text [];
-    later bigint;
+    open_keys text [];
+    notified bigint;
 BEGIN
+    -- Without joins, as in taskq_limited_jobs.
     WITH gone AS (
         DELETE FROM taskq_limit_gates AS gate
-        WHERE gate.ctid = ANY(gates)
-        RETURNING gate.limit_key, gate.queue_name, gate.tokens
+        WHERE
+            gate.ctid = ANY(gates || ARRAY(
+                -- What gives starts back, and what is for later: when the next one may start is found anew.
+                SELECT other.ctid
+                FROM taskq_limit_gates AS other
+                WHERE
+                    other.limit_key = ANY(limit_keys) AND other.queue_name = ANY(queue_names)
+                    AND (other.tokens IS NOT NULL OR other.open_at IS NOT NULL)
+                -- One that is just being opened.
+                FOR UPDATE SKIP LOCKED
+            ))
+        RETURNING gate.limit_key, gate.tokens
     ),
 
-    -- All in one, as in taskq_limited_jobs.
     settled AS MATERIALIZED (
         SELECT
             fact.limit_key,
@@ -1417,14 +1420,6 @@ BEGIN
         GROUP BY fact.limit_key
     ),
 
-    -- When the next one may start is found anew.
-    delayed AS (
-        DELETE FROM taskq_limit_gates AS gate
-        WHERE
-            gate.limit_key = ANY(ARRAY(SELECT settled.limit_key FROM settled WHERE settled.pace IS NOT NULL))
-            AND gate.queue_name = ANY(queue_names) AND gate.open_at IS NOT NULL
-    ),
-
     paced AS (
         INSERT INTO taskq_limit_rates (limit_key, spent_until)
         SELECT
@@ -1438,140 +1433,85 @@ BEGIN
         SET spent_until = excluded.spent_until
     )
 
-    SELECT
-        array_agg(place.limit_key),
-        array_agg(place.queue_name)
-    INTO gate_keys, gate_queues
-    FROM (
-        SELECT DISTINCT
-            gate.limit_key,
-            gate.queue_name
-        FROM (
-            SELECT
-                each.limit_key,
-                each.queue_name,
-                bool_or(each.is_full) OVER (PARTITION BY each.limit_key) AS is_full
-            FROM (
-                SELECT
-                    gone.limit_key,
-                    gone.queue_name,
-                    false AS is_full
-                FROM gone
-                UNION ALL
-                SELECT
-                    settled.limit_key,
-                    null AS queue_name,
-                    settled.is_full
-                FROM settled
-            ) AS each
-        ) AS gate
-        WHERE gate.queue_name IS NOT NULL AND NOT gate.is_full
-        UNION
-        -- For the next start of a queue's own limit, if its rate lets none now.
-        SELECT
-            queue_limit.limit_key,
-            queue_limit.queue_name
-        FROM taskq_queue_limits AS queue_limit
-        WHERE queue_limit.limit_key = ANY(limit_keys) AND queue_limit.queue_name = ANY(queue_names)
-    ) AS place;
+    SELECT array_agg(settled.limit_key)
+    INTO open_keys
+    FROM settled
+    WHERE settled.limit_key = ANY(limit_keys) AND NOT settled.is_full;
 
-    IF gate_keys IS NULL THEN
+    IF open_keys IS NULL THEN
         RETURN;
     END IF;
 
-    WITH place AS MATERIALIZED (
+    -- In all queues in which jobs wait: what has ended was perhaps in another one.
+    WITH RECURSIVE waiting AS (
         SELECT
-            given.limit_key,
-            given.queue_name,
-            coalesce(head.priority, 0) AS priority,
-            head.priority IS NOT NULL AS is_wanted,
-            state.room,
-            state.running,
-            state.next_at,
-            EXISTS (
-                SELECT FROM taskq_queue_limits AS limited
-                WHERE limited.queue_name = given.queue_name AND limited.limit_key = given.limit_key
-            ) AS is_queue_limit
-        FROM unnest(gate_keys, gate_queues) AS given (limit_key, queue_name)
-        CROSS JOIN LATERAL taskq_limit_state(given.limit_key) AS state
-        LEFT JOIN LATERAL (
-            SELECT first.priority
-            FROM (
-                (
-                    SELECT job.priority
-                    FROM taskq_jobs AS job
-                    WHERE
-                        job.status = 'todo' AND job.due AND job.lock IS NULL
-                        AND job.limit_key = given.limit_key AND job.paused IS NULL
-                        AND job.queue_name = given.queue_name
-                    ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
-                    LIMIT 1
-                )
-                UNION ALL
-                (
-                    SELECT gate.priority
-                    FROM taskq_open_gates AS gate
-                    WHERE gate.limit_key = given.limit_key AND gate.queue_name = given.queue_name
-                    ORDER BY gate.limit_key, gate.queue_name, gate.priority DESC, gate.job_id
-                    LIMIT 1
-                )
-            ) AS first
-            ORDER BY first.priority DESC
-            LIMIT 1
-        ) AS head ON true
+            named.limit_key,
+            first.queue_name,
+            first.priority
+        FROM unnest(open_keys) AS named (limit_key)
+        CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
+        UNION ALL
+        SELECT
+            waiting.limit_key,
+            next.queue_name,
+            next.priority
+        FROM waiting
+        CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
+    ),
+
+    place AS MATERIALIZED (
+        SELECT
+            waiting.limit_key,
+            waiting.queue_name,
+            waiting.priority,
+            false AS is_queue_limit
+        FROM waiting
+        UNION ALL
+        -- For the next start of a queue's own limit, if its rate lets none now.
+        SELECT
+            queue_limit.limit_key,
+            queue_limit.queue_name,
+            0 AS priority,
+            true AS is_queue_limit
+        FROM taskq_queue_limits AS queue_limit
+        WHERE queue_limit.limit_key = ANY(open_keys)
     ),
 
     opened AS (
         INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, open_at)
         SELECT
             place.queue_name,
-            place.priority,
+            max(place.priority),
             taskq_turn(),
             place.limit_key,
             CASE
-                WHEN place.next_at IS NOT NULL THEN place.next_at
+                WHEN state.next_at IS NOT NULL THEN state.next_at
                 -- Nobody has said anything of it yet.
-                WHEN place.room = 0 AND place.running = 0 THEN now() + '1 second'
+                WHEN state.room = 0 THEN now() + '1 second'
             END
         FROM place
-        LEFT JOIN LATERAL (
-            SELECT job.id
-            FROM taskq_jobs AS job
-            WHERE
-                place.is_wanted AND place.room = 0 AND place.next_at IS NULL AND place.running > 0
-                AND job.status = 'doing'
-                AND job.id = ANY(ARRAY(
-                    (
-                        SELECT own.id
-                        FROM taskq_limit_holders(place.limit_key, 10) AS own
-                    )
-                    UNION ALL
-                    (
-                        SELECT other.id
-                        FROM taskq_queue_limits AS limited
-                        INNER JOIN taskq_jobs AS other
-                            ON limited.queue_name = other.queue_name AND other.status = 'doing'
-                        WHERE limited.limit_key = place.limit_key
-                        LIMIT 10
-                    )
-                ))
-            LIMIT 1
-            FOR SHARE SKIP LOCKED
-        ) AS barring ON true
+        CROSS JOIN LATERAL taskq_limit_state(place.limit_key) AS state
         WHERE
-            (place.is_wanted AND barring.id IS NULL)
-            OR (place.is_queue_limit AND place.next_at IS NOT NULL)
+            CASE
+                WHEN state.next_at IS NOT NULL THEN true
+                ELSE NOT place.is_queue_limit AND (state.room > 0 OR state.running = 0)
+            END
+            AND NOT EXISTS (
+                SELECT FROM taskq_limit_gates AS gate
+                WHERE gate.limit_key = place.limit_key AND gate.queue_name = place.queue_name
+            )
+        GROUP BY place.queue_name, place.limit_key, state.room, state.next_at
         RETURNING queue_name, open_at
     ),
 
-    notified AS (
-        SELECT taskq_notify(opened.queue_name, false, min(opened.open_at))
+    notified_queue AS (
+        SELECT taskq_notify(opened.queue_name, opened.open_at IS NULL, min(opened.open_at))
         FROM opened
-        WHERE opened.open_at IS NOT NULL
-        GROUP BY opened.queue_name
+        WHERE opened.open_at IS NOT NULL OR opened.queue_name <> ALL(queue_names)
+        GROUP BY opened.queue_name, opened.open_at IS NULL
     )
 
-    SELECT count(*) INTO later FROM notified;
+    SELECT count(*) INTO notified FROM notified_queue;
 END;
 $$;
 
@@ -1977,7 +1917,7 @@ BEGIN
                 UNION
                 SELECT limited.limit_key
             ) AS key
-            WHERE queue_limits <> '{}' AND key.name IS NOT NULL
+            WHERE queue_limits <> '{}' AND key.name = ANY(limits_visited)
         ),
 
         crowded AS (

@@ -27,7 +27,8 @@ WITH ended AS (
         coalesce(outcome.keeps_attempt, false)::boolean AS keeps_attempt,
         outcome.given_back::integer AS given_back,
         coalesce(outcome.deleted, false)::boolean AS deleted,
-        coalesce(outcome.unstarted, false)::boolean AS unstarted
+        coalesce(outcome.unstarted, false)::boolean AS unstarted,
+        outcome.held_queue::text AS held_queue
     FROM jsonb_to_recordset(@outcomes::jsonb) AS outcome (
         job_id bigint,
         claim integer,
@@ -45,7 +46,8 @@ WITH ended AS (
         keeps_attempt boolean,
         given_back integer,
         deleted boolean,
-        unstarted boolean
+        unstarted boolean,
+        held_queue text
     )
 ),
 
@@ -125,8 +127,9 @@ finished AS (
         taskq_jobs.attempt + ended.keeps_attempt::integer AS attempt,
         taskq_jobs.lock,
         taskq_jobs.limit_key,
+        taskq_jobs.priority,
+        coalesce(ended.held_queue, taskq_jobs.queue_name) AS held_queue,
         ended.unstarted,
-        ended.queue_name IS NOT NULL AS has_moved,
         ended.error_type,
         ended.error_message,
         ended.error_traceback,
@@ -142,7 +145,7 @@ deleted AS (
         AND taskq_jobs.worker_id = @worker_id::bigint
         AND taskq_jobs.status = 'doing'
         AND ended.deleted
-    RETURNING taskq_jobs.id, taskq_jobs.queue_name, taskq_jobs.limit_key
+    RETURNING taskq_jobs.id, taskq_jobs.queue_name, taskq_jobs.priority, taskq_jobs.limit_key
 ),
 
 -- After them, with a snapshot of its own: what a claim has left to these jobs' ends it sees.
@@ -160,42 +163,54 @@ opened AS (
     HAVING count(*) > 0
 ),
 
--- Those of the jobs, and of their queues. One that has moved may have been in any queue.
-opened_limits AS (
+gone AS (
     SELECT
-        taskq_open_limits(
-            array_agg(freed.limit_key), bool_or(freed.of_queue), array_agg(freed.limit_key) FILTER (WHERE freed.unstarted)
-        ) AS queues
+        finished.held_queue AS queue_name,
+        finished.priority,
+        finished.limit_key,
+        finished.unstarted
+    FROM finished
+    UNION ALL
+    SELECT
+        deleted.queue_name,
+        deleted.priority,
+        deleted.limit_key,
+        false AS unstarted
+    FROM deleted
+),
+
+-- Their limits, and those of their queues, have room again: whether any job waits for them is for claims to see.
+opened_limits AS (
+    INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+    SELECT
+        freed.queue_name,
+        max(freed.priority),
+        taskq_turn(),
+        freed.limit_key,
+        nullif(count(*) FILTER (WHERE freed.unstarted), 0)
     FROM (
+        SELECT gone.* FROM gone
+        UNION ALL
+        -- One that is to run again waits, perhaps in another queue.
         SELECT
+            finished.queue_name,
+            finished.priority,
             finished.limit_key,
-            finished.unstarted,
-            false AS of_queue
+            false AS unstarted
         FROM finished
+        WHERE finished.status = 'todo' AND finished.queue_name <> finished.held_queue
         UNION ALL
         SELECT
-            deleted.limit_key,
-            false AS unstarted,
-            false AS of_queue
-        FROM deleted
-        UNION ALL
-        SELECT
+            gone.queue_name,
+            gone.priority,
             limited.limit_key,
-            finished.unstarted,
-            true AS of_queue
+            gone.unstarted
         FROM taskq_queue_limits AS limited
-        INNER JOIN finished ON limited.queue_name = finished.queue_name OR finished.has_moved
-        WHERE finished.limit_key IS DISTINCT FROM limited.limit_key
-        UNION ALL
-        SELECT
-            limited.limit_key,
-            false AS unstarted,
-            true AS of_queue
-        FROM taskq_queue_limits AS limited
-        INNER JOIN deleted ON limited.queue_name = deleted.queue_name
+        INNER JOIN gone ON limited.queue_name = gone.queue_name
+        WHERE gone.limit_key IS DISTINCT FROM limited.limit_key
     ) AS freed
     WHERE freed.limit_key IS NOT NULL
-    HAVING count(*) > 0
+    GROUP BY freed.queue_name, freed.limit_key
 ),
 
 explained AS (
@@ -229,20 +244,31 @@ explained AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(finished.queue_name, finished.due, min(finished.scheduled_at))
-    FROM finished
-    WHERE finished.status = 'todo'
-    GROUP BY finished.queue_name, finished.due
+    SELECT taskq_notify(queue.name, queue.due, min(queue.scheduled_at))
+    FROM (
+        SELECT
+            finished.queue_name AS name,
+            finished.due,
+            finished.scheduled_at
+        FROM finished
+        WHERE finished.status = 'todo'
+        UNION ALL
+        SELECT
+            counted.queue_name,
+            true AS due,
+            null AS scheduled_at
+        FROM gone
+        INNER JOIN taskq_queue_limits AS limited ON gone.queue_name = limited.queue_name
+        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
+    ) AS queue
+    GROUP BY queue.name, queue.due
 )
 
 SELECT
     coalesce(array_agg(ended.job_id), '{}')::bigint [] AS ids,
     coalesce(array_agg(coalesce(finished.status, ended.status)::text), '{}')::text [] AS statuses,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (
-        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
-    )::bigint AS opened
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id

@@ -155,6 +155,7 @@ rescued AS (
         taskq_jobs.crashes,
         taskq_jobs.lock,
         taskq_jobs.limit_key,
+        taskq_jobs.priority,
         judged.has_begun
 ),
 
@@ -165,17 +166,30 @@ opened AS (
     HAVING count(*) > 0
 ),
 
+-- As in FinishJobs.
 opened_limits AS (
-    SELECT taskq_open_limits(array_agg(freed.limit_key)) AS queues
+    INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key)
+    SELECT
+        freed.queue_name,
+        max(freed.priority),
+        taskq_turn(),
+        freed.limit_key
     FROM (
-        SELECT rescued.limit_key FROM rescued
+        SELECT
+            rescued.queue_name,
+            rescued.priority,
+            rescued.limit_key
+        FROM rescued
         UNION ALL
-        SELECT limited.limit_key
+        SELECT
+            rescued.queue_name,
+            rescued.priority,
+            limited.limit_key
         FROM taskq_queue_limits AS limited
         INNER JOIN rescued ON limited.queue_name = rescued.queue_name
     ) AS freed
     WHERE freed.limit_key IS NOT NULL
-    HAVING count(*) > 0
+    GROUP BY freed.queue_name, freed.limit_key
 ),
 
 explained AS (
@@ -203,9 +217,15 @@ explained AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(rescued.queue_name)
-    FROM rescued
-    GROUP BY rescued.queue_name
+    SELECT taskq_notify(queue.name)
+    FROM (
+        SELECT rescued.queue_name AS name FROM rescued
+        UNION
+        SELECT counted.queue_name
+        FROM rescued
+        INNER JOIN taskq_queue_limits AS limited ON rescued.queue_name = limited.queue_name
+        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
+    ) AS queue
 )
 
 SELECT
@@ -216,10 +236,7 @@ SELECT
     rescued.crashes,
     rescued.has_begun::boolean AS has_begun,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (
-        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
-    )::bigint AS opened
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
 FROM rescued;
 
 -- name: ListStalledJobs :many

@@ -130,25 +130,5 @@ WITH announced AS (
 SELECT count(*)::bigint AS queues FROM announced;
 
 -- name: AnnounceLimits :one
--- Likewise of limits that have room again.
-WITH RECURSIVE waiting AS (
-    SELECT
-        freed.limit_key,
-        head.queue_name
-    FROM unnest(@limit_keys::text []) AS freed (limit_key)
-    CROSS JOIN LATERAL taskq_limit_head(freed.limit_key, '') AS head (queue_name, priority)
-    UNION ALL
-    SELECT
-        waiting.limit_key,
-        head.queue_name
-    FROM waiting
-    CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS head (queue_name, priority)
-),
-
-announced AS (
-    SELECT taskq_notify(waiting.queue_name)
-    FROM waiting
-    GROUP BY waiting.queue_name
-)
-
-SELECT count(*)::bigint AS queues FROM announced;
+-- Likewise of limits that have room again; and opens them, also in the queues that the ends of their jobs have not.
+SELECT coalesce(taskq_open_limits(@limit_keys::text []), 0)::bigint AS queues;

@@ -222,6 +222,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         retry_in=None,
         given_back=None,
         queue_name=None,
+        held_queue=None,
         priority=None,
         lock=None,
     )

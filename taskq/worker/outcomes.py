@@ -189,6 +189,7 @@ def _retried(job: Job, error: BaseException, decision: RetryDecision) -> Decisio
         retry_in=None if decision.wait is None else decision.wait.total_seconds(),
         priority=decision.priority,
         queue_name=decision.queue,
+        held_queue=None if decision.queue is None else job.queue,
         lock=decision.lock,
     )
     return Decision(Ending.RETRIED, outcome, error)
