@@ -175,9 +175,7 @@ SELECT
     EXISTS (
         SELECT FROM taskq_limits AS said WHERE said.limit_key = key.limit_key AND said.by_operator
     )\\:\\:boolean AS by_operator,
-    EXISTS (
-        SELECT FROM taskq_limits AS said WHERE said.limit_key = split_part(key.limit_key, '\\:', 1)
-    )\\:\\:boolean AS is_known,
+    (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)\\:\\:boolean AS is_known,
     -- Of what goes before all else. Longer keys are greater than the names they begin with.
     coalesce(
         (
