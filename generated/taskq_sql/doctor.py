@@ -455,6 +455,74 @@ class ListTasksNotFoundRow(pydantic.BaseModel):
     seconds: float
 
 
+LIST_UNSAID_LIMITS = """-- name: list_unsaid_limits \\:many
+WITH RECURSIVE waiting_key AS (
+    SELECT taskq_next_limit_key('') AS limit_key
+    UNION ALL
+    SELECT taskq_next_limit_key(waiting_key.limit_key)
+    FROM waiting_key
+    WHERE waiting_key.limit_key IS NOT NULL
+),
+
+unsaid AS (
+    SELECT
+        key.limit_key,
+        split_part(key.limit_key, '\\:', 1) AS name
+    FROM (
+        SELECT waiting_key.limit_key FROM waiting_key
+        UNION
+        SELECT limited.limit_key FROM taskq_queue_limits AS limited
+    ) AS key
+    WHERE
+        key.limit_key IS NOT NULL
+        AND NOT EXISTS (
+            SELECT FROM taskq_limits AS said
+            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, '\\:', 1)])
+        )
+)
+
+SELECT
+    unsaid.name\\:\\:text AS name,
+    coalesce(substr(max(unsaid.limit_key), length(unsaid.name) + 2), '')\\:\\:text AS key,
+    (
+        sum(
+            (
+                SELECT count(*)
+                FROM taskq_jobs AS job
+                WHERE
+                    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key = unsaid.limit_key
+                    AND job.paused IS NULL
+            )
+            + (SELECT count(DISTINCT gate.lock) FROM taskq_open_gates AS gate WHERE gate.limit_key = unsaid.limit_key)
+            + (
+                SELECT count(*)
+                FROM taskq_queue_limits AS limited
+                INNER JOIN taskq_ready AS job ON limited.queue_name = job.queue_name
+                WHERE limited.limit_key = unsaid.limit_key
+            )
+        )
+    )\\:\\:bigint AS jobs,
+    array(
+        SELECT limited.queue_name
+        FROM taskq_queue_limits AS limited
+        WHERE limited.limit_key = unsaid.name
+        ORDER BY limited.queue_name
+    )\\:\\:text [] AS queue_names
+FROM unsaid
+GROUP BY unsaid.name
+ORDER BY unsaid.name
+"""
+
+_LIST_UNSAID_LIMITS = sqlalchemy.text(LIST_UNSAID_LIMITS)
+
+
+class ListUnsaidLimitsRow(pydantic.BaseModel):
+    name: str
+    key: str
+    jobs: int
+    queue_names: list[str]
+
+
 LIST_WAITING_QUEUES = """-- name: list_waiting_queues \\:many
 WITH waiting AS (
     -- One branch for each of the indexes\\: with finished jobs beside them, the whole table is far larger.
@@ -539,9 +607,18 @@ WITH waiting AS (
 
 SELECT
     waiting.task_name\\:\\:text AS task_name,
-    count(*)\\:\\:bigint AS jobs
-FROM waiting
-GROUP BY waiting.task_name
+    waiting.jobs\\:\\:bigint AS jobs,
+    coalesce(extract(EPOCH FROM clock_timestamp() - pause.paused_at), -1)\\:\\:double precision AS paused_seconds,
+    coalesce(pause.paused_by, '')\\:\\:text AS paused_by,
+    coalesce(pause.reason, '')\\:\\:text AS pause_reason
+FROM (
+    SELECT
+        waiting.task_name,
+        count(*) AS jobs
+    FROM waiting
+    GROUP BY waiting.task_name
+) AS waiting
+LEFT JOIN taskq_pauses AS pause ON waiting.task_name = pause.name AND pause.kind = 'task'
 ORDER BY waiting.task_name
 """
 
@@ -551,6 +628,9 @@ _LIST_WAITING_TASKS = sqlalchemy.text(LIST_WAITING_TASKS)
 class ListWaitingTasksRow(pydantic.BaseModel):
     task_name: str
     jobs: int
+    paused_seconds: float
+    paused_by: str
+    pause_reason: str
 
 
 class Querier:
@@ -730,6 +810,20 @@ class Querier:
                 seconds=row[3],
             )
 
+    def list_unsaid_limits(
+        self,
+    ) -> Iterator[ListUnsaidLimitsRow]:
+        """The limits of which nobody has said anything, and for which jobs wait, or in which all jobs of a queue count: none of
+        these jobs starts. With a key of theirs, and how many wait for the limit alone; empty: it has none.
+        """
+        for row in self._conn.execute(_LIST_UNSAID_LIMITS):
+            yield ListUnsaidLimitsRow(
+                name=row[0],
+                key=row[1],
+                jobs=row[2],
+                queue_names=row[3],
+            )
+
     def list_waiting_queues(
         self,
         *,
@@ -753,9 +847,14 @@ class Querier:
     def list_waiting_tasks(
         self,
     ) -> Iterator[ListWaitingTasksRow]:
-        """The tasks whose jobs wait, now or for later."""
+        """The tasks whose jobs wait, now or for later, and for how long each has been paused;
+        below 0: it is not.
+        """
         for row in self._conn.execute(_LIST_WAITING_TASKS):
             yield ListWaitingTasksRow(
                 task_name=row[0],
                 jobs=row[1],
+                paused_seconds=row[2],
+                paused_by=row[3],
+                pause_reason=row[4],
             )

@@ -39,9 +39,9 @@ SELECT
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses, %1$I.taskq_limits,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_limit_gates, %1$I.taskq_failed_attempts,
-    %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations TO %2$I;
+    %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations, %1$I.taskq_ready TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
-    %1$I.taskq_limit_holders TO %2$I;
+    %1$I.taskq_limit_holders, %1$I.taskq_next_limit_key TO %2$I;
 ',
         current_schema(), :p1\\:\\:text
     )\\:\\:text AS script

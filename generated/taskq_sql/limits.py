@@ -175,9 +175,18 @@ SELECT
     EXISTS (
         SELECT FROM taskq_limits AS said WHERE said.limit_key = key.limit_key AND said.by_operator
     )\\:\\:boolean AS by_operator,
-    EXISTS (
-        SELECT FROM taskq_limits AS said WHERE said.limit_key = split_part(key.limit_key, '\\:', 1)
-    )\\:\\:boolean AS is_known,
+    (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)\\:\\:boolean AS is_known,
+    -- Of what goes before all else. Longer keys are greater than the names they begin with.
+    coalesce(
+        (
+            SELECT coalesce(said.said_by, '')
+            FROM taskq_limits AS said
+            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, '\\:', 1)])
+            ORDER BY said.limit_key DESC, said.by_operator DESC
+            LIMIT 1
+        ),
+        ''
+    )\\:\\:text AS said_by,
     array(
         SELECT limited.queue_name
         FROM taskq_queue_limits AS limited
@@ -224,6 +233,7 @@ class ListLimitsRow(pydantic.BaseModel):
     burst: int
     by_operator: bool
     is_known: bool
+    said_by: str
     queue_names: list[str]
     running: int
     room: int
@@ -370,7 +380,8 @@ class Querier:
         max_limits: int,
     ) -> Iterator[ListLimitsRow]:
         """What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by name
-        and key. What is 0 is not said, or not known. Where all jobs of a queue count in a limit, those of it that are ready wait for the limit as well.
+        and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it that are
+        ready wait for the limit as well.
         """
         for row in self._conn.execute(_LIST_LIMITS, {"p1": name, "p2": max_limits}):
             yield ListLimitsRow(
@@ -381,11 +392,12 @@ class Querier:
                 burst=row[4],
                 by_operator=row[5],
                 is_known=row[6],
-                queue_names=row[7],
-                running=row[8],
-                room=row[9],
-                next_at=row[10],
-                waiting=row[11],
+                said_by=row[7],
+                queue_names=row[8],
+                running=row[9],
+                room=row[10],
+                next_at=row[11],
+                waiting=row[12],
             )
 
     def open_limits(

@@ -326,7 +326,7 @@ CROSS JOIN LATERAL (
 ORDER BY chains.jobs DESC, chains.lock;
 
 -- name: ListWaitingTasks :many
--- The tasks whose jobs wait, now or for later.
+-- The tasks whose jobs wait, now or for later, and for how long each has been paused; below 0: it is not.
 WITH waiting AS (
     SELECT job.task_name FROM taskq_ready AS job
     UNION ALL
@@ -338,10 +338,78 @@ WITH waiting AS (
 
 SELECT
     waiting.task_name::text AS task_name,
-    count(*)::bigint AS jobs
-FROM waiting
-GROUP BY waiting.task_name
+    waiting.jobs::bigint AS jobs,
+    coalesce(extract(EPOCH FROM clock_timestamp() - pause.paused_at), -1)::double precision AS paused_seconds,
+    coalesce(pause.paused_by, '')::text AS paused_by,
+    coalesce(pause.reason, '')::text AS pause_reason
+FROM (
+    SELECT
+        waiting.task_name,
+        count(*) AS jobs
+    FROM waiting
+    GROUP BY waiting.task_name
+) AS waiting
+LEFT JOIN taskq_pauses AS pause ON waiting.task_name = pause.name AND pause.kind = 'task'
 ORDER BY waiting.task_name;
+
+-- name: ListUnsaidLimits :many
+-- The limits of which nobody has said anything, and for which jobs wait, or in which all jobs of a queue count: none of
+-- these jobs starts. With a key of theirs, and how many wait for the limit alone; empty: it has none.
+WITH RECURSIVE waiting_key AS (
+    SELECT taskq_next_limit_key('') AS limit_key
+    UNION ALL
+    SELECT taskq_next_limit_key(waiting_key.limit_key)
+    FROM waiting_key
+    WHERE waiting_key.limit_key IS NOT NULL
+),
+
+unsaid AS (
+    SELECT
+        key.limit_key,
+        split_part(key.limit_key, ':', 1) AS name
+    FROM (
+        SELECT waiting_key.limit_key FROM waiting_key
+        UNION
+        SELECT limited.limit_key FROM taskq_queue_limits AS limited
+    ) AS key
+    WHERE
+        key.limit_key IS NOT NULL
+        AND NOT EXISTS (
+            SELECT FROM taskq_limits AS said
+            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
+        )
+)
+
+SELECT
+    unsaid.name::text AS name,
+    coalesce(substr(max(unsaid.limit_key), length(unsaid.name) + 2), '')::text AS key,
+    (
+        sum(
+            (
+                SELECT count(*)
+                FROM taskq_jobs AS job
+                WHERE
+                    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key = unsaid.limit_key
+                    AND job.paused IS NULL
+            )
+            + (SELECT count(DISTINCT gate.lock) FROM taskq_open_gates AS gate WHERE gate.limit_key = unsaid.limit_key)
+            + (
+                SELECT count(*)
+                FROM taskq_queue_limits AS limited
+                INNER JOIN taskq_ready AS job ON limited.queue_name = job.queue_name
+                WHERE limited.limit_key = unsaid.limit_key
+            )
+        )
+    )::bigint AS jobs,
+    array(
+        SELECT limited.queue_name
+        FROM taskq_queue_limits AS limited
+        WHERE limited.limit_key = unsaid.name
+        ORDER BY limited.queue_name
+    )::text [] AS queue_names
+FROM unsaid
+GROUP BY unsaid.name
+ORDER BY unsaid.name;
 
 -- name: ListTasksNotFound :many
 -- The tasks whose jobs failed of late since the worker that claimed them did not know their task.

@@ -184,7 +184,8 @@ SELECT
 
 -- name: ListLimits :many
 -- What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by name
--- and key. What is 0 is not said, or not known. Where all jobs of a queue count in a limit, those of it that are ready wait for the limit as well.
+-- and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it that are
+-- ready wait for the limit as well.
 WITH RECURSIVE waiting_key AS (
     SELECT taskq_next_limit_key('') AS limit_key
     UNION ALL
@@ -213,9 +214,18 @@ SELECT
     EXISTS (
         SELECT FROM taskq_limits AS said WHERE said.limit_key = key.limit_key AND said.by_operator
     )::boolean AS by_operator,
-    EXISTS (
-        SELECT FROM taskq_limits AS said WHERE said.limit_key = split_part(key.limit_key, ':', 1)
-    )::boolean AS is_known,
+    (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)::boolean AS is_known,
+    -- Of what goes before all else. Longer keys are greater than the names they begin with.
+    coalesce(
+        (
+            SELECT coalesce(said.said_by, '')
+            FROM taskq_limits AS said
+            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
+            ORDER BY said.limit_key DESC, said.by_operator DESC
+            LIMIT 1
+        ),
+        ''
+    )::text AS said_by,
     array(
         SELECT limited.queue_name
         FROM taskq_queue_limits AS limited

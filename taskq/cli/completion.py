@@ -19,6 +19,18 @@ def queue_names(context: click.Context, parameter: click.Parameter, incomplete: 
     return _matching({task.queue for task in _tasks(context).values()}, incomplete)
 
 
+def limit_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The limits of the app's tasks and queues."""
+    _tasks(context)  # whose modules may have more of them
+    settings = context.find_object(Settings)
+    if settings is None or settings.app_path is None:
+        return []
+    try:
+        return _matching((limit.name for limit in settings.app().limits), incomplete)
+    except Exception:  # as below
+        return []
+
+
 def _tasks(context: click.Context) -> Mapping[str, Task[..., Any]]:
     settings = context.find_object(Settings)
     try:

@@ -61,6 +61,11 @@ def _refuse(constant: str) -> NoReturn:
     metavar="KEY",
     help="While a job with the same one is kept, in whatever status, print its id and defer none.",
 )
+@click.option(
+    "--limit-key",
+    metavar="KEY",
+    help="The key by which it has a room of its own in the task's limit, instead of the arguments.",
+)
 @click.option("--priority", metavar="N", type=int, help="Higher first.")
 @click.option(
     "--at",

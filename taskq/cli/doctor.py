@@ -58,8 +58,8 @@ def doctor(
 ) -> None:
     """Say what slows or endangers the queue, and what to do about it.
 
-    It looks at indexes, workers, queues, locks, rows by hand, tasks, whatever keeps dead rows from being
-    removed, vacuum, bloat and notifications. It only reads.
+    It looks at indexes, workers, queues, locks, limits, rows by hand, tasks, whatever keeps dead rows from
+    being removed, vacuum, bloat and notifications. It only reads.
     """
     thresholds = Thresholds(
         held=held.total_seconds(),

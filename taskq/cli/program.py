@@ -17,6 +17,7 @@ from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs import jobs
+from taskq.cli.limits import limits
 from taskq.cli.locks import locks
 from taskq.cli.periodic import periodic
 from taskq.cli.queues import queues
@@ -34,6 +35,7 @@ from taskq.exceptions import (
     InvalidDatabase,
     InvalidFilter,
     InvalidJob,
+    InvalidLimit,
     InvalidOption,
     LoadFromPathError,
     TaskNotFound,
@@ -47,6 +49,7 @@ _USAGE = (
     InvalidDatabase,
     InvalidFilter,
     InvalidJob,
+    InvalidLimit,
     InvalidOption,
     LoadFromPathError,
     TaskNotFound,
@@ -137,6 +140,7 @@ for command in (
     doctor,
     healthcheck,
     jobs,
+    limits,
     locks,
     periodic,
     queues,

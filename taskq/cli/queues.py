@@ -10,16 +10,21 @@ import click
 from taskq.cli.command import Group
 from taskq.cli.completion import queue_names
 from taskq.cli.listing import Cell, Column, print_listing
+from taskq.cli.pausing import (
+    pause_one,
+    pause_record,
+    pauses_of,
+    pausing_options,
+    resume_one,
+    said_of,
+)
 from taskq.cli.settings import Settings
 from taskq.cli.times import server_now
 from taskq.cli.workers import is_alive, stalled_option
-from taskq.escaping import escaped
 from taskq.job import JobStatus
-from taskq.manager import JobManager, Pause
-from taskq.messages import counted
+from taskq.manager import Pause, PauseKind
 from taskq.queries.job_count import QueueCounts
 from taskq.queries.workers import WorkerState
-from taskq.times import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +96,20 @@ def list_queues(settings: Settings, /, *, stalled: timedelta, json: bool) -> Non
 
 @queues.command(example="queues pause mail --by ada --reason 'the relay is down'")
 @click.argument("name", metavar="NAME", shell_complete=queue_names)
-@click.option("--by", metavar="NAME", help="Who pauses it, for others to read.")
-@click.option("--reason", metavar="TEXT", help="Why, for others to read.")
+@pausing_options
 def pause(settings: Settings, /, *, name: str, by: str | None, reason: str | None) -> None:
     """Pause a queue: no job of it begins until it is resumed.
 
     Jobs that run finish. One that is the first of its lock holds those that follow, also in other queues.
     """
-    manager = settings.job_manager
-    if manager.pause_queue(name, by=by, reason=reason):
-        click.echo(f"queue {escaped(name)} is paused: {_jobs_in(manager, name)}")
-    else:
-        [present] = [pause for pause in manager.list_pauses() if pause.name == name]
-        said = _said(present, server_now(settings.database))
-        click.echo(f"queue {escaped(name)} was paused already, {escaped(said)}")
+    pause_one(settings, PauseKind.QUEUE, name, by=by, reason=reason)
 
 
 @queues.command(example="queues resume mail")
 @click.argument("name", metavar="NAME", shell_complete=queue_names)
 def resume(settings: Settings, /, *, name: str) -> None:
     """Resume a queue that is paused: its jobs begin at once."""
-    manager = settings.job_manager
-    click.echo(
-        f"queue {escaped(name)} is resumed: {_jobs_in(manager, name)}"
-        if manager.resume_queue(name)
-        else f"queue {escaped(name)} was not paused"
-    )
+    resume_one(settings, PauseKind.QUEUE, name)
 
 
 def queues_of(
@@ -130,18 +123,18 @@ def queues_of(
     Args:
         counted: Those that have jobs.
         workers: The workers that are alive.
-        pauses: What is paused.
+        pauses: What is paused; of it the queues are taken.
         now: The time by the server's clock.
     """
     counts = {each.name: each for each in counted}
-    paused = {pause.name: pause for pause in pauses}
+    paused = pauses_of(pauses, PauseKind.QUEUE)
     nothing = dict.fromkeys(JobStatus, 0)
     return [
         Queue(
             counts=counts.get(name) or QueueCounts(name=name, jobs=nothing),
             workers=served_by(workers, name),
             pause=paused.get(name),
-            paused=_said(paused[name], now) if name in paused else None,
+            paused=said_of(paused[name], now) if name in paused else None,
         )
         for name in sorted(counts.keys() | paused.keys())
     ]
@@ -152,17 +145,6 @@ def served_by(workers: Iterable[WorkerState], queue: str) -> int:
     return sum(worker.queues is None or queue in worker.queues for worker in workers)
 
 
-def _jobs_in(manager: JobManager, name: str) -> str:
-    """How many jobs wait and run: few are the sign of a slip in the name."""
-    alive = manager.list_queues(queue=name, status=[JobStatus.TODO, JobStatus.DOING])
-    jobs = alive[0].jobs if alive else dict.fromkeys(JobStatus, 0)
-    return f"{counted(jobs[JobStatus.TODO], 'job')} todo, {jobs[JobStatus.DOING]:,} doing"
-
-
-def _said(pause: Pause, now: datetime) -> str:
-    return f"for {brief((now - pause.paused_at).total_seconds())}{pause.note}"
-
-
 def _record(queue: Queue) -> Mapping[str, Any]:
     counts = queue.counts
     return {
@@ -171,11 +153,5 @@ def _record(queue: Queue) -> Mapping[str, Any]:
         "estimated": [status.value for status in JobStatus if status in counts.estimated],
         "longest_wait_seconds": counts.longest_wait,
         "workers": queue.workers,
-        "pause": None
-        if queue.pause is None
-        else {
-            "paused_at": queue.pause.paused_at,
-            "paused_by": queue.pause.paused_by,
-            "reason": queue.pause.reason,
-        },
+        "pause": None if queue.pause is None else pause_record(queue.pause),
     }

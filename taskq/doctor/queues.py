@@ -7,6 +7,7 @@ from typing import Any
 from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.doctor.pauses import by_whom, pause_facts
 from taskq.messages import counted
 from taskq.times import brief
 
@@ -27,20 +28,13 @@ def check(context: CheckContext) -> Iterator[Finding]:
 
 
 def _paused(queue: queries.doctor.WaitingQueue) -> Finding:
-    by = f" by {queue.paused_by}" if queue.paused_by else ""
-    reason = f" ({queue.pause_reason})" if queue.pause_reason else ""
     return Finding(
         severity=Severity.NOTE,
-        what=f"the queue {queue.queue_name!r} has been paused for {brief(queue.paused_seconds)}{by}"
-        f"{reason}, with {counted(queue.jobs, 'job')} in it",
+        what=f"the queue {queue.queue_name!r} has been paused for {brief(queue.paused_seconds)}"
+        f"{by_whom(queue)}, with {counted(queue.jobs, 'job')} in it",
         remedy="resume it, if that was forgotten",
         commands=[f"queues resume {quote(queue.queue_name)}"],
-        facts=_facts(queue)
-        | {
-            "paused_seconds": queue.paused_seconds,
-            "paused_by": queue.paused_by or None,
-            "reason": queue.pause_reason or None,
-        },
+        facts=_facts(queue) | pause_facts(queue),
     )
 
 
@@ -61,7 +55,7 @@ def _late(queue: queries.doctor.WaitingQueue, *, critical: bool) -> Finding:
         what=f"a job of the queue {queue.queue_name!r} has waited for {brief(queue.seconds)}: "
         f"{counted(queue.jobs, 'job')} in all, {counted(queue.workers, 'worker')}",
         remedy="more workers, or a higher --concurrency; if it is one of low priority, or behind a "
-        "lock, that may be as it should",
+        "lock or a limit, that may be as it should",
         facts=_facts(queue),
     )
 

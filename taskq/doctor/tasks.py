@@ -1,4 +1,4 @@
-"""Tasks that no worker knows: their jobs fail some time after a worker claims them."""
+"""Tasks that no worker knows, whose jobs fail some time after a claim, and those that are paused."""
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
@@ -7,6 +7,7 @@ from shlex import quote
 from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
+from taskq.doctor.pauses import by_whom, pause_facts
 from taskq.messages import counted
 from taskq.times import brief
 
@@ -14,7 +15,8 @@ _SINCE = 86_400  # seconds for which a failure is reported
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Find jobs of tasks that the app does not know, or that a worker did not know."""
+    """Find jobs of tasks that the app does not know, that a worker did not know, or that are long paused."""
+    waiting = list(context.queries.list_waiting_tasks())
     if context.tasks is None:
         yield Finding(
             severity=Severity.NOTE,
@@ -22,9 +24,12 @@ def check(context: CheckContext) -> Iterator[Finding]:
             remedy="name it with --app module.path:attribute",
         )
     else:
-        for waiting in context.queries.list_waiting_tasks():
-            if waiting.task_name not in context.tasks:
-                yield _unknown(waiting, context.tasks)
+        for task in waiting:
+            if task.task_name not in context.tasks:
+                yield _unknown(task, context.tasks)
+    for task in waiting:
+        if task.paused_seconds >= context.thresholds.waiting:
+            yield _paused(task)
     for failed in context.queries.list_tasks_not_found(since=_SINCE):
         yield _not_found(failed)
 
@@ -39,6 +44,17 @@ def _unknown(waiting: queries.doctor.WaitingTask, known: Collection[str]) -> Fin
         remedy="import its module, name that in import_paths, or give a task this name as an alias. If "
         "it is another app's, its jobs want a queue that only that app's workers serve",
         facts={"task": waiting.task_name, "jobs": waiting.jobs},
+    )
+
+
+def _paused(waiting: queries.doctor.WaitingTask) -> Finding:
+    return Finding(
+        severity=Severity.NOTE,
+        what=f"the task {waiting.task_name!r} has been paused for {brief(waiting.paused_seconds)}"
+        f"{by_whom(waiting)}, with {counted(waiting.jobs, 'job')} waiting",
+        remedy="resume it, if that was forgotten",
+        commands=[f"tasks resume {quote(waiting.task_name)}"],
+        facts={"task": waiting.task_name, "jobs": waiting.jobs, **pause_facts(waiting)},
     )
 
 

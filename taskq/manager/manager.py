@@ -32,7 +32,7 @@ class JobManager(Reading, Changing, Pausing, Limiting):
 
     def __init__(self, database: Database | Callable[[], Database]) -> None:
         super().__init__(database)
-        self.limits = KnownLimits()
+        self.limits: KnownLimits = KnownLimits()
 
     def fetch(
         self, worker_id: int, queues: Sequence[str] | None = None, max_jobs: int = 1

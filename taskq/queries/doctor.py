@@ -15,5 +15,6 @@ ReplicationSlot = doctor.ListReplicationSlotsRow
 Snapshot = doctor.ListSnapshotsRow
 TableState = doctor.ListTablesRow
 TaskNotKnown = doctor.ListTasksNotFoundRow
+UnsaidLimit = doctor.ListUnsaidLimitsRow
 WaitingQueue = doctor.ListWaitingQueuesRow
 WaitingTask = doctor.ListWaitingTasksRow

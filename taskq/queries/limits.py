@@ -166,6 +166,7 @@ def _state_of(row: limits.ListLimitsRow) -> LimitState:
         key=key,
         figures=figures if row.is_known else None,
         by_operator=row.by_operator,
+        said_by=row.said_by or None,
         queues=tuple(row.queue_names),
         running=row.running,
         room=None if row.room >= _ANY_NUMBER else row.room,

@@ -4,9 +4,10 @@ import asyncio
 import logging
 from pathlib import Path
 
-from taskq import App, JobContext
+from taskq import App, JobContext, Limit
 
 app = App(worker_defaults={"name": "by default"})
+tenant = Limit("tenant", concurrency=2, by="account")
 no_app = "a string"
 
 logger = logging.getLogger("shop")
@@ -41,6 +42,10 @@ def shout(text: str) -> None:
     logger.debug("hears")
     logger.warning("heard %s", text)
     raise ValueError(text)
+
+
+@app.task(name="sync", limit=tenant)
+def sync(account: str) -> None: ...
 
 
 @app.task(name="wait")

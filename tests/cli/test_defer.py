@@ -25,6 +25,14 @@ def test_each_option_is_the_jobs(taskq: Taskq, manager: JobManager) -> None:
     assert job.scheduled_at == datetime(2100, 1, 31, 17, tzinfo=UTC)
 
 
+def test_the_key_of_a_limit_is_that_of_the_arguments_or_the_one_that_is_said(
+    taskq: Taskq, manager: JobManager
+) -> None:
+    sync = (*DEFER, "sync", '{"account": "acme"}')
+    ids = [int(taskq(*sync, *more).stdout) for more in ((), ("--limit-key", "vip"))]
+    assert [manager.get_job(id_).limit_key for id_ in ids] == ["tenant:acme", "tenant:vip"]
+
+
 def test_in_counts_from_now(taskq: Taskq, manager: JobManager) -> None:
     job = manager.get_job(int(taskq(*DEFER, "add", '{"a": 1}', "--in", "1h30m").stdout))
     assert job.scheduled_at
@@ -58,6 +66,8 @@ def test_a_task_of_another_program_is_taken_if_that_is_said(
         (["add", '{"a": 1}', "--priority", "9999999999"], "priority=9999999999"),
         (["add", '{"a": 1}', "--queue", ""], "queue"),
         (["add", '{"a": 1}', "--idempotency-key", ""], "idempotency_key=''"),
+        (["add", '{"a": 1}', "--limit-key", "k"], "limit_key='k' and has no limit"),
+        (["sync", '{"account": "a"}', "--limit-key", "k" * 494], "is too long"),
         (["add", '{"a": 1}', "--at", "tomorrow"], "'tomorrow' is no time"),
         (["add", '{"a": 1}', "--at", "2100-01-31T18:00:00"], "in which time zone"),
         (["add", '{"a": 1}', "--in", "soon"], "'soon' is no length of time"),

@@ -52,7 +52,8 @@ def test_where_all_is_well_it_says_what_it_looked_at() -> None:
     done = ended("doctor", "--app", SHOP)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "well: schema, indexes, workers, queues, locks, rows, tasks, horizon, vacuum, bloat, notifications\n"
+        "well: schema, indexes, workers, queues, locks, limits, rows, tasks, horizon, vacuum, bloat, "
+        "notifications\n"
         "0 critical, 0 warning, 0 note\n"
     )
 
@@ -69,7 +70,7 @@ def test_to_people_it_says_what_is_wrong_and_what_to_do_and_scripts_get_1(
         "          → start one; or, if the name is a slip, cancel the jobs and retry them into another "
         "queue\n"
         f"            python -m taskq worker --queues 'mail order' --app {SHOP}\n"
-        "well: schema, indexes, workers, locks, rows, tasks, horizon, vacuum, bloat, notifications\n"
+        "well: schema, indexes, workers, locks, limits, rows, tasks, horizon, vacuum, bloat, notifications\n"
         "1 critical, 0 warning, 0 note\n"
     )
 
@@ -371,6 +372,60 @@ def test_a_queue_that_is_paused_for_long_with_jobs_in_it(
     assert "queues resume mail" in finding["commands"][0]
 
 
+def test_a_task_that_is_paused_for_long_with_jobs_that_wait(
+    found: Found, connection: psycopg.Connection
+) -> None:
+    connection.execute(SERVED)
+    connection.execute(
+        "INSERT INTO taskq_pauses VALUES ('task', 'add', now() - interval '2 h', 'ada', 'twice'), "
+        "('task', 'wait', now() - interval '2 h', NULL, NULL), ('task', 'who', now(), NULL, NULL)"
+    )
+    for task in ("add", "who"):
+        insert(connection, task_name=f"'{task}'")
+    [finding] = found("tasks")
+    assert finding["severity"] == "note"
+    assert (
+        finding["what"]
+        == "the task 'add' has been paused for 2h by ada (twice), with 1 job waiting"
+    )
+    assert finding["facts"] == {
+        "task": "add",
+        "jobs": 1,
+        "paused_seconds": finding["facts"]["paused_seconds"],
+        "paused_by": "ada",
+        "reason": "twice",
+    }
+    assert "tasks resume add" in finding["commands"][0]
+
+
+def test_a_limit_that_nobody_has_declared(found: Found, connection: psycopg.Connection) -> None:
+    connection.execute(SERVED)
+    connection.execute(
+        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency) VALUES "
+        "('said', false, 1), ('told:a', true, 1)"
+    )
+    connection.execute(
+        "INSERT INTO taskq_queue_limits VALUES ('mail', 'bank'), ('pay', 'said'), ('night', 'no')"
+    )
+    for key in ("said", "said:a", "told:a", "tenant", "tenant:acme", "tenant:acme"):
+        insert(connection, limit_key=f"'{key}'")
+    insert(connection, queue_name="'mail'")
+    bank, tenant, idle = found("limits")
+    assert (bank["severity"], tenant["severity"], idle["severity"]) == (
+        "critical",
+        "critical",
+        "warning",
+    )
+    assert bank["facts"] == {"limit": "bank", "key": None, "queues": ["mail"], "jobs": 1}
+    assert "limits unset-queue mail" in bank["commands"][0]
+    assert tenant["facts"] == {"limit": "tenant", "key": "acme", "queues": [], "jobs": 3}
+    assert tenant["what"] == (
+        "nobody has declared the limit 'tenant': 3 jobs waiting for it, as with the key 'acme', and none of "
+        "them starts"
+    )
+    assert idle["facts"]["queues"] == ["night"]
+
+
 def test_a_long_chain_behind_a_job_that_runs(found: Found, connection: psycopg.Connection) -> None:
     connection.execute(SERVED)
     insert(
@@ -460,7 +515,7 @@ def test_a_user_who_may_see_little_is_told_what_was_not_looked_at(
         findings = json.loads(done.stdout)
         assert (done.exit_code, {finding["severity"] for finding in findings}) == (0, {"note"})
         not_seen = {finding["check"] for finding in findings}
-        assert not_seen == {"workers", "queues", "rows", "tasks", "horizon"}
+        assert not_seen == {"workers", "queues", "limits", "rows", "tasks", "horizon"}
     finally:
         connection.execute(f"DROP OWNED BY {name}")
         connection.execute(f"DROP ROLE {name}")

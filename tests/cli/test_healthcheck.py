@@ -11,7 +11,7 @@ def test_where_all_is_well_it_says_what_it_looked_at(connection: psycopg.Connect
     done = ended("healthcheck", "--app", SHOP, "--workers", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "app: 6 tasks\ndatabase: answers\nschema: fits this version\nworkers: 1 alive\n"
+        "app: 7 tasks\ndatabase: answers\nschema: fits this version\nworkers: 1 alive\n"
     )
 
 

@@ -96,6 +96,15 @@ def test_people_see_a_table(one_of_each: None) -> None:
     assert r'4    failed      shout   {"text": "\u001b[2J\u202e ü"}' in done.stdout
 
 
+def test_a_limit_of_a_job_is_shown_where_there_is_one(taskq: Taskq, insert: Insert) -> None:
+    insert(task_name="'add'")
+    insert(task_name="'add'", limit_key="'tenant:acme'")
+    heading, *_ = taskq("jobs", "list").stdout.splitlines()
+    assert "limit" in heading.split()
+    assert "tenant:acme" in taskq("jobs", "show", "2").stdout
+    assert "limit" not in taskq("jobs", "list", "--id", "1").stdout
+
+
 @pytest.mark.parametrize(
     ("options", "ids"),
     [
@@ -148,6 +157,7 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "lock": None,
         "queueing_lock": None,
         "idempotency_key": None,
+        "limit_key": None,
         "status": "succeeded",
         "scheduled_at": None,
         "started_at": None,

@@ -79,7 +79,7 @@ def test_each_option_is_an_environment_variable(
     for option in options:
         name = option.opts[-1].removeprefix("--").replace("-", "_")
         words = ["taskq", name] if name in {"app", "verbose"} else ["taskq", *path, name]
-        variable = "_".join(words).upper()
+        variable = "_".join(words).replace("-", "_").upper()
         if name in WorkerOptions.model_fields and path == ("worker",):
             # It is read there, by its prefix.
             assert variable == f"{ENVIRONMENT_PREFIX}{name}".upper()
@@ -293,9 +293,11 @@ def test_a_variable_that_makes_no_sense_is_named(
     ("typed", "completed"),
     [
         ("taskq d", ["database", "defer", "demo", "doctor"]),
-        ("taskq defer s", ["shout", "sweep"]),
+        ("taskq defer s", ["shout", "sweep", "sync"]),
         ("taskq defer --queue n", ["night"]),
-        ("taskq tasks ", ["list"]),
+        ("taskq tasks ", ["list", "pause", "resume"]),
+        ("taskq tasks pause sy", ["sync"]),
+        ("taskq limits set t", ["tenant"]),
         ("taskq defer --app nowhere:app s", []),
     ],
 )

@@ -4,6 +4,7 @@ import json
 
 import psycopg
 
+from taskq import JobManager
 from tests.cli.conftest import Taskq, ended
 
 
@@ -113,3 +114,15 @@ def test_lists_show_what_is_paused_with_jobs_or_without(
         assert any(
             line.startswith("mail") and line.endswith("for 2h by ada: relay") for line in lines
         )
+
+
+def test_a_task_of_the_same_name_that_is_paused_is_no_queue(
+    taskq: Taskq, manager: JobManager
+) -> None:
+    manager.pause_task("mail", by="ada")
+    assert json.loads(taskq("queues", "list", "--json").stdout) == []
+    assert taskq("queues", "resume", "mail").stdout == "queue mail was not paused\n"
+    manager.pause_queue("mail", by="grace")
+    assert taskq("queues", "pause", "mail").stdout.endswith("already, for 0s by grace\n")
+    [queue] = json.loads(taskq("queues", "list", "--json").stdout)
+    assert queue["pause"]["paused_by"] == "grace"

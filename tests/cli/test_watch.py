@@ -65,6 +65,15 @@ def test_without_a_terminal_it_shows_one_frame(connection: psycopg.Connection) -
     assert workers.splitlines()[2].split()[:4] == ["1", "w", "mail", "0"]
 
 
+def test_it_shows_which_tasks_are_paused(taskq: Taskq, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO taskq_pauses VALUES ('task', 'add', now() - interval '2 h', 'ada', 'twice')"
+    )
+    _, queues, tasks, _ = taskq("watch", "--once", "--interval", "0.1").stdout.split("\n\n")
+    assert queues == "no job waits or runs"
+    assert tasks.splitlines()[-1].split(maxsplit=1) == ["add", "for 2h by ada: twice"]
+
+
 def test_on_a_terminal_it_goes_on_until_ctrl_c(connection: psycopg.Connection) -> None:
     with on_terminal("watch", "--interval", "0.1") as terminal:
         terminal.until("no job waits or runs")

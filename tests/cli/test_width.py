@@ -37,8 +37,8 @@ LISTS = [
     (["queues", "list"], 1),
     (["workers", "list"], 1),
     (["locks", "list"], 10),
-    (["tasks", "list"], 6),
-    (["tasks", "list", "--schema"], 6),
+    (["tasks", "list"], 7),
+    (["tasks", "list", "--schema"], 7),
     (["periodic", "list"], 1),
     (["schema", "status"], 1),
 ]

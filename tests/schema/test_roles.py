@@ -32,7 +32,7 @@ OWNERS = {name for name in QUERIES if re.match(r"Prepare|Write|TryLock", name)}
 
 # What a query does that is a worker's to do: to write, to notify and to listen.
 # What they do is not seen when a query is planned.
-FUNCTIONS = re.compile("taskq_(defer_jobs|claim_jobs|open_locks|next_ready_queue)")
+FUNCTIONS = re.compile("taskq_(defer_jobs|claim_jobs|open_locks|open_limits|next_ready_queue)")
 
 DOES = re.compile(r"\b(INSERT INTO|UPDATE taskq_|DELETE FROM|pg_notify|taskq_notify|taskq_listen)")
 

@@ -21,6 +21,7 @@ from taskq import (
     JobCounts,
     JobPage,
     JobStatus,
+    Limit,
     Retention,
     Retry,
     RetryDecision,
@@ -29,10 +30,16 @@ from taskq import (
     Task,
     Worker,
 )
+from taskq.limits import LimitFigures, LimitState
+from taskq.manager import Pause
 from taskq.telemetry import Ending, Event, JobEnded, JobFailed
+
+tenant = Limit("tenant", concurrency=2, by="account")
+stripe = Limit("stripe", rate=100, per=timedelta(seconds=1), burst=5)
 
 app = App(
     "postgresql://",
+    queue_limits={"payments": stripe, "refunds": Limit("bank", rate=1, per=0.5)},
     import_paths=["shop.jobs"],
     worker_defaults={"concurrency": 10, "queues": ["mail"], "delete_jobs": "successful"},
     periodic_defaults={"max_delay": 60},
@@ -63,6 +70,40 @@ async def crawl(context: JobContext, url: str, *, depth: int = 1) -> None:
     if context.job.attempt > 3:
         raise Snooze({"hours": 1})
     raise Retry(timedelta(minutes=1), message="not yet")
+
+
+@app.task(limit=tenant)
+def sync(account: str, region: str = "eu") -> None: ...
+
+
+@blueprint.task(limit=Limit("both", concurrency=1, by=("account", "region")))
+async def sync_region(account: str, region: str) -> None: ...
+
+
+def limited() -> None:
+    assert_type(sync.configure(limit_key="vip").defer(account="acme"), int)
+    sync.configure(limit=None, limit_key=None).defer(account="acme")
+    sync.configure(limit=stripe, on_conflict="skip", queueing_lock="q").defer(account="acme")
+    app.configure_task("of.another.program", limit=tenant, limit_key="acme").defer()
+    assert_type(tenant.by, str | Sequence[str] | None)
+
+
+async def operated() -> None:
+    jobs = app.job_manager
+    jobs.set_limit("tenant", concurrency=5)
+    await jobs.set_limit_async("tenant", key="acme", rate=5, per=timedelta(hours=1), by="ada")
+    jobs.set_limit("tenant", rate=5, per=60, burst=2)
+    assert_type(jobs.unset_limit("tenant", key="acme"), bool)
+    assert_type(await jobs.unset_queue_limit_async("payments"), bool)
+    assert_type(jobs.list_limits(), list[LimitState])
+    for state in await jobs.list_limits_async("tenant", max_limits=10):
+        assert_type(state.figures, LimitFigures | None)
+        assert_type(state.room, int | None)
+        assert_type(state.next_at, datetime | None)
+    assert_type(jobs.pause_task("sync", by="ada", reason="it is down"), bool)
+    assert_type(await jobs.resume_task_async("sync"), bool)
+    assert_type(jobs.list_pauses(), list[Pause])
+    assert_type(jobs.get_job(1).limit_key, str | None)
 
 
 @blueprint.task(name="clean", aliases=["tidy"])

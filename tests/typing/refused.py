@@ -11,6 +11,7 @@ from taskq import (
     Blueprint,
     Job,
     JobContext,
+    Limit,
     Retry,
     RetryDecision,
     RetryStrategy,
@@ -55,6 +56,25 @@ def often() -> None: ...
 
 @app.task(tags=3)  # refused
 def tagged() -> None: ...
+
+
+tenant = Limit("tenant", concurrency=2, by="account")
+Limit("tenant", 2)  # refused: by position
+Limit("tenant", concurrency="2")  # refused
+Limit("tenant", rate=1, per="1m")  # refused
+Limit("tenant", concurrency=1, by=3)  # refused
+Limit("tenant", concurency=1)  # refused: no such thing
+tenant.concurrency = 3  # refused: frozen
+App("postgresql://", queue_limits={"mail": 3})  # refused
+App("postgresql://", queue_limits=[tenant])  # refused
+
+
+@app.task(limit="tenant")  # refused
+def limited(account: str) -> None: ...
+
+
+@app.task(limit_key="acme")  # refused: of a job, not of a task
+def keyed() -> None: ...
 
 
 @app.task(retries=3)  # refused: no such option
@@ -127,6 +147,20 @@ def look(context: JobContext) -> None:
     context.job.attempts()  # refused: a number
     context.abort()  # refused: no such thing
     raise Snooze(5)  # refused: seconds of what
+
+
+def operated() -> None:
+    jobs = app.job_manager
+    jobs.set_limit("tenant", 5)  # refused: by position
+    jobs.set_limit(tenant, concurrency=5)  # refused: by its name
+    jobs.set_limit("tenant", concurrency="5")  # refused
+    jobs.set_limit("tenant", rate=5, per="1s")  # refused
+    jobs.unset_limit("tenant", "acme")  # refused: by position
+    jobs.list_limits(max_limits="all")  # refused
+    jobs.pause_task(send)  # refused: by its name
+    jobs.pause_task("send", "ada")  # refused: by position
+    send.configure(limit="tenant")  # refused
+    send.configure(limit=tenant, limit_key=3)  # refused
 
 
 def called() -> None:

@@ -46,6 +46,7 @@ _COLUMNS: list[Column[Job]] = [
     Column("arguments", lambda job: json_text(job.task_kwargs)),
     Column("queue", lambda job: job.queue),
     Column("lock", lambda job: job.lock),
+    Column("limit", lambda job: job.limit_key),
     Column("attempt", lambda job: job.attempt),
     Column("at", _at),
 ]
@@ -83,6 +84,8 @@ def list_jobs(
         refuse_unknown(settings, filters)
     has_more = len(page) == limit and next(jobs, None) is not None
     now = server_now(manager.database)
-    print_listing(page, _COLUMNS, as_json=json, nothing="no job fits", now=now)
+    has_limits = any(job.limit_key is not None for job in page)
+    columns = [column for column in _COLUMNS if has_limits or column.heading != "limit"]
+    print_listing(page, columns, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

@@ -71,6 +71,7 @@ def _facts(job: Job, explanation: Explanation) -> dict[str, Cell | datetime]:
         "lock": job.lock,
         "queueing lock": job.queueing_lock,
         "idempotency key": job.idempotency_key,
+        "limit": job.limit_key,
         "tags": ", ".join(job.tags) or None,
         "metadata": None if job.metadata is None else json_text(job.metadata),
         "deferred at": job.deferred_at,

@@ -9,29 +9,32 @@ from rich.text import Text
 from taskq import queries
 from taskq.cli import workers
 from taskq.cli.listing import Column, table_of
+from taskq.cli.pausing import pauses_of, said_of
 from taskq.cli.queues import Queue, columns_of, queues_of
 from taskq.cli.watch.rates import Meter, Rates, Sample
 from taskq.cli.workers import Worker, is_alive
 from taskq.job import JobStatus
-from taskq.manager import JobManager
+from taskq.manager import JobManager, Pause, PauseKind
 
 _QUEUE_COLUMNS = {"queue", "todo", "doing", "waited", "workers", "paused"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The queues in which jobs wait or run, or that are paused, the workers, and the rates.
+    """The queues in which jobs wait or run, or that are paused, the paused tasks, the workers, the rates.
 
     Attributes:
         at: When it was, by the server's clock.
         rates: The rates; None if nothing is known before it.
         queues: The queues.
+        tasks: The tasks that are paused.
         workers: The workers.
     """
 
     at: datetime
     rates: Rates | None
     queues: list[Queue]
+    tasks: list[Pause]
     workers: list[Worker]
 
     def render(self, width: int) -> RenderableType:
@@ -42,11 +45,17 @@ class Frame:
             table_of(self.queues, _columns_of(self.queues), width=width)[0]
             if self.queues
             else Text("no job waits or runs"),
+            *self._paused_tasks(width),
             Text(),
             table_of(self.workers, workers.COLUMNS, width=width, now=self.at)[0]
             if self.workers
             else Text("no worker is running"),
         )
+
+    def _paused_tasks(self, width: int) -> list[RenderableType]:
+        if not self.tasks:
+            return []
+        return [Text(), table_of(self.tasks, _task_columns(self.at), width=width)[0]]
 
 
 def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
@@ -56,6 +65,7 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
         traffic = queries.stats.get_traffic(connection)
     states = manager.list_workers()
     alive = [state for state in states if is_alive(state, stalled)]
+    pauses = manager.list_pauses()
     rates = meter.take(
         Sample(
             at=traffic.read_at,
@@ -67,13 +77,21 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
     return Frame(
         at=traffic.read_at,
         rates=rates,
-        queues=queues_of(counted, alive, manager.list_pauses(), traffic.read_at),
+        queues=queues_of(counted, alive, pauses, traffic.read_at),
+        tasks=[*pauses_of(pauses, PauseKind.TASK).values()],
         workers=[Worker(state, is_alive(state, stalled)) for state in states],
     )
 
 
 def _columns_of(queues: list[Queue]) -> list[Column[Queue]]:
     return [column for column in columns_of(queues) if column.heading in _QUEUE_COLUMNS]
+
+
+def _task_columns(now: datetime) -> list[Column[Pause]]:
+    return [
+        Column("task", lambda pause: pause.name),
+        Column("paused", lambda pause: said_of(pause, now), lambda _: "yellow"),
+    ]
 
 
 def _headline(at: datetime, rates: Rates | None) -> str:
