@@ -310,6 +310,18 @@ def test_a_job_that_goes_back_before_it_began_gives_its_start_back(
     assert gates(connection) == [("stripe", False)]
 
 
+def test_a_start_is_given_back_also_by_a_job_of_a_queue_with_a_limit_and_by_one_with_a_lock(
+    declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    declare("stripe", ("pay",), rate=1, per=3600)
+    declare("other", rate=1, per=3600)
+    plain, locked = defer({"queue_name": "pay"}, {"limit": "other", "lock": "a"})
+    assert sorted(claim()) == [plain, locked]
+    finish(plain, status="todo", keeps_attempt=True, unstarted=True)
+    finish(locked, status="todo", keeps_attempt=True, unstarted=True)
+    assert sorted(claim()) == [plain, locked]
+
+
 def test_the_rate_of_a_queue_holds_for_jobs_of_it_without_a_limit_and_they_are_started_by_its_timer(
     connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, run: Run
 ) -> None:

@@ -213,18 +213,22 @@ MUTATIONS = {
         new="            true\n",
         found_by=frozenset({"crowd", "limit", "rate"}),
     ),
-    "limit-share-lock": Mutation(
-        what="a claim leaves a limit without a gate and does not lock a job that bars it",
-        path=_SCHEMA,
-        old="            FOR SHARE SKIP LOCKED\n        ) AS barring ON true\n",
-        new="        ) AS barring ON true\n",
+    "limit-end-at-once": Mutation(
+        what="the end of a job opens its limit only if it sees a job that waits",
+        path="sql/queries/job_finish.sql",
+        old="    WHERE freed.limit_key IS NOT NULL\n",
+        new="""    WHERE
+        freed.limit_key IS NOT NULL
+        AND EXISTS (SELECT FROM taskq_jobs AS job WHERE job.status = 'todo' AND job.limit_key =
+        freed.limit_key)
+""",
         found_by=frozenset({"stall"}),
     ),
     "limit-end": Mutation(
         what="the end of a job does not open its limit",
         path="sql/queries/job_finish.sql",
         old="    WHERE freed.limit_key IS NOT NULL\n",
-        new="    WHERE freed.limit_key IS NOT NULL AND freed.of_queue\n",
+        new="    WHERE freed.limit_key LIKE 'queue%'\n",
         found_by=frozenset({"stall"}),
     ),
     "limit-announcement": Mutation(
@@ -251,7 +255,7 @@ MUTATIONS = {
     "limit-of-a-queue": Mutation(
         what="a claim counts only one of the limits that its jobs are in",
         path=_SCHEMA,
-        old="            WHERE queue_limits <> '{}' AND key.name IS NOT NULL\n",
+        old="            WHERE queue_limits <> '{}' AND key.name = ANY(limits_visited)\n",
         new="            WHERE false\n",
         found_by=frozenset({"crowd"}),
     ),
