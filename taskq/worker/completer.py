@@ -17,7 +17,7 @@ import psycopg
 
 from taskq import queries
 from taskq.database.backoff import Backoff
-from taskq.database.errors import is_too_large
+from taskq.database.errors import is_refusal
 from taskq.job import JobStatus
 from taskq.messages import first_line
 from taskq.outcome import Outcome
@@ -154,7 +154,7 @@ class Completer(Service):
                 # A server that gave the write up is there: that is no reason to let others have the jobs.
                 if self._failing_since is None and not _gave_up(error):
                     self._failing_since = began
-                refusals += _is_refusal(error)
+                refusals += is_refusal(error)
                 delays += _gave_up(error) or isinstance(error.__cause__, TimeoutError)
                 if refusals == _TRIES:
                     self._telemetry.emit(OutcomeUnwritable(outcome=batch[0], error=error))
@@ -182,21 +182,6 @@ class Completer(Service):
         for outcome in batch:
             if outcome.job_id not in ours:
                 self._telemetry.emit(OutcomeRefused(outcome=outcome))
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether a write failed because of what was to be written, and not at a bad moment.
-
-    Only that makes a job fail whose task did not: a deadlock, a standby that is read-only, a table that
-    is being migrated pass by.
-    """
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    if not isinstance(cause, psycopg.Error):
-        return cause is None  # it could not even be sent
-    if isinstance(cause, psycopg.DataError | psycopg.IntegrityError):
-        return True
-    # Too long for the server, or a trigger's own objection.
-    return is_too_large(cause) or (cause.sqlstate or "").startswith(("54", "P0"))
 
 
 def _gave_up(error: Exception) -> bool:

@@ -26,6 +26,7 @@ from taskq.worker.options import WorkerOptions
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
+from taskq.worker.transactions import Transactions
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +58,7 @@ class Worker(Generic[AppT]):
             task_middlewares=options.task_middlewares,
             worker_middlewares=options.worker_middlewares,
             failed_attempts=self.failed_attempts,
+            transactions=Transactions(app, options, lambda: self._connections),
         )
         self._services: Services | None = None  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None
