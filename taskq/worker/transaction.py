@@ -19,7 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import greenlet_spawn
 
+from taskq import queries
 from taskq.context import AbortReason
+from taskq.database.database import Database
 from taskq.database.errors import is_refusal, translated
 from taskq.database.executor import borrowed
 from taskq.exceptions import (
@@ -33,12 +35,11 @@ from taskq.job import Job
 from taskq.messages import first_line
 from taskq.outcome import Ending, Outcome
 from taskq.queries.connection import Driver, driver_of
-from taskq.queries.job_commit import ClaimedJob, begin_job_commit, hold_job
-from taskq.queries.job_finish import finish_jobs
+from taskq.queries.job_commit import ClaimedJob
 from taskq.task import Task
 from taskq.worker import outcomes
 from taskq.worker.outcomes import Decision
-from taskq.worker.transactions import Transactions, to_its_end
+from taskq.worker.transactions import PATIENCE, Transactions, to_its_end
 
 
 class _State(Enum):
@@ -84,7 +85,9 @@ class AttemptTransaction:
         self._on_committed = committed
         self._state = _State.NEW
         self._ended = ExitStack()
-        self._decision = outcomes.decide(job, task, transactions.options, returned=None)
+        self._database: Database | None = None
+        self._outcome: Outcome | None = None
+        self._refused: Decision | None = None
         # By a worker that has no id, nothing was claimed.
         self._claimed = ClaimedJob(job_id=job.id, claim=job.claim, worker_id=job.worker_id or 0)
         self._opened: Connection | None = None
@@ -114,12 +117,12 @@ class AttemptTransaction:
         """
         match self._state:
             case _State.COMMITTED:
-                return Decision(Ending.SUCCEEDED, self._decision.outcome, written=True)
+                return Decision(Ending.SUCCEEDED, self._outcome, written=True)
             case _State.LOST:
                 return Decision(Ending.LOST, None)
-        if raised is not None and raised is self._decision.error:
-            return self._decision
-        return None
+        # Whatever the retry strategy says: it could not be written the next time either.
+        refused = self._refused
+        return refused if refused is not None and refused.error is raised else None
 
     def returned(self, value: object) -> None:
         """Take what the task returned, to be stored with the end of the job.
@@ -127,11 +130,13 @@ class AttemptTransaction:
         Raises:
             InvalidResult: It cannot be stored.
         """
-        self._decision = outcomes.decide(
+        decision = outcomes.decide(
             self._job, self._task, self._transactions.options, returned=value
         )
-        if self._decision.error is not None:
-            raise self._decision.error
+        if decision.error is not None:
+            self._refused = decision
+            raise decision.error
+        self._outcome = decision.outcome
 
     # In a sync task
 
@@ -144,7 +149,8 @@ class AttemptTransaction:
         self._enter_once()
         self._ended.callback(self._transactions.take(self._abort_reason))
         try:
-            self.connection = self._open(self._transactions.database().engine)
+            self._database = self._transactions.database()
+            self.connection = self._open(self._database, self._database.engine)
         except BaseException:
             self._close()
             raise
@@ -175,7 +181,7 @@ class AttemptTransaction:
         answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
         while True:
             try:
-                return answer.result(timeout=self._transactions.patience)
+                return answer.result(timeout=PATIENCE)
             except TimeoutError:
                 if self._abort_reason() is not None:
                     answer.cancel()
@@ -194,8 +200,9 @@ class AttemptTransaction:
         self._enter_once()
         self._ended.callback(await self._transactions.take_async())
         try:
-            engine = self._transactions.database().async_engine
-            opened = await greenlet_spawn(self._open, engine.sync_engine)
+            self._database = self._transactions.database()
+            engine = self._database.async_engine
+            opened = await greenlet_spawn(self._open, self._database, engine.sync_engine)
         except BaseException:
             await to_its_end(greenlet_spawn(self._close))
             raise
@@ -234,8 +241,7 @@ class AttemptTransaction:
             )
         self._state = _State.UNDONE
 
-    def _open(self, engine: Engine) -> Connection:
-        database = self._transactions.database()
+    def _open(self, database: Database, engine: Engine) -> Connection:
         transactional = engine.execution_options(isolation_level="READ COMMITTED")
         with translated(database), ExitStack() as opened:
             self._opened = connection = opened.enter_context(
@@ -244,7 +250,7 @@ class AttemptTransaction:
             self._root = connection.begin()
             event.listen(connection, "commit", self._on_commit)
             # It begins it on the server: a block of psycopg's own in it is a savepoint then, and no commit.
-            began_at = begin_job_commit(connection, self._claimed)
+            began_at = queries.job_commit.begin_job_commit(connection, self._claimed)
             if began_at is None:
                 raise self._lost()
             self._began_at = began_at
@@ -253,9 +259,9 @@ class AttemptTransaction:
         return connection
 
     def _hold(self) -> None:
-        with translated(self._transactions.database()):
+        with translated(self._database):
             connection = self._checked()
-            held = hold_job(connection, self._claimed)
+            held = queries.job_commit.hold_job(connection, self._claimed)
             if held is None:
                 raise self._lost()
             if held.began_at != self._began_at:
@@ -267,7 +273,9 @@ class AttemptTransaction:
             self._number = held.transaction_id
 
     def _commit(self) -> None:
-        connection, root, outcome = self._opened, self._root, self._decision.outcome
+        if self._outcome is None:
+            self.returned(None)
+        connection, root, outcome = self._opened, self._root, self._outcome
         assert connection is not None and root is not None and outcome is not None  # noqa: S101, PT018
         driver = driver_of(connection)
         assert driver is not None  # noqa: S101 - the engines are on psycopg
@@ -288,8 +296,10 @@ class AttemptTransaction:
 
     def _finish(self, connection: Connection, outcome: Outcome) -> None:
         try:
-            with translated(self._transactions.database()):
-                ours = finish_jobs(connection, self._claimed.worker_id, [outcome])
+            with translated(self._database):
+                ours = queries.job_finish.finish_jobs(
+                    connection, self._claimed.worker_id, [outcome]
+                )
         except Exception as error:
             cause = error.__cause__
             if not is_refusal(cause if isinstance(cause, DBAPIError) else error):
@@ -297,7 +307,7 @@ class AttemptTransaction:
             refused = InvalidResult(
                 f"the end of {self._shown()} could not be written: {first_line(error)}"
             )
-            self._decision = outcomes.failed(self._job, self._transactions.options, refused)
+            self._refused = outcomes.failed(self._job, self._transactions.options, refused)
             raise refused from error
         if self._job.id not in ours:
             raise self._lost()
@@ -323,8 +333,8 @@ class AttemptTransaction:
         ) from unanswered.__cause__
 
     def _tell(self) -> None:
-        if self._decision.outcome is not None:
-            self._on_committed(self._decision.outcome, self._seconds)
+        if self._outcome is not None:
+            self._on_committed(self._outcome, self._seconds)
 
     def _close(self) -> None:
         if self._state is _State.OPEN:

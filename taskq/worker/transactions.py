@@ -20,6 +20,9 @@ from taskq.worker.options import WorkerOptions
 
 T = TypeVar("T")
 
+# How often a thread that waits checks whether its task is to be aborted.
+PATIENCE = 0.1  # seconds
+
 
 class Transactions:
     """What the transactions of one worker share.
@@ -28,12 +31,7 @@ class Transactions:
         app: Whose database they are in.
         options: Those of the worker.
         connections: Answers with those of the worker, once it runs.
-
-    Attributes:
-        patience: Seconds after which a thread that waits checks whether its task is to be aborted.
     """
-
-    patience = 0.1
 
     def __init__(
         self, app: WorkerApp, options: WorkerOptions, connections: Callable[[], WorkerConnections]
@@ -66,7 +64,7 @@ class Transactions:
         Raises:
             JobAborted: The task was asked to abort meanwhile.
         """
-        while not self._places.acquire(timeout=self.patience):
+        while not self._places.acquire(timeout=PATIENCE):
             if abort_reason() is not None:
                 raise JobAborted("the task was aborted while it waited for its transaction")
         return self._places.release
