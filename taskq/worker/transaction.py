@@ -34,7 +34,7 @@ from taskq.exceptions import (
 from taskq.job import Job
 from taskq.messages import first_line
 from taskq.outcome import Ending, Outcome
-from taskq.queries.connection import Driver, driver_of
+from taskq.queries.connection import driver_of
 from taskq.queries.job_commit import ClaimedJob
 from taskq.task import Task
 from taskq.worker import outcomes
@@ -52,7 +52,7 @@ class _State(Enum):
 
 
 class _UnansweredError(Exception):
-    """The connection was lost with the COMMIT on its way."""
+    """The connection was lost with the COMMIT on its way, or just before it."""
 
 
 class AttemptTransaction:
@@ -284,10 +284,12 @@ class AttemptTransaction:
         try:
             with self._transactions.bounded(driver, self._loop):
                 self._finish(connection, outcome)
-                self._send_commit(root, driver)
-        except _UnansweredError:
-            raise
-        except BaseException:
+                self._may_commit = True
+                root.commit()
+        except Exception as error:
+            if driver.closed:
+                raise _UnansweredError from error
+            # What the server answers with, such as a constraint that waited for the commit, has undone all.
             if self._state is _State.ENDING:
                 self._state = _State.UNDONE
             raise
@@ -312,24 +314,14 @@ class AttemptTransaction:
         if self._job.id not in ours:
             raise self._lost()
 
-    def _send_commit(self, root: RootTransaction, driver: Driver) -> None:
-        self._may_commit = True
-        try:
-            root.commit()
-        except Exception as error:
-            # What the server answers with, such as a constraint that waited for the commit, has undone all.
-            if driver.closed:
-                raise _UnansweredError from error
-            raise
-
     def _learn(self, is_committed: bool, unanswered: _UnansweredError) -> None:
         if is_committed:
             self._state = _State.COMMITTED
             return
         self._state = _State.UNDONE
         raise DatabaseUnavailable(
-            f"{self._shown()}: the connection was lost with the COMMIT on its way, and the database has "
-            "rolled it back: nothing of the transaction is there"
+            f"{self._shown()}: the connection was lost at the end of its transaction, and the database has "
+            "rolled it back: nothing of it is there"
         ) from unanswered.__cause__
 
     def _tell(self) -> None:

@@ -406,7 +406,8 @@ class Tasks:
             time.sleep(0.005)
 
     def _declare(self, function: Callable[..., Any], options: dict[str, Any]) -> Task[..., Any]:
-        task: Task[..., Any] = self._app.task(name="work", pass_context=True, **options)(function)
+        named: dict[str, Any] = {"name": "work", **options}
+        task: Task[..., Any] = self._app.task(pass_context=True, **named)(function)
         return task
 
 
