@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -49,6 +49,7 @@ async def test_effects_jobs_and_the_end_come_with_one_commit(
     app: App, drain: Drain, tasks: Tasks, effects: Effects, connection: psycopg.Connection
 ) -> None:
     seen: list[Any] = []
+    worked: list[datetime] = []
 
     @app.task
     async def receipt(order: int) -> None:
@@ -64,6 +65,7 @@ async def test_effects_jobs_and_the_end_come_with_one_commit(
 
     def work(context: JobContext, connection: Connection) -> None:
         leave(connection, "paid")
+        worked.append(connection.execute(text("SELECT clock_timestamp()")).scalar_one())
         receipt.configure(connection=connection).defer(order=7)
         look(context)
 
@@ -73,6 +75,9 @@ async def test_effects_jobs_and_the_end_come_with_one_commit(
     assert seen == [(before, []), (after, ["paid"]), 7]
     job = await app.job_manager.get_job_async(job_id)
     assert (job.status, job.attempt, job.result) == (JobStatus.SUCCEEDED, 1, None)
+    # And not when the transaction began.
+    assert job.finished_at is not None
+    assert job.finished_at > worked[0]
 
 
 async def test_the_whole_attempt_with_its_result_is_one_commit(
