@@ -64,6 +64,13 @@ class HoldJobRow(pydantic.BaseModel):
     transaction_id: str
 
 
+OPEN_LOCKS_AFTER_COMMIT = """-- name: open_locks_after_commit \\:one
+SELECT taskq_open_locks(:p1\\:\\:text [], false, :p2\\:\\:bigint)\\:\\:bigint AS queues
+"""
+
+_OPEN_LOCKS_AFTER_COMMIT = sqlalchemy.text(OPEN_LOCKS_AFTER_COMMIT)
+
+
 READ_JOB_COMMIT = """-- name: read_job_commit \\:one
 SELECT
     (
@@ -146,6 +153,22 @@ class Querier:
             began_at=row[1],
             transaction_id=row[2],
         )
+
+    def open_locks_after_commit(
+        self,
+        *,
+        locks: list[str],
+        worker_id: int,
+    ) -> int | None:
+        """Opens the locks of jobs that ended by their own transactions. FinishJobs has done so in them, unless this worker ran
+        another job of the lock; that one may have gone back at the same time, by a transaction that saw the first one
+        run: neither opens the lock then. A worker's other ends come one after the other with this one.
+        """
+        row = self._conn.execute(_OPEN_LOCKS_AFTER_COMMIT, {"p1": locks, "p2": worker_id}).first()
+        if row is None:
+            return None
+        value: int = row[0]
+        return value
 
     def read_job_commit(
         self,

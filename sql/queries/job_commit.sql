@@ -57,3 +57,9 @@ FROM (
 SELECT pg_terminate_backend(activity.pid)::boolean AS is_told
 FROM pg_catalog.pg_stat_activity AS activity
 WHERE activity.backend_xid = cast(cast(@transaction_id::text AS xid8) AS xid);
+
+-- name: OpenLocksAfterCommit :one
+-- Opens the locks of jobs that ended by their own transactions. FinishJobs has done so in them, unless this worker ran
+-- another job of the lock; that one may have gone back at the same time, by a transaction that saw the first one
+-- run: neither opens the lock then. A worker's other ends come one after the other with this one.
+SELECT taskq_open_locks(@locks::text [], false, @worker_id::bigint)::bigint AS queues;

@@ -1,5 +1,6 @@
 """The end of a job in the transaction of its task: held until the commit, asked for if the answer is lost."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg.errors import InvalidParameterValue
@@ -86,3 +87,8 @@ def end_job_commit(connection: Connection, transaction_id: str) -> None:
     """End the session of a transaction that is still under way."""
     for _ in _querier(connection).end_job_commit(transaction_id=transaction_id):
         pass
+
+
+def open_locks_after_commit(connection: Connection, worker_id: int, locks: Iterable[str]) -> None:
+    """Open the locks of jobs of a worker that ended by their own transactions."""
+    _querier(connection).open_locks_after_commit(worker_id=worker_id, locks=sorted(set(locks)))

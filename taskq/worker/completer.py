@@ -5,11 +5,14 @@ worker writes at once. It acts to the very end of the worker, and never gives an
 database is away, outcomes wait for it. One that takes too long, as somebody holds the row of its job, waits
 behind the others. Those of a worker that has registered again since are written by its former id, and refused
 if their jobs are not what they were.
+
+What the transactions of tasks have ended is not written here; but the lock of such a job is opened here once
+more, in turn with the other ends.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, takewhile
 
@@ -61,6 +64,9 @@ class Completer(Service):
         self._empty = asyncio.Event()
         self._empty.set()
         self._freed: list[str] = []
+        # What was written by transactions, and whose locks are still to be opened.
+        self._committed: list[Outcome] = []
+        self._waiting: dict[asyncio.Future[None], str] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Have an outcome written, as soon as may be."""
@@ -74,11 +80,27 @@ class Completer(Service):
         self._empty.clear()
         self._wakeup.set()
 
+    def committed(self, outcome: Outcome) -> None:
+        """A task's transaction has ended a job with a lock: open it, and tell that it is written."""
+        self._committed.append(outcome)
+        self._empty.clear()
+        self._wakeup.set()
+
+    async def lock_written(self, lock: str) -> None:
+        """Wait until no end of a job with this lock waits to be written."""
+        while any(outcome.held_lock == lock for outcome in self._unwritten()):
+            written = asyncio.get_running_loop().create_future()
+            self._waiting[written] = lock
+            try:
+                await written
+            finally:
+                self._waiting.pop(written, None)
+
     def holds(self, worker_id: int, job_id: int, claim: int) -> bool:
         """Whether the outcome of an attempt still waits to be written."""
         return any(
             (outcome.job_id, outcome.claim, outcome.worker_id) == (job_id, claim, worker_id)
-            for outcome in chain(self._writing, self._pending, *self._batches)
+            for outcome in self._unwritten()
         )
 
     @property
@@ -108,7 +130,9 @@ class Completer(Service):
     async def loop(self) -> None:
         """Write what there is, and wait for more."""
         while True:
-            if self._pending or self._batches:
+            if self._committed:
+                await self._open_committed()
+            elif self._pending or self._batches:
                 if self._pending:
                     self._batches.append(self._next_batch())
                 self._writing = batch = self._batches.popleft()
@@ -116,6 +140,9 @@ class Completer(Service):
                 self._writing = ()
                 if written:
                     self._written(batch)
+                for waiting in self._waiting:
+                    if not waiting.done():
+                        waiting.set_result(None)
             elif self._freed:
                 freed, self._freed = self._freed, []
                 await self._connection.retry(queries.job_schedule.announce_locks, freed)
@@ -124,6 +151,21 @@ class Completer(Service):
             else:
                 self._empty.set()
                 await self._wakeup.wait()
+
+    def _unwritten(self) -> Iterable[Outcome]:
+        return chain(self._writing, self._pending, *self._batches)
+
+    async def _open_committed(self) -> None:
+        committed, self._committed = self._committed, []
+        by_worker: dict[int, list[str]] = {}
+        for outcome in committed:
+            locks = by_worker.setdefault(outcome.worker_id or self._registration.id, [])
+            locks.extend([outcome.held_lock] if outcome.held_lock is not None else [])
+        for worker_id, locks in by_worker.items():
+            await self._connection.retry(
+                queries.job_commit.open_locks_after_commit, worker_id, locks
+            )
+        self._written(committed)
 
     def _next_batch(self) -> list[Outcome]:
         # Of one worker: those of before it registered again have its former id.

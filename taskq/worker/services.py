@@ -228,7 +228,10 @@ class Services:
         self._telemetry.emit(
             OutcomesWritten(worker_id=worker_id, outcomes=[outcome], seconds=seconds)
         )
-        self._on_written([outcome])
+        if outcome.held_lock is not None:
+            self.completer.committed(outcome)
+        else:
+            self._on_written([outcome])
 
     def _on_freed(self) -> None:
         self.producer.more_capacity()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from enum import Enum, auto
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -40,6 +40,8 @@ from taskq.task import Task
 from taskq.worker import outcomes
 from taskq.worker.outcomes import Decision
 from taskq.worker.transactions import PATIENCE, Transactions, to_its_end
+
+T = TypeVar("T")
 
 
 class _State(Enum):
@@ -164,6 +166,8 @@ class AttemptTransaction:
     ) -> None:
         try:
             if error is None:
+                if self._job.lock is not None:
+                    self._wait_for(self._transactions.lock_written(self._job.lock))
                 self._hold()
                 self._commit()
         except _UnansweredError as unanswered:
@@ -177,7 +181,7 @@ class AttemptTransaction:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)
 
-    def _wait_for(self, asked: Coroutine[Any, Any, bool]) -> bool:
+    def _wait_for(self, asked: Coroutine[Any, Any, T]) -> T:
         answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
         while True:
             try:
@@ -186,7 +190,7 @@ class AttemptTransaction:
                 if self._abort_reason() is not None:
                     answer.cancel()
                     raise JobAborted(
-                        f"{self._shown()} was aborted while the database was asked for its end"
+                        f"{self._shown()} was aborted while its end waited for the database"
                     ) from None
 
     # In an async task
@@ -219,7 +223,10 @@ class AttemptTransaction:
             return  # closed after its event loop has gone: nothing can be awaited
         try:
             if error is None:
-                # Whose row another one may hold for as long as he likes: this may be cancelled.
+                # Those before it in the lock are to be repeated before it, if they are. That, and whoever
+                # holds the row of the job, may take long: until here this may be cancelled.
+                if self._job.lock is not None:
+                    await self._transactions.lock_written(self._job.lock)
                 await greenlet_spawn(self._hold)
                 await to_its_end(greenlet_spawn(self._commit))
         except _UnansweredError as unanswered:

@@ -31,14 +31,21 @@ class Transactions:
         app: Whose database they are in.
         options: Those of the worker.
         connections: Answers with those of the worker, once it runs.
+        lock_written: Waits until the ends of all jobs with a lock are written that this worker has run.
     """
 
     def __init__(
-        self, app: WorkerApp, options: WorkerOptions, connections: Callable[[], WorkerConnections]
+        self,
+        app: WorkerApp,
+        options: WorkerOptions,
+        *,
+        connections: Callable[[], WorkerConnections],
+        lock_written: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self.options = options
         self._app = app
         self._connections = connections
+        self.lock_written: Callable[[str], Coroutine[Any, Any, None]] = lock_written
         # Each of the two engines has a pool of its own.
         self._places = threading.Semaphore(options.max_transactions)
         self._async_places = asyncio.Semaphore(options.max_transactions)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tests.stress.effects import effects
 from tests.stress.ends import ends
 from tests.stress.log import Log, Violation
 from tests.stress.order import holding, order_of_runs, overtaking
@@ -16,7 +17,7 @@ def violations_of(log: Log, limits: Mapping[str, int] = MappingProxyType({})) ->
         log: The log.
         limits: How many jobs of a key may run at once, for each key that has a limit.
     """
-    checks = (exclusion, holding, overtaking, order_of_runs, ends)
+    checks = (exclusion, holding, overtaking, order_of_runs, ends, effects)
     return [
         *(violation for check in checks for violation in check(log)),
         *max_running_per_key(log, limits),

@@ -200,6 +200,20 @@ MUTATIONS = {
         new="            pass\n",
         found_by=frozenset({"stall"}),
     ),
+    "own-commit": Mutation(
+        what="a task's transaction is committed without the end of its job",
+        path="taskq/worker/transaction.py",
+        old="                self._finish(connection, outcome)\n",
+        new="",
+        found_by=frozenset({"effects"}),
+    ),
+    "reopened": Mutation(
+        what="a lock is not opened once more behind a job that ended by its own transaction",
+        path="taskq/worker/completer.py",
+        old="            locks.extend([outcome.held_lock] if outcome.held_lock is not None else [])\n",
+        new="",
+        found_by=frozenset({"stall"}),
+    ),
 }
 
 

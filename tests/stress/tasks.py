@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
+from sqlalchemy import text
 
 from taskq import (
     App,
@@ -20,11 +21,13 @@ from taskq import (
     RetryDecision,
     Snooze,
 )
-from tests.stress.scripts import step_of
+from tests.stress.scripts import has_effect, step_of
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
 app = App()
+
+EFFECT = text("INSERT INTO stress_effects VALUES (:id, :claim)")
 
 _of_thread = threading.local()
 
@@ -65,6 +68,13 @@ async def work(
 ) -> None:
     """Do a step, on the event loop."""
     step = step_of(script, context.job.claim)
+    if has_effect(context.job.id):
+        with _recorded(context.job, key, step):
+            async with context.transaction() as connection:
+                await connection.execute(EFFECT, {"id": context.job.id, "claim": context.job.claim})
+                await asyncio.sleep(nap)
+                _end(step, wait, queue, lock)
+        return
     with _recorded(context.job, key, step):
         if nap:
             await asyncio.sleep(nap)
@@ -83,6 +93,12 @@ def work_in_a_thread(
 ) -> None:
     """Do a step, in a thread."""
     step = step_of(script, context.job.claim)
+    if has_effect(context.job.id):
+        with _recorded(context.job, key, step), context.transaction() as connection:
+            connection.execute(EFFECT, {"id": context.job.id, "claim": context.job.claim})
+            time.sleep(nap)
+            _end(step, wait, queue, lock)
+        return
     with _recorded(context.job, key, step):
         time.sleep(nap)
     _end(step, wait, queue, lock)
@@ -110,6 +126,9 @@ def _recorded(job: Job, key: str | None, step: str) -> Iterator[None]:
     try:
         yield
         ended = step
+    except (Retry, Snooze, ScriptedError):
+        ended = step
+        raise
     finally:
         _record(job, key, ended)
 

@@ -12,17 +12,15 @@ from sqlalchemy.exc import OperationalError
 from taskq import App, JobContext, JobStatus
 from tests.worker.conftest import (
     Drain,
-    Effects,
     Line,
     MakeApp,
     Start,
-    Tasks,
     cut_off,
     errors_of,
-    leave,
     services_of,
     until,
 )
+from tests.worker.effects import Effects, Tasks, leave
 
 Lose = Callable[[Connection, Callable[[], None]], None]
 

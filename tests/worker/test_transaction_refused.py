@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from taskq import App, InvalidTransaction, JobContext, JobStatus, TaskqException
 from taskq.exceptions import InvalidJob, InvalidSignature
-from tests.worker.conftest import Drain, Effects, Tasks, errors_of, leave, leave_async
+from tests.worker.conftest import Drain, errors_of
+from tests.worker.effects import Effects, Tasks, leave, leave_async
 
 Misuse = Callable[[JobContext, Connection], Any]
 
