@@ -256,6 +256,7 @@ class AttemptTransaction:
             )
             self._root = connection.begin()
             event.listen(connection, "commit", self._on_commit)
+            opened.callback(event.remove, connection, "commit", self._on_commit)
             # It begins it on the server: a block of psycopg's own in it is a savepoint then, and no commit.
             began_at = queries.job_commit.begin_job_commit(connection, self._claimed)
             if began_at is None:
@@ -338,8 +339,7 @@ class AttemptTransaction:
     def _close(self) -> None:
         if self._state is _State.OPEN:
             self._state = _State.UNDONE
-        self.connection = None
-        connection = self._opened
+        connection, self._opened, self.connection = self._opened, None, None
         if connection is not None and not connection.closed:
             try:
                 connection.rollback()

@@ -205,7 +205,7 @@ MUTATIONS = {
         path="taskq/worker/transaction.py",
         old="                self._finish(connection, outcome)\n",
         new="",
-        found_by=frozenset({"effects"}),
+        found_by=frozenset({"effects", "ends"}),
     ),
     "reopened": Mutation(
         what="a lock is not opened once more behind a job that ended by its own transaction",

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
 from taskq import App, InvalidTransaction, JobContext, JobStatus, TaskqException
@@ -143,6 +144,12 @@ def says_commit_and_goes_on(context: JobContext, connection: Connection) -> None
     leave(connection, "more")
 
 
+def goes_on_in_autocommit(context: JobContext, connection: Connection) -> None:
+    with pytest.raises(InvalidRequestError, match="isolation_level may not be altered"):
+        Session(connection.execution_options(isolation_level="AUTOCOMMIT"))
+    raise InvalidTransaction("as SQLAlchemy says")
+
+
 def catches_an_error_of_the_database(context: JobContext, connection: Connection) -> None:
     with pytest.raises(Exception, match="division by zero"):
         connection.execute(text("SELECT 1 / 0"))
@@ -158,6 +165,7 @@ BY_HAND = "the task itself ended its transaction"
         (rolls_back, BY_HAND, []),
         (session_that_rolls_back, BY_HAND, []),
         (closes, BY_HAND, []),
+        (goes_on_in_autocommit, "as SQLAlchemy says", []),
         # What goes past all that could know of it is at least said, and not taken for one commit.
         (says_commit, BY_HAND, ["paid"]),
         (says_commit_and_goes_on, BY_HAND, ["paid"]),
