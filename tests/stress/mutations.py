@@ -207,13 +207,6 @@ MUTATIONS = {
         new="",
         found_by=frozenset({"effects", "ends"}),
     ),
-    "reopened": Mutation(
-        what="a lock is not opened once more behind a job that ended by its own transaction",
-        path="taskq/worker/completer.py",
-        old="            locks.extend([outcome.held_lock] if outcome.held_lock is not None else [])\n",
-        new="",
-        found_by=frozenset({"stall"}),
-    ),
 }
 
 
