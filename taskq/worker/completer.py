@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, takewhile
+from operator import attrgetter
 
 import psycopg
 
@@ -176,6 +177,9 @@ class Completer(Service):
             )
         )
         self._pending = self._pending[len(batch) :]
+        # Their rows are locked in this order, and by whoever cancels or retries several jobs in that of ids: in
+        # another one each may wait for the other.
+        batch.sort(key=attrgetter("job_id"))
         return batch
 
     async def _write(self, batch: Sequence[Outcome]) -> bool:
