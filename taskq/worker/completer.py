@@ -177,8 +177,8 @@ class Completer(Service):
             )
         )
         self._pending = self._pending[len(batch) :]
-        # Their rows are locked in this order, and by whoever cancels several jobs in that of ids: in another one
-        # each may wait for the other.
+        # Their rows are locked in this order, and by whoever cancels several jobs in that of ids: in another
+        # one each may wait for the other.
         batch.sort(key=attrgetter("job_id"))
         return batch
 
