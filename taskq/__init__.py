@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from taskq import context as _context
 from taskq import worker as _worker
 from taskq.app import App
@@ -10,8 +13,10 @@ from taskq.context import AbortReason
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
+    InvalidTransaction,
     InvalidTransition,
     JobAborted,
+    JobLost,
     JobNotFound,
     JobTimeout,
     Retry,
@@ -29,25 +34,30 @@ from taskq.task import Task
 # Both are generic in the types of the layers above them, which are put in here: at run time they are the
 # classes, and for a type checker those of an app's own.
 if TYPE_CHECKING:
-    JobContext: TypeAlias = _context.JobContext[App, Task[..., Any]]
+    JobContext: TypeAlias = _context.JobContext[App, Task[..., Any], Any]
+    TransactionContext: TypeAlias = _context.JobContext[App, Task[..., Any], Connection]
+    AsyncTransactionContext: TypeAlias = _context.JobContext[App, Task[..., Any], AsyncConnection]
     Worker: TypeAlias = _worker.Worker[App]
 else:
-    JobContext = _context.JobContext
+    JobContext = TransactionContext = AsyncTransactionContext = _context.JobContext
     Worker = _worker.Worker
 
 __all__ = [
     "AbortReason",
     "AlreadyEnqueued",
     "App",
+    "AsyncTransactionContext",
     "BaseRetryStrategy",
     "Blueprint",
     "FailedAttempt",
     "InvalidArguments",
+    "InvalidTransaction",
     "InvalidTransition",
     "Job",
     "JobAborted",
     "JobContext",
     "JobCounts",
+    "JobLost",
     "JobManager",
     "JobNotFound",
     "JobPage",
@@ -62,5 +72,6 @@ __all__ = [
     "Snooze",
     "Task",
     "TaskqException",
+    "TransactionContext",
     "Worker",
 ]

@@ -38,8 +38,9 @@ class Blueprint:
         self,
         *,
         pass_context: Literal[True],
+        transaction: bool = False,
         **options: Unpack[TaskOptions],
-    ) -> Callable[[Callable[Concatenate[JobContext[Any, Any], P], R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[Concatenate[JobContext[Any, Any, Any], P], R]], Task[P, R]]: ...
 
     @overload
     def task(
@@ -54,6 +55,7 @@ class Blueprint:
         function: Callable[..., Any] | None = None,
         *,
         pass_context: bool = False,
+        transaction: bool = False,
         **options: Unpack[TaskOptions],
     ) -> Any:
         """Declare a task: ``@app.task``, or ``@app.task(queue="mail")``.
@@ -61,19 +63,23 @@ class Blueprint:
         Args:
             function: The function, sync or async.
             pass_context: Pass a ``JobContext`` as the first argument.
+            transaction: Make of each attempt one ``context.transaction()``, with its connection as
+                ``context.connection``; a stored result is committed with it.
             **options: See ``TaskOptions``.
 
         Raises:
             TaskAlreadyRegistered: The name or an alias is another task's.
             InvalidSignature: It is no function, or a parameter, or a result that is to be stored, could
-                not be.
+                not be; or ``transaction`` without ``pass_context``.
             InvalidJob: An option that no job can have.
             InvalidRetryStrategy: ``retry`` is none.
             MiddlewareKindMismatch: Middleware is not of the function's kind.
         """
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            task: Task[..., Any] = Task(function, pass_context=pass_context, **options)
+            task: Task[..., Any] = Task(
+                function, pass_context=pass_context, transaction=transaction, **options
+            )
             self._register(task)
             return task
 

@@ -3,13 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from taskq.exceptions import InvalidTransaction
 from taskq.job import FailedAttempt, Job
 
 # The app and the task are above this module, whose types ``taskq.JobContext`` puts in.
 AppT_co = TypeVar("AppT_co", covariant=True)
 TaskT_co = TypeVar("TaskT_co", covariant=True)
+# That of the transaction: ``taskq.TransactionContext`` and ``taskq.AsyncTransactionContext`` say which.
+ConnectionT_co = TypeVar("ConnectionT_co", covariant=True)
 
 
 class AbortReason(StrEnum):
@@ -31,8 +38,37 @@ class AbortReason(StrEnum):
     OVERDUE = "overdue"
 
 
+class JobTransaction(Protocol):
+    """A block whose effects in the app's database and the end of its job are one commit, or none.
+
+    ``async with`` in an async task, ``with`` in a sync one.
+    """
+
+    def __enter__(self) -> Connection: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+    async def __aenter__(self) -> AsyncConnection: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def _no_worker() -> NoReturn:
+    raise InvalidTransaction(
+        "this context is of no worker's making, and has no job whose end could be committed: run the task "
+        "by a worker, or give the context a transaction= of your own"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class JobContext(Generic[AppT_co, TaskT_co]):
+class JobContext(Generic[AppT_co, TaskT_co, ConnectionT_co]):
     """What a task gets that is declared with ``pass_context=True``.
 
     Attributes:
@@ -45,6 +81,10 @@ class JobContext(Generic[AppT_co, TaskT_co]):
         start_timestamp: When this attempt started, in seconds since 1970.
         additional_context: What the worker was given under that name.
         abort_reason: Why the task is asked to abort; None if it is not.
+        transaction: Makes the block, one for each attempt, at whose end the job has succeeded: that is
+            committed with what was done on its connection. It raises ``JobLost`` and rolls back if the job is
+            not this worker's any more, and ``JobAborted`` if it is to be aborted.
+        get_connection: What ``connection`` asks.
     """
 
     app: AppT_co
@@ -56,6 +96,17 @@ class JobContext(Generic[AppT_co, TaskT_co]):
     failed_attempts: Sequence[FailedAttempt] = ()
     additional_context: Mapping[str, Any] = field(default_factory=dict)
     abort_reason: Callable[[], AbortReason | None] = lambda: None
+    transaction: Callable[[], JobTransaction] = _no_worker
+    get_connection: Callable[[], ConnectionT_co] = _no_worker
+
+    @property
+    def connection(self) -> ConnectionT_co:
+        """The connection of the transaction that the attempt is in, as with ``@app.task(transaction=True)``.
+
+        Raises:
+            InvalidTransaction: It is in none.
+        """
+        return self.get_connection()
 
     def should_abort(self) -> bool:
         """Whether the task is asked to abort, which a sync task does by raising ``JobAborted``."""

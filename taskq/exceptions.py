@@ -40,6 +40,8 @@
     ├── JobGivenBack
     ├── JobTimeout
     ├── JobAborted
+    ├── JobLost
+    ├── InvalidTransaction
     ├── Retry
     └── Snooze
 
@@ -241,6 +243,14 @@ class JobTimeout(TaskqException):
 
 class JobAborted(TaskqException):
     """Raised by a task that was asked to abort: the job ends as aborted, whatever its retries."""
+
+
+class JobLost(TaskqException):
+    """A job is not this worker's any more, so that the transaction of its task was rolled back."""
+
+
+class InvalidTransaction(TaskqException):
+    """A task's transaction cannot be begun here, not a second time, or was ended by the task itself."""
 
 
 class Retry(TaskqException):

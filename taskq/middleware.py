@@ -12,9 +12,9 @@ from taskq.exceptions import MiddlewareKindMismatch
 from taskq.messages import short_repr
 
 # The last parameter is a ``taskq.Worker``, whose module is above this one.
-SyncTaskMiddleware = Callable[[Callable[[], Any], JobContext[Any, Any], Any], Any]
+SyncTaskMiddleware = Callable[[Callable[[], Any], JobContext[Any, Any, Any], Any], Any]
 AsyncTaskMiddleware = Callable[
-    [Callable[[], Awaitable[Any]], JobContext[Any, Any], Any], Awaitable[Any]
+    [Callable[[], Awaitable[Any]], JobContext[Any, Any, Any], Any], Awaitable[Any]
 ]
 
 # (call_next, context, worker): calls call_next() and returns what it returns, or something else.

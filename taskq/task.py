@@ -94,6 +94,7 @@ class Task(Generic[P, R_co]):
         tags: The tags its jobs have.
         retry_strategy: What decides whether a failed attempt is followed by another; None: never.
         pass_context: Whether the function's first parameter is a ``JobContext``.
+        transaction: Whether each attempt is one ``context.transaction()``.
         timeout: How long an attempt may take, in seconds.
         store_result: Whether the return value is kept on the job.
         task_middleware: What wraps each attempt, the outermost first.
@@ -106,6 +107,7 @@ class Task(Generic[P, R_co]):
         function: Callable[..., R_co],
         *,
         pass_context: bool = False,
+        transaction: bool = False,
         **options: Unpack[TaskOptions],
     ) -> None:
         name = options.get("name")
@@ -114,7 +116,11 @@ class Task(Generic[P, R_co]):
         self.func = function
         self.name: str = name if name is not None else _dotted_path(function)
         refuse_unknown(
-            options, TaskOptions, f"task {self.name!r} cannot be declared with", "pass_context"
+            options,
+            TaskOptions,
+            f"task {self.name!r} cannot be declared with",
+            "pass_context",
+            "transaction",
         )
         self._is_nowhere = name is None and self.name.startswith("__main__.")
         self.aliases: tuple[str, ...] = _checked_aliases(options.get("aliases", ()), self.name)
@@ -122,6 +128,7 @@ class Task(Generic[P, R_co]):
             options.get("retry", False)
         )
         self.pass_context = pass_context
+        self.transaction: bool = _checked_transaction(transaction, pass_context, self.name)
         self.timeout: float | None = _checked_timeout(options.get("timeout"), self.name)
         self.store_result: bool = options.get("store_result", False)
         self.task_middleware: Sequence[TaskMiddleware] = several(options.get("task_middleware"))
@@ -311,6 +318,19 @@ def _checked_aliases(aliases: object, name: str) -> tuple[str, ...]:
     if isinstance(aliases, str) or not isinstance(aliases, Iterable):
         raise InvalidJob(f"task {name!r} got aliases={short_repr(aliases)}: give a list of names")
     return tuple(aliases)
+
+
+def _checked_transaction(transaction: object, pass_context: bool, name: str) -> bool:
+    if not isinstance(transaction, bool):
+        raise InvalidJob(
+            f"task {name!r} got transaction={short_repr(transaction)}: give True or False"
+        )
+    if transaction and not pass_context:
+        raise InvalidSignature(
+            f"task {name!r} is declared with transaction=True, and could not reach the transaction: declare "
+            "it with pass_context=True as well, and do all that belongs to it on context.connection"
+        )
+    return transaction
 
 
 def _checked_timeout(timeout: Any, name: str) -> float | None:

@@ -94,7 +94,8 @@ finished AS (
                 ended.status = 'todo' AND conflicting.job_id IS NULL
                 AND NOT taskq_jobs.abort_requested
                 THEN null
-            ELSE now()
+            -- Not now(): a task's own transaction, which the end is a part of, began before the work.
+            ELSE statement_timestamp()
         END,
         result = ended.result,
         scheduled_at = coalesce(ended.scheduled_at, taskq_jobs.scheduled_at),

@@ -101,6 +101,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How many workers a job may take down before it has failed; else 3.",
 )
 @_option(
+    "--max-transactions",
+    metavar="N",
+    help="How many transactions of tasks are open at once; else 10.",
+)
+@_option(
     "--prefetch",
     metavar="auto|N",
     help="How many jobs to claim beyond those that can start at once; else auto.",

@@ -180,7 +180,7 @@ class DedicatedConnection:
                             await asyncio.wait([statement])
             finally:
                 if not statement.done():
-                    _cut(connection)
+                    cut(connection)
                 await asyncio.wait([statement])
                 # What it came to is of no use any more, and asyncio would report an error that is not read.
                 if not statement.cancelled():
@@ -189,8 +189,8 @@ class DedicatedConnection:
         return statement.result()
 
 
-def _cut(connection: psycopg.AsyncConnection) -> None:
-    """End a connection that is being waited for: the wait ends at once."""
+def cut(connection: psycopg.Connection | psycopg.AsyncConnection) -> None:
+    """End a connection that is being waited for, in any thread: the wait ends at once."""
     with (
         suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as twin,

@@ -131,6 +131,21 @@ def is_too_large(error: Error) -> bool:
     return "invalid memory alloc request size" in str(error)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether a write failed because of what was to be written, and not at a bad moment.
+
+    Only that makes a job fail whose task did not: a deadlock, a standby that is read-only, a table that
+    is being migrated pass by.
+    """
+    cause = error if isinstance(error, Error) else error.__cause__
+    if not isinstance(cause, Error):
+        return cause is None  # it could not even be sent
+    if isinstance(cause, errors.DataError | errors.IntegrityError):
+        return True
+    # Too long for the server, or a trigger's own objection.
+    return is_too_large(cause) or (cause.sqlstate or "").startswith(("54", "P0"))
+
+
 def as_psycopg(error: BaseException | None) -> BaseException | None:
     """What psycopg would raise for an error of another driver of a caller's, such as asyncpg or psycopg2."""
     if error is None or isinstance(error, Error):

@@ -152,6 +152,15 @@ JOB_ENDED: Final[Mapping[Ending, type[JobEnded]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobFailedAfterCommit(Event):
+    """A task raised an error after its transaction was committed: the job has succeeded all the same."""
+
+    worker_name: str
+    job: Job
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JobOffered(Event):
     """A job that the worker does not know goes back for the first time.
 

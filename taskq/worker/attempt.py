@@ -10,16 +10,19 @@ from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
-from taskq.context import AbortReason, JobContext
+from taskq.context import AbortReason, JobContext, JobTransaction
+from taskq.exceptions import InvalidTransaction
 from taskq.job import FailedAttempt, Job
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
-from taskq.outcome import Ending
+from taskq.outcome import Ending, Outcome
 from taskq.task import Task
-from taskq.telemetry import JobOffered, JobStarted
+from taskq.telemetry import JobFailedAfterCommit, JobOffered, JobStarted, JobTaken
 from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
+from taskq.worker.transaction import AttemptTransaction
+from taskq.worker.transactions import Transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class AttemptEnvironment:
         task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
         worker_middlewares: What it wraps around all of them, outside of that; async.
         failed_attempts: Reads why earlier attempts of a job failed.
+        transactions: Where those of the tasks come from.
     """
 
     app: WorkerApp
@@ -43,6 +47,7 @@ class AttemptEnvironment:
     task_middlewares: Sequence[TaskMiddleware]
     worker_middlewares: Sequence[WorkerMiddleware]
     failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
+    transactions: Transactions
 
 
 class Attempt:
@@ -62,6 +67,8 @@ class Attempt:
         # None: the app has none of that name.
         self._task: Task[..., Any] | None = environment.app.tasks.get(job.task_name)
         self._done: Callable[[Decision], None] | None = None
+        self._committed: Callable[[Outcome, float], None] | None = None
+        self._transaction: AttemptTransaction | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_awaiting = False
         self._abort_reason: AbortReason | None = None
@@ -70,11 +77,15 @@ class Attempt:
         # That of whoever claims. What starts it may be the end of another job, in that one's own.
         self._variables = contextvars.copy_context()
 
-    def start(self, done: Callable[[Decision], None]) -> None:
+    def start(
+        self, done: Callable[[Decision], None], committed: Callable[[Outcome, float], None]
+    ) -> None:
         """Start it, in a task and a context of its own.
 
         Args:
             done: Called once with what becomes of the job.
+            committed: Called before, once or not at all, with what the attempt's own transaction wrote of
+                that, and the seconds that it took.
         """
         loop = asyncio.get_running_loop()
         self.started_at = loop.time()
@@ -87,6 +98,7 @@ class Attempt:
             )
             self._variables.run(telemetry.emit, started)
         self._done = done
+        self._committed = committed
         self._running = loop.create_task(self._run_and_tell(), context=self._variables)
         self._running.add_done_callback(self._make_sure)
 
@@ -108,6 +120,11 @@ class Attempt:
     def _can_be_cancelled(self) -> bool:
         # A sync function may have given its thread back, and a coroutine to the loop.
         return self._is_awaiting or (self._task is not None and self._task.is_async)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its own transaction has written the end of the job, or is about to."""
+        return self._transaction is not None and self._transaction.is_ending
 
     def is_in(self, task: "asyncio.Task[object] | None") -> bool:
         """Whether it is made in a task of the event loop."""
@@ -138,7 +155,9 @@ class Attempt:
 
     def release(self) -> Decision:
         """What becomes of the job if its worker leaves while it runs: it goes back into the queue."""
-        return Decision(Ending.RELEASED, outcomes.released(self.job, started=True))
+        return self._decided() or Decision(
+            Ending.RELEASED, outcomes.released(self.job, started=True)
+        )
 
     def _tell(self, decision: Decision) -> None:
         done, self._done = self._done, None
@@ -166,7 +185,7 @@ class Attempt:
             # KeyboardInterrupt as well: who presses Ctrl-C is heard by the worker's signal handler.
             if _is_torn_down(error):
                 raise
-            return outcomes.decide(
+            return self._decided(error) or outcomes.decide(
                 job,
                 task,
                 options,
@@ -177,7 +196,22 @@ class Attempt:
         finally:
             if timer is not None:
                 timer.cancel()
-        return outcomes.decide(job, task, options, returned=result)
+        return self._decided() or outcomes.decide(job, task, options, returned=result)
+
+    def _decided(self, raised: BaseException | None = None) -> Decision | None:
+        """What the attempt's transaction has made of the job already."""
+        if self._transaction is None or (decision := self._transaction.decide(raised)) is None:
+            return None
+        telemetry = self._environment.app.telemetry
+        if decision.written and raised is not None:
+            telemetry.emit(
+                JobFailedAfterCommit(
+                    worker_name=self._environment.options.name, job=self.job, error=raised
+                )
+            )
+        if decision.ending is Ending.LOST and self._abort_reason is not AbortReason.LOST:
+            telemetry.emit(JobTaken(job=self.job))
+        return decision
 
     def _not_begun(self, error: BaseException) -> Decision:
         job, options = self.job, self._environment.options
@@ -205,6 +239,9 @@ class Attempt:
             call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, environment.worker)
+        if task.transaction:
+            transaction = self._begin_transaction(task)
+            call = partial(_within_async if task.is_async else _within, transaction, call)
         if not task.is_async:
             call = partial(self._in_thread, call)
         for middleware in reversed(environment.worker_middlewares):
@@ -237,7 +274,7 @@ class Attempt:
             variable.set(value)
         return await awaitable
 
-    async def _context(self, task: Task[..., Any]) -> JobContext[WorkerApp, Task[..., Any]]:
+    async def _context(self, task: Task[..., Any]) -> JobContext[WorkerApp, Task[..., Any], Any]:
         options = self._environment.options
         # Of a first attempt it is known, without a query.
         earlier = await self._environment.failed_attempts(self.job) if self.job.claim > 1 else ()
@@ -251,7 +288,73 @@ class Attempt:
             failed_attempts=earlier,
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
+            transaction=partial(self._new_transaction, task),
+            get_connection=self._connection,
         )
+
+    def _new_transaction(self, task: Task[..., Any]) -> JobTransaction:
+        shown = f"job {self.job.id} ({task.name})"
+        if task.transaction:
+            raise InvalidTransaction(
+                f"{shown} is in its transaction from the beginning, as its task is declared with "
+                "transaction=True: use context.connection, with savepoints (connection.begin_nested()) for "
+                "what may fail in it"
+            )
+        if task.store_result:
+            raise InvalidTransaction(
+                f"{shown} would end without its result, which is not known before the function returns: "
+                "declare the task with transaction=True beside store_result=True, and use context.connection"
+            )
+        if self._transaction is not None:
+            raise InvalidTransaction(
+                f"{shown} has had its transaction, and has succeeded with that if it was committed: do all "
+                "in one block, with savepoints (connection.begin_nested()) for what may fail in it, or raise "
+                "Retry to begin again"
+            )
+        return self._begin_transaction(task)
+
+    def _begin_transaction(self, task: Task[..., Any]) -> AttemptTransaction:
+        running, committed = self._running, self._committed
+        assert running is not None and committed is not None  # noqa: S101, PT018 - it runs
+        self._transaction = AttemptTransaction(
+            self._environment.transactions,
+            self.job,
+            task,
+            loop=running.get_loop(),
+            abort_reason=lambda: self._abort_reason,
+            committed=committed,
+        )
+        return self._transaction
+
+    def _connection(self) -> Any:
+        transaction = self._transaction
+        if transaction is None or not transaction.is_open:
+            raise InvalidTransaction(
+                f"job {self.job.id} ({self.job.task_name}) is in no transaction: declare its task with "
+                "transaction=True, or use what `with context.transaction() as connection` gives"
+            )
+        return transaction.connection
+
+
+def _within(transaction: AttemptTransaction, call: Callable[[], Any]) -> Any:
+    with transaction:
+        returned = call()
+        if isawaitable(returned):
+            if iscoroutine(returned):
+                returned.close()
+            raise InvalidTransaction(
+                "a task with transaction=True returned what is still to be awaited, after its transaction: "
+                "declare it with async def, without a plain decorator around it"
+            )
+        transaction.returned(returned)
+    return returned
+
+
+async def _within_async(transaction: AttemptTransaction, call: Callable[[], Awaitable[Any]]) -> Any:
+    async with transaction:
+        returned = await call()
+        transaction.returned(returned)
+    return returned
 
 
 def _is_torn_down(error: BaseException) -> bool:

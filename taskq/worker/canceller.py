@@ -84,7 +84,8 @@ class Canceller(Service):
         for key, attempt in held.items():
             if key in doing and doing[key].abort_requested:
                 attempt.abort(AbortReason.USER_REQUEST)
-            elif key in before and key not in doing:
+            # Its own transaction may have ended it in between.
+            elif key in before and key not in doing and not attempt.is_ending:
                 self._telemetry.emit(JobTaken(job=attempt.job))
                 self._executor_pool.lose(attempt)
         strays = {

@@ -5,19 +5,23 @@ worker writes at once. It acts to the very end of the worker, and never gives an
 database is away, outcomes wait for it. One that takes too long, as somebody holds the row of its job, waits
 behind the others. Those of a worker that has registered again since are written by its former id, and refused
 if their jobs are not what they were.
+
+What the transactions of tasks have ended is not written here; but the lock of such a job is opened here once
+more, in turn with the other ends.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, takewhile
+from operator import attrgetter
 
 import psycopg
 
 from taskq import queries
 from taskq.database.backoff import Backoff
-from taskq.database.errors import is_too_large
+from taskq.database.errors import is_refusal
 from taskq.job import JobStatus
 from taskq.messages import first_line
 from taskq.outcome import Outcome
@@ -62,6 +66,9 @@ class Completer(Service):
         self._empty.set()
         self._freed_locks: list[str] = []
         self._freed_limits: list[str] = []
+        # What was written by transactions, and whose locks are still to be opened.
+        self._committed: list[Outcome] = []
+        self._waiting: dict[asyncio.Future[None], str] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Have an outcome written, as soon as may be."""
@@ -76,11 +83,27 @@ class Completer(Service):
         self._empty.clear()
         self._wakeup.set()
 
+    def committed(self, outcome: Outcome) -> None:
+        """A task's transaction has ended a job with a lock: open it, and tell that it is written."""
+        self._committed.append(outcome)
+        self._empty.clear()
+        self._wakeup.set()
+
+    async def lock_written(self, lock: str) -> None:
+        """Wait until no end of a job with this lock waits to be written."""
+        while any(outcome.held_lock == lock for outcome in self._unwritten()):
+            written = asyncio.get_running_loop().create_future()
+            self._waiting[written] = lock
+            try:
+                await written
+            finally:
+                self._waiting.pop(written, None)
+
     def holds(self, worker_id: int, job_id: int, claim: int) -> bool:
         """Whether the outcome of an attempt still waits to be written."""
         return any(
             (outcome.job_id, outcome.claim, outcome.worker_id) == (job_id, claim, worker_id)
-            for outcome in chain(self._writing, self._pending, *self._batches)
+            for outcome in self._unwritten()
         )
 
     @property
@@ -110,7 +133,9 @@ class Completer(Service):
     async def loop(self) -> None:
         """Write what there is, and wait for more."""
         while True:
-            if self._pending or self._batches:
+            if self._committed:
+                await self._open_committed()
+            elif self._pending or self._batches:
                 if self._pending:
                     self._batches.append(self._next_batch())
                 self._writing = batch = self._batches.popleft()
@@ -118,6 +143,9 @@ class Completer(Service):
                 self._writing = ()
                 if written:
                     self._written(batch)
+                for waiting in self._waiting:
+                    if not waiting.done():
+                        waiting.set_result(None)
             elif self._freed_locks or self._freed_limits:
                 locks, self._freed_locks = self._freed_locks, []
                 limits, self._freed_limits = self._freed_limits, []
@@ -131,6 +159,21 @@ class Completer(Service):
                 self._empty.set()
                 await self._wakeup.wait()
 
+    def _unwritten(self) -> Iterable[Outcome]:
+        return chain(self._writing, self._pending, *self._batches)
+
+    async def _open_committed(self) -> None:
+        committed, self._committed = self._committed, []
+        by_worker: dict[int, list[str]] = {}
+        for outcome in committed:
+            locks = by_worker.setdefault(outcome.worker_id or self._registration.id, [])
+            locks.extend([outcome.held_lock] if outcome.held_lock is not None else [])
+        for worker_id, locks in by_worker.items():
+            await self._connection.retry(
+                queries.job_commit.open_locks_after_commit, worker_id, locks
+            )
+        self._written(committed)
+
     def _next_batch(self) -> list[Outcome]:
         # Of one worker: those of before it registered again have its former id.
         worker_id = self._pending[0].worker_id
@@ -140,6 +183,9 @@ class Completer(Service):
             )
         )
         self._pending = self._pending[len(batch) :]
+        # Their rows are locked in this order, and by whoever cancels several jobs in that of ids: in another
+        # one each may wait for the other.
+        batch.sort(key=attrgetter("job_id"))
         return batch
 
     async def _write(self, batch: Sequence[Outcome]) -> bool:
@@ -160,7 +206,7 @@ class Completer(Service):
                 # A server that gave the write up is there: that is no reason to let others have the jobs.
                 if self._failing_since is None and not _gave_up(error):
                     self._failing_since = began
-                refusals += _is_refusal(error)
+                refusals += is_refusal(error)
                 delays += _gave_up(error) or isinstance(error.__cause__, TimeoutError)
                 if refusals == _TRIES:
                     self._telemetry.emit(OutcomeUnwritable(outcome=batch[0], error=error))
@@ -188,21 +234,6 @@ class Completer(Service):
         for outcome in batch:
             if outcome.job_id not in ours:
                 self._telemetry.emit(OutcomeRefused(outcome=outcome))
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether a write failed because of what was to be written, and not at a bad moment.
-
-    Only that makes a job fail whose task did not: a deadlock, a standby that is read-only, a table that
-    is being migrated pass by.
-    """
-    cause = error if isinstance(error, psycopg.Error) else error.__cause__
-    if not isinstance(cause, psycopg.Error):
-        return cause is None  # it could not even be sent
-    if isinstance(cause, psycopg.DataError | psycopg.IntegrityError):
-        return True
-    # Too long for the server, or a trigger's own objection.
-    return is_too_large(cause) or (cause.sqlstate or "").startswith(("54", "P0"))
 
 
 def _gave_up(error: Exception) -> bool:

@@ -35,7 +35,7 @@ class WorkerConnections:
     ) -> None:
         self._options = options
         self._telemetry = telemetry
-        self._database = database
+        self.database: Database = database
         direct = options.listen_database
         # Another worker's too, if both are in this process and listen there.
         self.listening: Database = database.direct(direct) if direct else database
@@ -58,7 +58,7 @@ class WorkerConnections:
         settings: Mapping[str, str] | None = None,
         check: Callable[[Connection], None] | None = None,
     ) -> WorkerConnection:
-        options, database = self._options, self._database
+        options, database = self._options, self.database
         engine = database.async_engine
         # A statement that the worker has given up, on a connection that went silent, would otherwise go
         # on, and keep its locks, for as long as it likes.

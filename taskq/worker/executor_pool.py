@@ -39,12 +39,16 @@ class Slot:
     def run(self, attempt: Attempt) -> None:
         """Begin with a job."""
         self.attempt = attempt
-        attempt.start(self._done)
+        attempt.start(self._done, self._committed)
 
     def _done(self, decision: Decision) -> None:
         attempt, self.attempt = self.attempt, None
         if attempt is not None:  # else given up: the worker left without it
             self._pool.ended(self, attempt, decision)
+
+    def _committed(self, outcome: Outcome, seconds: float) -> None:
+        if self.attempt is not None:
+            self._pool.committed(self.attempt, outcome, seconds)
 
 
 class ExecutorPool:
@@ -53,7 +57,8 @@ class ExecutorPool:
     Args:
         environment: What the attempts share; with the options of the worker.
         worker_id: Says which id the worker has now.
-        ended: Told of each outcome.
+        ended: Told of each outcome that is to be written.
+        committed: Told of each that a task's transaction wrote, and the seconds that it took.
         freed: Told that there is more capacity.
         overdue: Says whether the heartbeat is overdue.
         unwritten: Says how many outcomes are not written yet.
@@ -66,6 +71,7 @@ class ExecutorPool:
         *,
         worker_id: Callable[[], int],
         ended: Callable[[Outcome], None],
+        committed: Callable[[Outcome, float], None],
         freed: Callable[[], None],
         overdue: Callable[[], bool],
         unwritten: Callable[[], int],
@@ -75,6 +81,7 @@ class ExecutorPool:
         self._environment = environment
         self._worker_id = worker_id
         self._ended = ended
+        self._on_committed = committed
         self._on_freed = freed
         self._is_overdue = overdue
         self._claim_in_flight = claim_in_flight
@@ -177,10 +184,17 @@ class ExecutorPool:
         if self._results:
             for outcome in outcomes:
                 job = self._results.pop((outcome.job_id, outcome.claim), None)
-                if job is not None and (follower := self._runs.next(job, _now())) is not None:
-                    self._ready.appendleft(follower)
+                if job is not None:
+                    self._follow(job, _now())
         if self._ready:
             self._hand_out()
+
+    def committed(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
+        """A job's own transaction wrote its end: what follows it in its lock need not wait for the rest."""
+        if attempt.job.lock is not None:
+            self._follow(attempt.job, _now())
+        self._on_committed(outcome, seconds)
+        self._hand_out()
 
     def ended(self, slot: Slot, attempt: Attempt, decision: Decision) -> None:
         """Take a slot back that has done its job."""
@@ -190,7 +204,7 @@ class ExecutorPool:
         self._prefetch.ended(now - attempt.started_at, now)
         self._end(attempt, decision, now)
         self._suspicion.forget(attempt.job)
-        if attempt.job.lock is not None:
+        if attempt.job.lock is not None and not decision.written:
             self._go_on(attempt.job, decision.outcome, now)
         self._hand_out()
         self._on_freed()
@@ -269,7 +283,7 @@ class ExecutorPool:
     # Inside
 
     def _end(self, attempt: Attempt, decision: Decision, now: float) -> None:
-        if decision.outcome is not None:
+        if decision.outcome is not None and not decision.written:
             self._ended(decision.outcome)
         telemetry, kind = self._environment.app.telemetry, JOB_ENDED[decision.ending]
         if telemetry.wants(kind):
@@ -342,7 +356,11 @@ class ExecutorPool:
         elif outcome.result is not None and self._runs.has_next(job):
             # For the next one to read.
             self._results[job.id, job.claim] = job
-        elif (attempt := self._runs.next(job, now)) is not None:
+        else:
+            self._follow(job, now)
+
+    def _follow(self, job: Job, now: float) -> None:
+        if (attempt := self._runs.next(job, now)) is not None:
             self._ready.appendleft(attempt)
 
     def _lose_patience_after(self, started: int) -> None:

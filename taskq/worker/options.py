@@ -58,6 +58,7 @@ class WorkerArguments(TypedDict, total=False):
     blocked_loop_timeout: float
     unknown_job_timeout: float
     max_crashes: int
+    max_transactions: int
     prefetch: Literal["auto"] | int
     retention: Retention | None
     task_middleware: Several[TaskMiddleware]
@@ -91,6 +92,8 @@ class WorkerOptions(BaseModel):
             argument, this worker does not know: another worker may. After that it fails; 0: at once.
         max_crashes: The how-manieth death of its worker ends a job as failed, if it ran alone there;
             before the last one it is run alone.
+        max_transactions: How many transactions of tasks are open at once, of sync and of async tasks each;
+            others wait. Each takes a connection of the app's engine, of whose 15 tasks may need some besides.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
             within some tens of milliseconds, by the recent pace of jobs.
         retention: How long jobs are kept once they are final, by status; see ``Retention``. One of
@@ -126,6 +129,7 @@ class WorkerOptions(BaseModel):
     blocked_loop_timeout: Seconds = 300.0
     unknown_job_timeout: Annotated[float, Field(ge=0, le=86400)] = 300.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
+    max_transactions: Annotated[int, Field(ge=1, le=1000)] = 10
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[
         Mapping[FinalStatus, Kept | None] | None,

@@ -42,11 +42,13 @@ class Decision:
         ending: How the attempt ended.
         outcome: What is to be written; None: nothing, as the job is another worker's.
         error: What it failed with, or why the job goes back.
+        written: Whether the outcome is written already, by the transaction of the task.
     """
 
     ending: Ending
     outcome: Outcome | None
     error: BaseException | None = None
+    written: bool = False
 
 
 def decide(

@@ -9,7 +9,7 @@ from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.queries.connection import Connection
 from taskq.retention import kept_for
-from taskq.telemetry import WorkerOnlyPolls
+from taskq.telemetry import OutcomesWritten, WorkerOnlyPolls
 from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
@@ -65,6 +65,7 @@ class Services:
             environment,
             worker_id=lambda: registration.id,
             ended=self._on_ended,
+            committed=self._on_committed,
             freed=self._on_freed,
             overdue=lambda: self.heartbeat.is_overdue,
             unwritten=lambda: self.completer.unwritten,
@@ -234,8 +235,21 @@ class Services:
     def _on_ended(self, outcome: Outcome) -> None:
         self.completer.add(outcome)
 
+    def _on_committed(self, outcome: Outcome, seconds: float) -> None:
+        worker_id = outcome.worker_id or self.registration.id
+        self._telemetry.emit(
+            OutcomesWritten(worker_id=worker_id, outcomes=[outcome], seconds=seconds)
+        )
+        if outcome.held_lock is not None:
+            self.completer.committed(outcome)
+        else:
+            self._on_written([outcome])
+
     def _on_freed(self) -> None:
         self.producer.more_capacity()
+        if not self._options.wait and self.executor_pool.is_empty and self.completer.is_empty:
+            # Nothing will be written that would have it look whether this was all.
+            self.producer.wake()
 
     def _on_written(self, outcomes: Sequence[Outcome]) -> None:
         self.executor_pool.written(outcomes)

@@ -26,6 +26,7 @@ from taskq.worker.options import WorkerOptions
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
+from taskq.worker.transactions import Transactions
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +58,9 @@ class Worker(Generic[AppT]):
             task_middlewares=options.task_middlewares,
             worker_middlewares=options.worker_middlewares,
             failed_attempts=self.failed_attempts,
+            transactions=Transactions(
+                app, options, connections=lambda: self._connections, lock_written=self._lock_written
+            ),
         )
         self._services: Services | None = None  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,6 +99,10 @@ class Worker(Generic[AppT]):
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
         return await self._connections.shared.retry(queries.job_list.list_failed_attempts, job.id)
+
+    async def _lock_written(self, lock: str) -> None:
+        if self._services is not None:
+            await self._services.completer.lock_written(lock)
 
     async def run(self) -> None:
         """Run until stopped, or with ``wait=False`` until no job is left for it.

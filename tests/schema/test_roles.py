@@ -34,7 +34,9 @@ OWNERS = {name for name in QUERIES if re.match(r"Prepare|Write|TryLock", name)}
 # What they do is not seen when a query is planned.
 FUNCTIONS = re.compile("taskq_(defer_jobs|claim_jobs|open_locks|open_limits|next_ready_queue)")
 
-DOES = re.compile(r"\b(INSERT INTO|UPDATE taskq_|DELETE FROM|pg_notify|taskq_notify|taskq_listen)")
+DOES = re.compile(
+    r"\b(INSERT INTO|UPDATE taskq_|FOR UPDATE|DELETE FROM|pg_notify|taskq_notify|taskq_listen)"
+)
 
 MakeRole = Callable[[RoleKind], str]
 AppAs = Callable[[RoleKind], App]

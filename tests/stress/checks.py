@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from taskq import Limit
+from tests.stress.effects import effects
 from tests.stress.ends import ends
 from tests.stress.limits import crowding, haste
 from tests.stress.log import Log, Violation
@@ -23,7 +24,7 @@ def violations_of(
         limits: The limits by name.
         queue_limits: Those of queues.
     """
-    checks = (exclusion, holding, overtaking, order_of_runs, ends)
+    checks = (exclusion, holding, overtaking, order_of_runs, ends, effects)
     return [
         *(violation for check in checks for violation in check(log)),
         *max_running_per_key(log, limits),

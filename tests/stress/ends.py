@@ -91,7 +91,7 @@ def _end(log: Log, tenure: Tenure) -> Iterator[str]:
     elif run is None:
         if ended.status != "todo":
             yield f"it ended without having run: {ended}"
-    elif not (_as_scripted(run, tenure.began, ended) or _given_back(log, tenure, ended)):
+    elif not (_as_scripted(log, run, tenure.began, ended) or _given_back(log, tenure, ended)):
         step = step_of(tenure.began.script, tenure.began.claim)
         yield f"its script says {step!r}, and it became {ended}: {run}"
 
@@ -100,9 +100,11 @@ def _succeeded(run: Run | None) -> bool:
     return run is not None and run.step == "succeed"
 
 
-def _as_scripted(run: Run, began: Version, ended: Version) -> bool:
+def _as_scripted(log: Log, run: Run, began: Version, ended: Version) -> bool:
     step = step_of(began.script, began.claim)
-    return run.step == step and ended.status == status_after(step)
+    # One that ended by its own transaction may be cut off before it has recorded that.
+    did = run.step == step or (began.job_id, began.claim) in log.effects
+    return did and ended.status == status_after(step)
 
 
 def _given_back(log: Log, tenure: Tenure, ended: Version) -> bool:

@@ -147,6 +147,8 @@ class Log:
     versions: Sequence[Version] = ()
     runs: Sequence[Run] = ()
     signals: Sequence[Signal] = field(default=())
+    # Of which claims of which jobs there is an effect.
+    effects: Sequence[tuple[int, int]] = ()
 
     @cached_property
     def histories(self) -> dict[int, list[Version]]:

@@ -273,6 +273,13 @@ MUTATIONS = {
         new="",
         found_by=frozenset({"stall"}),
     ),
+    "own-commit": Mutation(
+        what="a task's transaction is committed without the end of its job",
+        path="taskq/worker/transaction.py",
+        old="                self._finish(connection, outcome)\n",
+        new="",
+        found_by=frozenset({"effects", "ends"}),
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from tests.stress.log import Log, Run, Signal, Version
 from tests.stress.visibility import Snapshot
 
-_TABLES = ("stress_versions", "stress_runs")
+_TABLES = ("stress_versions", "stress_runs", "stress_effects")
 
 
 def install(connection: psycopg.Connection) -> None:
@@ -37,7 +37,9 @@ def read(connection: psycopg.Connection, signals: Sequence[Signal], *, after: in
         "WHERE began.step IS NULL AND began.job_id > %s ORDER BY began.seq",
         [after],
     )
-    return Log(versions, [_run(row) for row in cursor], signals)
+    runs = [_run(row) for row in cursor]
+    cursor.execute("SELECT * FROM stress_effects WHERE job_id > %s", [after])
+    return Log(versions, runs, signals, [(row["job_id"], row["claim"]) for row in cursor])
 
 
 def clear(connection: psycopg.Connection) -> None:

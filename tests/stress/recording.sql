@@ -35,6 +35,9 @@ CREATE TABLE stress_runs (
     step text
 );
 
+-- What attempts did in their own transactions.
+CREATE TABLE stress_effects (job_id bigint NOT NULL, claim integer NOT NULL);
+
 -- How many of the statements that change a job take longer, from 0 to 1.
 CREATE TABLE stress_linger (share double precision NOT NULL);
 INSERT INTO stress_linger VALUES (0);

@@ -15,6 +15,8 @@ class Tape:
 
     def __init__(self) -> None:
         self.now = 0.0
+        # Of which claims of which jobs.
+        self.effects: list[tuple[int, int]] = []
         self._versions: list[Version] = []
         self._runs: list[Run] = []
         self._signals: list[Signal] = []
@@ -125,7 +127,7 @@ class Tape:
 
     def log(self) -> Log:
         """What has happened."""
-        return Log(self._versions, self._runs, self._signals)
+        return Log(self._versions, self._runs, self._signals, self.effects)
 
     def _newest(self, job_id: int) -> Version | None:
         return next((v for v in reversed(self._versions) if v.job_id == job_id), None)

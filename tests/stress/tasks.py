@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import psycopg
+from sqlalchemy import text
 
 from taskq import (
     App,
@@ -21,7 +22,7 @@ from taskq import (
     RetryDecision,
     Snooze,
 )
-from tests.stress.scripts import step_of
+from tests.stress.scripts import has_effect, step_of
 
 URL_VARIABLE = "TASKQ_DATABASE_URL"
 
@@ -34,6 +35,8 @@ LIMITS = {limit.name: limit for limit in (KEYED, PACED)}
 app = App(queue_limits={LIMITED_QUEUE: OF_QUEUE})
 for limit in LIMITS.values():
     app.limits.add(limit)
+
+EFFECT = text("INSERT INTO stress_effects VALUES (:id, :claim)")
 
 _of_thread = threading.local()
 
@@ -74,6 +77,13 @@ async def work(
 ) -> None:
     """Do a step, on the event loop."""
     step = step_of(script, context.job.claim)
+    if has_effect(context.job.id):
+        with _recorded(context.job, step):
+            async with context.transaction() as connection:
+                await connection.execute(EFFECT, {"id": context.job.id, "claim": context.job.claim})
+                await asyncio.sleep(nap)
+                _end(step, wait, queue, lock)
+        return
     with _recorded(context.job, step):
         if nap:
             await asyncio.sleep(nap)
@@ -92,6 +102,12 @@ def work_in_a_thread(
 ) -> None:
     """Do a step, in a thread."""
     step = step_of(script, context.job.claim)
+    if has_effect(context.job.id):
+        with _recorded(context.job, step), context.transaction() as connection:
+            connection.execute(EFFECT, {"id": context.job.id, "claim": context.job.claim})
+            time.sleep(nap)
+            _end(step, wait, queue, lock)
+        return
     with _recorded(context.job, step):
         time.sleep(nap)
     _end(step, wait, queue, lock)
@@ -119,6 +135,9 @@ def _recorded(job: Job, step: str) -> Iterator[None]:
     try:
         yield
         ended = step
+    except (Retry, Snooze, ScriptedError):
+        ended = step
+        raise
     finally:
         _record(job, ended)
 

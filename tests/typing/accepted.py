@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from taskq import (
     AbortReason,
     App,
+    AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
     FailedAttempt,
@@ -28,6 +29,7 @@ from taskq import (
     RetryStrategy,
     Snooze,
     Task,
+    TransactionContext,
     Worker,
 )
 from taskq.limits import LimitFigures, LimitState
@@ -106,6 +108,41 @@ async def operated() -> None:
     assert_type(jobs.get_job(1).limit_key, str | None)
 
 
+@app.task(pass_context=True)
+async def pay(context: JobContext, order: UUID) -> None:
+    async with context.transaction() as connection:
+        assert_type(connection, AsyncConnection)
+        await charge.configure(connection=connection).defer_async(order=order)
+    raise Retry
+
+
+@app.task(pass_context=True)
+def pay_sync(context: JobContext, order: UUID) -> None:
+    with context.transaction() as connection:
+        assert_type(connection, Connection)
+        charge.configure(connection=connection).defer(order=order)
+
+
+@app.task(pass_context=True, transaction=True, store_result=True)
+async def settle(context: AsyncTransactionContext, order: UUID) -> int:
+    assert_type(context.connection, AsyncConnection)
+    assert_type(context.app, App)
+    async with AsyncSession(context.connection) as session:
+        await charge.configure(connection=session).defer_async(order=order)
+    return 1
+
+
+@blueprint.task(pass_context=True, transaction=True)
+def settle_sync(context: TransactionContext, order: UUID) -> None:
+    assert_type(context.connection, Connection)
+    charge.configure(connection=Session(context.connection)).defer(order=order)
+
+
+@app.task(pass_context=True, transaction=True)
+async def settle_anyhow(context: JobContext, order: UUID) -> None:
+    await context.connection.execute("anything goes")
+
+
 @blueprint.task(name="clean", aliases=["tidy"])
 def clean(days: int) -> None: ...
 
@@ -165,6 +202,10 @@ def called() -> None:
     assert_type(send.batch_defer({"to": "ada"}, send.args(to="bob")), list[int])
     assert_type(clean.defer(days=3), int)
     assert_type(crawl.defer(url="https://example.org", depth=2), int)
+    assert_type(pay.defer(order=UUID(int=1)), int)
+    assert_type(settle.defer(order=UUID(int=1)), int)
+    assert_type(settle.result(app.job_manager.get_job(1)), int)
+    settle_sync.batch_defer(settle_sync.args(order=UUID(int=1)))
     assert_type(fetch.result(app.job_manager.get_job(1)), list[str])
     assert_type(charge.result(app.job_manager.get_job(1)), int)
     assert_type(app.job_manager.get_job_status(1), JobStatus)

@@ -5,8 +5,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+
 from taskq import (
     App,
+    AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
     Job,
@@ -16,6 +19,7 @@ from taskq import (
     RetryDecision,
     RetryStrategy,
     Snooze,
+    TransactionContext,
     Worker,
 )
 from taskq.telemetry import JobEnded, JobFailed
@@ -44,6 +48,32 @@ def clean(days: int) -> None: ...
 
 @app.task(pass_context=True)  # refused: no context
 def forgot() -> None: ...
+
+
+@app.task(transaction=True)  # refused: it could not reach its connection
+def unreachable() -> None: ...
+
+
+@app.task(pass_context=True, transaction="yes")  # refused
+def transacted(context: JobContext) -> None: ...
+
+
+@app.task(pass_context=True)
+async def pay(context: JobContext, order: UUID) -> None:
+    with context.transaction() as sync_connection:
+        await sync_connection.execute(text("SELECT 1"))  # refused: a sync connection
+    async with context.transaction() as connection:
+        charge.configure(connection=connection.execute)  # refused
+
+
+@app.task(pass_context=True, transaction=True)
+async def settle(context: AsyncTransactionContext) -> None:
+    await context.connection.execute("SELECT 1")  # refused: no statement
+
+
+@app.task(pass_context=True, transaction=True)
+def settle_sync(context: TransactionContext) -> None:
+    context.connection.run_sync(print)  # refused: an async connection has that
 
 
 @app.task(queue=3)  # refused

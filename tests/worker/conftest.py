@@ -23,6 +23,7 @@ from taskq.job import Job, JobStatus
 from taskq.worker.services import Services
 from taskq.worker.subscriber import Subscriber
 from taskq_sql import job_claim
+from tests.worker.effects import Effects, Tasks
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("program.py")
@@ -304,6 +305,24 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def effects(connection: psycopg.Connection) -> Effects:
+    """What tasks have left, and committed, in order."""
+    connection.execute("CREATE TABLE effects (name text, number serial)")
+
+    def read() -> list[str]:
+        rows = connection.execute("SELECT name FROM effects ORDER BY number").fetchall()
+        return [row[0] for row in rows]
+
+    return read
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def tasks(app: App, request: pytest.FixtureRequest) -> Tasks:
+    """Declares tasks with transactions."""
+    return Tasks(app, request.param)
 
 
 class Line:

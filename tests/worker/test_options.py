@@ -40,6 +40,7 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
         "blocked_loop_timeout": 300,
         "unknown_job_timeout": 300,
         "max_crashes": 3,
+        "max_transactions": 10,
         "prefetch": "auto",
         "retention": None,
         "task_middleware": None,
@@ -71,6 +72,7 @@ SAID = {
     "blocked_loop_timeout": ("60", 60.0),
     "unknown_job_timeout": ("0", 0.0),
     "max_crashes": ("5", 5),
+    "max_transactions": ("4", 4),
     "prefetch": ("0", 0),
     "retention": ("succeeded=1d", {JobStatus.SUCCEEDED: timedelta(days=1)}),
 }

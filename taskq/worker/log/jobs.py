@@ -19,6 +19,8 @@ PRUNER: Final = get_logger("taskq.worker.pruner")
 RESCUER: Final = get_logger("taskq.worker.rescuer")
 UNKNOWN_JOBS: Final = get_logger("taskq.worker.unknown_jobs")
 
+_OfJob = telemetry.JobEnded | telemetry.JobFailedAfterCommit | telemetry.JobOffered
+
 
 def subscribe(to: telemetry.Telemetry) -> None:
     """Have the events of jobs logged."""
@@ -26,6 +28,7 @@ def subscribe(to: telemetry.Telemetry) -> None:
     shown = partial(EXECUTOR_POOL.isEnabledFor, logging.INFO)
     to.subscribe(telemetry.JobSucceeded, job_succeeded, only_if=shown)
     to.subscribe(telemetry.JobFailed, job_failed)
+    to.subscribe(telemetry.JobFailedAfterCommit, job_failed_after_commit)
     to.subscribe(telemetry.JobRetried, job_retried)
     to.subscribe(telemetry.JobGivenBack, job_given_back)
     to.subscribe(telemetry.JobAborted, job_aborted)
@@ -56,6 +59,17 @@ def job_failed(event: telemetry.JobFailed) -> None:
         event.job.task_name,
         _why(event.error),
         extra=_of_job("job_failed", event),
+        exc_info=event.error,
+    )
+
+
+def job_failed_after_commit(event: telemetry.JobFailedAfterCommit) -> None:
+    ATTEMPT.error(
+        "job %s (%s) has succeeded, as its transaction is committed; what its task did after that failed: %s",
+        event.job.id,
+        event.job.task_name,
+        _why(event.error),
+        extra=_of_job("job_failed_after_commit", event),
         exc_info=event.error,
     )
 
@@ -169,7 +183,7 @@ def jobs_pruned(event: telemetry.JobsPruned) -> None:
     )
 
 
-def _of_job(action: str, event: telemetry.JobEnded | telemetry.JobOffered) -> dict[str, Any]:
+def _of_job(action: str, event: _OfJob) -> dict[str, Any]:
     return {
         "action": action,
         "job_id": event.job.id,
