@@ -201,6 +201,8 @@ class NewJob(BaseModel):
     schedule_in: Wait | None = None
     metadata: dict[str, Any] | None = None
     tags: Tags | None = None
+    # Whether its end is notified.
+    awaited: bool | None = None
 
 
 # What a deferrer calls it.

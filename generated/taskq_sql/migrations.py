@@ -195,10 +195,11 @@ SELECT
 DROP FUNCTION IF EXISTS
     taskq_defer_jobs, taskq_new_jobs, taskq_abort, taskq_pause, taskq_notify, taskq_listen, taskq_incarnation,
     taskq_channel, taskq_job_fits, taskq_claim_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
-    taskq_next_ready_queue, taskq_next_filled_queue, taskq_open_locks, taskq_lock_head;
+    taskq_next_ready_queue, taskq_next_filled_queue, taskq_open_locks, taskq_lock_head, taskq_ended;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_open_gates, taskq_pauses, taskq_periodic, taskq_retention, taskq_workers, taskq_jobs,
     taskq_migrations;
+DROP FUNCTION IF EXISTS taskq_notify_ended;
 DROP TYPE IF EXISTS taskq_job_status;
 
 COMMIT;
@@ -360,7 +361,8 @@ class Querier:
         self,
     ) -> str | None:
         """By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
-        what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table.
+        what depends on the schema is not taskq's to drop. Functions first, one of which depends on a table; and last the
+        one that a table's triggers depend on.
         """
         row = self._conn.execute(_WRITE_REMOVAL).first()
         if row is None:

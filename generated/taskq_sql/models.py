@@ -100,6 +100,8 @@ class TaskqJob(pydantic.BaseModel):
     metadata: Any
     # By which it can be listed, each once; null: none.
     tags: list[str] | None
+    # Whether its end is notified, as somebody waits for it, or has; null: nobody does.
+    awaited: bool | None
 
 
 class TaskqMigration(pydantic.BaseModel):

@@ -11,13 +11,14 @@ GRANT SELECT (
     id, status, queue_name, priority, lock, queueing_lock, idempotency_key, due, worker_id
 ) ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT INSERT (
-    task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, scheduled_at, due, metadata, tags
+    task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, scheduled_at, due, metadata, tags,
+    awaited
 ) ON TABLE %1$I.taskq_jobs TO %2$I;
 GRANT INSERT ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT (queue_name) ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_lock_head,
-    %1$I.taskq_open_locks, %1$I.taskq_channel, %1$I.taskq_notify TO %2$I;
+    %1$I.taskq_open_locks, %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;
@@ -33,7 +34,7 @@ GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_per
 GRANT SELECT, INSERT, DELETE ON TABLE %1$I.taskq_open_gates, %1$I.taskq_pauses TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_channel, %1$I.taskq_notify,
-    %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
+    %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_ended, %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
     %1$I.taskq_lock_head, %1$I.taskq_open_locks, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue,
     %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
     %1$I.taskq_claim_jobs TO %2$I;

@@ -44,6 +44,13 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that is waited for has ended, or was deleted."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """Notifications of any kind may have been missed, so a subscriber has to check for itself.
 
@@ -62,7 +69,7 @@ class Failed:
     error: Exception
 
 
-Notification = Ready | Later | Abort | Paused | Missed | Failed
+Notification = Ready | Later | Abort | Paused | Ended | Missed | Failed
 
 
 def parse(payload: str) -> Notification | None:
@@ -79,6 +86,8 @@ def parse(payload: str) -> Notification | None:
                 return Abort(int(key))
             case "pause":
                 return Paused(rest)
+            case "ended":
+                return Ended(int(key))
     except ValueError:
         pass  # anyone may notify
     return None

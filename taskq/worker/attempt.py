@@ -11,6 +11,7 @@ from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from taskq.context import AbortReason, JobContext
+from taskq.current_job import current_job
 from taskq.job import FailedAttempt, Job
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
 from taskq.outcome import Ending
@@ -159,6 +160,7 @@ class Attempt:
             timer = loop.call_later(task.timeout, self.abort, AbortReason.TIMEOUT)
         try:
             self._began = True
+            current_job.set(job)
             if self._abort_reason is not None:
                 raise asyncio.CancelledError
             result = await self._call(task, arguments)
