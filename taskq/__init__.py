@@ -24,6 +24,7 @@ from taskq.exceptions import (
 )
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager import JobCounts, JobManager, JobPage
+from taskq.progress import Progress
 from taskq.retention import Retention
 from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
 from taskq.schema import SchemaManager
@@ -59,6 +60,7 @@ __all__ = [
     "JobStatus",
     "JobTimeout",
     "JobUnsuccessful",
+    "Progress",
     "Retention",
     "Retry",
     "RetryDecision",

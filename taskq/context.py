@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from taskq.job import FailedAttempt, Job
+from taskq.progress import NewProgress
 
 # The app and the task are above this module, whose types ``taskq.JobContext`` puts in.
 AppT_co = TypeVar("AppT_co", covariant=True)
@@ -45,6 +46,7 @@ class JobContext(Generic[AppT_co, TaskT_co]):
         start_timestamp: When this attempt started, in seconds since 1970.
         additional_context: What the worker was given under that name.
         abort_reason: Why the task is asked to abort; None if it is not.
+        report: Takes what ``report_progress`` is given.
     """
 
     app: AppT_co
@@ -56,7 +58,26 @@ class JobContext(Generic[AppT_co, TaskT_co]):
     failed_attempts: Sequence[FailedAttempt] = ()
     additional_context: Mapping[str, Any] = field(default_factory=dict)
     abort_reason: Callable[[], AbortReason | None] = lambda: None
+    report: Callable[[NewProgress], None] = lambda _: None
 
     def should_abort(self) -> bool:
         """Whether the task is asked to abort, which a sync task does by raising ``JobAborted``."""
         return self.abort_reason() is not None
+
+    def report_progress(
+        self, done: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Say how far the job is, for whoever looks at it: ``Job.progress``, ``jobs show`` and ``watch``.
+
+        It takes no time, in a sync task as in an async one. It is written at most once a second, and the last
+        that was reported with the end.
+
+        Args:
+            done: How much is done, in whatever the task counts; 0 or more.
+            total: Of how much, likewise.
+            message: What it does, for people; at most 500 characters.
+
+        Raises:
+            InvalidProgress: It is none of these.
+        """
+        self.report(NewProgress.of(done, total, message))

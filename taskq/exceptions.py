@@ -21,6 +21,7 @@
     ├── UnboundTaskError
     ├── InvalidArguments
     ├── InvalidResult
+    ├── InvalidProgress
     ├── UnreadableValue
     ├── ResultNotAvailable
     ├── InvalidJob
@@ -136,6 +137,10 @@ class InvalidArguments(TaskqException):
 
 class InvalidResult(TaskqException):
     """A task's return value does not fit its annotation, or JSON cannot carry it."""
+
+
+class InvalidProgress(TaskqException):
+    """What a task reports of its progress is no number, or no text that can be stored."""
 
 
 class UnreadableValue(TaskqException):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-from taskq.deferrer import BY_NAME, ByName, Deferrer, JobOptions
+from taskq.deferrer import BY_NAME, ByName, Deferrer, JobOptions, refuse_unknown
 from taskq.exceptions import InvalidJob
 from taskq.job import NewJob
 from taskq.manager.bounds import check_timeout
@@ -57,6 +57,12 @@ class TaskDeferrer(Deferrer[P, Id], Generic[P, Id, R_co]):
         Raises:
             InvalidJob: An option no job can have; the message says which.
         """
+        refuse_unknown(
+            options,
+            WaitOptions,
+            f"task {self.task_name!r} cannot be configured with",
+            "on_conflict",
+        )
         job_options: Any = {**options}
         wait_timeout = job_options.pop("wait_timeout", self.wait_timeout)
         # By its name: a class with slots is made anew, and super() looks for the one before.

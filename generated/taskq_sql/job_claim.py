@@ -17,7 +17,7 @@ WITH changes AS (
     WHERE false
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress
 FROM taskq_claim_jobs(
     :p1\\:\\:bigint,
     :p2\\:\\:text [],
@@ -153,6 +153,7 @@ class Querier:
                 metadata=row[21],
                 tags=row[22],
                 awaited=row[23],
+                progress=row[24],
             )
 
     def has_ready_jobs(

@@ -29,6 +29,7 @@ WITH ended AS (
         outcome.lock\\:\\:text AS lock,
         coalesce(outcome.keeps_attempt, false)\\:\\:boolean AS keeps_attempt,
         outcome.given_back\\:\\:integer AS given_back,
+        outcome.progress\\:\\:jsonb AS progress,
         coalesce(outcome.deleted, false)\\:\\:boolean AS deleted
     FROM jsonb_to_recordset(:p1\\:\\:jsonb) AS outcome (
         job_id bigint,
@@ -46,6 +47,7 @@ WITH ended AS (
         lock text,
         keeps_attempt boolean,
         given_back integer,
+        progress jsonb,
         deleted boolean
     )
 ),
@@ -106,7 +108,11 @@ finished AS (
             WHEN ended.keeps_attempt THEN greatest(taskq_jobs.attempt, 1) - 1
             ELSE taskq_jobs.attempt
         END,
-        given_back = ended.given_back
+        given_back = ended.given_back,
+        progress = coalesce(
+            ended.progress || jsonb_build_object('claim', taskq_jobs.claim, 'reported_at', now()),
+            taskq_jobs.progress
+        )
     FROM ended
     LEFT JOIN conflicting ON ended.job_id = conflicting.job_id
     WHERE

@@ -14,7 +14,7 @@ from taskq_sql import models
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -125,7 +125,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM taskq_jobs AS job
         WHERE
             job.id = ANY(:p16\\:\\:bigint [])
@@ -134,7 +134,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
@@ -144,7 +144,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.lock = :p7\\:\\:text
@@ -155,7 +155,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
@@ -165,10 +165,10 @@ scanned AS (
         SELECT
             0 AS source,
             :p19\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM (
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
@@ -178,7 +178,7 @@ scanned AS (
             )
             UNION ALL
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress
                 FROM taskq_jobs AS job
                 WHERE
                     job.id < :p17\\:\\:bigint
@@ -192,7 +192,7 @@ scanned AS (
         SELECT
             entry.source,
             entry.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
         FROM (
             SELECT
                 final.number AS source,
@@ -296,7 +296,7 @@ scanned AS (
             ) AS entry
         ) AS entry
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress
             FROM taskq_jobs
             WHERE taskq_jobs.id = entry.id
             LIMIT 1
@@ -326,7 +326,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -378,6 +378,7 @@ class PageJobsRow(pydantic.BaseModel):
     metadata: Any
     tags: list[str] | None
     awaited: bool | None
+    progress: Any
     matches: bool
     is_edge: bool
 
@@ -421,6 +422,7 @@ class Querier:
             metadata=row[21],
             tags=row[22],
             awaited=row[23],
+            progress=row[24],
         )
 
     def get_job_status(
@@ -546,6 +548,7 @@ class Querier:
                 metadata=row[21],
                 tags=row[22],
                 awaited=row[23],
-                matches=row[24],
-                is_edge=row[25],
+                progress=row[24],
+                matches=row[25],
+                is_edge=row[26],
             )

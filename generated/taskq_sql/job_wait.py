@@ -86,7 +86,7 @@ class ListAwaitedJobsRow(pydantic.BaseModel):
 
 
 LIST_ENDED_JOBS = """-- name: list_ended_jobs \\:many
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, args, result, metadata, tags, awaited, progress FROM taskq_jobs
 WHERE id = ANY(:p1\\:\\:bigint []) AND status NOT IN ('todo', 'doing')
 """
 
@@ -165,4 +165,5 @@ class Querier:
                 metadata=row[21],
                 tags=row[22],
                 awaited=row[23],
+                progress=row[24],
             )

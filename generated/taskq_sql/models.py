@@ -102,6 +102,9 @@ class TaskqJob(pydantic.BaseModel):
     tags: list[str] | None
     # Whether its end is notified, as somebody waits for it, or has; null: nobody does.
     awaited: bool | None
+    # How far it is, an object: done, total, message, the claim that has reported it, and
+    # reported_at; null: none has.
+    progress: Any
 
 
 class TaskqMigration(pydantic.BaseModel):

@@ -102,6 +102,8 @@ CREATE TABLE taskq_jobs (
     -- Null, too, unless somebody waits for the job. Not a table of those who wait, which each end of a job would have
     -- to look into.
     awaited boolean,
+    -- Null, too, unless its task reports how far it is.
+    progress jsonb,
     -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
     CONSTRAINT taskq_jobs_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
@@ -162,6 +164,9 @@ COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an o
 COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
 COMMENT ON COLUMN taskq_jobs.awaited IS
     'Whether its end is notified, as somebody waits for it, or has; null: nobody does.';
+COMMENT ON COLUMN taskq_jobs.progress IS
+    'How far it is, an object: done, total, message, the claim that has reported it, and reported_at; '
+    'null: none has.';
 
 -- What a claim reads of the jobs without a lock. Those that are finished, for later or in other queues cost it
 -- nothing, however many there are.
@@ -1408,7 +1413,8 @@ BEGIN
                             started_at = null,
                             attempt = 0,
                             crashes = 0,
-                            given_back = null
+                            given_back = null,
+                            progress = null
                         WHERE id = waiting.id;
 
                         -- It may have been the head of its lock, and not be any more.

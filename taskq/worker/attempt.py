@@ -21,6 +21,7 @@ from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
+from taskq.worker.progress_reporter import ProgressBoard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class AttemptEnvironment:
         task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
         worker_middlewares: What it wraps around all of them, outside of that; async.
         failed_attempts: Reads why earlier attempts of a job failed.
+        progress: Where they report how far they are.
     """
 
     app: WorkerApp
@@ -44,6 +46,7 @@ class AttemptEnvironment:
     task_middlewares: Sequence[TaskMiddleware]
     worker_middlewares: Sequence[WorkerMiddleware]
     failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
+    progress: ProgressBoard
 
 
 class Attempt:
@@ -253,6 +256,7 @@ class Attempt:
             failed_attempts=earlier,
             additional_context=options.additional_context or {},
             abort_reason=lambda: self._abort_reason,
+            report=partial(self._environment.progress.report, self.job),
         )
 
 

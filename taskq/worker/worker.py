@@ -23,6 +23,7 @@ from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
+from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
@@ -57,6 +58,7 @@ class Worker(Generic[AppT]):
             task_middlewares=options.task_middlewares,
             worker_middlewares=options.worker_middlewares,
             failed_attempts=self.failed_attempts,
+            progress=ProgressBoard(),
         )
         self._services: Services | None = None  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None

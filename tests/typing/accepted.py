@@ -22,6 +22,7 @@ from taskq import (
     JobPage,
     JobStatus,
     JobUnsuccessful,
+    Progress,
     Retention,
     Retry,
     RetryDecision,
@@ -266,3 +267,15 @@ async def waited_async() -> None:
         assert_type(error.job_id, int | None)
     except WaitTimeout as error:
         assert_type(error.job_id, int)
+
+
+@app.task(pass_context=True)
+def count(context: JobContext, upto: int) -> None:
+    context.report_progress(1)
+    context.report_progress(0.5, upto, message="counting")
+    progress = app.job_manager.get_job(1).progress
+    assert_type(progress, Progress | None)
+    if progress is not None:
+        assert_type(progress.done, float)
+        assert_type(progress.total, float | None)
+        assert_type(progress.reported_at, datetime)

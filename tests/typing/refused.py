@@ -270,3 +270,12 @@ def waited() -> None:
     send.configure(on_conflict="skip").defer_and_wait(to="ada")  # refused: there may be no job
     app.configure_task("x").defer_and_wait()  # refused: nobody knows what it returns
     app.job_manager.wait_for_job(1, timeout="5")  # refused
+
+
+@app.task(pass_context=True)
+def count(context: JobContext) -> None:
+    context.report_progress()  # refused: how much is done
+    context.report_progress("half")  # refused
+    context.report_progress(1, 2, 3)  # refused: a text
+    job: Job = context.job
+    done = job.progress.done  # refused: it may have none

@@ -320,3 +320,9 @@ def test_a_wait_timeout_that_is_no_time_is_refused_when_it_is_configured(
 ) -> None:
     with pytest.raises(InvalidJob, match=r"^task 'double' got wait_timeout=.*: give seconds"):
         double.configure(wait_timeout=wait_timeout)
+
+
+def test_a_misspelt_option_is_told_from_the_timeout(double: Task[..., Any]) -> None:
+    misspelt: Any = {"wait_timout": 5}
+    with pytest.raises(InvalidJob, match="did you mean 'wait_timeout'"):
+        double.configure(**misspelt)

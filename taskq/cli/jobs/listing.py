@@ -47,6 +47,7 @@ _COLUMNS: list[Column[Job]] = [
     Column("queue", lambda job: job.queue),
     Column("lock", lambda job: job.lock),
     Column("attempt", lambda job: job.attempt),
+    Column("progress", lambda job: None if job.progress is None else str(job.progress)),
     Column("at", _at),
 ]
 
@@ -83,6 +84,11 @@ def list_jobs(
         refuse_unknown(settings, filters)
     has_more = len(page) == limit and next(jobs, None) is not None
     now = server_now(manager.database)
-    print_listing(page, _COLUMNS, as_json=json, nothing="no job fits", now=now)
+    columns = [
+        column
+        for column in _COLUMNS
+        if column.heading != "progress" or any(job.progress for job in page)
+    ]
+    print_listing(page, columns, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

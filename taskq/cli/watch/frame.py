@@ -14,6 +14,17 @@ from taskq.cli.watch.rates import Meter, Rates, Sample
 from taskq.cli.workers import Worker, is_alive
 from taskq.job import JobStatus
 from taskq.manager import JobManager
+from taskq.queries.job_progress import JobProgress
+
+# So many jobs that say how far they are fit beside the rest.
+_MOST_PROGRESS = 10
+
+_PROGRESS_COLUMNS: list[Column[JobProgress]] = [
+    Column("job", lambda job: str(job.job_id), is_cut=False),
+    Column("task", lambda job: job.task_name),
+    Column("progress", lambda job: str(job.progress)),
+    Column("reported", lambda job: job.progress.reported_at),
+]
 
 _QUEUE_COLUMNS = {"queue", "todo", "doing", "waited", "workers", "paused"}
 
@@ -27,12 +38,14 @@ class Frame:
         rates: The rates; None if nothing is known before it.
         queues: The queues.
         workers: The workers.
+        progress: The first jobs that run and say how far they are.
     """
 
     at: datetime
     rates: Rates | None
     queues: list[Queue]
     workers: list[Worker]
+    progress: list[JobProgress]
 
     def render(self, width: int) -> RenderableType:
         """What rich shows of it on a terminal of so many cells."""
@@ -46,7 +59,13 @@ class Frame:
             table_of(self.workers, workers.COLUMNS, width=width, now=self.at)[0]
             if self.workers
             else Text("no worker is running"),
+            *self._render_progress(width),
         )
+
+    def _render_progress(self, width: int) -> list[RenderableType]:
+        if not self.progress:
+            return []
+        return [Text(), table_of(self.progress, _PROGRESS_COLUMNS, width=width, now=self.at)[0]]
 
 
 def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
@@ -54,6 +73,7 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
     counted = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
     with manager.database.engine.connect() as connection:
         traffic = queries.stats.get_traffic(connection)
+        progress = queries.job_progress.list_progress(connection, _MOST_PROGRESS)
     states = manager.list_workers()
     alive = [state for state in states if is_alive(state, stalled)]
     rates = meter.take(
@@ -69,6 +89,7 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
         rates=rates,
         queues=queues_of(counted, alive, manager.list_pauses(), traffic.read_at),
         workers=[Worker(state, is_alive(state, stalled)) for state in states],
+        progress=progress,
     )
 
 
