@@ -16,16 +16,21 @@ from taskq.exceptions import (
     InvalidTransaction,
     InvalidTransition,
     JobAborted,
+    JobCancelled,
+    JobFailed,
     JobLost,
     JobNotFound,
     JobTimeout,
+    JobUnsuccessful,
     Retry,
     Snooze,
     TaskqException,
+    WaitTimeout,
 )
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.limits import Limit
 from taskq.manager import JobCounts, JobManager, JobPage
+from taskq.progress import Progress
 from taskq.retention import Retention
 from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
 from taskq.schema import SchemaManager
@@ -55,15 +60,19 @@ __all__ = [
     "InvalidTransition",
     "Job",
     "JobAborted",
+    "JobCancelled",
     "JobContext",
     "JobCounts",
+    "JobFailed",
     "JobLost",
     "JobManager",
     "JobNotFound",
     "JobPage",
     "JobStatus",
     "JobTimeout",
+    "JobUnsuccessful",
     "Limit",
+    "Progress",
     "Retention",
     "Retry",
     "RetryDecision",
@@ -73,5 +82,6 @@ __all__ = [
     "Task",
     "TaskqException",
     "TransactionContext",
+    "WaitTimeout",
     "Worker",
 ]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from taskq.exceptions import InvalidTransaction
 from taskq.job import FailedAttempt, Job
+from taskq.progress import NewProgress
 
 # The app and the task are above this module, whose types ``taskq.JobContext`` puts in.
 AppT_co = TypeVar("AppT_co", covariant=True)
@@ -85,6 +86,7 @@ class JobContext(Generic[AppT_co, TaskT_co, ConnectionT_co]):
             committed with what was done on its connection. It raises ``JobLost`` and rolls back if the job is
             not this worker's any more, and ``JobAborted`` if it is to be aborted.
         get_connection: What ``connection`` asks.
+        report: Takes what ``report_progress`` is given.
     """
 
     app: AppT_co
@@ -96,6 +98,7 @@ class JobContext(Generic[AppT_co, TaskT_co, ConnectionT_co]):
     failed_attempts: Sequence[FailedAttempt] = ()
     additional_context: Mapping[str, Any] = field(default_factory=dict)
     abort_reason: Callable[[], AbortReason | None] = lambda: None
+    report: Callable[[NewProgress], None] = lambda _: None
     transaction: Callable[[], JobTransaction] = _no_worker
     get_connection: Callable[[], ConnectionT_co] = _no_worker
 
@@ -111,3 +114,21 @@ class JobContext(Generic[AppT_co, TaskT_co, ConnectionT_co]):
     def should_abort(self) -> bool:
         """Whether the task is asked to abort, which a sync task does by raising ``JobAborted``."""
         return self.abort_reason() is not None
+
+    def report_progress(
+        self, done: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Say how far the job is, for whoever looks at it: ``Job.progress``, ``jobs show`` and ``watch``.
+
+        It takes no time, in a sync task as in an async one. It is written at most once a second, and the last
+        that was reported with the end.
+
+        Args:
+            done: How much is done, in whatever the task counts; 0 or more.
+            total: Of how much, likewise.
+            message: What it does, for people; at most 500 characters.
+
+        Raises:
+            InvalidProgress: It is none of these.
+        """
+        self.report(NewProgress.of(done, total, message))

@@ -21,6 +21,7 @@
     ├── UnboundTaskError
     ├── InvalidArguments
     ├── InvalidResult
+    ├── InvalidProgress
     ├── UnreadableValue
     ├── ResultNotAvailable
     ├── InvalidJob
@@ -39,9 +40,13 @@
     ├── WorkerDied
     ├── JobGivenBack
     ├── JobTimeout
-    ├── JobAborted
+    ├── JobUnsuccessful
+    │   ├── JobFailed
+    │   ├── JobCancelled
+    │   └── JobAborted
     ├── JobLost
     ├── InvalidTransaction
+    ├── WaitTimeout
     ├── Retry
     └── Snooze
 
@@ -136,6 +141,10 @@ class InvalidArguments(TaskqException):
 
 class InvalidResult(TaskqException):
     """A task's return value does not fit its annotation, or JSON cannot carry it."""
+
+
+class InvalidProgress(TaskqException):
+    """What a task reports of its progress is no number, or no text that can be stored."""
 
 
 class UnreadableValue(TaskqException):
@@ -241,8 +250,64 @@ class JobTimeout(TaskqException):
     """A task ran longer than its timeout allows."""
 
 
-class JobAborted(TaskqException):
-    """Raised by a task that was asked to abort: the job ends as aborted, whatever its retries."""
+class JobUnsuccessful(TaskqException):
+    """A job that was waited for has ended, and has not succeeded.
+
+    Attributes:
+        job_id: The job.
+    """
+
+    def __init__(self, *message: object, job_id: int | None = None) -> None:
+        self.job_id = job_id
+        super().__init__(*message)
+
+
+class JobFailed(JobUnsuccessful):
+    """A job that was waited for has failed.
+
+    Attributes:
+        job_id: The job.
+        error_type: The class of what its last attempt raised, with its module; empty if that is not known.
+        error_message: The message of that.
+        error_traceback: Its traceback, as Python prints it.
+    """
+
+    def __init__(
+        self,
+        *message: object,
+        job_id: int | None = None,
+        error_type: str = "",
+        error_message: str = "",
+        error_traceback: str = "",
+    ) -> None:
+        self.error_type = error_type
+        self.error_message = error_message
+        self.error_traceback = error_traceback
+        super().__init__(*message, job_id=job_id)
+
+
+class JobCancelled(JobUnsuccessful):
+    """A job that was waited for was cancelled before it began."""
+
+
+class JobAborted(JobUnsuccessful):
+    """Raised by a task that was asked to abort: the job ends as aborted, whatever its retries.
+
+    And raised for a job that was waited for and has ended so. Then it has a ``job_id``, and a task that lets
+    it through has failed, as with any other error.
+    """
+
+
+class WaitTimeout(TaskqException):
+    """A job has not ended within the time that it was waited for; it goes on.
+
+    Attributes:
+        job_id: The job.
+    """
+
+    def __init__(self, job_id: int, message: str) -> None:
+        self.job_id = job_id
+        super().__init__(message)
 
 
 class JobLost(TaskqException):

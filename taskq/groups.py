@@ -9,6 +9,11 @@ from taskq.exceptions import JobAborted, Retry, Snooze
 _SAYINGS = (JobAborted, Retry, Snooze)
 
 
+def says_abort(error: BaseException) -> bool:
+    """Whether a task says that it aborts; not if a job that it has waited for was aborted."""
+    return isinstance(error, JobAborted) and error.job_id is None
+
+
 def leaves_of(error: BaseException) -> Iterator[BaseException]:
     """The exceptions that a group holds, at any depth; of anything else, itself."""
     waiting = [error]
@@ -25,7 +30,7 @@ def errors_of(error: BaseException) -> list[BaseException]:
     return [
         leaf
         for leaf in leaves_of(error)
-        if not isinstance(leaf, (*_SAYINGS, asyncio.CancelledError))
+        if not isinstance(leaf, (Retry, Snooze, asyncio.CancelledError)) and not says_abort(leaf)
     ]
 
 

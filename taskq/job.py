@@ -21,6 +21,7 @@ from pydantic import (
 
 from taskq.exceptions import InvalidJob, InvalidName, InvalidSchedule
 from taskq.messages import short_repr, validation_summary
+from taskq.progress import Progress
 from taskq.times import LONGEST_WAIT, read_moment
 from taskq.unreadable import Unreadable
 
@@ -80,6 +81,7 @@ class Job:
         result: What the task returned, as JSON carries it, if it stores its result.
         metadata: What its deferrer noted about it, as JSON carries it; None: nothing.
         tags: By which it can be listed.
+        progress: How far its latest attempt has come, if its task reports it.
         claim: How often it was claimed: with ``worker_id`` the fencing token.
     """
 
@@ -105,6 +107,7 @@ class Job:
     result: JsonValue
     metadata: Mapping[str, JsonValue] | None
     tags: tuple[str, ...]
+    progress: Progress | None = None
     claim: int
 
     @property
@@ -206,6 +209,8 @@ class NewJob(BaseModel):
     schedule_in: Wait | None = None
     metadata: dict[str, Any] | None = None
     tags: Tags | None = None
+    # Whether its end is notified.
+    awaited: bool | None = None
 
 
 # What a deferrer calls it.

@@ -1,6 +1,6 @@
 """How an attempt ended, on its way into the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +59,7 @@ class Outcome:
         lock: The lock it gets; None: the same.
         keeps_attempt: Whether the attempt is not used up: the next claim has the same number again.
         given_back: How often in a row workers gave it back that did not know it; None: not now.
+        progress: What its task has reported last of how far it is, if that is not written.
         deleted: Whether the job goes altogether.
         held_queue: The queue that it was in, if it moves; None: it stays there.
         unstarted: Whether it never began, so that the rate of a limit gets its start back.
@@ -82,6 +83,7 @@ class Outcome:
     lock: str | None = None
     keeps_attempt: bool | None = None
     given_back: int | None = None
+    progress: Mapping[str, Any] | None = None
     deleted: bool | None = None
     held_queue: str | None = None
     unstarted: bool | None = None

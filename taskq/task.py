@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import update_wrapper
 from inspect import isasyncgenfunction, isgeneratorfunction
 from pathlib import Path
@@ -14,9 +15,7 @@ from taskq.arguments.result import Result
 from taskq.deferrer import (
     BY_NAME,
     ByName,
-    Deferrer,
     JobDefaults,
-    JobOptions,
     TaskArgs,
     positional,
     refuse_unknown,
@@ -24,18 +23,18 @@ from taskq.deferrer import (
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidJob,
-    InvalidResult,
     InvalidSignature,
-    ResultNotAvailable,
     UnboundTaskError,
 )
-from taskq.job import Job, JobStatus
+from taskq.job import Job
 from taskq.limits import Limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
 from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
 from taskq.queries.job_insert import OnConflict
+from taskq.results import result_of, wait_for_result, wait_for_result_async
 from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
+from taskq.task_deferrer import TaskDeferrer, WaitOptions
 
 logger: Final = get_logger("taskq.task")
 
@@ -43,15 +42,6 @@ P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-
-_NO_RESULT = {
-    JobStatus.TODO: "is todo: it has no result before it has run; read it again later",
-    JobStatus.DOING: "is doing: it has no result before it has ended; read it again later",
-    JobStatus.FAILED: "has failed, and has no result; app.job_manager.list_failed_attempts(job_id) "
-    "says why",
-    JobStatus.CANCELLED: "was cancelled, and has no result",
-    JobStatus.ABORTED: "was aborted, and has no result",
-}
 
 
 class TaskOptions(JobDefaults, total=False):
@@ -149,8 +139,8 @@ class Task(Generic[P, R_co]):
             if option in JobDefaults.__annotations__
         }
         # Refuses now what no job can have.
-        self._deferrer: Deferrer[P, int] = Deferrer(
-            arguments=self.arguments, get_manager=self._get_manager
+        self._deferrer: TaskDeferrer[P, int, R_co] = TaskDeferrer(
+            arguments=self.arguments, get_manager=self._get_manager, task=self
         ).configure(**defaults)
         self.queue: str = self._deferrer.queue
         self.priority: int = self._deferrer.priority
@@ -196,20 +186,22 @@ class Task(Generic[P, R_co]):
 
     @overload
     def configure(
-        self, *, on_conflict: Literal["skip"], **options: Unpack[JobOptions]
-    ) -> Deferrer[P, int | None]: ...
+        self, *, on_conflict: Literal["skip"], **options: Unpack[WaitOptions]
+    ) -> TaskDeferrer[P, int | None, R_co]: ...
     @overload
     def configure(
-        self, *, on_conflict: Literal["raise", "replace"] = "raise", **options: Unpack[JobOptions]
-    ) -> Deferrer[P, int]: ...
-    def configure(self, *, on_conflict: OnConflict = "raise", **options: Unpack[JobOptions]) -> Any:
+        self, *, on_conflict: Literal["raise", "replace"] = "raise", **options: Unpack[WaitOptions]
+    ) -> TaskDeferrer[P, int, R_co]: ...
+    def configure(
+        self, *, on_conflict: OnConflict = "raise", **options: Unpack[WaitOptions]
+    ) -> Any:
         """Make a deferrer for jobs that differ from the task's defaults.
 
         Args:
             on_conflict: What to do with a job whose queueing lock a job that waits already has:
                 "raise" ``AlreadyEnqueued``, "skip" it and answer None in its place, or "replace" the one
                 that waits and answer its id.
-            **options: See ``JobOptions``.
+            **options: See ``WaitOptions``, and ``JobOptions`` for what a deferrer of any task takes.
 
         Raises:
             InvalidJob: An option no job can have; the message says which.
@@ -240,33 +232,49 @@ class Task(Generic[P, R_co]):
             InvalidResult: The stored value does not fit the annotation any more.
             InvalidSignature: The task does not store its result.
         """
-        if self.returns is None:
-            raise InvalidSignature(
-                f"task {self.name!r} does not store its result: declare it with store_result=True"
-            )
-        if reason := self._without_result(job):
-            raise ResultNotAvailable(f"task {self.name!r}: {reason}")
-        try:
-            return self.returns.load(job.result)
-        except InvalidResult as error:
-            if job.result is not None:
-                raise
-            raise ResultNotAvailable(
-                f"task {self.name!r}: job {job.id} stored no result; it ran before the task was "
-                "declared with store_result=True"
-            ) from error
+        return result_of(self, job)
 
-    def _without_result(self, job: object) -> str | None:
-        """Why a job has no result of this task; None if it has one."""
-        if not isinstance(job, Job):
-            return (
-                f"{short_repr(job)} is no job: give one as app.job_manager.get_job(job_id) reads it"
-            )
-        if job.task_name not in {self.name, *self.aliases}:
-            return f"job {job.id} is one of task {short_repr(job.task_name)}: ask that task for its result"
-        if job.status is not JobStatus.SUCCEEDED:
-            return f"job {job.id} {_NO_RESULT[job.status]}"
-        return None
+    @overload
+    def wait(
+        self: "Task[P, Coroutine[Any, Any, T]]",
+        job_id: int,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> T: ...
+    @overload
+    def wait(self, job_id: int, *, timeout: float | timedelta | None = None) -> R_co: ...
+    def wait(self, job_id: int, *, timeout: float | timedelta | None = None) -> Any:
+        """Wait until a job of this task has ended, and read what it returned.
+
+        Args:
+            job_id: The job.
+            timeout: In seconds, or a ``timedelta``; None: for ever.
+
+        Raises:
+            JobFailed: It has failed, for good; with the error of its last attempt.
+            JobCancelled: It was cancelled.
+            JobAborted: It was aborted.
+            InvalidSignature: The task does not store its result, and does not say that it returns None.
+            ResultNotAvailable: It is another task's, or stored no result.
+            InvalidResult: What it stored does not fit the annotation any more.
+            Exception: What ``JobManager.wait_for_job`` raises, as ``WaitTimeout`` and ``JobNotFound``.
+        """
+        return wait_for_result(self, self._get_manager(), job_id, timeout)
+
+    @overload
+    async def wait_async(
+        self: "Task[P, Coroutine[Any, Any, T]]",
+        job_id: int,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> T: ...
+    @overload
+    async def wait_async(
+        self, job_id: int, *, timeout: float | timedelta | None = None
+    ) -> R_co: ...
+    async def wait_async(self, job_id: int, *, timeout: float | timedelta | None = None) -> Any:
+        """The async twin of ``wait``."""
+        return await wait_for_result_async(self, self._get_manager(), job_id, timeout)
 
     def _get_manager(self) -> JobManager:
         if self._is_nowhere:

@@ -29,6 +29,7 @@ WITH ended AS (
         outcome.lock\\:\\:text AS lock,
         coalesce(outcome.keeps_attempt, false)\\:\\:boolean AS keeps_attempt,
         outcome.given_back\\:\\:integer AS given_back,
+        outcome.progress\\:\\:jsonb AS progress,
         coalesce(outcome.deleted, false)\\:\\:boolean AS deleted,
         coalesce(outcome.unstarted, false)\\:\\:boolean AS unstarted,
         outcome.held_queue\\:\\:text AS held_queue
@@ -48,6 +49,7 @@ WITH ended AS (
         lock text,
         keeps_attempt boolean,
         given_back integer,
+        progress jsonb,
         deleted boolean,
         unstarted boolean,
         held_queue text
@@ -111,7 +113,11 @@ finished AS (
             WHEN ended.keeps_attempt THEN greatest(taskq_jobs.attempt, 1) - 1
             ELSE taskq_jobs.attempt
         END,
-        given_back = ended.given_back
+        given_back = ended.given_back,
+        progress = coalesce(
+            ended.progress || jsonb_build_object('claim', taskq_jobs.claim, 'reported_at', now()),
+            taskq_jobs.progress
+        )
     FROM ended
     LEFT JOIN conflicting ON ended.job_id = conflicting.job_id
     WHERE

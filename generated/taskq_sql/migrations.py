@@ -198,11 +198,12 @@ DROP FUNCTION IF EXISTS
     taskq_next_ready_queue, taskq_is_barred, taskq_open_limits, taskq_turn, taskq_next_limit_key, taskq_limit_head,
     taskq_limit_state, taskq_limit_figures, taskq_next_filled_queue, taskq_open_locks, taskq_limit_holders,
     taskq_lock_holder, taskq_lock_head, taskq_job_fits, taskq_notify, taskq_pause_task, taskq_pause, taskq_abort,
-    taskq_listen, taskq_incarnation, taskq_channel;
+    taskq_ended, taskq_listen, taskq_incarnation, taskq_channel;
 DROP VIEW IF EXISTS taskq_ready;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_limit_gates, taskq_limit_rates, taskq_limits, taskq_open_gates, taskq_pauses,
     taskq_periodic, taskq_queue_limits, taskq_retention, taskq_workers, taskq_jobs, taskq_migrations;
+DROP FUNCTION IF EXISTS taskq_notify_ended;
 DROP TYPE IF EXISTS taskq_job_status;
 
 COMMIT;
@@ -364,7 +365,8 @@ class Querier:
         self,
     ) -> str | None:
         """By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
-        what depends on the schema is not taskq's to drop. Functions first, which depend on the others.
+        what depends on the schema is not taskq's to drop. Functions first, which depend on the others; and last the one that a
+        table's triggers depend on.
         """
         row = self._conn.execute(_WRITE_REMOVAL).first()
         if row is None:

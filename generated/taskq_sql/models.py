@@ -105,6 +105,11 @@ class TaskqJob(pydantic.BaseModel):
     metadata: Any
     # By which it can be listed, each once; null: none.
     tags: list[str] | None
+    # Whether its end is notified, as somebody waits for it, or has; null: nobody does.
+    awaited: bool | None
+    # How far it is, an object: done, total, message, the claim that has reported it, and
+    # reported_at; null: none has.
+    progress: Any
 
 
 class TaskqLimitGate(pydantic.BaseModel):

@@ -102,6 +102,11 @@ CREATE TABLE taskq_jobs (
     -- number of jobs in any case.
     metadata jsonb,
     tags text [],
+    -- Null, too, unless somebody waits for the job. Not a table of those who wait, which each end of a job would have
+    -- to look into.
+    awaited boolean,
+    -- Null, too, unless its task reports how far it is.
+    progress jsonb,
     -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
     CONSTRAINT taskq_jobs_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
@@ -164,6 +169,11 @@ COMMENT ON COLUMN taskq_jobs.args IS 'The keyword arguments, by name.';
 COMMENT ON COLUMN taskq_jobs.result IS 'What the task returned, if it stores its result.';
 COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an object; null: nothing.';
 COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
+COMMENT ON COLUMN taskq_jobs.awaited IS
+    'Whether its end is notified, as somebody waits for it, or has; null: nobody does.';
+COMMENT ON COLUMN taskq_jobs.progress IS
+    'How far it is, an object: done, total, message, the claim that has reported it, and reported_at; '
+    'null: none has.';
 
 -- What a claim reads of the jobs without a lock and without a limit. Those that are finished, for later, paused or in
 -- other queues cost it nothing, however many there are.
@@ -517,6 +527,15 @@ END;
 COMMENT ON FUNCTION taskq_pause_task(text) IS
     'The notification that a task is paused: what workers have claimed of it and not begun goes back.';
 
+CREATE FUNCTION taskq_ended(job_id bigint) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'ended ' || job_id::text;
+END;
+
+COMMENT ON FUNCTION taskq_ended(bigint) IS
+    'The notification that a job which is waited for has ended, or was deleted.';
+
 -- PostgreSQL refuses a notification of 8,000 bytes, and the statement with it: hence left(). The
 -- transaction's number lets idle workers agree, without asking one another, on the one of them that claims at
 -- once. This and the next two are planned as a part of the query that calls them.
@@ -538,6 +557,33 @@ END;
 COMMENT ON FUNCTION taskq_notify(text, boolean, timestamptz) IS
     'Notifies workers that a queue has a job to claim, or one for later, in seconds since 1970 by the '
     'server''s clock.';
+
+
+-- In one place for each way to end: by a worker, an operator, the rescue, retention, or somebody's hand. A job that
+-- nobody waits for costs a look at a null: see docs/waiting.md for what was measured.
+CREATE FUNCTION taskq_notify_ended() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    PERFORM pg_notify(taskq_channel(), taskq_ended(OLD.id));
+    RETURN null;
+END;
+$$;
+
+COMMENT ON FUNCTION taskq_notify_ended() IS 'Notifies those who wait for a job that it has ended, or was deleted.';
+
+CREATE TRIGGER taskq_jobs_ended
+AFTER UPDATE OF status ON taskq_jobs
+FOR EACH ROW
+WHEN (old.awaited AND old.status IN ('todo', 'doing') AND new.status NOT IN ('todo', 'doing'))
+EXECUTE FUNCTION taskq_notify_ended();
+
+CREATE TRIGGER taskq_jobs_deleted
+AFTER DELETE ON taskq_jobs
+FOR EACH ROW
+WHEN (old.awaited AND old.status IN ('todo', 'doing'))
+EXECUTE FUNCTION taskq_notify_ended();
 
 
 CREATE FUNCTION taskq_job_fits(
@@ -2080,7 +2126,8 @@ CREATE FUNCTION taskq_new_jobs(jobs jsonb, called_at timestamptz) RETURNS TABLE 
     scheduled_at timestamptz,
     due boolean,
     metadata jsonb,
-    tags text []
+    tags text [],
+    awaited boolean
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -2099,7 +2146,8 @@ BEGIN ATOMIC
             true
         ),
         job.metadata,
-        job.tags
+        job.tags,
+        nullif(job.awaited, false)
     FROM jsonb_to_recordset(jobs) AS job (
         task_name text,
         args jsonb,
@@ -2113,7 +2161,8 @@ BEGIN ATOMIC
         scheduled_at timestamptz,
         schedule_in double precision,
         metadata jsonb,
-        tags text []
+        tags text [],
+        awaited boolean
     );
 END;
 
@@ -2154,7 +2203,7 @@ DECLARE
     called_at CONSTANT timestamptz := clock_timestamp();
     known_keys CONSTANT text [] := ARRAY[
         'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'idempotency_key', 'limit',
-        'limit_key', 'scheduled_at', 'schedule_in', 'metadata', 'tags'
+        'limit_key', 'scheduled_at', 'schedule_in', 'metadata', 'tags', 'awaited'
     ];
     -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
     wrong_wait CONSTANT jsonpath := jsonpath '$[*] ? (
@@ -2276,7 +2325,7 @@ BEGIN
             RAISE invalid_parameter_value USING
                 MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
                 HINT = 'A job has task_name, and may have args, queue_name, priority, lock, queueing_lock, '
-                    'idempotency_key, limit and limit_key, scheduled_at or schedule_in, metadata and tags.';
+                    'idempotency_key, limit and limit_key, scheduled_at or schedule_in, metadata, tags and awaited.';
         END IF;
 
         IF jsonb_path_exists(jobs, '$[*] ? (@.limit != null || @.limit_key != null)') THEN
@@ -2472,7 +2521,8 @@ BEGIN
                             started_at = null,
                             attempt = 0,
                             crashes = 0,
-                            given_back = null
+                            given_back = null,
+                            progress = null
                         WHERE id = waiting.id;
 
                         -- It may have been the head of its lock, and not be any more.
@@ -2515,11 +2565,11 @@ BEGIN
                 -- Only here: ON CONFLICT makes every insert write 48 bytes more WAL.
                 INSERT INTO taskq_jobs (
                     task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key,
-                    scheduled_at, due, metadata, tags
+                    scheduled_at, due, metadata, tags, awaited
                 )
                 VALUES (
                     new.task_name, new.args, new.queue_name, new.priority, new.lock, new.queueing_lock,
-                    new.idempotency_key, new.limit_key, new.scheduled_at, new.due, new.metadata, new.tags
+                    new.idempotency_key, new.limit_key, new.scheduled_at, new.due, new.metadata, new.tags, new.awaited
                 )
                 ON CONFLICT DO NOTHING
                 RETURNING id INTO new_id;
@@ -2574,7 +2624,7 @@ BEGIN
         RETURN QUERY
         INSERT INTO taskq_jobs (
             task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key, scheduled_at,
-            due, metadata, tags
+            due, metadata, tags, awaited
         )
         SELECT * FROM taskq_new_jobs(jobs, called_at)
         RETURNING taskq_jobs.id;
@@ -2676,5 +2726,6 @@ COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text, boolean, boolean) IS
     'more than 4,300 digits. '
     'A job with an idempotency_key that a job has is not deferred, and has that one''s id in its place. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, idempotency_key, '
-    'limit (the name of one) and limit_key (a room of its own in it), scheduled_at (with an offset from UTC) or schedule_in (seconds from the call, by the server''s clock), '
-    'metadata (an object) and tags (strings).';
+    'limit (the name of one) and limit_key (a room of its own in it), scheduled_at (with an offset from UTC) or '
+    'schedule_in (seconds from the call, by the server''s clock), metadata (an object), tags (strings) and awaited (a '
+    'boolean: whether its end is notified).';

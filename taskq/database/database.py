@@ -18,6 +18,7 @@ from taskq.database.loop_pool import LoopPool
 from taskq.database.notifier import Notifier
 from taskq.database.session_settings import SESSION_SETTINGS
 from taskq.database.url import DRIVER, database_url, without_pooler
+from taskq.database.waiters import Waiters
 from taskq.embedded import FOLDER_VARIABLE, EmbeddedServer, default_folder, is_installed
 from taskq.exceptions import DatabaseNotConfigured, InvalidDatabase
 from taskq.messages import short_repr
@@ -72,7 +73,12 @@ class Database:
         self._made: Engine | None = None
         self._made_async: AsyncEngine | None = None
         self._making = threading.Lock()
-        self._notifier = Notifier(self._make_listening_connection)
+        self._notifier = Notifier(partial(self._make_connection, "notifications"))
+        # Who waits for jobs of this database.
+        self.waiters: Waiters = Waiters(
+            partial(self._make_connection, "waiting for jobs"),
+            lambda: None if self.pooler else self._notifier,
+        )
         self._direct: dict[str, Self] = {}
         _databases.add(self)
 
@@ -288,14 +294,17 @@ class Database:
             # Its pool closes connections where no event loop runs, too.
             made.sync_engine.dispose()
 
-    def _make_listening_connection(self) -> DedicatedConnection:
+    def _make_connection(self, purpose: str) -> DedicatedConnection:
         engine = self.async_engine
-        if self.made(engine.sync_engine):
-            return DedicatedConnection(engine, "notifications")
-        prepare = partial(prepare_session, settings=SESSION_SETTINGS)
-        return DedicatedConnection(engine, "notifications", prepare=prepare)
+        prepare = (
+            None
+            if self.pooler or self.made(engine.sync_engine)
+            else partial(prepare_session, settings=SESSION_SETTINGS)
+        )
+        return DedicatedConnection(engine, purpose, pooler=self.pooler, prepare=prepare)
 
     def _close_sync(self) -> None:
+        self.waiters.close()
         self._notifier.wait_closed()
         for direct in self._direct.values():
             direct.close()
@@ -316,6 +325,7 @@ class Database:
         self._made = self._made_async = None
         self._making = threading.Lock()
         self._notifier.start_anew()
+        self.waiters.start_anew()
 
 
 class LazyDatabase:

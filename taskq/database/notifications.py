@@ -51,6 +51,13 @@ class TaskPaused:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that is waited for has ended, or was deleted."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """Notifications of any kind may have been missed, so a subscriber has to check for itself.
 
@@ -69,7 +76,7 @@ class Failed:
     error: Exception
 
 
-Notification = Ready | Later | Abort | QueuePaused | TaskPaused | Missed | Failed
+Notification = Ready | Later | Abort | QueuePaused | TaskPaused | Ended | Missed | Failed
 
 
 def parse(payload: str) -> Notification | None:
@@ -88,6 +95,8 @@ def parse(payload: str) -> Notification | None:
                 return QueuePaused(rest)
             case "pause-task":
                 return TaskPaused(rest)
+            case "ended":
+                return Ended(int(key))
     except ValueError:
         pass  # anyone may notify
     return None

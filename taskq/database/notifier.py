@@ -51,10 +51,13 @@ class Subscription:
         end: Callable[["Subscription"], None],
         callback: Callable[[Notification], object],
         loop: asyncio.AbstractEventLoop | None,
+        *,
         ping_interval: float,
         bound: float,
+        kinds: tuple[type, ...] | None,
     ) -> None:
         self._end = end
+        self._kinds = kinds
         self._callback = callback
         self._loop = loop
         self.ping_interval = ping_interval
@@ -73,6 +76,10 @@ class Subscription:
 
     def hand_over(self, notifications: Sequence[Notification]) -> None:
         """Have the callback called, with one after the other; in the notifier's thread."""
+        if self._kinds is not None:
+            notifications = [each for each in notifications if isinstance(each, self._kinds)]
+            if not notifications:
+                return
         if self._loop is None:
             for notification in notifications:
                 self._call(notification)
@@ -134,6 +141,7 @@ class Notifier:
         loop: asyncio.AbstractEventLoop | None = None,
         ping_interval: float = _PING_INTERVAL,
         bound: float = _BOUND,
+        kinds: Sequence[type[Notification]] | None = None,
     ) -> Subscription:
         """Have a function called with each notification, and first with ``Missed`` once it listens.
 
@@ -146,8 +154,13 @@ class Notifier:
             ping_interval: Seconds between two signs of life that the server is asked for. The lowest of
                 all subscribers holds, from the next one on.
             bound: Seconds that the server has for an answer. The lowest holds, likewise.
+            kinds: Which it is called with, beside ``Missed`` and ``Failed``; None: all. Others do not even
+                reach its event loop.
         """
-        subscription = Subscription(self._end, callback, loop, ping_interval, bound)
+        wanted = None if kinds is None else (*kinds, Missed, Failed)
+        subscription = Subscription(
+            self._end, callback, loop, ping_interval=ping_interval, bound=bound, kinds=wanted
+        )
         with self._lock:
             if self._listener is None:
                 self._listener = _Listener(self._make_connection())
@@ -191,7 +204,7 @@ class _Listener:
         self._listening_since: float | None = None
         self._loop = asyncio.new_event_loop()
         # In a context of its own, as it outlives that of the first subscriber.
-        self._task = Context().run(self._loop.create_task, self._listen_on())
+        self._task = Context().run(self._loop.create_task, self._listen_and_close())
         threading.Thread(target=self._run, name="taskq Notifier", daemon=True).start()
 
     def add(self, subscription: Subscription) -> None:
@@ -228,6 +241,13 @@ class _Listener:
     def _welcome(self, subscription: Subscription) -> None:
         if self._listening_since is not None:
             subscription.hand_over([Missed()])
+
+    async def _listen_and_close(self) -> None:
+        try:
+            await self._listen_on()
+        finally:
+            # It is open still if the server has just refused to listen.
+            await self._connection.close()
 
     async def _listen_on(self) -> None:
         """Listen until cancelled, and connect again when the connection is lost."""

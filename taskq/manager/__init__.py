@@ -1,7 +1,7 @@
 """What users may ask of jobs: each operation sync and async, checked before anything is sent.
 
-``reading``, ``changing``, ``pausing`` and ``limiting`` are sections of ``JobManager``; ``operations`` says
-where they run. What runs in the database is in ``queries``.
+``reading``, ``changing``, ``pausing``, ``limiting`` and ``waiting`` are sections of ``JobManager``;
+``operations`` says where they run. What runs in the database is in ``queries``.
 """
 
 from taskq.manager.manager import JobManager

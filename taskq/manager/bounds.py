@@ -70,6 +70,30 @@ def check_seconds(name: str, value: object) -> None:
         raise InvalidFilter(f"{name}={short_repr(value)}: give seconds, from 0 to {_LONGEST:,}")
 
 
+def check_timeout(
+    name: str, value: float | timedelta | None, refusal: type[TaskqException]
+) -> float | None:
+    """Refuse what is no length of time to wait for.
+
+    Args:
+        name: What the caller knows it by.
+        value: Seconds or a ``timedelta``; None: for ever.
+        refusal: What is raised for anything else.
+
+    Returns:
+        In seconds.
+    """
+    seconds: object = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is None:
+        return None
+    if type(seconds) not in {int, float} or not 0 < seconds <= _LONGEST:  # type: ignore[operator]
+        raise refusal(
+            f"{name}={short_repr(value)}: give seconds or a timedelta, more than 0 and at most "
+            f"{_LONGEST:,} s, or None to wait for ever"
+        )
+    return float(seconds)  # type: ignore[arg-type]
+
+
 def check_times(
     what: str, verb: str, at: datetime | None, wait: timedelta | TimeDeltaParams | None
 ) -> tuple[datetime | None, timedelta | None]:

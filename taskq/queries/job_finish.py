@@ -57,4 +57,6 @@ def _storable(outcome: Outcome, codec: str) -> Outcome:
         for name in ("error_type", "error_message", "error_traceback")
         if (text := getattr(outcome, name)) is not None
     }
+    if outcome.progress is not None and (message := outcome.progress.get("message")):
+        texts["progress"] = {**outcome.progress, "message": storable(message, codec)}
     return replace(outcome, **texts)

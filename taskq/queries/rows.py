@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from taskq.exceptions import InvalidJob, JobNotFound
 from taskq.job import Job, JobStatus
+from taskq.progress import read_progress
 from taskq.unreadable import read_object
 from taskq_sql import job_list, models
 
@@ -82,6 +83,7 @@ def job_of(row: JobRow) -> Job:
         result=row.result,
         metadata=read_object(row.metadata),
         tags=tuple(row.tags or ()),
+        progress=None if row.progress is None else read_progress(row.progress, row.claim),
         claim=row.claim,
     )
 

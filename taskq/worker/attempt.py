@@ -11,6 +11,7 @@ from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from taskq.context import AbortReason, JobContext, JobTransaction
+from taskq.current_job import current_job
 from taskq.exceptions import InvalidTransaction
 from taskq.job import FailedAttempt, Job
 from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
@@ -21,6 +22,7 @@ from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
+from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.transaction import AttemptTransaction
 from taskq.worker.transactions import Transactions
 
@@ -38,6 +40,7 @@ class AttemptEnvironment:
         worker_middlewares: What it wraps around all of them, outside of that; async.
         failed_attempts: Reads why earlier attempts of a job failed.
         transactions: Where those of the tasks come from.
+        progress: Where they report how far they are.
     """
 
     app: WorkerApp
@@ -48,6 +51,7 @@ class AttemptEnvironment:
     worker_middlewares: Sequence[WorkerMiddleware]
     failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
     transactions: Transactions
+    progress: ProgressBoard
 
 
 class Attempt:
@@ -178,6 +182,7 @@ class Attempt:
             timer = loop.call_later(task.timeout, self.abort, AbortReason.TIMEOUT)
         try:
             self._began = True
+            current_job.set(job)
             if self._abort_reason is not None:
                 raise asyncio.CancelledError
             result = await self._call(task, arguments)
@@ -290,6 +295,7 @@ class Attempt:
             abort_reason=lambda: self._abort_reason,
             transaction=partial(self._new_transaction, task),
             get_connection=self._connection,
+            report=partial(self._environment.progress.report, self.job),
         )
 
     def _new_transaction(self, task: Task[..., Any]) -> JobTransaction:
@@ -322,6 +328,7 @@ class Attempt:
             task,
             loop=running.get_loop(),
             abort_reason=lambda: self._abort_reason,
+            reported=partial(self._environment.progress.last, self.job.id, self.job.claim),
             committed=committed,
         )
         return self._transaction

@@ -252,6 +252,7 @@ def _unwritable(outcome: Outcome, error: Exception) -> Outcome:
         retry_at=None,
         retry_in=None,
         given_back=None,
+        progress=None,
         queue_name=None,
         held_queue=None,
         priority=None,

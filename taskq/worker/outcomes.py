@@ -20,7 +20,7 @@ from taskq.exceptions import (
     Snooze,
     TaskNotFound,
 )
-from taskq.groups import leaves_of, meaning_of
+from taskq.groups import leaves_of, meaning_of, says_abort
 from taskq.job import Job, JobStatus
 from taskq.messages import short_repr
 from taskq.outcome import Ending, Outcome
@@ -80,7 +80,7 @@ def decide(
         # was cancelled.
         case asyncio.CancelledError() if abort_reason is not None:
             return _aborted(job, task, options, abort_reason)
-        case JobAborted():
+        case JobAborted(job_id=None):
             return _aborted(job, task, options, abort_reason, error)
     if abort_reason in _NOT_AGAIN:
         # However a task takes its cancellation: it was not to be run again.
@@ -95,7 +95,7 @@ def decide(
         # What its cancellation became on the way out.
         return _aborted(job, task, options, abort_reason, error)
     # Among errors it decides nothing but that the job is not run again.
-    if any(isinstance(leaf, JobAborted) for leaf in leaves_of(error)):
+    if any(says_abort(leaf) for leaf in leaves_of(error)):
         return failed(job, options, error)
     return _retried_or_failed(job, task, options, error)
 

@@ -8,6 +8,7 @@ from taskq.database.database import Database
 from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.queries.connection import Connection
+from taskq.queries.job_progress import progress_json
 from taskq.retention import kept_for
 from taskq.telemetry import OutcomesWritten, WorkerOnlyPolls
 from taskq.worker.attempt import AttemptEnvironment
@@ -20,6 +21,7 @@ from taskq.worker.limit_declarer import LimitDeclarer
 from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.periodic_enqueuer import PeriodicEnqueuer
 from taskq.worker.producer import Producer
+from taskq.worker.progress_reporter import ProgressReporter
 from taskq.worker.pruner import Pruner
 from taskq.worker.registration import Registration
 from taskq.worker.rescuer import Rescuer
@@ -59,6 +61,7 @@ class Services:
         app, options = environment.app, environment.options
         self._telemetry = telemetry = app.telemetry
         self._options = options
+        self._progress = environment.progress
         self.registration = registration
         self._stopping = stopping
         self.executor_pool: ExecutorPool = ExecutorPool(
@@ -170,6 +173,7 @@ class Services:
             self.heartbeat,
             rescuer,
             self.completer,
+            ProgressReporter(connections.shared, environment.progress),
             self._canceller,
         )
         self._until_stopping: Sequence[Service] = (
@@ -233,9 +237,14 @@ class Services:
             self._stop_if_dry()
 
     def _on_ended(self, outcome: Outcome) -> None:
+        progress = self._progress.take(outcome.job_id, outcome.claim)
+        if progress is not None:
+            outcome.progress = progress_json(progress)
         self.completer.add(outcome)
 
     def _on_committed(self, outcome: Outcome, seconds: float) -> None:
+        # It went with the end.
+        self._progress.take(outcome.job_id, outcome.claim)
         worker_id = outcome.worker_id or self.registration.id
         self._telemetry.emit(
             OutcomesWritten(worker_id=worker_id, outcomes=[outcome], seconds=seconds)

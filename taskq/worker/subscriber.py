@@ -30,6 +30,7 @@ from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service, Wakeup
 
 _PURPOSE: Final = "notifications"
+_KINDS: Final = (Ready, Later, Abort, QueuePaused, TaskPaused)
 
 
 class Subscriber(Service):
@@ -83,7 +84,11 @@ class Subscriber(Service):
         """Be subscribed until cancelled, and then until the connection is closed, unless others use it."""
         loop = asyncio.get_running_loop()
         subscription = self._notifier.subscribe(
-            self._tell, loop=loop, ping_interval=self._ping_interval, bound=self._bound
+            self._tell,
+            loop=loop,
+            ping_interval=self._ping_interval,
+            bound=self._bound,
+            kinds=_KINDS,
         )
         try:
             while True:

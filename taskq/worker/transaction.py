@@ -34,8 +34,10 @@ from taskq.exceptions import (
 from taskq.job import Job
 from taskq.messages import first_line
 from taskq.outcome import Ending, Outcome
+from taskq.progress import NewProgress
 from taskq.queries.connection import driver_of
 from taskq.queries.job_commit import ClaimedJob
+from taskq.queries.job_progress import progress_json
 from taskq.task import Task
 from taskq.worker import outcomes
 from taskq.worker.outcomes import Decision
@@ -66,6 +68,7 @@ class AttemptTransaction:
         task: Its task.
         loop: The event loop of the worker.
         abort_reason: Why the attempt is asked to abort.
+        reported: Says how far the task is, by what it has reported last.
         committed: Called in the event loop with what was written, and the seconds that it took.
     """
 
@@ -77,6 +80,7 @@ class AttemptTransaction:
         *,
         loop: asyncio.AbstractEventLoop,
         abort_reason: Callable[[], AbortReason | None],
+        reported: Callable[[], NewProgress | None],
         committed: Callable[[Outcome, float], None],
     ) -> None:
         self._transactions = transactions
@@ -84,6 +88,7 @@ class AttemptTransaction:
         self._task = task
         self._loop = loop
         self._abort_reason = abort_reason
+        self._reported = reported
         self._on_committed = committed
         self._state = _State.NEW
         self._ended = ExitStack()
@@ -305,6 +310,8 @@ class AttemptTransaction:
         self._state = _State.COMMITTED
 
     def _finish(self, connection: Connection, outcome: Outcome) -> None:
+        if (progress := self._reported()) is not None:
+            outcome.progress = progress_json(progress)
         try:
             with translated(self._database):
                 ours = queries.job_finish.finish_jobs(

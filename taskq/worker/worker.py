@@ -23,6 +23,7 @@ from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
+from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
@@ -61,6 +62,7 @@ class Worker(Generic[AppT]):
             transactions=Transactions(
                 app, options, connections=lambda: self._connections, lock_written=self._lock_written
             ),
+            progress=ProgressBoard(),
         )
         self._services: Services | None = None  # until it is registered
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -170,6 +170,7 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "result": 3,
         "metadata": None,
         "tags": ["b", "c"],
+        "progress": None,
         "claim": 1,
     }
 
@@ -270,6 +271,27 @@ def test_tags_and_metadata_are_shown(taskq: Taskq, one_of_each: None) -> None:
     done = taskq("jobs", "cancel", "--tag", "c", "--yes")
     assert (done.exit_code, done.stdout) == (0, "cancelled 0 jobs\n")
     assert taskq("jobs", "delete", "--tag", "c", "--yes").stdout == "deleted 1 job\n"
+
+
+def test_progress_is_shown_of_jobs_that_have_reported_it(taskq: Taskq, insert: Insert) -> None:
+    insert()
+    assert "progress" not in taskq("jobs", "list").stdout
+    insert(
+        status="'doing'",
+        worker_id="1",
+        claim="2",
+        progress="""jsonb_build_object(
+            'done', 30, 'total', 120, 'message', E'\\x1b[2J', 'claim', 2, 'reported_at', now()
+        )""",
+    )
+    lines = taskq("jobs", "list").stdout.splitlines()
+    assert "progress" in lines[0]
+    assert r"30 of 120 (25 %): \x1b[2J" in lines[-1]
+    assert r"30 of 120 (25 %): \x1b[2J" in taskq("jobs", "show", "2").stdout
+    shown = json.loads(taskq("jobs", "show", "2", "--json").stdout)["progress"]
+    assert (shown["done"], shown["total"]) == (30, 120)
+    watched = taskq("watch", "--once", "--interval", "0.1").stdout.splitlines()
+    assert watched[-1].split()[:4] == ["2", "add", "30", "of"]
 
 
 def test_json_has_the_job_with_its_failed_attempts(

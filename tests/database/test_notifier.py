@@ -15,7 +15,16 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from taskq.database import Database
-from taskq.database.notifications import Abort, Failed, Later, Missed, Notification, Ready, parse
+from taskq.database.notifications import (
+    Abort,
+    Ended,
+    Failed,
+    Later,
+    Missed,
+    Notification,
+    Ready,
+    parse,
+)
 from taskq.exceptions import InvalidDatabase
 from tests.database.test_sessions import in_child
 
@@ -84,6 +93,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         ("ready 815 two words ", Ready("two words ", "815")),
         ("later 1700000000.25 mail", Later("mail", 1700000000.25)),
         ("abort 7", Abort(7)),
+        ("ended 7", Ended(7)),
         ("abort seven", None),
         ("later soon mail", None),
         ("of a newer version", None),
@@ -142,6 +152,17 @@ async def test_subscribers_in_several_loops_and_in_none_share_one_connection(
             assert await heard.next_async() == Abort(2)
     await database.notifier.wait_closed_async()
     wait_for(lambda: not sessions())
+
+
+def test_a_subscriber_is_called_with_the_kinds_that_it_wants(
+    database: Database, notify: Notify
+) -> None:
+    heard = Heard()
+    with closing(database.notifier.subscribe(heard, kinds=[Ended])):
+        assert heard.next() == Missed()
+        notify("ready 1 mail")
+        notify("ended 1")
+        assert heard.next() == Ended(1)
 
 
 def test_whoever_subscribes_later_is_told_that_it_may_have_missed_some(

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
@@ -276,6 +277,19 @@ def test_each_query_is_run_by_those_who_should(
     connection.execute("RESET ROLE")
     assert len(asked) > 15
     assert wrong == []
+
+
+def test_a_role_that_may_only_read_waits_by_polling(app_as: AppAs, owner: App) -> None:
+    job_id = owner.configure_task("noop").defer()
+    observer = app_as("observer")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(observer.job_manager.wait_for_job, job_id, timeout=15)
+        while not observer.database.waiters.awaited_ids():
+            assert not waiting.done()
+        owner.job_manager.cancel_job_by_id(job_id)
+        assert waiting.result().status is JobStatus.CANCELLED
+    with pytest.raises(NotPermitted):
+        app_as("deferrer").job_manager.wait_for_job(job_id)
 
 
 # And nothing else

@@ -22,7 +22,9 @@ from taskq import (
     JobCounts,
     JobPage,
     JobStatus,
+    JobUnsuccessful,
     Limit,
+    Progress,
     Retention,
     Retry,
     RetryDecision,
@@ -30,6 +32,7 @@ from taskq import (
     Snooze,
     Task,
     TransactionContext,
+    WaitTimeout,
     Worker,
 )
 from taskq.limits import LimitFigures, LimitState
@@ -320,3 +323,41 @@ def subscribed() -> None:
     assert_type(app.telemetry.subscribe(JobFailed, on_end), Callable[[], None])
     app.telemetry.subscribe(Event, events.append)
     app.telemetry.subscribe(JobEnded, lambda event: print(event.seconds))
+
+
+def waited() -> None:
+    assert_type(send.wait(1, timeout=5), bool)
+    assert_type(charge.wait(1, timeout=timedelta(seconds=5)), int)
+    assert_type(clean.wait(1), None)
+    assert_type(app.job_manager.wait_for_job(1, timeout=0.5), Job)
+    waiting = charge.configure(wait_timeout=5, priority=1)
+    assert_type(waiting.defer_and_wait(order=UUID(int=1)), int)
+    assert_type(waiting.configure(queue="x").defer_and_wait(order=UUID(int=1)), int)
+    assert_type(send.configure(wait_timeout=None).defer_and_wait(to="ada"), bool)
+    assert_type(crawl.configure().defer_and_wait(url="x"), None)
+
+
+async def waited_async() -> None:
+    assert_type(await send.wait_async(1, timeout=5), bool)
+    assert_type(await charge.wait_async(1), int)
+    assert_type(await app.job_manager.wait_for_job_async(1), Job)
+    waiting = charge.configure(wait_timeout=timedelta(seconds=5))
+    assert_type(await waiting.defer_and_wait_async(order=UUID(int=1)), int)
+    try:
+        assert_type(await fetch.configure().defer_and_wait_async(id=UUID(int=1)), list[str])
+    except JobUnsuccessful as error:
+        assert_type(error.job_id, int | None)
+    except WaitTimeout as error:
+        assert_type(error.job_id, int)
+
+
+@app.task(pass_context=True)
+def count(context: JobContext, upto: int) -> None:
+    context.report_progress(1)
+    context.report_progress(0.5, upto, message="counting")
+    progress = app.job_manager.get_job(1).progress
+    assert_type(progress, Progress | None)
+    if progress is not None:
+        assert_type(progress.done, float)
+        assert_type(progress.total, float | None)
+        assert_type(progress.reported_at, datetime)

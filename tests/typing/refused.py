@@ -318,3 +318,28 @@ async def managed_async() -> None:
     await jobs.list_jobs_async(que="mail")  # refused
     await jobs.get_job_async("1")  # refused
     text: str = await jobs.cancel_jobs_async(queue="mail")  # refused
+
+
+def waited() -> None:
+    wrong: str = charge.wait(1)  # refused
+    charge.wait("1")  # refused: not an id
+    charge.wait(1, timeout="5")  # refused
+    charge.wait(1, 5)  # refused: by position
+    send.configure(wait_timeout="5")  # refused
+    send.configure(timeout=5)  # refused: no such option
+    send.configure().defer_and_wait("ada")  # refused: by position
+    send.configure().defer_and_wait(to=1)  # refused
+    send.configure().defer_and_wait(to="ada", wait_timeout=5)  # refused: no such argument
+    text: str = send.configure(wait_timeout=1).defer_and_wait(to="ada")  # refused
+    send.configure(on_conflict="skip").defer_and_wait(to="ada")  # refused: there may be no job
+    app.configure_task("x").defer_and_wait()  # refused: nobody knows what it returns
+    app.job_manager.wait_for_job(1, timeout="5")  # refused
+
+
+@app.task(pass_context=True)
+def count(context: JobContext) -> None:
+    context.report_progress()  # refused: how much is done
+    context.report_progress("half")  # refused
+    context.report_progress(1, 2, 3)  # refused: a text
+    job: Job = context.job
+    done = job.progress.done  # refused: it may have none

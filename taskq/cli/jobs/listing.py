@@ -48,6 +48,7 @@ _COLUMNS: list[Column[Job]] = [
     Column("lock", lambda job: job.lock),
     Column("limit", lambda job: job.limit_key),
     Column("attempt", lambda job: job.attempt),
+    Column("progress", lambda job: None if job.progress is None else str(job.progress)),
     Column("at", _at),
 ]
 
@@ -84,8 +85,12 @@ def list_jobs(
         refuse_unknown(settings, filters)
     has_more = len(page) == limit and next(jobs, None) is not None
     now = server_now(manager.database)
-    has_limits = any(job.limit_key is not None for job in page)
-    columns = [column for column in _COLUMNS if has_limits or column.heading != "limit"]
+    # Only where there is any.
+    wanted = {
+        "limit": any(job.limit_key is not None for job in page),
+        "progress": any(job.progress is not None for job in page),
+    }
+    columns = [column for column in _COLUMNS if wanted.get(column.heading, True)]
     print_listing(page, columns, as_json=json, nothing="no job fits", now=now)
     if has_more:
         click.echo(f"more: --after {page[-1].id}", err=True)

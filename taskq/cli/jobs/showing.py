@@ -65,6 +65,7 @@ def _facts(job: Job, explanation: Explanation) -> dict[str, Cell | datetime]:
         "which means": (None if explanation.reason is WaitReason.FINISHED else explanation.text),
         "task": job.task_name,
         "arguments": json_text(job.task_kwargs),
+        "progress": None if job.progress is None else str(job.progress),
         "result": None if job.result is None else json_text(job.result),
         "queue": job.queue,
         "priority": job.priority,

@@ -15,6 +15,17 @@ from taskq.cli.watch.rates import Meter, Rates, Sample
 from taskq.cli.workers import Worker, is_alive
 from taskq.job import JobStatus
 from taskq.manager import JobManager, Pause, PauseKind
+from taskq.queries.job_progress import JobProgress
+
+# So many jobs that say how far they are fit beside the rest.
+_MOST_PROGRESS = 10
+
+_PROGRESS_COLUMNS: list[Column[JobProgress]] = [
+    Column("job", lambda job: str(job.job_id), is_cut=False),
+    Column("task", lambda job: job.task_name),
+    Column("progress", lambda job: str(job.progress)),
+    Column("reported", lambda job: job.progress.reported_at),
+]
 
 _QUEUE_COLUMNS = {"queue", "todo", "doing", "waited", "workers", "paused"}
 
@@ -29,6 +40,7 @@ class Frame:
         queues: The queues.
         tasks: The tasks that are paused.
         workers: The workers.
+        progress: The first jobs that run and say how far they are.
     """
 
     at: datetime
@@ -36,6 +48,7 @@ class Frame:
     queues: list[Queue]
     tasks: list[Pause]
     workers: list[Worker]
+    progress: list[JobProgress]
 
     def render(self, width: int) -> RenderableType:
         """What rich shows of it on a terminal of so many cells."""
@@ -50,6 +63,7 @@ class Frame:
             table_of(self.workers, workers.COLUMNS, width=width, now=self.at)[0]
             if self.workers
             else Text("no worker is running"),
+            *self._render_progress(width),
         )
 
     def _paused_tasks(self, width: int) -> list[RenderableType]:
@@ -57,12 +71,18 @@ class Frame:
             return []
         return [Text(), table_of(self.tasks, _task_columns(self.at), width=width)[0]]
 
+    def _render_progress(self, width: int) -> list[RenderableType]:
+        if not self.progress:
+            return []
+        return [Text(), table_of(self.progress, _PROGRESS_COLUMNS, width=width, now=self.at)[0]]
+
 
 def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
     """Read what is shown from the database."""
     counted = manager.list_queues(status=[JobStatus.TODO, JobStatus.DOING])
     with manager.database.engine.connect() as connection:
         traffic = queries.stats.get_traffic(connection)
+        progress = queries.job_progress.list_progress(connection, _MOST_PROGRESS)
     states = manager.list_workers()
     alive = [state for state in states if is_alive(state, stalled)]
     pauses = manager.list_pauses()
@@ -80,6 +100,7 @@ def read_frame(manager: JobManager, meter: Meter, stalled: timedelta) -> Frame:
         queues=queues_of(counted, alive, pauses, traffic.read_at),
         tasks=[*pauses_of(pauses, PauseKind.TASK).values()],
         workers=[Worker(state, is_alive(state, stalled)) for state in states],
+        progress=progress,
     )
 
 
