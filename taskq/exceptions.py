@@ -44,9 +44,9 @@
     │   ├── JobFailed
     │   ├── JobCancelled
     │   └── JobAborted
+    ├── WaitTimeout
     ├── JobLost
     ├── InvalidTransaction
-    ├── WaitTimeout
     ├── Retry
     └── Snooze
 
