@@ -764,8 +764,8 @@ class Querier:
     def list_stuck_rows(
         self,
     ) -> Iterator[ListStuckRowsRow]:
-        """Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by a
-        clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
+        """Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by
+        a clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
         """
         for row in self._conn.execute(_LIST_STUCK_ROWS):
             yield ListStuckRowsRow(

@@ -197,7 +197,8 @@ class Querier:
         max_jobs: int,
     ) -> PromoteJobsRow | None:
         """Makes jobs due whose time has come, the earliest first, and opens limits whose rate lets the next job start. Says how
-        many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
+        many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for
+        all of them.
         Limits whose rate lets the next job start.
         """
         row = self._conn.execute(_PROMOTE_JOBS, {"p1": max_jobs}).first()

@@ -336,8 +336,8 @@ class Querier:
         limits: Any,
         said_by: str,
     ) -> Iterator[DeclareLimitsRow]:
-        """Writes what an app says of its limits. Answers for each that is new, or has changed, what was said of it before, and by
-        whom. In the order of names, so that workers that start at once do not wait for one another in a circle.
+        """Writes what an app says of its limits. Answers for each that is new, or has changed, what was said of it before, and
+        by whom. In the order of names, so that workers that start at once do not wait for one another in a circle.
         """
         for row in self._conn.execute(_DECLARE_LIMITS, {"p1": limits, "p2": said_by}):
             yield DeclareLimitsRow(
@@ -379,9 +379,9 @@ class Querier:
         name: str | None,
         max_limits: int,
     ) -> Iterator[ListLimitsRow]:
-        """What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by name
-        and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it that are
-        ready wait for the limit as well.
+        """What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by
+        name and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it
+        that are ready wait for the limit as well.
         """
         for row in self._conn.execute(_LIST_LIMITS, {"p1": name, "p2": max_limits}):
             yield ListLimitsRow(
@@ -425,8 +425,8 @@ class Querier:
         said_by: str | None,
         is_known: bool,
     ) -> bool | None:
-        """Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before; false:
-        nobody has. A figure that is not given stays what it was.
+        """Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before;
+        false: nobody has. A figure that is not given stays what it was.
         """
         row = self._conn.execute(_SET_LIMIT, {"p1": limit_key, "p2": concurrency, "p3": rate, "p4": per, "p5": burst, "p6": said_by, "p7": is_known}).first()
         if row is None:

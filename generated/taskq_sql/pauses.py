@@ -164,8 +164,8 @@ class Querier:
         *,
         name: str,
     ) -> ResumeTaskRow | None:
-        """Whether the task was paused. Claims that take jobs of it out of their way have the row, so that it goes after them; what
-        they have taken out is let in after that, by a function with a snapshot of its own.
+        """Whether the task was paused. Claims that take jobs of it out of their way have the row, so that it goes after them;
+        what they have taken out is let in after that, by a function with a snapshot of its own.
         """
         row = self._conn.execute(_RESUME_TASK, {"p1": name}).first()
         if row is None:

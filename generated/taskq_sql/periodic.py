@@ -130,10 +130,10 @@ class Querier:
         periodic_ids: list[str],
         schedules: list[str],
     ) -> Iterator[RegisterPeriodicRow]:
-        """A worker names its periods when it starts, and is answered after which second their ticks count: that of the last tick
-        that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that is
-        ahead: a clock that was wrong must not silence a period.
-        In order, so that workers that start together do not deadlock.
+        """A worker names its periods when it starts, and is answered after which second their ticks count: that of the last
+        tick that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that
+        is ahead: a clock that was wrong must not silence a period. In order, so that workers that start together do not
+        deadlock.
         """
         for row in self._conn.execute(_REGISTER_PERIODIC, {"p1": task_names, "p2": periodic_ids, "p3": schedules}):
             yield RegisterPeriodicRow(

@@ -225,9 +225,9 @@ WHERE idempotency_key IS NOT NULL;
 CREATE INDEX taskq_jobs_doing ON taskq_jobs (worker_id)
 WHERE status = 'doing';
 
--- Whether a lock is held, and what counts in a limit. A range, and not one value: a query that says the same has no other
--- index to go by. Where the planner has seen nothing run, it takes taskq_jobs_doing for as good, by which it reads all that
--- runs for each lock: 20,000 jobs of 1,000 locks were drained at half the pace.
+-- Whether a lock is held, and what counts in a limit. A range, and not one value: a query that says the same has no
+-- other index to go by. Where the planner has seen nothing run, it takes taskq_jobs_doing for as good, by which it
+-- reads all that runs for each lock: 20,000 jobs of 1,000 locks were drained at half the pace.
 CREATE INDEX taskq_jobs_lock_held ON taskq_jobs (lock)
 WHERE status BETWEEN 'doing' AND 'doing' AND lock IS NOT NULL;
 
@@ -260,7 +260,8 @@ COMMENT ON COLUMN taskq_open_gates.priority IS 'The priority of that job.';
 COMMENT ON COLUMN taskq_open_gates.job_id IS 'That job.';
 COMMENT ON COLUMN taskq_open_gates.lock IS 'The lock.';
 COMMENT ON COLUMN taskq_open_gates.limit_key IS
-    'The limit in which that job has to have room: it is claimed with those that wait there. Null: not known yet, or none.';
+    'The limit in which that job has to have room: it is claimed with those that wait there. Null: not known yet, or '
+    'none.';
 
 CREATE INDEX taskq_open_gates_place ON taskq_open_gates (queue_name, priority DESC, job_id)
 WHERE limit_key IS NULL;
@@ -354,7 +355,8 @@ COMMENT ON COLUMN taskq_limit_gates.turn IS
     'When it was opened, in microseconds since 1970: of one priority, limits are taken in turn.';
 COMMENT ON COLUMN taskq_limit_gates.limit_key IS 'The limit.';
 COMMENT ON COLUMN taskq_limit_gates.open_at IS 'When its rate lets the next one start; null: it is open.';
-COMMENT ON COLUMN taskq_limit_gates.tokens IS 'How many starts its rate gets back, of jobs that did not begin; null: none.';
+COMMENT ON COLUMN taskq_limit_gates.tokens IS
+    'How many starts its rate gets back, of jobs that did not begin; null: none.';
 
 CREATE INDEX taskq_limit_gates_place ON taskq_limit_gates (queue_name, priority DESC, turn)
 WHERE open_at IS NULL;
@@ -639,7 +641,8 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_lock_head(text) IS
-    'The first of the jobs that wait for a lock, due or not; no row: none waits. One that is paused is not due, either.';
+    'The first of the jobs that wait for a lock, due or not; no row: none waits. One that is paused is not due, '
+    'either.';
 
 
 -- Planned as a part of what calls it, as the next one is.
@@ -838,8 +841,8 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_limit_state(text) IS
-    'How many jobs that count in a limit run, how many more may start now, and if only its rate lets none: when the next '
-    'one may; and how long its rate has one wait for the one before. With nothing '
+    'How many jobs that count in a limit run, how many more may start now, and if only its rate lets none: when the '
+    'next one may; and how long its rate has one wait for the one before. With nothing '
     'said of the limit, none may start.';
 
 
@@ -1187,12 +1190,13 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_let_in_paused_jobs(text) IS
-    'Lets the jobs of a task in that claims have taken out of their way: in the transaction that ends its pause, after it.';
+    'Lets the jobs of a task in that claims have taken out of their way: in the transaction that ends its pause, '
+    'after it.';
 
 
 -- Jobs of limits that have room, for a claim. Of each limit no more than it has room for, and of limits of one priority
--- one job each in turn: in what order they come among other jobs, order_id says. The claim has the advisory lock of each
--- limit that is visited, until it commits.
+-- one job each in turn: in what order they come among other jobs, order_id says. The claim has the advisory lock of
+-- each limit that is visited, until it commits.
 CREATE FUNCTION taskq_limited_jobs(
     queue_names text [],
     max_jobs integer,
@@ -1286,8 +1290,8 @@ BEGIN
         ));
     END IF;
 
-    -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how many
-    -- limits there are, and would go through all of them for each.
+    -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how
+    -- many limits there are, and would go through all of them for each.
     WITH visited_limit AS MATERIALIZED (
         SELECT
             named.limit_key,
@@ -1382,8 +1386,8 @@ COMMENT ON FUNCTION taskq_limited_jobs(text [], integer, boolean) IS
     'limits that they are of with how much room each has.';
 
 
--- What becomes of the gates that a claim has come to, in statements after it took its jobs. A limit that what runs fills is
--- left without one: the end of any of it brings one. A gate that came in meanwhile stays.
+-- What becomes of the gates that a claim has come to, in statements after it took its jobs. A limit that what runs
+-- fills is left without one: the end of any of it brings one. A gate that came in meanwhile stays.
 CREATE FUNCTION taskq_settle_limits(
     gates tid [],
     limit_keys text [],
@@ -1769,8 +1773,8 @@ BEGIN
             FOR SHARE SKIP LOCKED
         ),
 
-        -- The head is in a queue that this worker does not serve, or has to have room in a limit, too: its gate moves to
-        -- where it is found, and that limit is opened.
+        -- The head is in a queue that this worker does not serve, or has to have room in a limit, too: its gate moves
+        -- to where it is found, and that limit is opened.
         elsewhere AS (
             INSERT INTO taskq_open_gates (queue_name, priority, job_id, lock, limit_key)
             SELECT
@@ -2353,8 +2357,8 @@ BEGIN
             IF FOUND THEN
                 RAISE invalid_parameter_value USING
                     MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, left(wrong.fault, 200)),
-                    HINT = 'A limit has a name without a colon, as in tenant; with a limit_key, as in acme, both and the '
-                        'colon between them have at most 500 characters.';
+                    HINT = 'A limit has a name without a colon, as in tenant; with a limit_key, as in acme, both and '
+                        'the colon between them have at most 500 characters.';
             END IF;
         END IF;
 

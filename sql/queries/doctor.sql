@@ -431,8 +431,8 @@ GROUP BY job.task_name
 ORDER BY job.task_name;
 
 -- name: ListStuckRows :many
--- Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by a
--- clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
+-- Rows that wait for ever, or make others wait: nothing of taskq's writes them, but they may be written by hand, or by
+-- a clock that was wrong. By what is wrong with them, up to 20 of each, named by their keys as text.
 (
     SELECT
         'timeless'::text AS fault,

@@ -1,6 +1,7 @@
 -- name: PromoteJobs :one
 -- Makes jobs due whose time has come, the earliest first, and opens limits whose rate lets the next job start. Says how
--- many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for all of them.
+-- many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for
+-- all of them.
 WITH promoted AS (
     UPDATE taskq_jobs
     SET due = true

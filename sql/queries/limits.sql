@@ -1,6 +1,6 @@
 -- name: DeclareLimits :many
--- Writes what an app says of its limits. Answers for each that is new, or has changed, what was said of it before, and by
--- whom. In the order of names, so that workers that start at once do not wait for one another in a circle.
+-- Writes what an app says of its limits. Answers for each that is new, or has changed, what was said of it before, and
+-- by whom. In the order of names, so that workers that start at once do not wait for one another in a circle.
 WITH declared AS (
     SELECT
         given.limit_key::text AS limit_key,
@@ -104,8 +104,8 @@ LEFT JOIN former ON written.queue_name = former.queue_name
 ORDER BY written.queue_name;
 
 -- name: SetLimit :one
--- Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before; false:
--- nobody has. A figure that is not given stays what it was.
+-- Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before;
+-- false: nobody has. A figure that is not given stays what it was.
 WITH written AS (
     INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by)
     SELECT
@@ -183,9 +183,9 @@ SELECT
     )::bigint AS queues;
 
 -- name: ListLimits :many
--- What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by name
--- and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it that are
--- ready wait for the limit as well.
+-- What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by
+-- name and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it
+-- that are ready wait for the limit as well.
 WITH RECURSIVE waiting_key AS (
     SELECT taskq_next_limit_key('') AS limit_key
     UNION ALL

@@ -102,8 +102,8 @@ RESET statement_timeout;
 
 -- name: WriteRemoval :one
 -- By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
--- what depends on the schema is not taskq's to drop. Functions first, which depend on the others; and last the one that a
--- table's triggers depend on.
+-- what depends on the schema is not taskq's to drop. Functions first, which depend on the others; and last the one that
+-- a table's triggers depend on.
 SELECT
     'BEGIN;
 

@@ -49,8 +49,8 @@ SELECT EXISTS (SELECT FROM paused)::boolean AS done
 FROM notified;
 
 -- name: ResumeTask :one
--- Whether the task was paused. Claims that take jobs of it out of their way have the row, so that it goes after them; what
--- they have taken out is let in after that, by a function with a snapshot of its own.
+-- Whether the task was paused. Claims that take jobs of it out of their way have the row, so that it goes after them;
+-- what they have taken out is let in after that, by a function with a snapshot of its own.
 WITH resumed AS (
     DELETE FROM taskq_pauses
     WHERE kind = 'task' AND name = @name::text

@@ -1,8 +1,8 @@
 -- name: RegisterPeriodic :many
--- A worker names its periods when it starts, and is answered after which second their ticks count: that of the last tick
--- that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that is
--- ahead: a clock that was wrong must not silence a period.
--- In order, so that workers that start together do not deadlock.
+-- A worker names its periods when it starts, and is answered after which second their ticks count: that of the last
+-- tick that was deferred, and for a period that is new, or has another schedule than before, this one. Never one that
+-- is ahead: a clock that was wrong must not silence a period. In order, so that workers that start together do not
+-- deadlock.
 INSERT INTO taskq_periodic AS period (task_name, periodic_id, schedule)
 SELECT
     new.task_name,
