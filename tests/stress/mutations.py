@@ -231,13 +231,6 @@ MUTATIONS = {
         new="    WHERE freed.limit_key LIKE 'queue%'\n",
         found_by=frozenset({"stall"}),
     ),
-    "limit-announcement": Mutation(
-        what="nobody is told of a limit that has room again for jobs which the worker will not claim",
-        path="taskq/worker/services.py",
-        old="            self.completer.announce(locks, limits)\n",
-        new="            self.completer.announce(locks, [])\n",
-        found_by=frozenset({"stall"}),
-    ),
     "limit-of-a-head": Mutation(
         what="a head of a lock that comes to wait at a limit does not open it",
         path=_SCHEMA,

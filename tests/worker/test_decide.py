@@ -96,7 +96,13 @@ def summary(given: Outcome, expected: dict[str, Any]) -> dict[str, Any]:
 
 
 WRONG_VALUE = ("ValueError", "no")
-MOVED = {"retry_in": 60.0, "priority": 3, "queue_name": "slow", "held_queue": "default", "lock": "one"}
+MOVED = {
+    "retry_in": 60.0,
+    "priority": 3,
+    "queue_name": "slow",
+    "held_queue": "default",
+    "lock": "one",
+}
 RETRIED = outcome(JobStatus.TODO, WRONG_VALUE, **MOVED)
 TOO_LONG = (
     "taskq.exceptions.JobTimeout",
