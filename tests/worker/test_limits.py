@@ -90,23 +90,6 @@ async def test_the_next_job_starts_within_100_ms_of_there_being_room_in_any_work
     assert min(took) < 0.1
 
 
-async def test_another_worker_is_told_of_room_by_one_that_stops(
-    app: App, make_app: MakeApp, start: Start, finished: Finished
-) -> None:
-    limit = Limit("one", concurrency=1)
-    room, other = Room(app, limit), Room(other_app := make_app(), limit)
-    first = await room.task.defer_async(number=1)
-    worker = await start(app, fetch_job_polling_interval=NEVER)
-    await room.fills(1)
-    await start(other_app, fetch_job_polling_interval=NEVER)
-    await room.task.defer_async(number=2)
-    worker.stop()
-    room.go_on.set()
-    await finished(first)
-    await other.fills(1)
-    other.go_on.set()
-
-
 async def test_a_worker_that_only_polls_takes_the_next_job_of_a_limit_at_the_end_of_one(
     app: App, start: Start, finished: Finished
 ) -> None:
