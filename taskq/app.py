@@ -15,6 +15,7 @@ from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
+from taskq.events import EventPublisher, EventSubscriber
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
@@ -35,7 +36,7 @@ from taskq.worker.options import WorkerArguments, WorkerOptions
 AnyDatabase = str | URL | Engine | AsyncEngine | None
 
 
-class App(Blueprint):
+class App(Blueprint, EventPublisher):
     """The entry point: knows all the tasks, and through the job manager launches and runs jobs.
 
     Args:
@@ -323,6 +324,11 @@ class App(Blueprint):
             self.job_manager.limits.add(task.limit)
         super()._register(task)
         task.manager = self.job_manager
+
+    def _subscribe(self, subscriber: EventSubscriber) -> None:
+        if subscriber.deferrer.limit is not None:
+            self.job_manager.limits.add(subscriber.deferrer.limit)
+        super()._subscribe(subscriber)
 
     # Workers
 
