@@ -45,9 +45,9 @@
     │   ├── JobFailed
     │   ├── JobCancelled
     │   └── JobAborted
+    ├── WaitTimeout
     ├── JobLost
     ├── InvalidTransaction
-    ├── WaitTimeout
     ├── Retry
     └── Snooze
 
