@@ -166,6 +166,8 @@ class EventPublisher(ABC):
         try:
             return self.job_manager.on(connection)
         except InvalidDatabase as error:
+            if hasattr(connection, "execute"):
+                raise
             raise InvalidDatabase(
                 f"event {event!r} cannot be published with connection={short_repr(connection)}, in whose "
                 f"transaction it is to be: {error}. An argument of an event has another name"
