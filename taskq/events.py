@@ -1,6 +1,5 @@
 """Events: a task subscribes to one by its name, and gets a job whenever it is published."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +96,7 @@ def subscriber_of(task: Task[..., Any], *, event: str, options: JobDefaults) -> 
     )
 
 
-class EventPublisher(ABC):
+class EventPublisher:
     """What publishes events: a part of the app.
 
     Attributes:
@@ -108,9 +107,9 @@ class EventPublisher(ABC):
     subscribers: list[EventSubscriber]
     job_manager: JobManager
 
-    @abstractmethod
     def perform_import_paths(self) -> None:
         """Import the modules that have more subscribers."""
+        raise NotImplementedError
 
     def publish(
         self, event: str, /, *, connection: AnyConnection | None = None, **arguments: Any
