@@ -15,13 +15,14 @@ from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
+from taskq.events import EventPublisher, EventSubscriber
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
 from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
-from taskq.periodic import PeriodicDefaults, max_delay_of
+from taskq.periodic import Periodic, PeriodicDefaults, max_delay_of
 from taskq.queries.job_insert import OnConflict
 from taskq.retention import Retention
 from taskq.schema import SchemaManager
@@ -35,7 +36,7 @@ from taskq.worker.options import WorkerArguments, WorkerOptions
 AnyDatabase = str | URL | Engine | AsyncEngine | None
 
 
-class App(Blueprint):
+class App(Blueprint, EventPublisher):
     """The entry point: knows all the tasks, and through the job manager launches and runs jobs.
 
     Args:
@@ -319,10 +320,21 @@ class App(Blueprint):
         )
 
     def _register(self, task: Task[..., Any]) -> None:
-        if task.limit is not None:
-            self.job_manager.limits.add(task.limit)
+        self._know_limit(task.limit)
         super()._register(task)
         task.manager = self.job_manager
+
+    def _subscribe(self, subscriber: EventSubscriber) -> None:
+        self._know_limit(subscriber.deferrer.limit)
+        super()._subscribe(subscriber)
+
+    def _add_period(self, period: Periodic) -> None:
+        self._know_limit(period.options.get("limit"))
+        super()._add_period(period)
+
+    def _know_limit(self, limit: Limit | None) -> None:
+        if limit is not None:
+            self.limits.add(limit)
 
     # Workers
 

@@ -5,8 +5,14 @@ from datetime import tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from taskq.context import JobContext
-from taskq.deferrer import JobOptions
-from taskq.exceptions import InvalidOption, InvalidPeriodic, TaskAlreadyRegistered
+from taskq.deferrer import JobDefaults, JobOptions
+from taskq.events import EventSubscriber, subscriber_of
+from taskq.exceptions import (
+    InvalidOption,
+    InvalidPeriodic,
+    InvalidSubscription,
+    TaskAlreadyRegistered,
+)
 from taskq.job import check_name
 from taskq.messages import short_repr
 from taskq.periodic import Periodic, periodic_of
@@ -24,11 +30,13 @@ class Blueprint:
     Attributes:
         tasks: The tasks by name and by alias.
         periodics: The periods of the periodic tasks.
+        subscribers: The tasks that subscribe to events.
     """
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task[..., Any]] = {}
         self.periodics: list[Periodic] = []
+        self.subscribers: list[EventSubscriber] = []
 
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
@@ -128,9 +136,43 @@ class Blueprint:
                     f"task {task.name!r} is declared elsewhere: its workers would not know the jobs "
                     "that these workers defer, so declare the period there, with the task"
                 )
-            self.periodics.append(period)
+            self._add_period(period)
             # The same task, seen as one that needs no timestamp.
             return cast("Task[P, R]", task)
+
+        return declare
+
+    def on(self, event: str, **options: Unpack[JobDefaults]) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Have a task get a job whenever an event is published: written above ``@app.task``.
+
+        Several tasks may subscribe to an event, and a task to several. Its workers write who subscribes into
+        the database when they start. A namespace is put in front of names of tasks, and not of events.
+
+        Args:
+            event: The name of the event, of 1 to 500 characters.
+            **options: What these jobs have otherwise than others of the task; their metadata have the name of
+                the event as ``event``.
+
+        Raises:
+            InvalidName: No event can have that name.
+            InvalidSubscription: It is no task of these, subscribes to the event already, or needs an
+                argument ``connection``.
+            InvalidJob: An option no job can have.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            subscriber = subscriber_of(task, event=event, options=options)
+            if any(known.task is task and known.event == event for known in self.subscribers):
+                raise InvalidSubscription(
+                    f"task {task.name!r} subscribes to {event!r} twice: it gets one job for each event"
+                )
+            if self.tasks.get(task.name) is not task:
+                raise InvalidSubscription(
+                    f"task {task.name!r} is declared elsewhere: its workers would not know the jobs that "
+                    "these events make, so have it subscribe there, with the task"
+                )
+            self._subscribe(subscriber)
+            return task
 
         return declare
 
@@ -175,7 +217,9 @@ class Blueprint:
             task.rename(f"{namespace}:{{}}".format)
             self._register(task)
         for period in blueprint.periodics:
-            self.periodics.append(period)
+            self._add_period(period)
+        for subscriber in blueprint.subscribers:
+            self._subscribe(subscriber)
 
     def _register(self, task: Task[..., Any]) -> None:
         names = (task.name, *task.aliases)
@@ -185,6 +229,12 @@ class Blueprint:
             self._claim_name(name, of=task)
         for name in names:
             self.tasks[name] = task
+
+    def _subscribe(self, subscriber: EventSubscriber) -> None:
+        self.subscribers.append(subscriber)
+
+    def _add_period(self, period: Periodic) -> None:
+        self.periodics.append(period)
 
     def _claim_name(self, name: str, *, of: Task[..., Any]) -> None:
         check_name(name, what=f"task {of.name!r} cannot have the name or alias")

@@ -286,6 +286,10 @@ class Deferrer(Generic[P, Id]):
         """
         return self._prepared(positional(nothing, args), kwargs)
 
+    def prepare_without_arguments(self) -> NewJob:
+        """A job with these options, and without arguments."""
+        return self._new_job({})
+
     def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
         given = {**self.task_kwargs, **kwargs}
         for name in given:

@@ -32,6 +32,7 @@
     ├── InvalidFilter
     ├── InvalidRetryStrategy
     ├── InvalidPeriodic
+    ├── InvalidSubscription
     ├── InvalidOption
     ├── MiddlewareKindMismatch
     ├── AlreadyEnqueued
@@ -185,6 +186,10 @@ class InvalidRetryStrategy(TaskqException):
 
 class InvalidPeriodic(TaskqException):
     """A task cannot be periodic like this: a bad cron expression, time zone or signature."""
+
+
+class InvalidSubscription(TaskqException):
+    """A task cannot subscribe to an event like this."""
 
 
 class InvalidOption(TaskqException):

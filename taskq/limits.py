@@ -90,7 +90,7 @@ class Limit:
         Text is taken as it is, anything else as JSON writes it. Of several, each colon and backslash in them
         is marked with a backslash, and a colon is between them.
         """
-        texts = [value if isinstance(value, str) else _json(value) for value in values]
+        texts = [key_text(value) for value in values]
         if len(texts) < 2:
             return texts[0] if texts else None
         return ":".join(text.replace("\\", "\\\\").replace(":", "\\:") for text in texts)
@@ -258,6 +258,11 @@ def check_figures(name: str, concurrency: object, rate: object, per: object, bur
                 per,
                 "it is a timedelta, or seconds: from a microsecond to a hundred years",
             )
+
+
+def key_text(value: JsonValue) -> str:
+    """What a key has of the value of an argument: text as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) else _json(value)
 
 
 def split_key(limit_key: str) -> tuple[str, str | None]:

@@ -252,3 +252,19 @@ def test_a_queue_has_no_limit_by_an_argument_and_a_name_that_one_can_have() -> N
         App("postgresql://", queue_limits={"": Limit("x", concurrency=1)})
     with pytest.raises(InvalidOption, match="give a dictionary"):
         App("postgresql://", queue_limits=[TENANT])  # type: ignore[arg-type]
+
+
+def test_an_app_knows_the_limits_of_its_periods_and_those_of_a_blueprint() -> None:
+    app, blueprint = App(), Blueprint()
+
+    @app.periodic(cron="@daily", limit=Limit("own", concurrency=1))
+    @app.task(name="own")
+    def own(timestamp: int) -> None: ...
+
+    @blueprint.periodic(cron="@daily", limit=Limit("taken in", concurrency=1))
+    @blueprint.task(name="taken in")
+    def taken_in(timestamp: int) -> None: ...
+
+    assert [limit.name for limit in app.limits] == ["own"]
+    app.add_tasks_from(blueprint, namespace="b")
+    assert [limit.name for limit in app.limits] == ["own", "taken in"]

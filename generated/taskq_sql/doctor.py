@@ -431,7 +431,13 @@ SELECT
     job.task_name,
     count(DISTINCT failed.job_id)\\:\\:bigint AS jobs,
     max(failed.worker_id)\\:\\:bigint AS worker_id,
-    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))\\:\\:double precision AS seconds
+    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))\\:\\:double precision AS seconds,
+    array(
+        SELECT subscription.event
+        FROM taskq_subscriptions AS subscription
+        WHERE subscription.task_name = job.task_name
+        ORDER BY subscription.event
+    )\\:\\:text [] AS events
 FROM taskq_failed_attempts AS failed
 INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE
@@ -453,6 +459,7 @@ class ListTasksNotFoundRow(pydantic.BaseModel):
     jobs: int
     worker_id: int
     seconds: float
+    events: list[str]
 
 
 LIST_UNSAID_LIMITS = """-- name: list_unsaid_limits \\:many
@@ -799,8 +806,8 @@ class Querier:
         *,
         since: float,
     ) -> Iterator[ListTasksNotFoundRow]:
-        """The tasks whose jobs failed of late since the worker that claimed them did not know
-        their task.
+        """The tasks whose jobs failed of late since the worker that claimed them did not know their task, and the events that
+        still make jobs of them.
         """
         for row in self._conn.execute(_LIST_TASKS_NOT_FOUND, {"p1": since}):
             yield ListTasksNotFoundRow(
@@ -808,6 +815,7 @@ class Querier:
                 jobs=row[1],
                 worker_id=row[2],
                 seconds=row[3],
+                events=row[4],
             )
 
     def list_unsaid_limits(

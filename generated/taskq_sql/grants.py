@@ -21,7 +21,7 @@ GRANT INSERT (
 GRANT INSERT ON TABLE %1$I.taskq_open_gates, %1$I.taskq_limit_gates TO %2$I;
 GRANT SELECT (queue_name, priority, job_id, limit_key) ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT (queue_name, limit_key) ON TABLE %1$I.taskq_queue_limits TO %2$I;
-GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_subscriptions, %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_lock_head, %1$I.taskq_lock_holder,
     %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_turn, %1$I.taskq_open_limits, %1$I.taskq_channel,
     %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
@@ -39,7 +39,8 @@ SELECT
         'GRANT USAGE ON SCHEMA %1$I TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses, %1$I.taskq_limits,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_limit_gates, %1$I.taskq_failed_attempts,
-    %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_migrations, %1$I.taskq_ready TO %2$I;
+    %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_subscriptions, %1$I.taskq_migrations,
+    %1$I.taskq_ready TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
     %1$I.taskq_limit_holders, %1$I.taskq_next_limit_key TO %2$I;
 ',
@@ -58,7 +59,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_jobs, %1$I.taskq_worker
 GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_periodic,
     %1$I.taskq_retention TO %2$I;
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_open_gates, %1$I.taskq_limit_gates, %1$I.taskq_limits,
-    %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_pauses TO %2$I;
+    %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_pauses, %1$I.taskq_subscriptions TO %2$I;
 GRANT SELECT, UPDATE ON TABLE %1$I.taskq_ready TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_channel, %1$I.taskq_notify,

@@ -202,7 +202,8 @@ DROP FUNCTION IF EXISTS
 DROP VIEW IF EXISTS taskq_ready;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_limit_gates, taskq_limit_rates, taskq_limits, taskq_open_gates, taskq_pauses,
-    taskq_periodic, taskq_queue_limits, taskq_retention, taskq_workers, taskq_jobs, taskq_migrations;
+    taskq_periodic, taskq_queue_limits, taskq_retention, taskq_subscriptions, taskq_workers, taskq_jobs,
+    taskq_migrations;
 DROP FUNCTION IF EXISTS taskq_notify_ended;
 DROP TYPE IF EXISTS taskq_job_status;
 

@@ -270,6 +270,29 @@ class TaskqRetention(pydantic.BaseModel):
     leased_until: datetime.datetime
 
 
+class TaskqSubscription(pydantic.BaseModel):
+    """Which tasks get a job for each event that is published: written when a worker of their app
+    starts, and deleted by hand alone.
+    """
+
+    # The name of the event.
+    event: str
+    # The task.
+    task_name: str
+    # The queue that its jobs go to.
+    queue_name: str
+    # What else its jobs have: keys of a job as taskq_defer_jobs takes them.
+    options: Any
+    # The arguments by whose values its limit has a room each, in order: objects with argument, and
+    # default if the task has one, as the text that a key has of it; null: there is one room for
+    # all.
+    limit_by: Any
+    # Which worker's app said so last.
+    declared_by: str | None
+    # When it was declared first, or otherwise than before.
+    declared_at: datetime.datetime
+
+
 class TaskqWorker(pydantic.BaseModel):
     """The workers that are alive, or were when they last said so."""
 

@@ -395,6 +395,41 @@ COMMENT ON COLUMN taskq_pauses.paused_by IS 'Who paused it, as given with the pa
 COMMENT ON COLUMN taskq_pauses.reason IS 'Why; null: not given.';
 
 
+CREATE TABLE taskq_subscriptions (
+    event text COLLATE "C" NOT NULL,
+    task_name text COLLATE "C" NOT NULL,
+    queue_name text COLLATE "C" NOT NULL,
+    options jsonb NOT NULL DEFAULT '{}',
+    limit_by jsonb,
+    declared_by text,
+    declared_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (event, task_name),
+    CONSTRAINT taskq_subscriptions_event_length CHECK (char_length(event) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_subscriptions_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_subscriptions_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_subscriptions_options_object CHECK (jsonb_typeof(options) = 'object'),
+    CONSTRAINT taskq_subscriptions_limit_by_array CHECK (jsonb_typeof(limit_by) = 'array'),
+    CONSTRAINT taskq_subscriptions_declared_by_length CHECK (char_length(declared_by) BETWEEN 1 AND 500),
+    CONSTRAINT taskq_subscriptions_years CHECK (
+        declared_at >= '0002-01-01T00:00:00Z' AND declared_at < '9999-01-01T00:00:00Z'
+    )
+);
+
+COMMENT ON TABLE taskq_subscriptions IS
+    'Which tasks get a job for each event that is published: written when a worker of their app starts, and deleted by '
+    'hand alone.';
+COMMENT ON COLUMN taskq_subscriptions.event IS 'The name of the event.';
+COMMENT ON COLUMN taskq_subscriptions.task_name IS 'The task.';
+COMMENT ON COLUMN taskq_subscriptions.queue_name IS 'The queue that its jobs go to.';
+COMMENT ON COLUMN taskq_subscriptions.options IS
+    'What else its jobs have: keys of a job as taskq_defer_jobs takes them.';
+COMMENT ON COLUMN taskq_subscriptions.limit_by IS
+    'The arguments by whose values its limit has a room each, in order: objects with argument, and default if the task '
+    'has one, as the text that a key has of it; null: there is one room for all.';
+COMMENT ON COLUMN taskq_subscriptions.declared_by IS 'Which worker''s app said so last.';
+COMMENT ON COLUMN taskq_subscriptions.declared_at IS 'When it was declared first, or otherwise than before.';
+
+
 CREATE TABLE taskq_failed_attempts (
     job_id bigint NOT NULL REFERENCES taskq_jobs (id) ON DELETE CASCADE,
     claim integer NOT NULL,

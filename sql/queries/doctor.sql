@@ -412,12 +412,19 @@ GROUP BY unsaid.name
 ORDER BY unsaid.name;
 
 -- name: ListTasksNotFound :many
--- The tasks whose jobs failed of late since the worker that claimed them did not know their task.
+-- The tasks whose jobs failed of late since the worker that claimed them did not know their task, and the events that
+-- still make jobs of them.
 SELECT
     job.task_name,
     count(DISTINCT failed.job_id)::bigint AS jobs,
     max(failed.worker_id)::bigint AS worker_id,
-    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))::double precision AS seconds
+    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))::double precision AS seconds,
+    array(
+        SELECT subscription.event
+        FROM taskq_subscriptions AS subscription
+        WHERE subscription.task_name = job.task_name
+        ORDER BY subscription.event
+    )::text [] AS events
 FROM taskq_failed_attempts AS failed
 INNER JOIN taskq_jobs AS job ON failed.job_id = job.id
 WHERE

@@ -106,6 +106,18 @@ class Arguments(Generic[P]):
         """Whether it takes an argument of that name."""
         return name in self._codecs or self._extra is not None
 
+    def requires(self, name: str) -> bool:
+        """Whether a job cannot be without an argument of that name."""
+        return name in self._required
+
+    def default_of(self, name: str) -> JsonValue:
+        """What a job has of an argument that it is deferred without.
+
+        Raises:
+            InvalidArguments: It has no default.
+        """
+        return self.value_of(name, {})
+
     def value_of(self, name: str, stored: Mapping[str, JsonValue]) -> JsonValue:
         """The value of an argument of a job, or that of its default.
 

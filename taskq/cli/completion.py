@@ -31,6 +31,18 @@ def limit_names(context: click.Context, parameter: click.Parameter, incomplete: 
         return []
 
 
+def event_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The events that the app's tasks subscribe to."""
+    _tasks(context)  # whose modules may have more of them
+    settings = context.find_object(Settings)
+    if settings is None or settings.app_path is None:
+        return []
+    try:
+        return _matching({each.event for each in settings.app().subscribers}, incomplete)
+    except Exception:  # as below
+        return []
+
+
 def _tasks(context: click.Context) -> Mapping[str, Task[..., Any]]:
     settings = context.find_object(Settings)
     try:

@@ -15,6 +15,7 @@ from taskq.cli.database import database
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
+from taskq.cli.events import events
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs import jobs
 from taskq.cli.limits import limits
@@ -138,6 +139,7 @@ for command in (
     defer,
     demo,
     doctor,
+    events,
     healthcheck,
     jobs,
     limits,

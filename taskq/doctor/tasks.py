@@ -59,15 +59,25 @@ def _paused(waiting: queries.doctor.WaitingTask) -> Finding:
 
 
 def _not_found(failed: queries.doctor.TaskNotKnown) -> Finding:
+    subscribes = (
+        f"; it subscribes to {', '.join(map(repr, failed.events))}, and so gets more of them"
+        if failed.events
+        else ""
+    )
     return Finding(
         severity=Severity.WARNING,
         what=f"{counted(failed.jobs, 'job')} of the task {failed.task_name!r} failed because a worker "
-        f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}",
-        remedy="deploy its code to all workers that serve its queue, and retry the jobs",
-        commands=[f"jobs retry --status failed --task {quote(failed.task_name)}"],
+        f"did not know it, last {brief(failed.seconds)} ago in worker {failed.worker_id}{subscribes}",
+        remedy="deploy its code to all workers that serve its queue, and retry the jobs"
+        + ("; or, if it was removed for good, end its subscription" if failed.events else ""),
+        commands=[
+            f"jobs retry --status failed --task {quote(failed.task_name)}",
+            *(f"events remove {quote(event)} {quote(failed.task_name)}" for event in failed.events),
+        ],
         facts={
             "task": failed.task_name,
             "failed_jobs": failed.jobs,
+            "events": [*failed.events],
             "worker_id": failed.worker_id,
             "seconds_ago": failed.seconds,
         },

@@ -13,13 +13,14 @@ from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
 from taskq.manager.limiting import Limiting
 from taskq.manager.pausing import Pausing
+from taskq.manager.publishing import Publishing
 from taskq.manager.reading import Reading
 from taskq.manager.waiting import Waiting
 from taskq.outcome import Outcome
 from taskq.queries.job_claim import LARGEST_CLAIM
 
 
-class JobManager(Reading, Changing, Pausing, Limiting, Waiting):
+class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.

@@ -25,6 +25,7 @@ from taskq.queries import (
     retention,
     session,
     stats,
+    subscriptions,
     workers,
 )
 
@@ -50,5 +51,6 @@ __all__ = [
     "retention",
     "session",
     "stats",
+    "subscriptions",
     "workers",
 ]

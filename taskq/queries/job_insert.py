@@ -33,7 +33,7 @@ def defer_jobs(
             jobs=document,
             on_conflict=on_conflict,
             share_notification=own_transaction,
-            numbers_checked=_has_short_numbers(document),
+            numbers_checked=has_short_numbers(document),
         )
         return [id_ or None for id_ in rows]
 
@@ -45,7 +45,8 @@ def defer_jobs(
         return defer(as_ascii(document))
 
 
-def _has_short_numbers(document: str) -> bool:
+def has_short_numbers(document: str) -> bool:
+    """Whether no number in a document can have more digits than Python reads."""
     # Of more digits than that, half as many follow at one of these places; a few thousand of them take some
     # microseconds. The server checks what may be one, as a text of digits is no number.
     return len(document) <= _LONGEST_NUMBER or not any(

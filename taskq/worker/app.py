@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from taskq.database.database import Database
+from taskq.events import EventSubscriber
 from taskq.exceptions import TaskNotFound
 from taskq.limits import KnownLimits, Limit
 from taskq.periodic import Periodic
@@ -21,6 +22,7 @@ class WorkerApp(Protocol):
         telemetry: Told what happens in its workers.
         tasks: Its tasks by name and by alias.
         periodics: The periods of its periodic tasks.
+        subscribers: Its tasks that subscribe to events.
         max_delay: Seconds by which a tick may be late and is still deferred.
         limits: The limits that it knows.
         queue_limits: Those in which all jobs of a queue count.
@@ -36,6 +38,8 @@ class WorkerApp(Protocol):
     def tasks(self) -> Mapping[str, Task[..., Any]]: ...
     @property
     def periodics(self) -> Sequence[Periodic]: ...
+    @property
+    def subscribers(self) -> Sequence[EventSubscriber]: ...
     @property
     def max_delay(self) -> float: ...
     @property

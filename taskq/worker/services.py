@@ -28,6 +28,7 @@ from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
 from taskq.worker.subscriber import Subscriber
+from taskq.worker.subscription_declarer import SubscriptionDeclarer
 from taskq.worker.unknown_names import UnknownNames
 
 # At most so often the server is asked whether its notifications still arrive.
@@ -133,6 +134,9 @@ class Services:
             limits=app.limits,
             queue_limits=app.queue_limits,
         )
+        self._subscription_declarer = SubscriptionDeclarer(
+            connections.shared, registration, subscribers=app.subscribers
+        )
         periodic_enqueuer = PeriodicEnqueuer(
             connections.shared,
             registration,
@@ -195,6 +199,7 @@ class Services:
             # It was asked before it had them.
             self.executor_pool.stop()
         await self._limit_declarer.declare()
+        await self._subscription_declarer.declare()
         for service in (*self._until_written, *self._until_stopping):
             service.start(broken)
         if not self._options.wait:

@@ -37,6 +37,7 @@ def hold(started: Path, go: Path) -> None:
         pipe.readline()
 
 
+@app.on("heard", priority=2)
 @app.task(name="shout")
 def shout(text: str) -> None:
     logger.debug("hears")

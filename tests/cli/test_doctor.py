@@ -472,6 +472,9 @@ def test_a_task_that_a_worker_did_not_know(
     found: Found, taskq: Taskq, connection: psycopg.Connection
 ) -> None:
     taskq("defer", "--app", SHOP, "ship", "--unknown")
+    connection.execute(
+        "INSERT INTO taskq_subscriptions VALUES ('order.paid', 'ship', 'mail'), ('two words', 'ship', 'mail')"
+    )
     # One that is given back for others has not failed: that it waits says so.
     assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
     [waits] = found("tasks")
@@ -482,6 +485,11 @@ def test_a_task_that_a_worker_did_not_know(
     [finding] = found("tasks")
     assert finding["severity"] == "warning"
     assert (finding["facts"]["task"], finding["facts"]["failed_jobs"]) == ("ship", 1)
+    assert finding["facts"]["events"] == ["order.paid", "two words"]
+    assert (
+        "; it subscribes to 'order.paid', 'two words', and so gets more of them" in finding["what"]
+    )
+    assert "events remove 'two words' ship" in finding["commands"][2]
     # It was retried, by a worker that knew it.
     connection.execute("UPDATE taskq_jobs SET claim = claim + 1")
     assert found("tasks") == []

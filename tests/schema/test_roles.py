@@ -174,6 +174,11 @@ async def test_a_worker_does_all_that_workers_do(
     async def hold(context: JobContext) -> None:
         await asyncio.sleep(60)
 
+    @app.on("published")
+    @app.task(name="hear")
+    async def hear(text: str) -> None:
+        ran.append(text)
+
     @app.periodic(cron="* * * * * *")
     @app.task(name="tick")
     async def tick(timestamp: int) -> None:
@@ -204,6 +209,8 @@ async def test_a_worker_does_all_that_workers_do(
     running = asyncio.create_task(worker.run())
     expected = {"rescued", "first", "second", "deferred by a task", "later", "ticked"}
     await until(lambda: expected <= set(ran) or running.done(), "all that was to run")
+    await app_as("deferrer").publish_async("published", text="heard")
+    await until(lambda: "heard" in ran, "a job of an event that a deferrer publishes")
     status = owner.job_manager.get_job_status
     await until(lambda: status(failing) is JobStatus.FAILED, "a failed job")
     await until(lambda: status(held) is JobStatus.DOING, "a job that is held")
@@ -323,6 +330,8 @@ WRITERS_ALONE = [
     "DELETE FROM taskq_workers",
     "INSERT INTO taskq_periodic VALUES ('x', '', 1)",
     "INSERT INTO taskq_retention VALUES (true, 1, now())",
+    "INSERT INTO taskq_subscriptions (event, task_name, queue_name) VALUES ('x', 'x', 'x')",
+    "DELETE FROM taskq_subscriptions",
     "INSERT INTO taskq_failed_attempts VALUES (1, 1, 1, 1, now(), '', '', '')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, status) VALUES ('x', 'x', '{}', 'failed')",
     "INSERT INTO taskq_jobs (task_name, queue_name, args, result) VALUES ('x', 'x', '{}', '1')",

@@ -42,6 +42,7 @@ def fill(connection: psycopg.Connection, namespace: str) -> None:
         "INSERT INTO taskq_failed_attempts VALUES (2, 1, 1, 1, now(), 'ValueError', 'no', '')",
         "INSERT INTO taskq_periodic VALUES ('noop', '', 1)",
         "INSERT INTO taskq_retention VALUES (true, 1, now())",
+        "INSERT INTO taskq_subscriptions (event, task_name, queue_name) VALUES ('paid', 'noop', 'mail')",
     ):
         connection.execute(
             re.sub(r"\b(taskq_\w+)", rf"{namespace}.\1", statement).encode(), prepare=False

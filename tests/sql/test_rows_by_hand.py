@@ -40,6 +40,11 @@ def test_a_job_that_no_statement_could_have_written_is_refused(
         "INSERT INTO taskq_periodic VALUES ('t', '', NULL, 9223372036854775807)",
         "INSERT INTO taskq_retention (worker_id, leased_until) VALUES (1, 'infinity')",
         "INSERT INTO taskq_pauses (kind, name) VALUES ('lock', 'a')",
+        "INSERT INTO taskq_subscriptions (event, task_name, queue_name) VALUES ('', 'a', 'a')",
+        "INSERT INTO taskq_subscriptions (event, task_name, queue_name) VALUES (repeat('a', 501), 'a', 'a')",
+        "INSERT INTO taskq_subscriptions VALUES ('a', 'a', 'a', '[]')",
+        "INSERT INTO taskq_subscriptions VALUES ('a', 'a', 'a', '{}', '{}')",
+        "INSERT INTO taskq_subscriptions VALUES ('a', 'a', 'a', '{}', NULL, 'w', 'infinity')",
         "INSERT INTO taskq_pauses (kind, name, paused_at) VALUES ('queue', 'a', 'infinity')",
     ],
 )

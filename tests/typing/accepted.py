@@ -36,7 +36,7 @@ from taskq import (
     Worker,
 )
 from taskq.limits import LimitFigures, LimitState
-from taskq.manager import Pause
+from taskq.manager import Pause, Subscription
 from taskq.telemetry import Ending, Event, JobEnded, JobFailed
 
 tenant = Limit("tenant", concurrency=2, by="account")
@@ -361,3 +361,29 @@ def count(context: JobContext, upto: int) -> None:
         assert_type(progress.done, float)
         assert_type(progress.total, float | None)
         assert_type(progress.reported_at, datetime)
+
+
+@app.on("order.paid", queue="mail", priority=3, tags=["money"])
+@app.on("order.refunded")
+@app.task
+async def book(order: UUID) -> int:
+    return 1
+
+
+@Blueprint().on("order.paid")
+@Blueprint().task(pass_context=True)
+def heed(context: JobContext, order: UUID) -> None: ...
+
+
+def published(session: Session, connection: psycopg.Connection) -> None:
+    assert_type(app.publish("order.paid", order=UUID(int=1)), list[int])
+    assert_type(app.publish("order.paid", order=1, connection=session, event="x"), list[int])
+    app.publish("order.paid", connection=connection)
+    assert_type(book.defer(order=UUID(int=1)), int)
+    assert_type(app.job_manager.list_subscriptions("order.paid"), list[Subscription])
+    assert_type(app.job_manager.remove_subscription("order.paid", "book"), bool)
+
+
+async def published_async(session: AsyncSession) -> None:
+    assert_type(await app.publish_async("order.paid", order=1, connection=session), list[int])
+    assert_type(await app.job_manager.list_subscriptions_async(), list[Subscription])

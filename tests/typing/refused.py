@@ -343,3 +343,27 @@ def count(context: JobContext) -> None:
     context.report_progress(1, 2, 3)  # refused: a text
     job: Job = context.job
     done = job.progress.done  # refused: it may have none
+
+
+@app.on("order.paid", queue=3)  # refused
+@app.task
+def book(order: UUID) -> None: ...
+
+
+@app.on("order.paid", schedule_in={"hours": 1})  # refused: not when
+@app.task
+def later(order: UUID) -> None: ...
+
+
+@app.on("order.paid")  # refused: not a task
+def forgotten(order: UUID) -> None: ...
+
+
+def published() -> None:
+    app.publish()  # refused: which event
+    app.publish(3)  # refused
+    app.publish("order.paid", 7)  # refused: by position
+    app.publish("order.paid", connection="postgresql://")  # refused
+    book.defer(order=1)  # refused: its types are as before
+    number: int = app.publish("order.paid")  # refused: several
+    app.job_manager.remove_subscription("order.paid")  # refused: which task

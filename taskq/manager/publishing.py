@@ -1,0 +1,82 @@
+"""The publishing part of the job manager: events, and who has subscribed to them."""
+
+from typing import Final
+
+from taskq import queries
+from taskq.database.errors import naming
+from taskq.database.sync_async import async_method
+from taskq.job import check_name
+from taskq.manager.operations import JobOperations
+from taskq.queries.connection import Connection
+from taskq.queries.subscriptions import Publication, Subscription
+
+
+class Publishing(JobOperations):
+    """What may be asked of events."""
+
+    def publish_event(self, publication: Publication) -> list[int]:
+        """Defer a job for each subscriber of an event, all or none, in one statement; see ``App.publish``.
+
+        Args:
+            publication: The event, and the jobs of the subscribers that are known.
+
+        Returns:
+            The ids, in the order of the tasks' names; without a job that was skipped, as one with its
+            queueing lock waits already.
+        """
+
+        def publish(on: Connection) -> list[int]:
+            with naming(publication.jobs):
+                return queries.subscriptions.publish_event(
+                    on, publication, own_transaction=self._connection is None
+                )
+
+        return self._run(publish)
+
+    publish_event_async: Final = async_method(publish_event)
+
+    def list_subscriptions(self, event: str | None = None) -> list[Subscription]:
+        """Read which tasks get a job for each event, by event and task.
+
+        Args:
+            event: One event; None: all.
+
+        Raises:
+            InvalidName: No event can have that name.
+        """
+        if event is not None:
+            check_event(event)
+        return self._run(queries.subscriptions.list_subscriptions, event)
+
+    list_subscriptions_async: Final = async_method(list_subscriptions)
+
+    def remove_subscription(self, event: str, task_name: str) -> bool:
+        """End a subscription, of a task that was removed, or does not subscribe any more.
+
+        A worker that starts writes it again if its app declares it, and an app that declares it publishes to
+        it: take it out of the code first.
+
+        Args:
+            event: The event.
+            task_name: The name of the task.
+
+        Returns:
+            False if there was none.
+
+        Raises:
+            InvalidName: No event, or no task, can have that name.
+        """
+        check_event(event)
+        check_name(task_name, what="no task is called")
+        return self._run(queries.subscriptions.remove_subscription, event, task_name)
+
+    remove_subscription_async: Final = async_method(remove_subscription)
+
+
+def check_event(event: object) -> None:
+    """Refuse what cannot be the name of an event.
+
+    Raises:
+        InvalidName: It is no text, is empty or longer than 500 characters, or has a NUL character.
+    """
+    check_name(event, what="no event is called")
