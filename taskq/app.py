@@ -1,7 +1,7 @@
 """The app: the entry point, which knows all the tasks."""
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -22,6 +22,7 @@ from taskq.job import check_name
 from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
+from taskq.opening import OpenedApp, ReplacedDatabase
 from taskq.periodic import Periodic, PeriodicDefaults, max_delay_of
 from taskq.queries.job_insert import OnConflict
 from taskq.retention import Retention
@@ -182,7 +183,7 @@ class App(Blueprint, EventPublisher):
         """
         return self
 
-    def open_async(self) -> "OpenedApp":
+    def open_async(self) -> OpenedApp[Self]:
         """The async twin of ``open``: ``async with app.open_async():``, or ``await app.open_async()``."""
         return OpenedApp(self)
 
@@ -222,7 +223,7 @@ class App(Blueprint, EventPublisher):
 
     def replace_database(
         self, database: AnyDatabase, *, pooler: bool | None = None
-    ) -> "ReplacedDatabase":
+    ) -> ReplacedDatabase[Self]:
         """Put the app, with all its tasks, on another database for the time of a block, as tests do.
 
         ``with app.replace_database(url):``, or ``async with`` where an event loop runs. At the end what
@@ -382,41 +383,3 @@ class App(Blueprint, EventPublisher):
 
     def _all_worker_defaults(self) -> WorkerArguments:
         return {"retention": self._retention, **self.worker_defaults}
-
-
-class OpenedApp:
-    """What ``App.open_async`` answers: it is awaited, or entered and closed at the end."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def __await__(self) -> Generator[Any, None, App]:
-        return self.__aenter__().__await__()
-
-    async def __aenter__(self) -> App:
-        return self._app
-
-    async def __aexit__(self, *raised: object) -> None:
-        await self._app.close_async()
-
-
-class ReplacedDatabase:
-    """A block in which an app is on another database; ``App.replace_database`` makes it."""
-
-    def __init__(self, app: App, database: Database) -> None:
-        self._app = app
-        self._database = database
-        self._left: list[LazyDatabase] = []
-
-    def __enter__(self) -> App:
-        self._left.append(self._app.move(self._database))
-        return self._app
-
-    def __exit__(self, *raised: object) -> None:
-        self._app.move(self._left.pop()).get().close()
-
-    async def __aenter__(self) -> App:
-        return self.__enter__()
-
-    async def __aexit__(self, *raised: object) -> None:
-        await self._app.move(self._left.pop()).get().close_async()
