@@ -43,10 +43,11 @@
     ├── JobUnsuccessful
     │   ├── JobFailed
     │   ├── JobCancelled
+    │   │   └── JobExpired
     │   └── JobAborted
+    ├── WaitTimeout
     ├── JobLost
     ├── InvalidTransaction
-    ├── WaitTimeout
     ├── Retry
     └── Snooze
 
@@ -164,7 +165,7 @@ class InvalidName(InvalidJob):
 
 
 class InvalidSchedule(InvalidJob):
-    """A job cannot start then: the time has no time zone, is none, or there are two of them."""
+    """A job cannot start, or expire, then: the time has no time zone, is none, or there are two of them."""
 
 
 class InvalidLimit(TaskqException):
@@ -288,6 +289,10 @@ class JobFailed(JobUnsuccessful):
 
 class JobCancelled(JobUnsuccessful):
     """A job that was waited for was cancelled before it began."""
+
+
+class JobExpired(JobCancelled):
+    """A job that was waited for had not begun by the time by which it was to."""
 
 
 class JobAborted(JobUnsuccessful):

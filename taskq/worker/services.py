@@ -199,7 +199,7 @@ class Services:
             service.start(broken)
         if not self._options.wait:
             # A claim that finds nothing may end the worker, so what is due has to be ready before.
-            await self.scheduler.promote()
+            await self.scheduler.catch_up()
         self.producer.start(broken)
 
     async def stop_finding_work(self) -> None:

@@ -245,6 +245,8 @@ def configured(
     send.configure(schedule_at=datetime.now(UTC), connection=session).defer(to="ada")
     send.configure(schedule_in={"minutes": 5}, connection=own).defer(to="ada")
     send.configure(schedule_in={"hours": 1, "seconds": 0.5}).defer(to="ada")
+    send.configure(expire_at=datetime.now(UTC)).configure(expire_in=None).defer(to="ada")
+    app.configure_task("x", expire_in=timedelta(minutes=5)).defer()
     there = app.configure_task("of.another.program", queue="there")
     assert_type(there.defer(anything=1, goes=[2]), int)
     skipping = app.configure_task("of.another.program", queueing_lock="a", on_conflict="skip")

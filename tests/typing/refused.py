@@ -240,6 +240,9 @@ def configured() -> None:
     send.configure(metadata=["a"])  # refused
     send.configure(metadata={"at": timedelta(1)})  # refused: no JSON
     send.configure(schedule_in=5)  # refused
+    send.configure(expire_in=5)  # refused
+    send.configure(expire_in={"hour": 1})  # refused: hours
+    send.configure(expire_at="tomorrow")  # refused
     send.configure(schedule_in={"hour": 1})  # refused: hours
     send.configure(schedule_in={"hours": "1"})  # refused
     app.configure_task("x", schedule_in={"hour": 1})  # refused
