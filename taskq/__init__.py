@@ -10,6 +10,7 @@ from taskq import worker as _worker
 from taskq.app import App
 from taskq.blueprint import Blueprint
 from taskq.context import AbortReason
+from taskq.defer_middleware import DeferMiddleware, JobDraft
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
@@ -55,6 +56,7 @@ __all__ = [
     "AsyncTransactionContext",
     "BaseRetryStrategy",
     "Blueprint",
+    "DeferMiddleware",
     "FailedAttempt",
     "InvalidArguments",
     "InvalidTransaction",
@@ -64,6 +66,7 @@ __all__ = [
     "JobCancelled",
     "JobContext",
     "JobCounts",
+    "JobDraft",
     "JobExpired",
     "JobFailed",
     "JobLost",

@@ -139,6 +139,7 @@ class Services:
             telemetry=telemetry,
             periodics=app.periodics,
             max_delay=app.max_delay,
+            defer_middleware=app.defer_middleware,
         )
         pruner = Pruner(
             connections.pruning, registration, telemetry=telemetry, kept=kept_for(options.retention)

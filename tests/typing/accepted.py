@@ -20,6 +20,7 @@ from taskq import (
     Job,
     JobContext,
     JobCounts,
+    JobDraft,
     JobPage,
     JobStatus,
     JobUnsuccessful,
@@ -215,6 +216,18 @@ def called() -> None:
     assert_type(report.defer(), int)
     assert_type(summary.defer(kind="long"), int)
     summary.configure(task_kwargs={"timestamp": 0}).batch_defer(summary.args(), {})
+
+
+def stamped(job: JobDraft) -> None:
+    job.metadata["tenant"] = {"name": "acme"}
+    job.tags.append("tenant:acme")
+    job.priority += 1
+    job.lock = None
+    assert_type(job.task_name, str)
+
+
+App("postgresql://", defer_middleware=stamped)
+App("postgresql://", defer_middleware=[stamped, lambda job: None])
 
 
 def configured(
