@@ -10,6 +10,7 @@ from taskq import worker as _worker
 from taskq.app import App
 from taskq.blueprint import Blueprint
 from taskq.context import AbortReason
+from taskq.defer_middleware import DeferMiddleware, JobDraft
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
@@ -17,6 +18,7 @@ from taskq.exceptions import (
     InvalidTransition,
     JobAborted,
     JobCancelled,
+    JobExpired,
     JobFailed,
     JobLost,
     JobNotFound,
@@ -54,6 +56,7 @@ __all__ = [
     "AsyncTransactionContext",
     "BaseRetryStrategy",
     "Blueprint",
+    "DeferMiddleware",
     "FailedAttempt",
     "InvalidArguments",
     "InvalidTransaction",
@@ -63,6 +66,8 @@ __all__ = [
     "JobCancelled",
     "JobContext",
     "JobCounts",
+    "JobDraft",
+    "JobExpired",
     "JobFailed",
     "JobLost",
     "JobManager",

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
+from taskq.defer_middleware import DeferMiddleware, check_defer_middleware
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
 from taskq.events import EventPublisher, EventSubscriber
@@ -56,6 +57,8 @@ class App(Blueprint, EventPublisher):
             tick may be late and is still deferred (600; from 1).
         queue_limits: The limits in which all jobs of a queue count, however they were deferred, by the name
             of the queue, as in ``{"payments": Limit("stripe", concurrency=20)}``.
+        defer_middleware: What sees each job before it is sent, and may change it: one or several functions of
+            a ``JobDraft``, called in this order. What one raises, the call of ``defer`` raises.
 
     Attributes:
         tasks: The tasks by name and by alias.
@@ -68,7 +71,8 @@ class App(Blueprint, EventPublisher):
         InvalidDatabase: ``database`` is not one that taskq can use.
         InvalidOption: ``import_paths``, ``retention``, or one of ``worker_defaults`` or
             ``periodic_defaults``, makes no sense.
-        MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
+        MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async, or one of
+            ``defer_middleware`` is.
         InvalidLimit: One of ``queue_limits`` is none, or is by an argument.
     """
 
@@ -82,6 +86,7 @@ class App(Blueprint, EventPublisher):
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
         queue_limits: Mapping[str, Limit] | None = None,
+        defer_middleware: DeferMiddleware | Sequence[DeferMiddleware] | None = None,
     ) -> None:
         check_pooler(pooler)
         self._database = LazyDatabase(
@@ -109,6 +114,7 @@ class App(Blueprint, EventPublisher):
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
         self.job_manager: JobManager = JobManager(lambda: self.database)
+        self.job_manager.defer_middleware = check_defer_middleware(defer_middleware)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
         self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})
         for queue, limit in self.queue_limits.items():
@@ -136,6 +142,11 @@ class App(Blueprint, EventPublisher):
     def limits(self) -> KnownLimits:
         """The limits that the app knows: those of its tasks and queues, and of what it has deferred."""
         return self.job_manager.limits
+
+    @property
+    def defer_middleware(self) -> Sequence[DeferMiddleware]:
+        """What may change each job before it is sent."""
+        return self.job_manager.defer_middleware
 
     @classmethod
     def from_path(cls, path: str) -> Self:

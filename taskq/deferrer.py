@@ -24,13 +24,14 @@ from pydantic import JsonValue
 from taskq.arguments.arguments import Arguments
 from taskq.arguments.codec import JSON_OBJECT, Unserializable
 from taskq.database.executor import AnyConnection
-from taskq.exceptions import InvalidArguments, InvalidJob, InvalidLimit, InvalidSchedule
+from taskq.exceptions import InvalidArguments, InvalidJob, InvalidLimit
 from taskq.job import NewJob, new_job
 from taskq.limits import Limit, check_limit, joined_key
 from taskq.manager import JobManager
+from taskq.manager.bounds import check_times
 from taskq.messages import short_repr
 from taskq.queries.job_insert import OnConflict
-from taskq.times import TimeDeltaParams, read_moment, read_wait
+from taskq.times import TimeDeltaParams
 
 P = ParamSpec("P")
 Id = TypeVar("Id", bound=int | None)
@@ -49,6 +50,9 @@ class JobDefaults(TypedDict, total=False):
         metadata: What is noted about the jobs, beside their arguments: what JSON carries as it is, by name;
             None: nothing.
         tags: By which the jobs can be listed, a hundred at most, each kept once; None: no tags.
+        expire_in: In how long the jobs are to begin at the latest, from the call of ``defer`` and by the
+            database's clock: a ``timedelta`` or its keywords. One that has not ends as cancelled. None:
+            whenever.
     """
 
     queue: str
@@ -58,6 +62,7 @@ class JobDefaults(TypedDict, total=False):
     limit: Limit | None
     metadata: Mapping[str, JsonValue] | None
     tags: Iterable[str] | None
+    expire_in: timedelta | TimeDeltaParams | None
 
 
 class JobOptions(JobDefaults, total=False):
@@ -72,6 +77,7 @@ class JobOptions(JobDefaults, total=False):
         schedule_at: When the job may start, with a time zone.
         schedule_in: In how long, from the call of ``defer`` and by the database's clock: a ``timedelta`` or
             its keywords.
+        expire_at: By when the job is to begin, with a time zone, instead of ``expire_in``.
         connection: In whose transaction jobs are deferred: a SQLAlchemy ``Connection`` or ``Session``
             or a ``psycopg.Connection``, or for the async methods their async twins.
     """
@@ -81,6 +87,7 @@ class JobOptions(JobDefaults, total=False):
     task_kwargs: Mapping[str, Any] | None
     schedule_at: datetime | None
     schedule_in: timedelta | TimeDeltaParams | None
+    expire_at: datetime | None
     connection: AnyConnection | None
 
 
@@ -131,6 +138,8 @@ class Deferrer(Generic[P, Id]):
     task_kwargs: Mapping[str, Any] = field(default_factory=dict)
     schedule_at: datetime | None = None
     schedule_in: timedelta | None = None
+    expire_at: datetime | None = None
+    expire_in: timedelta | None = None
     connection: AnyConnection | None = None
     on_conflict: OnConflict = "raise"
 
@@ -167,16 +176,16 @@ class Deferrer(Generic[P, Id]):
         refuse_unknown(
             options, JobOptions, f"task {self.task_name!r} cannot be configured with", "on_conflict"
         )
-        schedule_at, schedule_in = options.get("schedule_at"), options.get("schedule_in")
-        if schedule_at is not None and schedule_in is not None:
-            raise InvalidSchedule(
-                f"task {self.task_name!r} got schedule_at={schedule_at} and "
-                f"schedule_in={schedule_in}: give one of them"
-            )
         changed: dict[str, Any] = {**options}
-        if "schedule_at" in options or "schedule_in" in options:
-            changed["schedule_at"] = self._checked("schedule_at", schedule_at, read_moment)
-            changed["schedule_in"] = self._checked("schedule_in", schedule_in, read_wait)
+        for verb in ("schedule", "expire"):
+            if f"{verb}_at" in options or f"{verb}_in" in options:
+                # Either takes the place of the other.
+                changed[f"{verb}_at"], changed[f"{verb}_in"] = check_times(
+                    f"task {self.task_name!r}",
+                    verb,
+                    changed.get(f"{verb}_at"),
+                    changed.get(f"{verb}_in"),
+                )
         if "task_kwargs" in options:
             changed["task_kwargs"] = self._merged(options["task_kwargs"])
         if "limit" in options:
@@ -326,6 +335,8 @@ class Deferrer(Generic[P, Id]):
             schedule_in=None if self.schedule_in is None else self.schedule_in.total_seconds(),
             metadata=self.metadata,
             tags=self.tags,
+            expire_at=self.expire_at,
+            expire_in=None if self.expire_in is None else self.expire_in.total_seconds(),
         )
 
     def _checked_limit(self, limit: object) -> Limit | None:
@@ -368,14 +379,6 @@ class Deferrer(Generic[P, Id]):
             return cast("Mapping[str, JsonValue]", JSON_OBJECT.dump(dict(metadata)))
         except Unserializable as unfit:
             raise InvalidJob(f"{refusal}{unfit}") from None
-
-    def _checked(self, name: str, value: Any, check: Callable[[Any], T]) -> T | None:
-        try:
-            return None if value is None else check(value)
-        except ValueError as error:
-            raise InvalidSchedule(
-                f"task {self.task_name!r} got {name}={short_repr(value)}, {error}"
-            ) from None
 
 
 def refuse_unknown(given: Mapping[str, Any], known: type, refusal: str, *also: str) -> None:

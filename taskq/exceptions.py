@@ -44,6 +44,7 @@
     ├── JobUnsuccessful
     │   ├── JobFailed
     │   ├── JobCancelled
+    │   │   └── JobExpired
     │   └── JobAborted
     ├── WaitTimeout
     ├── JobLost
@@ -165,7 +166,7 @@ class InvalidName(InvalidJob):
 
 
 class InvalidSchedule(InvalidJob):
-    """A job cannot start then: the time has no time zone, is none, or there are two of them."""
+    """A job cannot start, or expire, then: the time has no time zone, is none, or there are two of them."""
 
 
 class InvalidLimit(TaskqException):
@@ -293,6 +294,10 @@ class JobFailed(JobUnsuccessful):
 
 class JobCancelled(JobUnsuccessful):
     """A job that was waited for was cancelled before it began."""
+
+
+class JobExpired(JobCancelled):
+    """A job that was waited for had not begun by the time by which it was to."""
 
 
 class JobAborted(JobUnsuccessful):

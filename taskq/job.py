@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,8 @@ from taskq.progress import Progress
 from taskq.times import LONGEST_WAIT, read_moment
 from taskq.unreadable import Unreadable
 
+T = TypeVar("T", datetime, float)
+
 # What the columns of taskq_jobs hold, and why: see the first migration.
 NAME_LENGTH = 500
 MOST_TAGS = 100
@@ -39,6 +41,7 @@ _MAY_BE_UNREADABLE = (
     "deferred_at",
     "started_at",
     "finished_at",
+    "expires_at",
 )
 
 
@@ -82,6 +85,8 @@ class Job:
         metadata: What its deferrer noted about it, as JSON carries it; None: nothing.
         tags: By which it can be listed.
         progress: How far its latest attempt has come, if its task reports it.
+        expires_at: By when it is to begin, or it ends as cancelled; None: whenever, or it has begun and is to
+            run again.
         claim: How often it was claimed: with ``worker_id`` the fencing token.
     """
 
@@ -108,6 +113,7 @@ class Job:
     metadata: Mapping[str, JsonValue] | None
     tags: tuple[str, ...]
     progress: Progress | None = None
+    expires_at: datetime | None = None
     claim: int
 
     @property
@@ -115,6 +121,16 @@ class Job:
         """What of its row Python cannot read, by attribute; nearly always empty."""
         values = {name: getattr(self, name) for name in _MAY_BE_UNREADABLE}
         return {name: value for name, value in values.items() if isinstance(value, Unreadable)}
+
+    @property
+    def expired(self) -> bool:
+        """Whether it was cancelled as it had not begun by ``expires_at``."""
+        return (
+            self.status is JobStatus.CANCELLED
+            and self.expires_at is not None
+            and self.finished_at is not None
+            and self.expires_at <= self.finished_at
+        )
 
     @property
     def attempts(self) -> int:
@@ -172,6 +188,35 @@ Wait = Annotated[
 ]
 
 
+def _after_start(value: T, given: ValidationInfo) -> T:
+    # A time and a wait only the database can compare, by its clock.
+    start = given.data.get("scheduled_at" if given.field_name == "expire_at" else "schedule_in")
+    if start is not None and value <= start:
+        raise ValueError(
+            f"is not after the time at which it may start ({start}): it would never begin"
+        )
+    return value
+
+
+def _to_come(seconds: float, given: ValidationInfo) -> float:
+    if given.data.get("expire_at") is not None:
+        raise ValueError("has expire_at beside it: give one of them")
+    if seconds <= 0:
+        raise ValueError(
+            "leaves no time to begin: give more than 0 seconds, or expire_at for a time that may be over"
+        )
+    return seconds
+
+
+# In seconds, too.
+Expiry = Annotated[
+    float,
+    Field(le=_LONGEST_WAIT, allow_inf_nan=False),
+    AfterValidator(_to_come),
+    AfterValidator(_after_start),
+]
+
+
 def listed(value: object) -> object:
     """What is given as something to go through, such as a set, as a list."""
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
@@ -211,6 +256,10 @@ class NewJob(BaseModel):
     tags: Tags | None = None
     # Whether its end is notified.
     awaited: bool | None = None
+    expire_at: (
+        Annotated[datetime, AfterValidator(read_moment), AfterValidator(_after_start)] | None
+    ) = None
+    expire_in: Expiry | None = None
 
 
 # What a deferrer calls it.
@@ -224,6 +273,8 @@ _REFUSALS: dict[str, type[InvalidJob]] = {
     "idempotency_key": InvalidName,
     "scheduled_at": InvalidSchedule,
     "schedule_in": InvalidSchedule,
+    "expire_at": InvalidSchedule,
+    "expire_in": InvalidSchedule,
 }
 
 _name: TypeAdapter[str] = TypeAdapter(Name)

@@ -153,6 +153,11 @@ def periodic_of(
                 f"task {task.name!r} got {name}, and a periodic task takes none: its jobs are deferred "
                 "by the workers, and skipped if one with their queueing lock waits"
             )
+    if options.get("expire_at") is not None:
+        raise InvalidPeriodic(
+            f"task {task.name!r} got expire_at, and a periodic task takes none: no tick after that time "
+            "would run; give expire_in, which counts from each tick's defer"
+        )
     if "idempotency_key" in options:
         raise InvalidPeriodic(
             f"task {task.name!r} got idempotency_key, and a periodic task takes none: no tick would be "

@@ -12,6 +12,7 @@ from taskq.exceptions import (
     InvalidSignature,
     JobAborted,
     JobCancelled,
+    JobExpired,
     JobFailed,
     ResultNotAvailable,
 )
@@ -117,6 +118,11 @@ def check_waitable(task: Returning) -> None:
 
 def _waited_for(task: Returning, job: Job) -> Any:
     match job.status:
+        case JobStatus.CANCELLED if job.expired:
+            raise JobExpired(
+                f"job {job.id} ({job.task_name}) was cancelled, as it had not begun by {job.expires_at}",
+                job_id=job.id,
+            )
         case JobStatus.CANCELLED:
             raise JobCancelled(
                 f"job {job.id} ({job.task_name}) was cancelled before it began", job_id=job.id

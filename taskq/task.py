@@ -82,6 +82,7 @@ class Task(Generic[P, R_co]):
         limit: The limit its jobs have.
         metadata: What is noted about its jobs; None: nothing.
         tags: The tags its jobs have.
+        expire_in: In how long its jobs are to begin at the latest; None: whenever.
         retry_strategy: What decides whether a failed attempt is followed by another; None: never.
         pass_context: Whether the function's first parameter is a ``JobContext``.
         transaction: Whether each attempt is one ``context.transaction()``.
@@ -149,6 +150,7 @@ class Task(Generic[P, R_co]):
         self.limit: Limit | None = self._deferrer.limit
         self.metadata: Mapping[str, JsonValue] | None = self._deferrer.metadata
         self.tags: tuple[str, ...] = tuple(self._deferrer.tags or ())
+        self.expire_in: timedelta | None = self._deferrer.expire_in
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, here and now."""

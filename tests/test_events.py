@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from taskq import App, Blueprint, Job, JobStatus, Limit, Task, queries
+from taskq import App, Blueprint, Job, JobDraft, JobStatus, Limit, Task, queries
 from taskq.exceptions import (
     InvalidArguments,
     InvalidDatabase,
@@ -438,3 +438,22 @@ def test_a_task_is_the_same_after_it_subscribes(app: App) -> None:
     assert isinstance(task, Task)
     assert task(order_id=3) == "3"
     assert app.job_manager.get_job(task.defer(order_id=3)).metadata is None
+
+
+def test_the_jobs_of_subscribers_that_are_known_go_through_defer_middleware_and_expire(
+    database_url: str,
+) -> None:
+    def noted(job: JobDraft) -> None:
+        job.metadata = {**(job.metadata or {}), "by": "noted"}
+
+    with App(database_url, defer_middleware=noted) as app:
+        app.schema_manager.apply_schema()
+
+        @app.on(PAID)
+        @app.task(name="thank", expire_in={"hours": 1})
+        def thank(order: int) -> None: ...
+
+        [job_id] = app.publish(PAID, order=7)
+        job = app.job_manager.get_job(job_id)
+    assert job.metadata == {"event": PAID, "by": "noted"}
+    assert job.expires_at is not None

@@ -270,6 +270,7 @@ retried AS (
         given_back = null,
         paused = null,
         result = null,
+        expires_at = null,
         priority = coalesce(:p5\\:\\:integer, taskq_jobs.priority),
         queue_name = coalesce(:p6\\:\\:text, taskq_jobs.queue_name),
         lock = coalesce(:p7\\:\\:text, taskq_jobs.lock)

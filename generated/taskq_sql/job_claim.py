@@ -17,7 +17,7 @@ WITH changes AS (
     WHERE false
 )
 
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
 FROM taskq_claim_jobs(
     :p1\\:\\:bigint,
     :p2\\:\\:text [],
@@ -166,6 +166,7 @@ class Querier:
                 tags=row[24],
                 awaited=row[25],
                 progress=row[26],
+                expires_at=row[27],
             )
 
     def has_ready_jobs(

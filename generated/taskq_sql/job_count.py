@@ -67,14 +67,14 @@ counted AS (
     FROM (
         SELECT
             1.0\\:\\:real AS weight,
-            named.id, named.deferred_at, named.scheduled_at, named.started_at, named.finished_at, named.worker_id, named.priority, named.claim, named.attempt, named.crashes, named.given_back, named.paused, named.abort_requested, named.status, named.due, named.queue_name, named.task_name, named.lock, named.queueing_lock, named.idempotency_key, named.limit_key, named.args, named.result, named.metadata, named.tags, named.awaited, named.progress
+            named.id, named.deferred_at, named.scheduled_at, named.started_at, named.finished_at, named.worker_id, named.priority, named.claim, named.attempt, named.crashes, named.given_back, named.paused, named.abort_requested, named.status, named.due, named.queue_name, named.task_name, named.lock, named.queueing_lock, named.idempotency_key, named.limit_key, named.args, named.result, named.metadata, named.tags, named.awaited, named.progress, named.expires_at
         FROM taskq_jobs AS named
         WHERE named.id = ANY(:p2\\:\\:bigint [])
         UNION ALL
         (
             SELECT
                 1.0\\:\\:real AS weight,
-                todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.paused, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.idempotency_key, todo.limit_key, todo.args, todo.result, todo.metadata, todo.tags, todo.awaited, todo.progress
+                todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.paused, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.idempotency_key, todo.limit_key, todo.args, todo.result, todo.metadata, todo.tags, todo.awaited, todo.progress, todo.expires_at
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo' AND todo.due AND todo.lock IS NULL
@@ -88,7 +88,7 @@ counted AS (
         (
             SELECT
                 1.0\\:\\:real AS weight,
-                todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.paused, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.idempotency_key, todo.limit_key, todo.args, todo.result, todo.metadata, todo.tags, todo.awaited, todo.progress
+                todo.id, todo.deferred_at, todo.scheduled_at, todo.started_at, todo.finished_at, todo.worker_id, todo.priority, todo.claim, todo.attempt, todo.crashes, todo.given_back, todo.paused, todo.abort_requested, todo.status, todo.due, todo.queue_name, todo.task_name, todo.lock, todo.queueing_lock, todo.idempotency_key, todo.limit_key, todo.args, todo.result, todo.metadata, todo.tags, todo.awaited, todo.progress, todo.expires_at
             FROM taskq_jobs AS todo
             WHERE
                 todo.status = 'todo'
@@ -102,7 +102,7 @@ counted AS (
         (
             SELECT
                 1.0\\:\\:real AS weight,
-                doing.id, doing.deferred_at, doing.scheduled_at, doing.started_at, doing.finished_at, doing.worker_id, doing.priority, doing.claim, doing.attempt, doing.crashes, doing.given_back, doing.paused, doing.abort_requested, doing.status, doing.due, doing.queue_name, doing.task_name, doing.lock, doing.queueing_lock, doing.idempotency_key, doing.limit_key, doing.args, doing.result, doing.metadata, doing.tags, doing.awaited, doing.progress
+                doing.id, doing.deferred_at, doing.scheduled_at, doing.started_at, doing.finished_at, doing.worker_id, doing.priority, doing.claim, doing.attempt, doing.crashes, doing.given_back, doing.paused, doing.abort_requested, doing.status, doing.due, doing.queue_name, doing.task_name, doing.lock, doing.queueing_lock, doing.idempotency_key, doing.limit_key, doing.args, doing.result, doing.metadata, doing.tags, doing.awaited, doing.progress, doing.expires_at
             FROM taskq_jobs AS doing
             WHERE
                 doing.status = 'doing'
@@ -114,10 +114,10 @@ counted AS (
         UNION ALL
         SELECT
             1.0\\:\\:real AS weight,
-            unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.claim, unsuccessful.attempt, unsuccessful.crashes, unsuccessful.given_back, unsuccessful.paused, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.idempotency_key, unsuccessful.limit_key, unsuccessful.args, unsuccessful.result, unsuccessful.metadata, unsuccessful.tags, unsuccessful.awaited, unsuccessful.progress
+            unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.claim, unsuccessful.attempt, unsuccessful.crashes, unsuccessful.given_back, unsuccessful.paused, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.idempotency_key, unsuccessful.limit_key, unsuccessful.args, unsuccessful.result, unsuccessful.metadata, unsuccessful.tags, unsuccessful.awaited, unsuccessful.progress, unsuccessful.expires_at
         FROM few
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
             FROM taskq_jobs AS final
             WHERE
                 final.status IN ('failed', 'cancelled', 'aborted')
@@ -129,7 +129,7 @@ counted AS (
         UNION ALL
         SELECT
             page.weight,
-            seen.id, seen.deferred_at, seen.scheduled_at, seen.started_at, seen.finished_at, seen.worker_id, seen.priority, seen.claim, seen.attempt, seen.crashes, seen.given_back, seen.paused, seen.abort_requested, seen.status, seen.due, seen.queue_name, seen.task_name, seen.lock, seen.queueing_lock, seen.idempotency_key, seen.limit_key, seen.args, seen.result, seen.metadata, seen.tags, seen.awaited, seen.progress
+            seen.id, seen.deferred_at, seen.scheduled_at, seen.started_at, seen.finished_at, seen.worker_id, seen.priority, seen.claim, seen.attempt, seen.crashes, seen.given_back, seen.paused, seen.abort_requested, seen.status, seen.due, seen.queue_name, seen.task_name, seen.lock, seen.queueing_lock, seen.idempotency_key, seen.limit_key, seen.args, seen.result, seen.metadata, seen.tags, seen.awaited, seen.progress, seen.expires_at
         FROM (
             SELECT weight, first, beyond
             FROM sample
@@ -145,7 +145,7 @@ counted AS (
             LIMIT (SELECT 1000000000)
         ) AS page
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
             FROM taskq_jobs AS final
             WHERE
                 final.ctid >= format('(%s,0)', page.first)\\:\\:tid

@@ -76,6 +76,8 @@ SELECT
     job.started_at,
     job.finished_at,
     (job.due OR job.scheduled_at <= clock_timestamp())\\:\\:boolean AS is_due,
+    job.expires_at,
+    coalesce(job.expires_at <= coalesce(job.finished_at, clock_timestamp()), false)\\:\\:boolean AS is_expired,
     coalesce(job.worker_id, 0)\\:\\:bigint AS worker_id,
     EXISTS (SELECT FROM alive WHERE alive.id = job.worker_id)\\:\\:boolean AS worker_is_alive,
     coalesce((SELECT head.id FROM head), 0)\\:\\:bigint AS head_id,
@@ -115,6 +117,8 @@ class ExplainJobRow(pydantic.BaseModel):
     started_at: datetime.datetime | None
     finished_at: datetime.datetime | None
     is_due: bool
+    expires_at: datetime.datetime | None
+    is_expired: bool
     worker_id: int
     worker_is_alive: bool
     head_id: int
@@ -223,21 +227,23 @@ class Querier:
                 started_at=row[4],
                 finished_at=row[5],
                 is_due=row[6],
-                worker_id=row[7],
-                worker_is_alive=row[8],
-                head_id=row[9],
-                holder_id=row[10],
-                holder_worker_id=row[11],
-                task_name=row[12],
-                given_back=row[13],
-                paused_at=row[14],
-                paused_by=row[15],
-                pause_reason=row[16],
-                task_paused_at=row[17],
-                task_paused_by=row[18],
-                task_pause_reason=row[19],
-                workers=row[20],
-                full_workers=row[21],
+                expires_at=row[7],
+                is_expired=row[8],
+                worker_id=row[9],
+                worker_is_alive=row[10],
+                head_id=row[11],
+                holder_id=row[12],
+                holder_worker_id=row[13],
+                task_name=row[14],
+                given_back=row[15],
+                paused_at=row[16],
+                paused_by=row[17],
+                pause_reason=row[18],
+                task_paused_at=row[19],
+                task_paused_by=row[20],
+                task_pause_reason=row[21],
+                workers=row[22],
+                full_workers=row[23],
             )
 
     def explain_limits(

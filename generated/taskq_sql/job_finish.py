@@ -114,6 +114,10 @@ finished AS (
             ELSE taskq_jobs.attempt
         END,
         given_back = ended.given_back,
+        -- What has begun, and is to run again, does not expire.
+        expires_at = CASE
+            WHEN ended.status <> 'todo' OR ended.unstarted OR ended.given_back IS NOT NULL THEN taskq_jobs.expires_at
+        END,
         progress = coalesce(
             ended.progress || jsonb_build_object('claim', taskq_jobs.claim, 'reported_at', now()),
             taskq_jobs.progress

@@ -14,7 +14,7 @@ from taskq_sql import models
 
 
 GET_JOB = """-- name: get_job \\:one
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at FROM taskq_jobs
 WHERE id = :p1\\:\\:bigint
 """
 
@@ -128,7 +128,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
             job.id = ANY(:p16\\:\\:bigint [])
@@ -137,7 +137,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
@@ -147,7 +147,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.lock = :p7\\:\\:text
@@ -158,7 +158,7 @@ scanned AS (
         SELECT
             0 AS source,
             null\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
@@ -168,10 +168,10 @@ scanned AS (
         SELECT
             0 AS source,
             :p19\\:\\:bigint AS most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM (
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
@@ -181,7 +181,7 @@ scanned AS (
             )
             UNION ALL
             (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
                 FROM taskq_jobs AS job
                 WHERE
                     job.id < :p17\\:\\:bigint
@@ -195,7 +195,7 @@ scanned AS (
         SELECT
             entry.source,
             entry.most,
-            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+            job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM (
             SELECT
                 final.number AS source,
@@ -303,7 +303,7 @@ scanned AS (
             ) AS entry
         ) AS entry
         CROSS JOIN LATERAL (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
             FROM taskq_jobs
             WHERE taskq_jobs.id = entry.id
             LIMIT 1
@@ -333,7 +333,7 @@ page AS (
 )
 
 SELECT
-    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress,
+    job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at,
     shown.matches\\:\\:boolean AS matches,
     coalesce(shown.place = (SELECT edge.place FROM edge), false)\\:\\:boolean AS is_edge
 FROM (
@@ -388,6 +388,7 @@ class PageJobsRow(pydantic.BaseModel):
     tags: list[str] | None
     awaited: bool | None
     progress: Any
+    expires_at: datetime.datetime | None
     matches: bool
     is_edge: bool
 
@@ -434,6 +435,7 @@ class Querier:
             tags=row[24],
             awaited=row[25],
             progress=row[26],
+            expires_at=row[27],
         )
 
     def get_job_status(
@@ -562,6 +564,7 @@ class Querier:
                 tags=row[24],
                 awaited=row[25],
                 progress=row[26],
-                matches=row[27],
-                is_edge=row[28],
+                expires_at=row[27],
+                matches=row[28],
+                is_edge=row[29],
             )

@@ -12,7 +12,7 @@ from taskq_sql import models
 
 
 LIST_STALLED_JOBS = """-- name: list_stalled_jobs \\:many
-SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress
+SELECT job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
 FROM taskq_jobs AS job
 LEFT JOIN taskq_workers AS worker ON job.worker_id = worker.id
 WHERE
@@ -256,7 +256,8 @@ rescued AS (
         crashes = judged.crashes,
         -- Not below 0, as in FinishJobs.
         attempt = CASE WHEN judged.has_begun THEN judged.attempt ELSE greatest(judged.attempt, 1) - 1 END,
-        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
+        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END,
+        expires_at = CASE WHEN NOT judged.has_begun THEN taskq_jobs.expires_at END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE
@@ -411,6 +412,7 @@ class Querier:
                 tags=row[24],
                 awaited=row[25],
                 progress=row[26],
+                expires_at=row[27],
             )
 
     def open_forgotten_gates(

@@ -32,7 +32,14 @@ _ANNOUNCE_LOCKS = sqlalchemy.text(ANNOUNCE_LOCKS)
 
 
 PROMOTE_JOBS = """-- name: promote_jobs \\:one
-WITH promoted AS (
+WITH expired AS (
+    SELECT
+        gone.jobs,
+        gone.opened
+    FROM taskq_expire_jobs(:p1\\:\\:integer) AS gone (jobs, opened)
+),
+
+promoted AS (
     UPDATE taskq_jobs
     SET due = true
     WHERE
@@ -43,7 +50,9 @@ WITH promoted AS (
             FROM (
                 SELECT job.id
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT :p1\\:\\:integer
                 FOR UPDATE SKIP LOCKED
@@ -54,7 +63,9 @@ WITH promoted AS (
             FROM (
                 SELECT job.id
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT :p1\\:\\:integer
                 FOR UPDATE SKIP LOCKED
@@ -103,10 +114,12 @@ notified AS (
 
 SELECT
     ((SELECT count(*) FROM promoted) + (SELECT count(*) FROM paced))\\:\\:bigint AS jobs,
+    (SELECT expired.jobs FROM expired)\\:\\:bigint AS expired,
     (
         (SELECT count(*) FROM notified)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
         + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+        + (SELECT expired.opened FROM expired)
     )\\:\\:bigint AS queues,
     -- Others promote them, or a claim has come to their lock\\: they are to be asked for again.
     (
@@ -115,11 +128,23 @@ SELECT
             FROM (
                 SELECT job.scheduled_at
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT :p1\\:\\:integer
             ) AS timely
         ) > (SELECT count(*) FROM promoted)
+        OR (
+            SELECT count(*)
+            FROM (
+                SELECT job.expires_at
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.expires_at <= now()
+                ORDER BY job.expires_at
+                LIMIT :p1\\:\\:integer
+            ) AS over
+        ) > (SELECT expired.jobs FROM expired)
     )\\:\\:boolean AS skipped,
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
@@ -141,6 +166,17 @@ LEFT JOIN (
             ORDER BY gate.open_at
             LIMIT 1
         )
+        UNION ALL
+        (
+            SELECT job.expires_at AS scheduled_at
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.expires_at > now()
+                -- What was written by hand, no timer waits for.
+                AND job.expires_at < '9999-01-01T00\\:00\\:00Z'
+            ORDER BY job.expires_at
+            LIMIT 1
+        )
     ) AS first
     ORDER BY first.scheduled_at
     LIMIT 1
@@ -152,6 +188,7 @@ _PROMOTE_JOBS = sqlalchemy.text(PROMOTE_JOBS)
 
 class PromoteJobsRow(pydantic.BaseModel):
     jobs: int
+    expired: int
     queues: int
     skipped: bool
     next_at: datetime.datetime | None
@@ -196,9 +233,10 @@ class Querier:
         *,
         max_jobs: int,
     ) -> PromoteJobsRow | None:
-        """Makes jobs due whose time has come, the earliest first, and opens limits whose rate lets the next job start. Says how
-        many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for
-        all of them.
+        """Makes jobs due whose time has come, the earliest first, opens limits whose rate lets the next job start, and cancels
+        jobs that have not begun by their time. Says how many they were and when the next one is. Idle workers are notified:
+        the one that promotes need not have capacity for all of them. No job is changed twice: one that has expired is not
+        made due.
         Limits whose rate lets the next job start.
         """
         row = self._conn.execute(_PROMOTE_JOBS, {"p1": max_jobs}).first()
@@ -206,7 +244,8 @@ class Querier:
             return None
         return PromoteJobsRow(
             jobs=row[0],
-            queues=row[1],
-            skipped=row[2],
-            next_at=row[3],
+            expired=row[1],
+            queues=row[2],
+            skipped=row[3],
+            next_at=row[4],
         )

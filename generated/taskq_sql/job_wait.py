@@ -86,7 +86,7 @@ class ListAwaitedJobsRow(pydantic.BaseModel):
 
 
 LIST_ENDED_JOBS = """-- name: list_ended_jobs \\:many
-SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress FROM taskq_jobs
+SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at FROM taskq_jobs
 WHERE id = ANY(:p1\\:\\:bigint []) AND status NOT IN ('todo', 'doing')
 """
 
@@ -168,4 +168,5 @@ class Querier:
                 tags=row[24],
                 awaited=row[25],
                 progress=row[26],
+                expires_at=row[27],
             )

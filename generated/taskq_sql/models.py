@@ -110,6 +110,10 @@ class TaskqJob(pydantic.BaseModel):
     # How far it is, an object: done, total, message, the claim that has reported it, and
     # reported_at; null: none has.
     progress: Any
+    # By when it is to begin: one that has not ends as cancelled. A claim counts as the beginning,
+    # unless the job goes back before its task was called; what is to run again after it has begun
+    # has none any more. Null: whenever.
+    expires_at: datetime.datetime | None
 
 
 class TaskqLimitGate(pydantic.BaseModel):

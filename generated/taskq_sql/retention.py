@@ -28,7 +28,7 @@ scanned AS (
         ) AS is_old
     FROM (
         (
-            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+            SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
             FROM taskq_jobs AS every
             WHERE every.id > :p5\\:\\:bigint AND :p2\\:\\:taskq_job_status = 'succeeded'
             ORDER BY every.id
@@ -36,7 +36,7 @@ scanned AS (
         )
         UNION ALL
         (
-            SELECT unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.claim, unsuccessful.attempt, unsuccessful.crashes, unsuccessful.given_back, unsuccessful.paused, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.idempotency_key, unsuccessful.limit_key, unsuccessful.args, unsuccessful.result, unsuccessful.metadata, unsuccessful.tags, unsuccessful.awaited, unsuccessful.progress
+            SELECT unsuccessful.id, unsuccessful.deferred_at, unsuccessful.scheduled_at, unsuccessful.started_at, unsuccessful.finished_at, unsuccessful.worker_id, unsuccessful.priority, unsuccessful.claim, unsuccessful.attempt, unsuccessful.crashes, unsuccessful.given_back, unsuccessful.paused, unsuccessful.abort_requested, unsuccessful.status, unsuccessful.due, unsuccessful.queue_name, unsuccessful.task_name, unsuccessful.lock, unsuccessful.queueing_lock, unsuccessful.idempotency_key, unsuccessful.limit_key, unsuccessful.args, unsuccessful.result, unsuccessful.metadata, unsuccessful.tags, unsuccessful.awaited, unsuccessful.progress, unsuccessful.expires_at
             FROM (
                 -- Nothing but the ids, so that the planner takes them in the order of the index.
                 SELECT final.id
@@ -49,7 +49,7 @@ scanned AS (
                 LIMIT 10000
             ) AS entry
             CROSS JOIN LATERAL (
-                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress
+                SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
                 FROM taskq_jobs
                 WHERE taskq_jobs.id = entry.id
                 LIMIT 1

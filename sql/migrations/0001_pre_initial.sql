@@ -107,6 +107,8 @@ CREATE TABLE taskq_jobs (
     awaited boolean,
     -- Null, too, unless its task reports how far it is.
     progress jsonb,
+    -- Null, too, as most may begin whenever there is room. Its years taskq_defer_jobs checks.
+    expires_at timestamptz,
     -- 500 characters are at most 2,000 bytes: what an index entry and a notification can carry.
     CONSTRAINT taskq_jobs_queue_name_length CHECK (char_length(queue_name) BETWEEN 1 AND 500),
     CONSTRAINT taskq_jobs_task_name_length CHECK (char_length(task_name) BETWEEN 1 AND 500),
@@ -171,6 +173,9 @@ COMMENT ON COLUMN taskq_jobs.metadata IS 'What its deferrer notes about it, an o
 COMMENT ON COLUMN taskq_jobs.tags IS 'By which it can be listed, each once; null: none.';
 COMMENT ON COLUMN taskq_jobs.awaited IS
     'Whether its end is notified, as somebody waits for it, or has; null: nobody does.';
+COMMENT ON COLUMN taskq_jobs.expires_at IS
+    'By when it is to begin: one that has not ends as cancelled. A claim counts as the beginning, unless the job goes '
+    'back before its task was called; what is to run again after it has begun has none any more. Null: whenever.';
 COMMENT ON COLUMN taskq_jobs.progress IS
     'How far it is, an object: done, total, message, the claim that has reported it, and reported_at; '
     'null: none has.';
@@ -208,6 +213,10 @@ WHERE status = 'todo' AND paused;
 
 CREATE INDEX taskq_jobs_later ON taskq_jobs (scheduled_at)
 WHERE status = 'todo' AND NOT due;
+
+-- What is to be cancelled when its time is over. A job without one never enters it.
+CREATE INDEX taskq_jobs_expiry ON taskq_jobs (expires_at)
+WHERE status = 'todo' AND expires_at IS NOT NULL;
 
 -- For pages of those that wait and are not in the index of ready jobs, in the order of ids: 65 bytes of WAL for a
 -- job for later, with a lock or with a limit. Any other never enters it.
@@ -754,6 +763,46 @@ COMMENT ON FUNCTION taskq_open_locks(text [], boolean, bigint) IS
     'Has the next claim decide about these locks, if jobs wait for them. To be called in the transaction that '
     'changes a job with a lock, after the change and by the same statement or a later one. A worker that has ended '
     'some of the jobs by which it holds a lock, ended_by, opens it with the last of them.';
+
+
+-- As CancelJobs ends them: one may have been the head of its lock. It waits for nothing: what another transaction has
+-- locked is left to that, or to the next call. A statement of its own, as taskq_open_locks is.
+CREATE FUNCTION taskq_expire_jobs(max_jobs integer) RETURNS TABLE (jobs bigint, opened bigint)
+LANGUAGE sql VOLATILE ROWS 1
+BEGIN ATOMIC
+    WITH expired AS (
+        UPDATE taskq_jobs
+        SET
+            status = 'cancelled',
+            finished_at = now()
+        WHERE
+            taskq_jobs.status = 'todo'
+            AND taskq_jobs.id = ANY(ARRAY(
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.expires_at <= now()
+                ORDER BY job.expires_at
+                LIMIT max_jobs
+                FOR UPDATE SKIP LOCKED
+            ))
+        RETURNING taskq_jobs.lock
+    ),
+
+    freed AS (
+        SELECT taskq_open_locks(array_agg(expired.lock)) AS queues
+        FROM expired
+        WHERE expired.lock IS NOT NULL
+        HAVING count(*) > 0
+    )
+
+    SELECT
+        (SELECT count(*) FROM expired),
+        (SELECT coalesce(sum(freed.queues), 0) FROM freed)::bigint;
+END;
+
+COMMENT ON FUNCTION taskq_expire_jobs(integer) IS
+    'Cancels jobs that have not begun by their time, the earliest first; how many, and how many queues were notified '
+    'of locks that went free.';
 
 
 CREATE FUNCTION taskq_next_filled_queue(after text) RETURNS text
@@ -1655,6 +1704,7 @@ DECLARE
     paused_tasks text [];
     has_queue_limits boolean;
     has_open_limits boolean;
+    has_expired boolean;
     taken bigint [];
 BEGIN
     -- A statement of its own, and the first: it sees each pause that was committed before the claim began. The heads
@@ -1672,9 +1722,27 @@ BEGIN
                 ORDER BY gate.queue_name, gate.priority DESC, gate.turn
                 LIMIT 1
             ) AS first
+        ),
+        EXISTS (
+            SELECT
+            FROM (
+                SELECT job.id
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.expires_at <= now()
+                ORDER BY job.expires_at
+                LIMIT 1
+            ) AS first
         )
-    INTO paused_queues, paused_tasks, has_queue_limits, has_open_limits
+    INTO paused_queues, paused_tasks, has_queue_limits, has_open_limits, has_expired
     FROM taskq_pauses AS pause;
+
+    IF has_expired THEN
+        -- What is in the way goes first, as after a time without workers: ten thousand at most. What is left is not
+        -- claimed, and keeps its place until the next claim or PromoteJobs comes to it.
+        FOR round IN 1..10 LOOP
+            EXIT WHEN (SELECT expired.jobs FROM taskq_expire_jobs(1000) AS expired) < 1000;
+        END LOOP;
+    END IF;
 
     IF has_queue_limits THEN
         -- A queue whose limit another claim is at is left out, and so is one whose limit has no room.
@@ -2045,6 +2113,7 @@ BEGIN
             WHERE
                 job.id = ANY(gated) AND job.status = 'todo' AND job.due AND job.paused IS NULL
                 AND job.queue_name = ANY(queue_names) AND job.task_name <> ALL(paused_tasks)
+                AND (job.expires_at IS NULL OR job.expires_at > now())
             FOR UPDATE SKIP LOCKED
         ),
 
@@ -2135,6 +2204,7 @@ BEGIN
         -- An array, and not a join: the planner takes a number that it does not know for a tenth of the table.
         WHERE
             taskq_jobs.id = ANY(taken) AND taskq_jobs.task_name <> ALL(paused_tasks)
+            AND (taskq_jobs.expires_at IS NULL OR taskq_jobs.expires_at > now())
         RETURNING taskq_jobs.*
     )
 
@@ -2166,7 +2236,8 @@ CREATE FUNCTION taskq_new_jobs(jobs jsonb, called_at timestamptz) RETURNS TABLE 
     due boolean,
     metadata jsonb,
     tags text [],
-    awaited boolean
+    awaited boolean,
+    expires_at timestamptz
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -2186,7 +2257,8 @@ BEGIN ATOMIC
         ),
         job.metadata,
         job.tags,
-        nullif(job.awaited, false)
+        nullif(job.awaited, false),
+        coalesce(job.expire_at, called_at + make_interval(secs => job.expire_in))
     FROM jsonb_to_recordset(jobs) AS job (
         task_name text,
         args jsonb,
@@ -2201,7 +2273,9 @@ BEGIN ATOMIC
         schedule_in double precision,
         metadata jsonb,
         tags text [],
-        awaited boolean
+        awaited boolean,
+        expire_at timestamptz,
+        expire_in double precision
     );
 END;
 
@@ -2227,6 +2301,7 @@ DECLARE
     waiting record;
     only_job jsonb;
     is_plain boolean;
+    has_expiry boolean := false;
     new record;
     new_id bigint;
     -- Whether a job may meet another one, and whether one is refused for that.
@@ -2242,7 +2317,7 @@ DECLARE
     called_at CONSTANT timestamptz := clock_timestamp();
     known_keys CONSTANT text [] := ARRAY[
         'task_name', 'args', 'queue_name', 'priority', 'lock', 'queueing_lock', 'idempotency_key', 'limit',
-        'limit_key', 'scheduled_at', 'schedule_in', 'metadata', 'tags', 'awaited'
+        'limit_key', 'scheduled_at', 'schedule_in', 'metadata', 'tags', 'awaited', 'expire_at', 'expire_in'
     ];
     -- Of a job, or of any in an array. A hundred years are as long as a wait may be; one that is over is none.
     wrong_wait CONSTANT jsonpath := jsonpath '$[*] ? (
@@ -2282,7 +2357,9 @@ BEGIN
         AND jsonb_typeof(only_job) = 'object'
         AND jsonb_typeof(only_job -> 'task_name') = 'string'
         AND only_job - known_keys = '{}'
-        AND NOT only_job ?| ARRAY['queueing_lock', 'idempotency_key', 'limit', 'limit_key', 'metadata', 'tags']
+        AND NOT only_job ?| ARRAY[
+            'queueing_lock', 'idempotency_key', 'limit', 'limit_key', 'metadata', 'tags', 'expire_at', 'expire_in'
+        ]
         AND NOT (only_job ? 'schedule_in' AND jsonb_path_exists(only_job, wrong_wait))
         AND NOT jsonb_path_exists(only_job, 'strict $.**{202}')
         -- Without a number of more than 4,300 digits, which takes as many characters.
@@ -2364,7 +2441,8 @@ BEGIN
             RAISE invalid_parameter_value USING
                 MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, wrong.fault),
                 HINT = 'A job has task_name, and may have args, queue_name, priority, lock, queueing_lock, '
-                    'idempotency_key, limit and limit_key, scheduled_at or schedule_in, metadata, tags and awaited.';
+                    'idempotency_key, limit and limit_key, scheduled_at or schedule_in, expire_at or expire_in, '
+                    'metadata, tags and awaited.';
         END IF;
 
         IF jsonb_path_exists(jobs, '$[*] ? (@.limit != null || @.limit_key != null)') THEN
@@ -2394,6 +2472,67 @@ BEGIN
                     MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, left(wrong.fault, 200)),
                     HINT = 'A limit has a name without a colon, as in tenant; with a limit_key, as in acme, both and '
                         'the colon between them have at most 500 characters.';
+            END IF;
+        END IF;
+
+        has_expiry := jsonb_path_exists(jobs, '$[*] ? (@.expire_at != null || @.expire_in != null)');
+
+        IF has_expiry THEN
+            SELECT
+                judged.index,
+                judged.fault
+            INTO wrong
+            FROM (
+                SELECT
+                    element.ordinality - 1 AS index,
+                    CASE
+                        WHEN element.job ->> 'expire_at' IS NOT NULL AND element.job ->> 'expire_in' IS NOT NULL
+                            THEN 'has both expire_at and expire_in'
+                        WHEN
+                            element.job ->> 'expire_in' IS NOT NULL
+                            AND NOT jsonb_path_exists(
+                                element.job,
+                                '$.expire_in ? (@.type() == "number" && @ > 0 && @ <= 3153600000)'
+                            )
+                            THEN format(
+                                'has expire_in %s, which is no number of seconds above 0, or more than a hundred years',
+                                left(element.job ->> 'expire_in', 100)
+                            )
+                        WHEN
+                            (element.job ->> 'expire_at')::timestamptz < '0002-01-01T00:00:00Z'
+                            OR (element.job ->> 'expire_at')::timestamptz >= '9999-01-01T00:00:00Z'
+                            THEN format('has expire_at %s, which is not in the years 2 to 9998', element.job ->> 'expire_at')
+                        WHEN
+                            coalesce(
+                                (element.job ->> 'expire_at')::timestamptz,
+                                called_at + make_interval(secs => (element.job ->> 'expire_in')::double precision)
+                            ) <= coalesce(
+                                (element.job ->> 'scheduled_at')::timestamptz,
+                                called_at + make_interval(secs => (element.job ->> 'schedule_in')::double precision)
+                            )
+                            THEN format(
+                                'expires (%s) before it may start (%s)',
+                                coalesce(
+                                    'expire_at ' || (element.job ->> 'expire_at'),
+                                    'expire_in ' || (element.job ->> 'expire_in')
+                                ),
+                                coalesce(
+                                    'scheduled_at ' || (element.job ->> 'scheduled_at'),
+                                    'schedule_in ' || (element.job ->> 'schedule_in')
+                                )
+                            )
+                    END AS fault
+                FROM jsonb_array_elements(jobs) WITH ORDINALITY AS element (job, ordinality)
+            ) AS judged
+            WHERE judged.fault IS NOT NULL
+            ORDER BY judged.index
+            LIMIT 1;
+
+            IF FOUND THEN
+                RAISE invalid_parameter_value USING
+                    MESSAGE = format('taskq_defer_jobs: job %s of the array %s', wrong.index, left(wrong.fault, 200)),
+                    HINT = 'A job expires at expire_at, a timestamp with its offset from UTC, or expire_in so many seconds '
+                        'from the call: after the time at which it may start.';
             END IF;
         END IF;
 
@@ -2556,6 +2695,7 @@ BEGIN
                             due = new.due,
                             metadata = new.metadata,
                             tags = new.tags,
+                            expires_at = new.expires_at,
                             worker_id = null,
                             started_at = null,
                             attempt = 0,
@@ -2604,11 +2744,12 @@ BEGIN
                 -- Only here: ON CONFLICT makes every insert write 48 bytes more WAL.
                 INSERT INTO taskq_jobs (
                     task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key,
-                    scheduled_at, due, metadata, tags, awaited
+                    scheduled_at, due, metadata, tags, awaited, expires_at
                 )
                 VALUES (
                     new.task_name, new.args, new.queue_name, new.priority, new.lock, new.queueing_lock,
-                    new.idempotency_key, new.limit_key, new.scheduled_at, new.due, new.metadata, new.tags, new.awaited
+                    new.idempotency_key, new.limit_key, new.scheduled_at, new.due, new.metadata, new.tags, new.awaited,
+                    new.expires_at
                 )
                 ON CONFLICT DO NOTHING
                 RETURNING id INTO new_id;
@@ -2663,7 +2804,7 @@ BEGIN
         RETURN QUERY
         INSERT INTO taskq_jobs (
             task_name, args, queue_name, priority, lock, queueing_lock, idempotency_key, limit_key, scheduled_at,
-            due, metadata, tags, awaited
+            due, metadata, tags, awaited, expires_at
         )
         SELECT * FROM taskq_new_jobs(jobs, called_at)
         RETURNING taskq_jobs.id;
@@ -2719,6 +2860,24 @@ BEGIN
             );
     END IF;
 
+    IF has_expiry THEN
+        -- Idle workers are to know when to end them.
+        PERFORM taskq_notify(expiring.name, false, expiring.at)
+        FROM (
+            SELECT
+                coalesce(element.job ->> 'queue_name', 'default') AS name,
+                min(
+                    coalesce(
+                        (element.job ->> 'expire_at')::timestamptz,
+                        called_at + make_interval(secs => (element.job ->> 'expire_in')::double precision)
+                    )
+                ) AS at
+            FROM jsonb_array_elements(jobs) AS element (job)
+            GROUP BY coalesce(element.job ->> 'queue_name', 'default')
+        ) AS expiring
+        WHERE expiring.at IS NOT NULL;
+    END IF;
+
     -- One notification per queue, whatever the number of jobs; two if some are for later. They leave
     -- with the commit, and those of one transaction that are alike leave once.
     PERFORM taskq_notify(queue.name, queue.due, queue.scheduled_at)
@@ -2766,5 +2925,6 @@ COMMENT ON FUNCTION taskq_defer_jobs(jsonb, text, boolean, boolean) IS
     'A job with an idempotency_key that a job has is not deferred, and has that one''s id in its place. '
     'Keys of a job: task_name, and optionally args, queue_name, priority, lock, queueing_lock, idempotency_key, '
     'limit (the name of one) and limit_key (a room of its own in it), scheduled_at (with an offset from UTC) or '
-    'schedule_in (seconds from the call, by the server''s clock), metadata (an object), tags (strings) and awaited (a '
+    'schedule_in (seconds from the call, by the server''s clock), expire_at or expire_in (likewise: by when it is to '
+    'begin), metadata (an object), tags (strings) and awaited (a '
     'boolean: whether its end is notified).';

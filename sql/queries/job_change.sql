@@ -137,6 +137,7 @@ retried AS (
         given_back = null,
         paused = null,
         result = null,
+        expires_at = null,
         priority = coalesce(sqlc.narg(priority)::integer, taskq_jobs.priority),
         queue_name = coalesce(sqlc.narg(queue_name)::text, taskq_jobs.queue_name),
         lock = coalesce(sqlc.narg(lock)::text, taskq_jobs.lock)

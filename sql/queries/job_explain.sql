@@ -65,6 +65,8 @@ SELECT
     job.started_at,
     job.finished_at,
     (job.due OR job.scheduled_at <= clock_timestamp())::boolean AS is_due,
+    job.expires_at,
+    coalesce(job.expires_at <= coalesce(job.finished_at, clock_timestamp()), false)::boolean AS is_expired,
     coalesce(job.worker_id, 0)::bigint AS worker_id,
     EXISTS (SELECT FROM alive WHERE alive.id = job.worker_id)::boolean AS worker_is_alive,
     coalesce((SELECT head.id FROM head), 0)::bigint AS head_id,

@@ -141,7 +141,8 @@ rescued AS (
         crashes = judged.crashes,
         -- Not below 0, as in FinishJobs.
         attempt = CASE WHEN judged.has_begun THEN judged.attempt ELSE greatest(judged.attempt, 1) - 1 END,
-        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END
+        given_back = CASE WHEN NOT judged.has_begun THEN taskq_jobs.given_back END,
+        expires_at = CASE WHEN NOT judged.has_begun THEN taskq_jobs.expires_at END
     FROM judged
     -- The array says twice what the join says, so that the planner does not read the whole table.
     WHERE

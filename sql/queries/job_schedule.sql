@@ -1,8 +1,16 @@
 -- name: PromoteJobs :one
--- Makes jobs due whose time has come, the earliest first, and opens limits whose rate lets the next job start. Says how
--- many they were and when the next one is. Idle workers are notified: the one that promotes need not have capacity for
--- all of them.
-WITH promoted AS (
+-- Makes jobs due whose time has come, the earliest first, opens limits whose rate lets the next job start, and cancels
+-- jobs that have not begun by their time. Says how many they were and when the next one is. Idle workers are notified:
+-- the one that promotes need not have capacity for all of them. No job is changed twice: one that has expired is not
+-- made due.
+WITH expired AS (
+    SELECT
+        gone.jobs,
+        gone.opened
+    FROM taskq_expire_jobs(@max_jobs::integer) AS gone (jobs, opened)
+),
+
+promoted AS (
     UPDATE taskq_jobs
     SET due = true
     WHERE
@@ -13,7 +21,9 @@ WITH promoted AS (
             FROM (
                 SELECT job.id
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT @max_jobs::integer
                 FOR UPDATE SKIP LOCKED
@@ -24,7 +34,9 @@ WITH promoted AS (
             FROM (
                 SELECT job.id
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at IS NULL
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT @max_jobs::integer
                 FOR UPDATE SKIP LOCKED
@@ -74,10 +86,12 @@ notified AS (
 
 SELECT
     ((SELECT count(*) FROM promoted) + (SELECT count(*) FROM paced))::bigint AS jobs,
+    (SELECT expired.jobs FROM expired)::bigint AS expired,
     (
         (SELECT count(*) FROM notified)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
         + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
+        + (SELECT expired.opened FROM expired)
     )::bigint AS queues,
     -- Others promote them, or a claim has come to their lock: they are to be asked for again.
     (
@@ -86,11 +100,23 @@ SELECT
             FROM (
                 SELECT job.scheduled_at
                 FROM taskq_jobs AS job
-                WHERE job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                WHERE
+                    job.status = 'todo' AND NOT job.due AND job.scheduled_at <= now()
+                    AND (job.expires_at IS NULL OR job.expires_at > now())
                 ORDER BY job.scheduled_at
                 LIMIT @max_jobs::integer
             ) AS timely
         ) > (SELECT count(*) FROM promoted)
+        OR (
+            SELECT count(*)
+            FROM (
+                SELECT job.expires_at
+                FROM taskq_jobs AS job
+                WHERE job.status = 'todo' AND job.expires_at <= now()
+                ORDER BY job.expires_at
+                LIMIT @max_jobs::integer
+            ) AS over
+        ) > (SELECT expired.jobs FROM expired)
     )::boolean AS skipped,
     later.scheduled_at AS next_at
 FROM (SELECT) AS always
@@ -110,6 +136,17 @@ LEFT JOIN (
             FROM taskq_limit_gates AS gate
             WHERE gate.open_at > now()
             ORDER BY gate.open_at
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT job.expires_at AS scheduled_at
+            FROM taskq_jobs AS job
+            WHERE
+                job.status = 'todo' AND job.expires_at > now()
+                -- What was written by hand, no timer waits for.
+                AND job.expires_at < '9999-01-01T00:00:00Z'
+            ORDER BY job.expires_at
             LIMIT 1
         )
     ) AS first

@@ -80,6 +80,18 @@ def _refuse(constant: str) -> NoReturn:
     help="In how long it may start: seconds, or with units as in 1h30m.",
 )
 @click.option(
+    "--expire-at",
+    metavar="TIME",
+    callback=read_time,
+    help="By when it is to begin, or it ends as cancelled; with an offset from UTC.",
+)
+@click.option(
+    "--expire-in",
+    metavar="DURATION",
+    callback=read_duration,
+    help="In how long it is to begin at the latest: seconds, or with units as in 1h30m.",
+)
+@click.option(
     "--ignore-already-enqueued",
     is_flag=True,
     help="Defer nothing, and succeed, if a job with the queueing lock waits already.",
@@ -109,6 +121,8 @@ def defer(
     options = {_NAMES.get(name, name): value for name, value in given.items() if value is not None}
     if options.keys() >= {"schedule_at", "schedule_in"}:
         raise click.UsageError("--at and --in both say when: give one of them")
+    if options.keys() >= {"expire_at", "expire_in"}:
+        raise click.UsageError("--expire-at and --expire-in both say until when: give one of them")
     if ignore_already_enqueued and replace:
         raise click.UsageError(
             "--ignore-already-enqueued leaves the job that waits as it is, and --replace does not: give "

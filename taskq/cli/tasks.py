@@ -176,6 +176,7 @@ def _record(task: _Task) -> Mapping[str, Any]:
         "queueing_lock": task.queueing_lock,
         "metadata": task.metadata,
         "tags": task.tags,
+        "expire_in": task.expire_in,
         "timeout": task.timeout,
         "is_async": task.is_async,
         "store_result": task.store_result,

@@ -119,7 +119,7 @@ def check_times(
         return None if at is None else read_moment(at), None if wait is None else read_wait(wait)
     except ValueError as error:
         given = f"{verb}_in={short_repr(wait)}" if at is None else f"{verb}_at={short_repr(at)}"
-        raise InvalidSchedule(f"no job can have {given}, {error}") from None
+        raise InvalidSchedule(f"{what} got {given}, {error}") from None
 
 
 def check_new_jobs(jobs: object, on_conflict: object) -> None:

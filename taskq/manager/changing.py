@@ -11,6 +11,7 @@ from taskq import queries
 from taskq.database.database import Database
 from taskq.database.errors import naming
 from taskq.database.sync_async import async_method
+from taskq.defer_middleware import DeferMiddleware, apply_defer_middleware
 from taskq.exceptions import AlreadyEnqueued, InvalidFilter, InvalidJob
 from taskq.job import JobStatus, NewJob
 from taskq.manager.bounds import check_id, check_new_jobs, check_switch, check_times
@@ -31,7 +32,13 @@ SHARED = 100
 
 
 class Changing(JobOperations):
-    """What may be done to jobs."""
+    """What may be done to jobs.
+
+    Attributes:
+        defer_middleware: What may change each job before it is sent.
+    """
+
+    defer_middleware: Sequence[DeferMiddleware] = ()
 
     def __init__(self, database: Database | Callable[[], Database]) -> None:
         super().__init__(database)
@@ -59,6 +66,7 @@ class Changing(JobOperations):
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
         check_new_jobs(jobs, on_conflict)
+        jobs = apply_defer_middleware(self.defer_middleware, jobs)
         return self._defer_jobs(jobs, on_conflict=on_conflict)
 
     def _defer_jobs(
@@ -85,6 +93,7 @@ class Changing(JobOperations):
         connection of their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
         """
         check_new_jobs(jobs, on_conflict)
+        jobs = apply_defer_middleware(self.defer_middleware, jobs)
         if (
             self._connection is None
             and len(jobs) <= SHARED

@@ -34,6 +34,7 @@ class WaitReason(StrEnum):
     FINISHED = "finished"
     STALLED = "stalled"
     RUNNING = "running"
+    EXPIRED = "expired"
     TASK_UNKNOWN = "task_unknown"
     SCHEDULED = "scheduled"
     BEHIND_IN_LOCK = "behind_in_lock"
@@ -56,7 +57,8 @@ class Explanation:
         job_id: The job.
         reason: The reason; of several the first, in the order of ``WaitReason``.
         text: The same in a sentence.
-        at: When it finished, was claimed, or is scheduled for; or when the rate of its limit lets it start.
+        at: When it finished, was claimed, expired, or is scheduled for; or when the rate of its limit lets it
+            start.
         blocked_by: The job that holds its lock, or comes first in it.
         limit_key: The limit that bars it, as in tenant:acme.
         running: Some of the jobs that run and fill that limit.
@@ -106,7 +108,12 @@ def _finished(row: _Row, facts: _Facts) -> Explanation | None:
     return Explanation(
         job_id=row.id,
         reason=WaitReason.FINISHED,
-        text=f"it has ended, as {row.status}",
+        text=f"it has ended, as {row.status}"
+        + (
+            f": it had not begun by {_time(row.expires_at)}"
+            if STATUSES[row.status] is JobStatus.CANCELLED and row.is_expired
+            else ""
+        ),
         at=row.finished_at,
     )
 
@@ -132,6 +139,18 @@ def _running(row: _Row, facts: _Facts) -> Explanation | None:
         text=f"it runs in worker {row.worker_id}",
         at=row.started_at,
         worker_id=row.worker_id,
+    )
+
+
+def _expired(row: _Row, facts: _Facts) -> Explanation | None:
+    if not row.is_expired:
+        return None
+    return Explanation(
+        job_id=row.id,
+        reason=WaitReason.EXPIRED,
+        text=f"it was to begin by {_time(row.expires_at)}, and will not any more: the next worker that "
+        "comes to it ends it as cancelled",
+        at=row.expires_at,
     )
 
 
@@ -297,6 +316,7 @@ _RULES: Sequence[Callable[[_Row, _Facts], Explanation | None]] = (
     _finished,
     _stalled,
     _running,
+    _expired,
     _task_unknown,
     _scheduled,
     _behind_in_lock,

@@ -1,4 +1,4 @@
-"""Jobs for later become due, and workers are notified."""
+"""Jobs for later become due, those that are late expire, and workers are notified."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,19 +17,21 @@ class Promoted:
 
     Attributes:
         jobs: How many jobs became due, and how many limits have a start for the next one.
+        expired: How many jobs were cancelled, as they had not begun by their time.
         skipped: Whether there are others that another transaction had locked.
-        next_at: When the next job is due.
+        next_at: When the next job is due, or expires.
     """
 
     jobs: int
+    expired: int
     skipped: bool
     next_at: datetime | None
 
 
 def promote_jobs(connection: Connection, max_jobs: int) -> Promoted:
-    """Make jobs due whose time has come, at most ``max_jobs``."""
+    """Make jobs due whose time has come, and cancel those that are late, at most ``max_jobs`` of each."""
     row = only_row(_querier(connection).promote_jobs(max_jobs=max_jobs))
-    return Promoted(jobs=row.jobs, skipped=row.skipped, next_at=row.next_at)
+    return Promoted(jobs=row.jobs, expired=row.expired, skipped=row.skipped, next_at=row.next_at)
 
 
 def announce_limits(connection: Connection, limit_keys: Iterable[str]) -> None:

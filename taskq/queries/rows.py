@@ -84,6 +84,7 @@ def job_of(row: JobRow) -> Job:
         metadata=read_object(row.metadata),
         tags=tuple(row.tags or ()),
         progress=None if row.progress is None else read_progress(row.progress, row.claim),
+        expires_at=row.expires_at,
         claim=row.claim,
     )
 

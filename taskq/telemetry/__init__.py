@@ -37,6 +37,7 @@ from taskq.telemetry.jobs import (
     OutcomesWritten,
     OutcomeUnwritable,
     PeriodicDeferred,
+    PeriodicNotDeferred,
 )
 from taskq.telemetry.telemetry import Event, Telemetry
 from taskq.telemetry.workers import (
@@ -99,6 +100,7 @@ __all__ = [
     "OutcomeUnwritable",
     "OutcomesWritten",
     "PeriodicDeferred",
+    "PeriodicNotDeferred",
     "QueueUnknown",
     "Telemetry",
     "ThreadLeftBehind",

@@ -251,6 +251,20 @@ class PeriodicDeferred(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PeriodicNotDeferred(Event):
+    """The defer middleware of this worker's app raised for the job of a tick: other workers may defer it.
+
+    Attributes:
+        tick: In seconds since 1970.
+    """
+
+    task_name: str
+    periodic_id: str
+    tick: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JobsPruned(Event):
     """Jobs were deleted that are kept no longer.
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from taskq.database.database import Database
+from taskq.defer_middleware import DeferMiddleware
 from taskq.events import EventSubscriber
 from taskq.exceptions import TaskNotFound
 from taskq.limits import KnownLimits, Limit
@@ -26,6 +27,7 @@ class WorkerApp(Protocol):
         max_delay: Seconds by which a tick may be late and is still deferred.
         limits: The limits that it knows.
         queue_limits: Those in which all jobs of a queue count.
+        defer_middleware: What may change each job before it is sent.
     """
 
     @property
@@ -46,6 +48,8 @@ class WorkerApp(Protocol):
     def limits(self) -> KnownLimits: ...
     @property
     def queue_limits(self) -> Mapping[str, Limit]: ...
+    @property
+    def defer_middleware(self) -> Sequence[DeferMiddleware]: ...
 
     def not_found(self, name: str) -> TaskNotFound:
         """What to raise for a task that is not registered."""

@@ -104,6 +104,7 @@ class Canceller(Service):
                         status=JobStatus.TODO,
                         held_lock=doing[key].lock,
                         keeps_attempt=True,
+                        unstarted=True,
                     )
                 )
         self._strays = {key: self._strays.get(key, claims_by_now) for key in strays}

@@ -7,8 +7,9 @@ on the server's clock, and not once the worker stops.
 from collections.abc import Sequence
 
 from taskq import queries
+from taskq.defer_middleware import DeferMiddleware, apply_defer_middleware
 from taskq.periodic import Periodic
-from taskq.telemetry import PeriodicDeferred, Telemetry
+from taskq.telemetry import PeriodicDeferred, PeriodicNotDeferred, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -30,6 +31,7 @@ class PeriodicEnqueuer(Service):
         telemetry: Told of the jobs that it defers.
         periodics: The periods.
         max_delay: Seconds by which a tick may be late and is still deferred.
+        defer_middleware: What may change each job. If it raises, the tick is left to other workers.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class PeriodicEnqueuer(Service):
         telemetry: Telemetry,
         periodics: Sequence[Periodic],
         max_delay: float,
+        defer_middleware: Sequence[DeferMiddleware],
     ) -> None:
         self._connection = connection
         self._registration = registration
         self._telemetry = telemetry
         self._periodics = periodics
         self._max_delay = max_delay
+        self._defer_middleware = defer_middleware
         self._wakeup = Wakeup()
 
     async def loop(self) -> None:
@@ -74,7 +78,18 @@ class PeriodicEnqueuer(Service):
             now = self._registration.server_now()
 
     async def _defer(self, period: Periodic, tick: int) -> None:
-        job = period.job(tick)
+        try:
+            [job] = apply_defer_middleware(self._defer_middleware, [period.job(tick)])
+        except Exception as error:
+            self._telemetry.emit(
+                PeriodicNotDeferred(
+                    task_name=period.task.name,
+                    periodic_id=period.periodic_id,
+                    tick=tick,
+                    error=error,
+                )
+            )
+            return
         job_id = await self._connection.retry(
             queries.periodic.defer_periodic, job, period.periodic_id, tick
         )

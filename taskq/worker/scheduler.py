@@ -1,7 +1,8 @@
-"""Scheduler: jobs for later become due when their time has come.
+"""Scheduler: jobs for later become due when their time has come, and those that are late expire.
 
-It acts on the server's clock, at the time of the next job it knows of, and otherwise once per polling
-interval. It may act at any time: making a job due claims nothing.
+todo → cancelled, for jobs that have not begun by their time. It acts on the server's clock, at the time of
+the next job it knows of, and otherwise once per polling interval. It may act at any time: making a job due
+claims nothing.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ _SECOND = 0.03  # seconds
 
 
 class Scheduler(Service):
-    """Makes jobs due, and wakes the producer.
+    """Makes jobs due or cancels them, and wakes the producer.
 
     Args:
         connection: A connection, which may be shared.
         registration: Whose clock and peers.
         polling_interval: Seconds after which it checks without having been notified.
-        due: Told that jobs have become due.
+        due: Told that jobs have become due, or are out of the way.
     """
 
     def __init__(
@@ -45,19 +46,24 @@ class Scheduler(Service):
         self._wakeup = Wakeup()
 
     def expect(self, server_time: float) -> None:
-        """There is a job for that time, in seconds since 1970 by the server's clock."""
+        """A job is due or expires at that time, in seconds since 1970 by the server's clock."""
         if self._next is None or server_time < self._next:
             self._next = server_time
             self._wakeup.set()
 
+    async def catch_up(self) -> None:
+        """Make due all that is, and cancel all that has expired, however many jobs that are."""
+        while _may_be_more(await self.promote()):
+            pass
+
     async def promote(self) -> Promoted:
-        """Make due what is."""
+        """Make due what is, and cancel what has expired."""
         # What is announced while the statement runs may be unknown to its answer.
         self._next = None
         promoted = await self._connection.retry(queries.job_schedule.promote_jobs, _LARGEST)
         if promoted.next_at is not None:
             self.expect(promoted.next_at.timestamp())
-        if promoted.jobs:
+        if promoted.jobs or promoted.expired:
             self._due()
         return promoted
 
@@ -67,7 +73,7 @@ class Scheduler(Service):
             promoted = await self.promote()
             if promoted.skipped:
                 await asyncio.sleep(_SECOND)
-            elif promoted.jobs < _LARGEST:
+            elif not _may_be_more(promoted):
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -84,3 +90,7 @@ class Scheduler(Service):
             began = self._registration.now()
             await self._wakeup.wait(left)
             slept += self._registration.now() - began
+
+
+def _may_be_more(promoted: Promoted) -> bool:
+    return promoted.jobs >= _LARGEST or promoted.expired >= _LARGEST

@@ -143,6 +143,7 @@ class Services:
             telemetry=telemetry,
             periodics=app.periodics,
             max_delay=app.max_delay,
+            defer_middleware=app.defer_middleware,
         )
         pruner = Pruner(
             connections.pruning, registration, telemetry=telemetry, kept=kept_for(options.retention)
@@ -204,7 +205,7 @@ class Services:
             service.start(broken)
         if not self._options.wait:
             # A claim that finds nothing may end the worker, so what is due has to be ready before.
-            await self.scheduler.promote()
+            await self.scheduler.catch_up()
         self.producer.start(broken)
 
     async def stop_finding_work(self) -> None:

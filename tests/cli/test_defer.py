@@ -73,6 +73,11 @@ def test_a_task_of_another_program_is_taken_if_that_is_said(
         (["add", '{"a": 1}', "--in", "soon"], "'soon' is no length of time"),
         (["add", '{"a": 1}', "--in", "1s", "--at", "2100-01-31T18:00Z"], "give one of them"),
         (
+            ["add", '{"a": 1}', "--expire-in", "1s", "--expire-at", "2100-01-31T18:00Z"],
+            "give one of them",
+        ),
+        (["add", '{"a": 1}', "--expire-in", "0"], "leaves no time to begin"),
+        (
             ["add", '{"a": 1}', "--replace"],
             "no queueing_lock, by which the job that waits is found",
         ),
@@ -114,6 +119,13 @@ def test_a_job_that_waits_with_the_queueing_lock_may_be_replaced(
     assert taskq(*DEFER, "add", '{"a": 1}', *options).stdout == "1\n"
     assert taskq(*DEFER, "add", '{"a": 2}', *options, "--in", "1h").stdout == "1\n"
     assert manager.get_job(1).task_kwargs == {"a": 2}
+
+
+def test_a_job_may_be_for_a_while(taskq: Taskq, manager: JobManager) -> None:
+    taskq(*DEFER, "add", '{"a": 1}', "--expire-in", "1h")
+    taskq(*DEFER, "add", '{"a": 1}', "--expire-at", "2100-01-31T18:00+01:00")
+    [soon, at] = [job.expires_at and job.expires_at.year for job in manager.list_jobs()]
+    assert soon != at == 2100
 
 
 def test_the_same_idempotency_key_prints_the_same_id(taskq: Taskq, manager: JobManager) -> None:

@@ -171,6 +171,7 @@ def test_json_has_all_of_a_job(listed: Listed, one_of_each: None) -> None:
         "metadata": None,
         "tags": ["b", "c"],
         "progress": None,
+        "expires_at": None,
         "claim": 1,
     }
 
@@ -260,6 +261,17 @@ def test_people_see_all_of_a_job_and_why_it_failed(
     assert traceback[0] == "  Traceback (most recent call last):"
     assert "raise ValueError(text)" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_that_a_job_has_expired_is_shown(taskq: Taskq, insert: Insert) -> None:
+    insert(expires_at="'2025-01-02T03:04:05Z'", status="'cancelled'", finished_at="now()")
+    shown = taskq("jobs", "show", "1").stdout
+    assert re.search(
+        r"^which means +it has ended, as cancelled: it had not begun by 2025-01-0",
+        shown,
+        re.MULTILINE,
+    )
+    assert re.search(r"^expires at +2025-01-0", shown, re.MULTILINE)
 
 
 def test_tags_and_metadata_are_shown(taskq: Taskq, one_of_each: None) -> None:

@@ -54,6 +54,7 @@ def test_json_has_the_schema_of_its_arguments(taskq: Taskq) -> None:
         "queueing_lock": None,
         "metadata": None,
         "tags": [],
+        "expire_in": None,
         "timeout": None,
         "is_async": False,
         "store_result": True,

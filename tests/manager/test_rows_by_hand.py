@@ -42,7 +42,7 @@ UNREADABLE = [
     ("metadata", "[1]", "metadata"),
     *(
         (column, value, column)
-        for column in ("deferred_at", "scheduled_at", "started_at", "finished_at")
+        for column in ("deferred_at", "scheduled_at", "started_at", "finished_at", "expires_at")
         for value in ("infinity", "-infinity", "0044-03-15 12:00:00 BC", "20000-01-01")
     ),
 ]

@@ -32,6 +32,10 @@ def another_queue_ahead(connection: psycopg.Connection) -> None:
     insert(connection, MANY, queue="'another'")
 
 
+def expiring_elsewhere(connection: psycopg.Connection) -> None:
+    insert(connection, MANY, queue="'another'", expires_at="now() + interval '1 day'")
+
+
 def busy_locks_ahead(connection: psycopg.Connection) -> None:
     insert(connection, MANY, lock="'busy ' || n % 100")
     hold(connection, "busy%")
@@ -62,6 +66,7 @@ def own_locks_with_later_jobs(connection: psycopg.Connection) -> None:
         (finished_beside, 40),
         (later_ahead, 40),
         (another_queue_ahead, 50),
+        (expiring_elsewhere, 50),
         (busy_locks_ahead, 350),
         (one_deep_lock_ahead, 60),
         (own_locks_ahead, 150),
@@ -87,7 +92,9 @@ def test_a_claim_of_ten_reads_no_more_than_it_must(
 
 
 @pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
-@pytest.mark.parametrize("shape", [finished_beside, later_ahead, another_queue_ahead])
+@pytest.mark.parametrize(
+    "shape", [finished_beside, later_ahead, another_queue_ahead, expiring_elsewhere]
+)
 def test_a_claim_of_the_only_job_of_a_queue_reads_little_else(
     connection: psycopg.Connection, shape: Callable[[psycopg.Connection], None], plans: str
 ) -> None:
@@ -265,3 +272,21 @@ def test_promoting_jobs_reads_those_and_whether_any_was_skipped_and_the_next_one
     explain: Explain,
 ) -> None:
     assert explain("PromoteJobs", max_jobs="100").read == 301
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("lock", ["null", "'own ' || n"], ids=["plain", "locked"])
+def test_what_is_late_is_found_among_much_that_is_not(
+    connection: psycopg.Connection, queries: dict[str, Query], lock: str, plans: str
+) -> None:
+    insert(connection, MANY)
+    insert(connection, MANY, expires_at="now() + interval '1 day'")
+    insert(connection, 1000, expires_at="now() - interval '1 s'", lock=lock)
+    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    with counting(connection, plans) as count:
+        [promotion] = queries["PromoteJobs"].run(connection, max_jobs=100)
+        counted = count()
+    assert promotion["expired"] == 100
+    assert counted.whole_tables == 0
+    # Found, fetched, and counted for whether any was skipped; and what is behind each in its lock.
+    assert counted.read <= 410

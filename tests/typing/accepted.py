@@ -20,6 +20,7 @@ from taskq import (
     Job,
     JobContext,
     JobCounts,
+    JobDraft,
     JobPage,
     JobStatus,
     JobUnsuccessful,
@@ -217,6 +218,18 @@ def called() -> None:
     summary.configure(task_kwargs={"timestamp": 0}).batch_defer(summary.args(), {})
 
 
+def stamped(job: JobDraft) -> None:
+    job.metadata["tenant"] = {"name": "acme"}
+    job.tags.append("tenant:acme")
+    job.priority += 1
+    job.lock = None
+    assert_type(job.task_name, str)
+
+
+App("postgresql://", defer_middleware=stamped)
+App("postgresql://", defer_middleware=[stamped, lambda job: None])
+
+
 def configured(
     engine_connection: Connection, session: Session, own: "psycopg.Connection[tuple[Any, ...]]"
 ) -> None:
@@ -245,6 +258,8 @@ def configured(
     send.configure(schedule_at=datetime.now(UTC), connection=session).defer(to="ada")
     send.configure(schedule_in={"minutes": 5}, connection=own).defer(to="ada")
     send.configure(schedule_in={"hours": 1, "seconds": 0.5}).defer(to="ada")
+    send.configure(expire_at=datetime.now(UTC)).configure(expire_in=None).defer(to="ada")
+    app.configure_task("x", expire_in=timedelta(minutes=5)).defer()
     there = app.configure_task("of.another.program", queue="there")
     assert_type(there.defer(anything=1, goes=[2]), int)
     skipping = app.configure_task("of.another.program", queueing_lock="a", on_conflict="skip")

@@ -14,6 +14,7 @@ from taskq import (
     Blueprint,
     Job,
     JobContext,
+    JobDraft,
     Limit,
     Retry,
     RetryDecision,
@@ -240,6 +241,9 @@ def configured() -> None:
     send.configure(metadata=["a"])  # refused
     send.configure(metadata={"at": timedelta(1)})  # refused: no JSON
     send.configure(schedule_in=5)  # refused
+    send.configure(expire_in=5)  # refused
+    send.configure(expire_in={"hour": 1})  # refused: hours
+    send.configure(expire_at="tomorrow")  # refused
     send.configure(schedule_in={"hour": 1})  # refused: hours
     send.configure(schedule_in={"hours": "1"})  # refused
     app.configure_task("x", schedule_in={"hour": 1})  # refused
@@ -282,6 +286,17 @@ def run() -> None:
     app.run_worker(worker_middleware=counted)  # refused: sync
     App("postgresql://", worker_defaults={"concurency": 2})  # refused
     App("postgresql://", periodic_defaults={"max_delay": "long"})  # refused
+
+
+async def stamped(job: JobDraft) -> None:
+    job.task_name = "another"  # refused
+    job.priority = "high"  # refused
+    job.metadata = ["acme"]  # refused
+    job.queueing_lock = "a"  # refused: none of it
+
+
+App("postgresql://", defer_middleware=stamped)  # refused: async
+App("postgresql://", defer_middleware=[counted])  # refused
 
 
 def managed() -> None:

@@ -31,6 +31,8 @@ ROWS: list[tuple[str, Any, JobStatus]] = [
     *(("deferred_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("started_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(("finished_at", time, JobStatus.SUCCEEDED) for time in TIMES),
+    ("expires_at", "infinity", JobStatus.SUCCEEDED),
+    ("expires_at", "-infinity", JobStatus.CANCELLED),
     *(("scheduled_at", time, JobStatus.SUCCEEDED) for time in TIMES),
     *(
         (column, number, JobStatus.SUCCEEDED)

@@ -62,7 +62,11 @@ def _facts(job: Job, explanation: Explanation) -> dict[str, Cell | datetime]:
     return {
         "id": job.id,
         "status": job.status.value,
-        "which means": (None if explanation.reason is WaitReason.FINISHED else explanation.text),
+        "which means": (
+            explanation.text
+            if explanation.reason is not WaitReason.FINISHED or job.expired
+            else None
+        ),
         "task": job.task_name,
         "arguments": json_text(job.task_kwargs),
         "progress": None if job.progress is None else str(job.progress),
@@ -77,6 +81,7 @@ def _facts(job: Job, explanation: Explanation) -> dict[str, Cell | datetime]:
         "metadata": None if job.metadata is None else json_text(job.metadata),
         "deferred at": job.deferred_at,
         "scheduled at": job.scheduled_at,
+        "expires at": job.expires_at,
         "started at": job.started_at,
         "finished at": job.finished_at,
         "attempt": job.attempt,

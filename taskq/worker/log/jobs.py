@@ -39,6 +39,7 @@ def subscribe(to: telemetry.Telemetry) -> None:
     to.subscribe(telemetry.OutcomeRefused, outcome_refused)
     to.subscribe(telemetry.OutcomeUnwritable, outcome_unwritable)
     to.subscribe(telemetry.PeriodicDeferred, periodic_deferred)
+    to.subscribe(telemetry.PeriodicNotDeferred, periodic_not_deferred)
     to.subscribe(telemetry.JobsPruned, jobs_pruned)
 
 
@@ -170,6 +171,16 @@ def periodic_deferred(event: telemetry.PeriodicDeferred) -> None:
         event.task_name,
         event.job_id,
         extra={"action": "periodic_deferred", "job_id": event.job_id, "timestamp": event.tick},
+    )
+
+
+def periodic_not_deferred(event: telemetry.PeriodicNotDeferred) -> None:
+    PERIODIC_ENQUEUER.error(
+        "periodic task %s is not deferred, as defer middleware raised: %s",
+        event.task_name,
+        in_a_line(event.error),
+        exc_info=event.error,
+        extra={"action": "periodic_not_deferred", "timestamp": event.tick},
     )
 
 
