@@ -15,6 +15,7 @@ from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
+from taskq.encryption import EncryptionKeys, Keyring
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
@@ -54,6 +55,9 @@ class App(Blueprint):
             tick may be late and is still deferred (600; from 1).
         queue_limits: The limits in which all jobs of a queue count, however they were deferred, by the name
             of the queue, as in ``{"payments": Limit("stripe", concurrency=20)}``.
+        encryption_keys: The keys of tasks with ``encrypted=True``, as ``taskq keys generate`` prints them:
+            the first encrypts, all decrypt. Or what answers them, called when they are first needed; None:
+            what ``TASKQ_ENCRYPTION_KEYS`` has, with commas between them.
 
     Attributes:
         tasks: The tasks by name and by alias.
@@ -68,6 +72,7 @@ class App(Blueprint):
             ``periodic_defaults``, makes no sense.
         MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async.
         InvalidLimit: One of ``queue_limits`` is none, or is by an argument.
+        InvalidEncryptionKey: One of ``encryption_keys`` is none.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class App(Blueprint):
         retention: Retention | None = None,
         periodic_defaults: PeriodicDefaults | None = None,
         queue_limits: Mapping[str, Limit] | None = None,
+        encryption_keys: EncryptionKeys | None = None,
     ) -> None:
         check_pooler(pooler)
         self._database = LazyDatabase(
@@ -106,7 +112,9 @@ class App(Blueprint):
         self.max_delay: float = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
-        self.job_manager: JobManager = JobManager(lambda: self.database)
+        self.job_manager: JobManager = JobManager(
+            lambda: self.database, keyring=Keyring(encryption_keys)
+        )
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
         self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})
         for queue, limit in self.queue_limits.items():

@@ -357,7 +357,7 @@ def succeeds(options: WorkerOptions) -> Decision:
 
 
 def fails(options: WorkerOptions) -> Decision:
-    return failed(job(), options, ValueError("no"))
+    return failed(job(), task(), options, ValueError("no"))
 
 
 def is_retried(options: WorkerOptions) -> Decision:
@@ -385,7 +385,7 @@ def test_a_job_is_deleted_at_its_end_as_the_worker_was_told(
 
 
 def test_an_outcome_carries_the_fencing_token_and_the_lock_of_its_job() -> None:
-    decision = failed(job(), OPTIONS, ValueError("no"))
+    decision = failed(job(), task(), OPTIONS, ValueError("no"))
     assert decision.outcome is not None
     token = (decision.outcome.job_id, decision.outcome.worker_id, decision.outcome.claim)
     assert (token, decision.outcome.held_lock) == ((7, 5, 4), "held")
