@@ -17,6 +17,7 @@ from taskq.cli.demo.command import demo
 from taskq.cli.doctor import doctor
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs import jobs
+from taskq.cli.keys import keys
 from taskq.cli.limits import limits
 from taskq.cli.locks import locks
 from taskq.cli.periodic import periodic
@@ -31,8 +32,10 @@ from taskq.cli.workers import workers
 from taskq.escaping import escaped
 from taskq.exceptions import (
     DatabaseNotConfigured,
+    EncryptionUnavailable,
     InvalidArguments,
     InvalidDatabase,
+    InvalidEncryptionKey,
     InvalidFilter,
     InvalidJob,
     InvalidLimit,
@@ -45,8 +48,10 @@ from taskq.exceptions import (
 # What only another command line or another environment can put right.
 _USAGE = (
     DatabaseNotConfigured,
+    EncryptionUnavailable,
     InvalidArguments,
     InvalidDatabase,
+    InvalidEncryptionKey,
     InvalidFilter,
     InvalidJob,
     InvalidLimit,
@@ -140,6 +145,7 @@ for command in (
     doctor,
     healthcheck,
     jobs,
+    keys,
     limits,
     locks,
     periodic,
