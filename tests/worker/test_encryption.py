@@ -512,3 +512,44 @@ async def test_a_worker_hears_of_jobs_that_a_rotation_has_held(
         )
         assert (await both.job_manager.rotate_encryption_keys_async()).jobs == 2
         await until(lambda: set(seen) == {"plain", "with a lock"}, "both jobs")
+
+
+async def test_errors_of_a_job_that_was_deferred_in_plain_are_concealed_as_well(
+    app: App, told: Told, drain: Drain, database_url: str
+) -> None:
+    app.task(name="pay", encrypted=True)(fail)
+    async with App(database_url) as plain:
+        job_id = await plain.configure_task("pay").defer_async(card="4222")
+    await drain(app)
+    [(kind, message)] = await errors_of(app, job_id)
+    assert (kind, "4222" in message) == ("ValueError", False)
+    assert "4222" not in "".join(map(_shown, told.events)).replace("{'card': '4222'}", "")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_would_have_ended_the_event_loop_tells_no_value(
+    database_url: str,
+    connection: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[BaseException],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with App(database_url, encryption_keys=[KEY]) as app:
+        told = Told(connection, caplog)
+        app.telemetry.subscribe(Event, told.events.append)
+
+        @app.task(name="pay", encrypted=True)
+        async def pay(card: str) -> None:
+            raised = asyncio.Event()
+
+            def fail_in_a_callback() -> None:
+                raised.set()
+                raise kind(card)
+
+            asyncio.get_running_loop().call_soon(fail_in_a_callback)
+            await raised.wait()
+
+        pay.defer(card=VALUE)
+        app.run_worker(wait=False, install_signal_handlers=False)
+    assert any(type(event).__name__ == "LoopInterrupted" for event in told.events)
+    assert VALUE not in told.all()
