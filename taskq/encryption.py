@@ -159,7 +159,7 @@ class Keyring:
         return {ENCRYPTED: self._fernets[0].encrypt(plain.encode()).decode()}
 
     def _decrypted(self, belongs_to: list[JsonValue], stored: object, what: str) -> JsonValue:
-        self.check(f"{what} cannot be read: encrypted")
+        self.check(f"{what} cannot be read: it is encrypted")
         plain = self._opened(stored, self._fernets)
         if plain is None:
             raise _unknown_key(what)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,8 @@ from taskq.exceptions import (
 from taskq.job import JobStatus
 from tests.conftest import Face
 
-OLD, NEW, OTHER = generate_key(), generate_key(), generate_key()
+# The same in each of xdist's workers, as they are in the names of tests.
+OLD, NEW, OTHER = (urlsafe_b64encode(bytes([number]) * 32).decode() for number in range(3))
 VALUE = "4111-1111"
 
 

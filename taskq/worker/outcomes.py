@@ -14,8 +14,8 @@ from pydantic import JsonValue
 
 from taskq.context import AbortReason
 from taskq.exceptions import (
+    CiphertextMisplaced,
     EncryptionFailed,
-    EncryptionUnavailable,
     InvalidArguments,
     InvalidResult,
     InvalidRetryStrategy,
@@ -26,7 +26,6 @@ from taskq.exceptions import (
     Snooze,
     TaskNotFound,
     TaskqException,
-    UnknownEncryptionKey,
 )
 from taskq.groups import leaves_of, meaning_of, says_abort
 from taskq.job import Job, JobStatus
@@ -132,14 +131,16 @@ def not_begun(
     match error:
         case TaskNotFound() if task is None:
             return _unknown(job, options, error)
-        case EncryptionUnavailable() | UnknownEncryptionKey():
+        case CiphertextMisplaced():
+            return _failed(job, options, error)
+        case EncryptionFailed():
             return _unknown(job, options, error)
         case InvalidArguments() if task is not None and not task.arguments.has_names_of(
             job.task_kwargs if stored is None else stored
         ):
             return _unknown(job, options, error)
-        case InvalidArguments() | EncryptionFailed():
-            # None of them shows a value that is to be concealed.
+        case InvalidArguments():
+            # It shows no value that is to be concealed.
             return _failed(job, options, error)
     return failed(job, task, options, error)
 

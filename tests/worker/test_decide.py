@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from taskq import AbortReason, BaseRetryStrategy, Job, JobAborted, JobStatus, RetryDecision
-from taskq.exceptions import InvalidArguments, InvalidResult, Retry, Snooze, TaskNotFound
+from taskq.exceptions import (
+    CiphertextMisplaced,
+    EncryptionUnavailable,
+    InvalidArguments,
+    InvalidEncryptionKey,
+    InvalidResult,
+    Retry,
+    Snooze,
+    TaskNotFound,
+    UnknownEncryptionKey,
+)
 from taskq.outcome import Ending, Outcome
 from taskq.task import Task
 from taskq.unreadable import UnreadableJson
@@ -317,6 +327,11 @@ OTHER_ARGUMENTS = InvalidArguments("no such argument")
         (OTHER_ARGUMENTS, True, job(count=1), Ending.UNKNOWN),
         (OTHER_ARGUMENTS, True, job(number="many"), Ending.FAILED),
         (KeyboardInterrupt(), True, job(number=1), Ending.FAILED),
+        (UnknownEncryptionKey("another key"), True, job(), Ending.UNKNOWN),
+        (EncryptionUnavailable("no keys"), True, job(given_back=3), Ending.UNKNOWN),
+        (InvalidEncryptionKey("no key"), True, job(), Ending.UNKNOWN),
+        (UnknownEncryptionKey("another key"), True, job(given_back=1000), Ending.FAILED),
+        (CiphertextMisplaced("another task's"), True, job(), Ending.FAILED),
     ],
 )
 def test_only_a_job_that_the_worker_does_not_know_is_offered_to_others(
