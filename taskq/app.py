@@ -16,6 +16,7 @@ from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.defer_middleware import DeferMiddleware, check_defer_middleware
 from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
 from taskq.embedded import project_name
+from taskq.encryption import EncryptionKeys, Keyring
 from taskq.events import EventPublisher, EventSubscriber
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
@@ -59,6 +60,9 @@ class App(Blueprint, EventPublisher):
             of the queue, as in ``{"payments": Limit("stripe", concurrency=20)}``.
         defer_middleware: What sees each job before it is sent, and may change it: one or several functions of
             a ``JobDraft``, called in this order. What one raises, the call of ``defer`` raises.
+        encryption_keys: The keys of tasks with ``encrypted=True``, as ``taskq keys generate`` prints them:
+            the first encrypts, all decrypt. Or what answers them, called when they are first needed; None:
+            what ``TASKQ_ENCRYPTION_KEYS`` has, with commas between them.
 
     Attributes:
         tasks: The tasks by name and by alias.
@@ -74,6 +78,7 @@ class App(Blueprint, EventPublisher):
         MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async, or one of
             ``defer_middleware`` is.
         InvalidLimit: One of ``queue_limits`` is none, or is by an argument.
+        InvalidEncryptionKey: One of ``encryption_keys`` is none.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class App(Blueprint, EventPublisher):
         periodic_defaults: PeriodicDefaults | None = None,
         queue_limits: Mapping[str, Limit] | None = None,
         defer_middleware: DeferMiddleware | Sequence[DeferMiddleware] | None = None,
+        encryption_keys: EncryptionKeys | None = None,
     ) -> None:
         check_pooler(pooler)
         self._database = LazyDatabase(
@@ -113,7 +119,9 @@ class App(Blueprint, EventPublisher):
         self.max_delay: float = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
-        self.job_manager: JobManager = JobManager(lambda: self.database)
+        self.job_manager: JobManager = JobManager(
+            lambda: self.database, keyring=Keyring(encryption_keys)
+        )
         self.job_manager.defer_middleware = check_defer_middleware(defer_middleware)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
         self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})

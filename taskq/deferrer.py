@@ -135,13 +135,15 @@ class Deferrer(Generic[P, Id]):
     limit_key: str | None = None
     metadata: Mapping[str, JsonValue] | None = None
     tags: Sequence[str] | None = None
-    task_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    # Not shown: it may be what a task encrypts.
+    task_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     schedule_at: datetime | None = None
     schedule_in: timedelta | None = None
     expire_at: datetime | None = None
     expire_in: timedelta | None = None
     connection: AnyConnection | None = None
     on_conflict: OnConflict = "raise"
+    encrypted: bool = False
 
     @property
     def task_name(self) -> str:
@@ -284,7 +286,7 @@ class Deferrer(Generic[P, Id]):
         if isinstance(call, Mapping):
             return call
         raise InvalidArguments(
-            f"{short_repr(call)} is neither task.args(…) nor a mapping of arguments by name"
+            f"{self._shown(call)} is neither task.args(…) nor a mapping of arguments by name"
         )
 
     def prepare(self, nothing: ByName = BY_NAME, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
@@ -299,12 +301,24 @@ class Deferrer(Generic[P, Id]):
         """A job with these options, and without arguments."""
         return self._new_job({})
 
+    def check(self, **kwargs: object) -> None:
+        """Check the arguments and options of a job as ``prepare`` does, without a key to encrypt them by."""
+        self._plain((), kwargs)
+
     def _prepared(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
+        job = self._plain(args, kwargs)
+        if not self.encrypted:
+            return job
+        # Last, when all that looks at the arguments has seen them.
+        keyring = self.get_manager().keyring
+        return job.model_copy(update={"args": keyring.encrypt_arguments(job.task_name, job.args)})
+
+    def _plain(self, args: tuple[object, ...], kwargs: Mapping[str, Any]) -> NewJob:
         given = {**self.task_kwargs, **kwargs}
         for name in given:
             if not isinstance(name, str):
                 raise InvalidArguments(
-                    f"task {self.task_name!r}: {short_repr(name)} is not the name of an argument"
+                    f"task {self.task_name!r}: {self._shown(name)} is not the name of an argument"
                 )
         # Positional ones too, which it refuses.
         dump = cast("Callable[..., dict[str, JsonValue]]", self.arguments.dump)
@@ -349,7 +363,17 @@ class Deferrer(Generic[P, Id]):
                     f"task {self.task_name!r} got limit {checked.name!r}, which is by {name!r}: it takes no "
                     "argument of that name"
                 )
+        if checked.by is not None and self.encrypted:
+            raise InvalidLimit(
+                f"task {self.task_name!r} got limit {checked.name!r}, which is by {checked.by!r}: the task "
+                "is encrypted, and the limit's key would show the value. Give a limit without by, and a key "
+                "that may be read, as in configure(limit_key=…)"
+            )
         return checked
+
+    def _shown(self, value: object) -> str:
+        # What a caller gave in place of arguments may be one.
+        return f"a {type(value).__name__}" if self.encrypted else short_repr(value)
 
     def _check_limit_key(self, limit_key: object) -> None:
         if self.limit is None:
@@ -364,7 +388,7 @@ class Deferrer(Generic[P, Id]):
             return {}
         if not isinstance(task_kwargs, Mapping):
             raise InvalidJob(
-                f"task {self.task_name!r} got task_kwargs={short_repr(task_kwargs)}: give a mapping of "
+                f"task {self.task_name!r} got task_kwargs={self._shown(task_kwargs)}: give a mapping of "
                 "arguments by name"
             )
         return {**self.task_kwargs, **task_kwargs}

@@ -69,7 +69,7 @@ def subscriber_of(task: Task[..., Any], *, event: str, options: JobDefaults) -> 
     """Subscribe a task to an event.
 
     Raises:
-        InvalidSubscription: It is no task, or needs an argument that no event has.
+        InvalidSubscription: It is no task, is encrypted, or needs an argument that no event has.
         InvalidName: No event can have that name.
         InvalidJob: An option that no job of a subscriber can have.
     """
@@ -84,6 +84,11 @@ def subscriber_of(task: Task[..., Any], *, event: str, options: JobDefaults) -> 
         raise InvalidSubscription(
             f"task {task.name!r} needs an argument 'connection', which no event has: publish(…, "
             "connection=…) says in whose transaction it is published; call the argument something else"
+        )
+    if task.encrypted:
+        raise InvalidSubscription(
+            f"task {task.name!r} is encrypted, and an event's jobs may come from a program that has no key: "
+            "subscribe a task that is not, and have that defer this one"
         )
     refuse_unknown(
         options, JobDefaults, f"task {task.name!r} cannot subscribe to {short_repr(event)} with"

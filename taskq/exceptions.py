@@ -22,6 +22,12 @@
     ├── InvalidArguments
     ├── InvalidResult
     ├── InvalidProgress
+    ├── EncryptionFailed
+    │   ├── InvalidEncryptionKey
+    │   ├── EncryptionUnavailable
+    │   ├── UnknownEncryptionKey
+    │   └── CiphertextMisplaced
+    ├── ConcealedError
     ├── UnreadableValue
     ├── ResultNotAvailable
     ├── InvalidJob
@@ -147,6 +153,40 @@ class InvalidResult(TaskqException):
 
 class InvalidProgress(TaskqException):
     """What a task reports of its progress is no number, or no text that can be stored."""
+
+
+class EncryptionFailed(TaskqException):
+    """A value cannot be encrypted or decrypted; no message shows a key, or a value."""
+
+
+class InvalidEncryptionKey(EncryptionFailed):
+    """A key to encrypt by is none."""
+
+
+class EncryptionUnavailable(EncryptionFailed):
+    """An app has no keys to encrypt by, or the package ``cryptography`` is missing."""
+
+
+class UnknownEncryptionKey(EncryptionFailed):
+    """None of an app's keys decrypts what is stored."""
+
+
+class CiphertextMisplaced(EncryptionFailed):
+    """What is stored was encrypted for another task or another job."""
+
+
+class ConcealedError(TaskqException):
+    """Told and stored in place of what an encrypted task raised, whose text may quote a value; never raised.
+
+    Attributes:
+        error_type: The class of what was raised, with its module.
+        places: Where it was raised, and what caused it, without what was said.
+    """
+
+    def __init__(self, message: str, *, error_type: str, places: str) -> None:
+        self.error_type = error_type
+        self.places = places
+        super().__init__(message)
 
 
 class UnreadableValue(TaskqException):

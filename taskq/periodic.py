@@ -178,7 +178,8 @@ def periodic_of(
         options=options,
         ticks=ticks,
     )
-    period.job(0)  # refuses now what could not be deferred at a tick
+    # Refuses now what could not be deferred at a tick; a blueprint has no keys yet.
+    task.configure(on_conflict="skip", **options).check(timestamp=0)
     # By hand it is deferred without one, as type checkers see it: then this is its tick.
     task.arguments.fill("timestamp", lambda: int(datetime.now(UTC).timestamp()))
     return period

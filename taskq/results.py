@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any, NoReturn, Protocol
 
 from taskq.arguments.result import Result
+from taskq.encryption import Keyring, is_encrypted
 from taskq.exceptions import (
     InvalidResult,
     InvalidSignature,
@@ -39,12 +40,16 @@ class Returning(Protocol):
         aliases: Other names that they may call it by.
         returns: What it stores; None: nothing.
         func: The function.
+        keyring: The keys of its app.
     """
 
     name: str
     aliases: tuple[str, ...]
     returns: Result[Any] | None
     func: Callable[..., Any]
+
+    @property
+    def keyring(self) -> Keyring: ...
 
 
 def result_of(task: Returning, job: Job) -> Any:
@@ -55,6 +60,9 @@ def result_of(task: Returning, job: Job) -> Any:
         )
     if reason := _without_result(task, job):
         raise ResultNotAvailable(f"task {task.name!r}: {reason}")
+    if is_encrypted(job.result):
+        stored = task.keyring.decrypt_result(job.task_name, job.id, job.result)
+        return task.returns.load(stored, conceals=True)
     try:
         return task.returns.load(job.result)
     except InvalidResult as error:

@@ -20,8 +20,10 @@ from taskq.deferrer import (
     positional,
     refuse_unknown,
 )
+from taskq.encryption import Keyring, is_encrypted
 from taskq.escaping import get_logger
 from taskq.exceptions import (
+    InvalidArguments,
     InvalidJob,
     InvalidSignature,
     UnboundTaskError,
@@ -57,6 +59,8 @@ class TaskOptions(JobDefaults, total=False):
         store_result: Keep the return value on the job.
         task_middleware: What wraps each attempt, one or several; sync for a sync function, async for an async
             one.
+        encrypted: Store the arguments and the result so that only apps with the key can read them, and of
+            errors no text that may quote them.
     """
 
     name: str | None
@@ -65,6 +69,7 @@ class TaskOptions(JobDefaults, total=False):
     timeout: float | None
     store_result: bool
     task_middleware: Several[TaskMiddleware]
+    encrypted: bool
 
 
 class Task(Generic[P, R_co]):
@@ -89,6 +94,7 @@ class Task(Generic[P, R_co]):
         timeout: How long an attempt may take, in seconds.
         store_result: Whether the return value is kept on the job.
         task_middleware: What wraps each attempt, the outermost first.
+        encrypted: Whether arguments and results are stored so that only apps with the key can read them.
         func: The function.
         is_async: Whether it runs on the event loop; otherwise in a thread.
     """
@@ -123,14 +129,20 @@ class Task(Generic[P, R_co]):
         self.timeout: float | None = _checked_timeout(options.get("timeout"), self.name)
         self.store_result: bool = options.get("store_result", False)
         self.task_middleware: Sequence[TaskMiddleware] = several(options.get("task_middleware"))
+        self.encrypted: bool = _checked_encrypted(options.get("encrypted", False), self.name)
         self.is_async: bool = is_async(function)
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
-            function, task_name=self.name, skip=1 if pass_context else 0
+            function,
+            task_name=self.name,
+            skip=1 if pass_context else 0,
+            conceals=self.encrypted,
         )
         self.returns: Result[Any] | None = (
-            Result(function, task_name=self.name) if self.store_result else None
+            Result(function, task_name=self.name, conceals=self.encrypted)
+            if self.store_result
+            else None
         )
         # Set by the app that takes the task in; what a blueprint's task is without.
         self.manager: JobManager | None = None
@@ -141,7 +153,10 @@ class Task(Generic[P, R_co]):
         }
         # Refuses now what no job can have.
         self._deferrer: TaskDeferrer[P, int, R_co] = TaskDeferrer(
-            arguments=self.arguments, get_manager=self._get_manager, task=self
+            arguments=self.arguments,
+            get_manager=self._get_manager,
+            task=self,
+            encrypted=self.encrypted,
         ).configure(**defaults)
         self.queue: str = self._deferrer.queue
         self.priority: int = self._deferrer.priority
@@ -217,6 +232,54 @@ class Task(Generic[P, R_co]):
         self.arguments.task_name = self.name
         if self.returns is not None:
             self.returns.task_name = self.name
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of the app.
+
+        Raises:
+            UnboundTaskError: The task belongs to no app yet.
+        """
+        return self._get_manager().keyring
+
+    def check_keys(self) -> None:
+        """Refuse to begin with a task that is encrypted, and has no keys.
+
+        Raises:
+            EncryptionUnavailable: The app has none, or the package ``cryptography`` is missing.
+            InvalidEncryptionKey: One is none.
+        """
+        if self.encrypted:
+            self.keyring.check(f"task {self.name!r} is declared with encrypted=True")
+
+    def stored_arguments(self, job: Job) -> Mapping[str, JsonValue]:
+        """The arguments of a job as JSON carries them: decrypted, if they are encrypted.
+
+        Raises:
+            EncryptionFailed: They cannot be decrypted; the message says why.
+        """
+        if not is_encrypted(job.task_kwargs):
+            return job.task_kwargs
+        return self.keyring.decrypt_arguments(job.task_name, job.task_kwargs)
+
+    def arguments_of(self, job: Job) -> dict[str, Any]:
+        """The arguments of a job of this task, as the types that the function annotates, and decrypted.
+
+        Args:
+            job: A job, as ``JobManager.get_job`` reads it, or ``context.job``.
+
+        Raises:
+            InvalidArguments: The job is another task's, or its arguments do not fit the signature any more.
+            EncryptionFailed: They cannot be decrypted; the message says why.
+        """
+        if job.task_name not in {self.name, *self.aliases}:
+            raise InvalidArguments(
+                f"job {job.id} is one of task {short_repr(job.task_name)}, and not of {self.name!r}: ask "
+                "that task for its arguments"
+            )
+        return self.arguments.load(
+            self.stored_arguments(job), conceals=is_encrypted(job.task_kwargs)
+        )
 
     @overload
     def result(self: "Task[P, Coroutine[Any, Any, T]]", job: Job) -> T: ...
@@ -341,6 +404,15 @@ def _checked_transaction(transaction: object, pass_context: bool, name: str) -> 
             "it with pass_context=True as well, and do all that belongs to it on context.connection"
         )
     return transaction
+
+
+def _checked_encrypted(encrypted: object, name: str) -> bool:
+    if not isinstance(encrypted, bool):
+        raise InvalidJob(
+            f"task {name!r} got encrypted={short_repr(encrypted)}: give True or False, and the keys to the "
+            "app, as App(encryption_keys=[…])"
+        )
+    return encrypted
 
 
 def _checked_timeout(timeout: Any, name: str) -> float | None:

@@ -89,6 +89,12 @@ def test_what_cannot_subscribe_is_refused() -> None:
         InvalidSubscription, match=r"is no task: write @app\.on\('order.paid'\) above @app\.task"
     ):
         app.on(PAID)(lambda: None)  # type: ignore[arg-type]
+
+    @app.task(name="secret", encrypted=True)
+    def secret(order_id: int) -> None: ...
+
+    with pytest.raises(InvalidSubscription, match="'secret' is encrypted, and an event's jobs may"):
+        app.on(PAID)(secret)
     with pytest.raises(
         InvalidSubscription, match="task 'connects' needs an argument 'connection', which no"
     ):

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from taskq.arguments.codec import Codec, Unserializable, json_schemas
 from taskq.arguments.signature import Signature
+from taskq.encryption import ENCRYPTED
 from taskq.exceptions import InvalidArguments, InvalidSignature
 from taskq.messages import short_repr
 from taskq.unreadable import UnreadableJson
@@ -32,14 +33,23 @@ class Arguments(Generic[P]):
         function: The task's function, sync or async.
         task_name: The task's name, for messages.
         skip: How many of its first parameters are no arguments of the job, as a ``JobContext``.
+        conceals: Whether no message may show a value, as the task is encrypted.
 
     Raises:
         InvalidSignature: A parameter can only be given by position, its type cannot be stored, or
             its annotation names what does not exist at run time.
     """
 
-    def __init__(self, function: Callable[P, object], *, task_name: str, skip: int = 0) -> None:
+    def __init__(
+        self,
+        function: Callable[P, object],
+        *,
+        task_name: str,
+        skip: int = 0,
+        conceals: bool = False,
+    ) -> None:
         self.task_name = task_name
+        self.conceals: bool = conceals
         self._codecs: dict[str, Codec[Any]] = {}
         self._required: set[str] = set()
         self._defaults: dict[str, Any] = {}
@@ -90,7 +100,7 @@ class Arguments(Generic[P]):
         """
         self.refuse_positional(args)
         filled = {name: fill() for name, fill in self._filled.items() if name not in kwargs}
-        return self._each(filled | kwargs, Codec.dump)
+        return self._each(filled | kwargs, Codec.dump, conceals=self.conceals)
 
     def fill(self, name: str, value: Callable[[], object]) -> None:
         """Have a required argument that a call leaves out be stored with a value of that moment.
@@ -144,17 +154,18 @@ class Arguments(Generic[P]):
             InvalidArguments: With the task and the values.
         """
         if args:
+            shown = "" if self.conceals else f" ({', '.join(map(short_repr, args))})"
             raise InvalidArguments(
                 f"task {self.task_name!r} takes its arguments by name, and got "
-                f"{len(args)} by position ({', '.join(map(short_repr, args))}); "
-                f"{self._expected()}"
+                f"{len(args)} by position{shown}; {self._expected()}"
             )
 
-    def load(self, stored: Mapping[str, JsonValue]) -> dict[str, Any]:
+    def load(self, stored: Mapping[str, JsonValue], *, conceals: bool = False) -> dict[str, Any]:
         """Turn a job's ``args`` into the keyword arguments of a call.
 
         Args:
             stored: The job's ``args``; the signature may have changed since they were written.
+            conceals: Whether no message may show a value, as they were encrypted.
 
         Returns:
             The arguments, as the types that the signature annotates.
@@ -162,9 +173,10 @@ class Arguments(Generic[P]):
         Raises:
             InvalidArguments: With the task and every argument that is wrong, missing or unknown.
         """
+        conceals = conceals or self.conceals
         if not isinstance(stored, dict):
-            self._refuse(stored)
-        return self._each(stored, Codec.load)
+            self._refuse(stored, conceals=conceals)
+        return self._each(stored, Codec.load, conceals=conceals)
 
     def has_names_of(self, stored: object) -> bool:
         """Whether a job's ``args`` have the names that a call takes: other ones are of other code."""
@@ -174,10 +186,12 @@ class Arguments(Generic[P]):
             self._extra is not None or stored.keys() <= self._codecs.keys()
         )
 
-    def _refuse(self, stored: object) -> NoReturn:
+    def _refuse(self, stored: object, *, conceals: bool) -> NoReturn:
         # What was written past taskq_defer_jobs.
         what = (
-            f"its arguments cannot be read: {stored.reason}: {short_repr(stored.text)}"
+            "its arguments cannot be read, and are not shown"
+            if conceals
+            else f"its arguments cannot be read: {stored.reason}: {short_repr(stored.text)}"
             if isinstance(stored, UnreadableJson)
             else f"its arguments are no JSON object, but {short_repr(stored)}"
         )
@@ -199,7 +213,11 @@ class Arguments(Generic[P]):
         }
 
     def _each(
-        self, given: Mapping[str, Any], carry: Callable[[Codec[Any], Any], Any]
+        self,
+        given: Mapping[str, Any],
+        carry: Callable[[Codec[Any], Any], Any],
+        *,
+        conceals: bool,
     ) -> dict[str, Any]:
         carried: dict[str, Any] = {}
         faults = [
@@ -210,15 +228,21 @@ class Arguments(Generic[P]):
         for name, value in given.items():
             codec = self._codecs.get(name, self._extra)
             if codec is self._extra and (reason := _unstorable(name)):
-                faults.append(f"{short_repr(name)} is not the name of an argument: it {reason}")
+                shown = "one that is not shown" if conceals else short_repr(name)
+                faults.append(f"{shown} is not the name of an argument: it {reason}")
                 continue
             if codec is None:
-                faults.append(self._unknown(name))
+                faults.append(self._unknown(name, conceals=conceals))
                 continue
             try:
                 carried[name] = carry(codec, value)
             except Unserializable as unfit:
-                faults.append(f"argument {name!r} got {unfit}")
+                faults.append(self._unfit(name, unfit, conceals=conceals))
+            except Exception as error:
+                # Of a user's validator, which may quote the value.
+                if not conceals:
+                    raise
+                faults.append(self._unfit(name, error, conceals=True))
         if faults:
             raise InvalidArguments(
                 f"task {self.task_name!r}: {'; '.join(faults)} ({self._expected()})"
@@ -234,10 +258,18 @@ class Arguments(Generic[P]):
                 "annotate it with a type that pydantic can write as JSON and read again"
             ) from unfit
 
-    def _unknown(self, name: str) -> str:
+    def _unfit(self, name: str, error: Exception, *, conceals: bool) -> str:
+        if not conceals:
+            return f"argument {name!r} got {error}"
+        # The name of an argument of **kwargs is as much the caller's as its value.
+        shown = f"argument {name!r}" if name in self._codecs else "an argument of **kwargs"
+        return f"{shown} got what does not fit it, and is not shown, as the job is encrypted"
+
+    def _unknown(self, name: str, *, conceals: bool) -> str:
         close = get_close_matches(name, self._codecs, n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
-        return f"argument {name!r} is unknown{hint}"
+        shown = "an argument" if conceals else f"argument {name!r}"
+        return f"{shown} is unknown{hint}"
 
     def _expected(self) -> str:
         needed = self._required - self._filled.keys()
@@ -251,6 +283,8 @@ def _unstorable(name: object) -> str | None:
     """Why a name cannot be one of ``**kwargs``; None if it can."""
     if not isinstance(name, str):
         return "is no text"
+    if name == ENCRYPTED:
+        return "stands for arguments that are encrypted"
     if "\0" in name:
         return "holds a NUL character, which PostgreSQL cannot store"
     try:

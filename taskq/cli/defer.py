@@ -10,7 +10,6 @@ from taskq.cli.completion import queue_names, task_names
 from taskq.cli.settings import Settings
 from taskq.cli.times import read_duration, read_time
 from taskq.exceptions import TaskNotFound
-from taskq.messages import short_repr
 
 # What an option is called where jobs are configured.
 _NAMES = {"at": "schedule_at", "in": "schedule_in"}
@@ -25,10 +24,12 @@ def read_arguments(
     try:
         given = json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{short_repr(value)} is not JSON: {error}") from None
+        # Not what was given: the task may be one that encrypts it.
+        raise click.BadParameter(f"what is given is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise click.BadParameter(
-            f"{short_repr(value)} is not a JSON object: give the arguments by name, as in "
+            f"what is given is not a JSON object, but a {type(given).__name__}: give the arguments by "
+            "name, as in "
             """'{"user_id": 1}'"""
         )
     return given

@@ -18,6 +18,7 @@ from taskq.cli.doctor import doctor
 from taskq.cli.events import events
 from taskq.cli.healthcheck import healthcheck
 from taskq.cli.jobs import jobs
+from taskq.cli.keys import keys
 from taskq.cli.limits import limits
 from taskq.cli.locks import locks
 from taskq.cli.periodic import periodic
@@ -32,8 +33,10 @@ from taskq.cli.workers import workers
 from taskq.escaping import escaped
 from taskq.exceptions import (
     DatabaseNotConfigured,
+    EncryptionUnavailable,
     InvalidArguments,
     InvalidDatabase,
+    InvalidEncryptionKey,
     InvalidFilter,
     InvalidJob,
     InvalidLimit,
@@ -46,8 +49,10 @@ from taskq.exceptions import (
 # What only another command line or another environment can put right.
 _USAGE = (
     DatabaseNotConfigured,
+    EncryptionUnavailable,
     InvalidArguments,
     InvalidDatabase,
+    InvalidEncryptionKey,
     InvalidFilter,
     InvalidJob,
     InvalidLimit,
@@ -142,6 +147,7 @@ for command in (
     events,
     healthcheck,
     jobs,
+    keys,
     limits,
     locks,
     periodic,

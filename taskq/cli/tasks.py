@@ -180,4 +180,5 @@ def _record(task: _Task) -> Mapping[str, Any]:
         "timeout": task.timeout,
         "is_async": task.is_async,
         "store_result": task.store_result,
+        "encrypted": task.encrypted,
     }

@@ -6,11 +6,13 @@ from typing import Final
 from taskq import queries
 from taskq.database.database import Database
 from taskq.database.sync_async import async_method
+from taskq.encryption import Keyring
 from taskq.exceptions import InvalidOption
 from taskq.job import Job, JobStatus
 from taskq.limits import KnownLimits
 from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
+from taskq.manager.encrypting import Encrypting
 from taskq.manager.limiting import Limiting
 from taskq.manager.pausing import Pausing
 from taskq.manager.publishing import Publishing
@@ -20,7 +22,7 @@ from taskq.outcome import Outcome
 from taskq.queries.job_claim import LARGEST_CLAIM
 
 
-class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting):
+class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting, Encrypting):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.
@@ -30,10 +32,14 @@ class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting):
 
     Args:
         database: Where the jobs are; or what finds it.
+        keyring: The keys that encrypted jobs are written and read by; None: those of the environment.
     """
 
-    def __init__(self, database: Database | Callable[[], Database]) -> None:
+    def __init__(
+        self, database: Database | Callable[[], Database], *, keyring: Keyring | None = None
+    ) -> None:
         super().__init__(database)
+        self.keyring: Keyring = keyring or Keyring()
         self.limits: KnownLimits = KnownLimits()
 
     def fetch(

@@ -3,12 +3,14 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any
+
+from pydantic import JsonValue
 
 from taskq.context import AbortReason, JobContext, JobTransaction
 from taskq.current_job import current_job
@@ -20,6 +22,7 @@ from taskq.task import Task
 from taskq.telemetry import JobFailedAfterCommit, JobOffered, JobStarted, JobTaken
 from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
+from taskq.worker.concealed import shown
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
 from taskq.worker.progress_reporter import ProgressBoard
@@ -150,7 +153,7 @@ class Attempt:
                 raise
             # Nothing that a task does gets here; if something of ours does, the job must not hang. Nor
             # is it raised: KeyboardInterrupt and SystemExit would end the event loop.
-            decision = outcomes.failed(self.job, self._environment.options, error)
+            decision = outcomes.failed(self.job, self._task, self._environment.options, error)
         self._tell(decision)
 
     def _make_sure(self, _: asyncio.Task[None]) -> None:
@@ -172,10 +175,12 @@ class Attempt:
         job, task, options = self.job, self._task, self._environment.options
         if task is None:
             return self._not_begun(self._environment.app.not_found(job.task_name))
+        stored = None
         try:
-            arguments = task.arguments.load(job.task_kwargs)
+            stored = task.stored_arguments(job)
+            arguments = task.arguments.load(stored, conceals=stored is not job.task_kwargs)
         except BaseException as error:  # a validator may raise anything
-            return self._not_begun(error)
+            return self._not_begun(error, stored)
         timer = None
         if task.timeout is not None:
             loop = asyncio.get_running_loop()
@@ -211,16 +216,20 @@ class Attempt:
         if decision.written and raised is not None:
             telemetry.emit(
                 JobFailedAfterCommit(
-                    worker_name=self._environment.options.name, job=self.job, error=raised
+                    worker_name=self._environment.options.name,
+                    job=self.job,
+                    error=shown(self.job, self._task, raised),
                 )
             )
         if decision.ending is Ending.LOST and self._abort_reason is not AbortReason.LOST:
             telemetry.emit(JobTaken(job=self.job))
         return decision
 
-    def _not_begun(self, error: BaseException) -> Decision:
+    def _not_begun(
+        self, error: BaseException, stored: Mapping[str, JsonValue] | None = None
+    ) -> Decision:
         job, options = self.job, self._environment.options
-        decision = outcomes.not_begun(job, self._task, options, error)
+        decision = outcomes.not_begun(job, self._task, options, error, stored=stored)
         if decision.ending is Ending.UNKNOWN and not job.given_back:
             self._environment.app.telemetry.emit(
                 JobOffered(

@@ -2,6 +2,7 @@
 
 import traceback
 
+from taskq.exceptions import ConcealedError
 from taskq.messages import short_repr
 
 _LONGEST_TEXT = 100_000  # characters
@@ -9,6 +10,8 @@ _LONGEST_TEXT = 100_000  # characters
 
 def error_type(error: BaseException) -> str:
     """The class of an exception, with its module."""
+    if isinstance(error, ConcealedError):
+        return error.error_type
     kind = type(error)
     return _text(f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."))
 
@@ -23,6 +26,8 @@ def error_message(error: BaseException) -> str:
 
 def error_traceback(error: BaseException) -> str:
     """An exception's traceback as Python prints it, whatever its attributes do."""
+    if isinstance(error, ConcealedError):
+        return _text(error.places)
     try:
         return _text("".join(traceback.format_exception(error)))
     except BaseException as own:

@@ -17,6 +17,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from taskq.telemetry import LoopInterrupted
+from taskq.worker.concealed import concealed, conceals
 from taskq.worker.worker import Worker
 
 
@@ -65,12 +66,15 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
 
 
 def _report(worker: Worker[Any], error: BaseException) -> None:
+    jobs, tasks = worker.running_jobs, worker.app.tasks
+    # Of one of them: which, nobody knows.
+    is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs)
     worker.app.telemetry.emit(
         LoopInterrupted(
             worker_id=worker.id,
             worker_name=worker.options.name,
-            jobs=worker.running_jobs,
-            error=error,
+            jobs=jobs,
+            error=concealed(error) if is_concealed else error,
         )
     )
 

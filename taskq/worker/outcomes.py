@@ -6,12 +6,18 @@ serializer of a result are called.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import JsonValue
+
 from taskq.context import AbortReason
 from taskq.exceptions import (
+    CiphertextMisplaced,
+    EncryptionFailed,
     InvalidArguments,
+    InvalidResult,
     InvalidRetryStrategy,
     JobAborted,
     JobGivenBack,
@@ -19,6 +25,7 @@ from taskq.exceptions import (
     Retry,
     Snooze,
     TaskNotFound,
+    TaskqException,
 )
 from taskq.groups import leaves_of, meaning_of, says_abort
 from taskq.job import Job, JobStatus
@@ -26,6 +33,7 @@ from taskq.messages import short_repr
 from taskq.outcome import Ending, Outcome
 from taskq.retry import RetryDecision
 from taskq.task import Task
+from taskq.worker.concealed import conceals, shown
 from taskq.worker.error_text import error_message, error_traceback, error_type
 from taskq.worker.options import WorkerOptions
 from taskq.worker.unknown_jobs import wait_before_next
@@ -90,39 +98,61 @@ def decide(
             wait = error.wait.total_seconds()
             return Decision(Ending.SNOOZED, _todo(job, retry_in=wait, keeps_attempt=True))
         case Retry():
-            return _retried(job, error, RetryDecision(retry_at=error.at, retry_in=error.wait))
+            retry = RetryDecision(retry_at=error.at, retry_in=error.wait)
+            return _retried(job, shown(job, task, error), retry)
     if abort_reason is AbortReason.TIMEOUT and cancellable:
         # What its cancellation became on the way out.
         return _aborted(job, task, options, abort_reason, error)
     # Among errors it decides nothing but that the job is not run again.
     if any(says_abort(leaf) for leaf in leaves_of(error)):
-        return failed(job, options, error)
+        return failed(job, task, options, error)
     return _retried_or_failed(job, task, options, error)
 
 
 def not_begun(
-    job: Job, task: Task[..., Any] | None, options: WorkerOptions, error: BaseException
+    job: Job,
+    task: Task[..., Any] | None,
+    options: WorkerOptions,
+    error: BaseException,
+    *,
+    stored: Mapping[str, JsonValue] | None = None,
 ) -> Decision:
     """Decide what becomes of a job whose task is not there, or does not take its arguments.
+
+    Or whose arguments cannot be decrypted: another worker may have the key, as during a rotation.
 
     Args:
         job: The job, claimed.
         task: Its task; None: the app has none of that name.
         options: Those of the worker.
-        error: What was raised in looking for the task, or in loading the arguments.
+        error: What was raised in looking for the task, or in decrypting or loading the arguments.
+        stored: The arguments, decrypted, if they were encrypted.
     """
     match error:
         case TaskNotFound() if task is None:
             return _unknown(job, options, error)
+        case CiphertextMisplaced():
+            return _failed(job, options, error)
+        case EncryptionFailed():
+            return _unknown(job, options, error)
         case InvalidArguments() if task is not None and not task.arguments.has_names_of(
-            job.task_kwargs
+            job.task_kwargs if stored is None else stored
         ):
             return _unknown(job, options, error)
-    return failed(job, options, error)
+        case InvalidArguments():
+            # It shows no value that is to be concealed.
+            return _failed(job, options, error)
+    return failed(job, task, options, error)
 
 
-def failed(job: Job, options: WorkerOptions, error: BaseException) -> Decision:
+def failed(
+    job: Job, task: Task[..., Any] | None, options: WorkerOptions, error: BaseException
+) -> Decision:
     """A job that fails for good, whatever its retry strategy says."""
+    return _failed(job, options, shown(job, task, error))
+
+
+def _failed(job: Job, options: WorkerOptions, error: BaseException) -> Decision:
     return Decision(Ending.FAILED, _final(job, JobStatus.FAILED, options, error), error)
 
 
@@ -136,11 +166,16 @@ def released(job: Job, *, started: bool) -> Outcome:
 def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: Any) -> Decision:
     result = None
     if task.returns is not None:
+        is_concealed = conceals(job, task)
         try:
-            result = task.returns.dump(returned)
-        except BaseException as error:  # a serializer may raise anything
+            result = task.returns.dump(returned, conceals=is_concealed)
+            if is_concealed:
+                result = task.keyring.encrypt_result(job.task_name, job.id, result)
+        except (InvalidResult, EncryptionFailed) as error:
             # It would not fit the next time either, and the work is done.
-            return failed(job, options, error)
+            return _failed(job, options, error)
+        except BaseException as error:  # a serializer may raise anything
+            return failed(job, task, options, error)
     # As _final would, in half the time: this is what nearly every job ends with.
     outcome = Outcome(
         job_id=job.id,
@@ -156,12 +191,18 @@ def _returned(job: Job, task: Task[..., Any], options: WorkerOptions, returned: 
 
 
 def _retried_or_failed(
-    job: Job, task: Task[..., Any], options: WorkerOptions, error: BaseException
+    job: Job,
+    task: Task[..., Any],
+    options: WorkerOptions,
+    error: BaseException,
+    *,
+    is_ours: bool = False,
 ) -> Decision:
-    error, decision = _asked_strategy(job, task, error)
+    final, decision = _asked_strategy(job, task, error)
+    told = final if is_ours and final is error else shown(job, task, final)
     if decision is None:
-        return failed(job, options, error)
-    return _retried(job, error, decision)
+        return _failed(job, options, told)
+    return _retried(job, told, decision)
 
 
 def _asked_strategy(
@@ -213,22 +254,23 @@ def _aborted(
             timeout = JobTimeout(
                 f"job {job.id} ({job.task_name}) ran longer than the {task.timeout} s that it may take"
             )
-            timeout.__cause__ = error
-            return _retried_or_failed(job, task, options, timeout)
-        case AbortReason.SHUTDOWN:
-            error = error or JobAborted(f"job {job.id} was aborted: its worker stopped")
-            _, decision = _asked_strategy(job, task, error)
-            if decision is not None:
-                return _retried(job, error, decision)
-    error = error or JobAborted(f"job {job.id} was aborted: somebody asked for it")
-    return Decision(Ending.ABORTED, _final(job, JobStatus.ABORTED, options, error), error)
+            timeout.__cause__ = None if error is None else shown(job, task, error)
+            return _retried_or_failed(job, task, options, timeout, is_ours=True)
+    told = None if error is None else shown(job, task, error)
+    if reason is AbortReason.SHUTDOWN:
+        told = told or JobAborted(f"job {job.id} was aborted: its worker stopped")
+        _, decision = _asked_strategy(job, task, error or told)
+        if decision is not None:
+            return _retried(job, told, decision)
+    told = told or JobAborted(f"job {job.id} was aborted: somebody asked for it")
+    return Decision(Ending.ABORTED, _final(job, JobStatus.ABORTED, options, told), told)
 
 
-def _unknown(job: Job, options: WorkerOptions, error: TaskNotFound | InvalidArguments) -> Decision:
+def _unknown(job: Job, options: WorkerOptions, error: TaskqException) -> Decision:
     timeout = options.unknown_job_timeout
     wait = wait_before_next(job.given_back, timeout=timeout)
     if wait is None or job.unreadable:
-        return failed(job, options, error)
+        return _failed(job, options, error)
     why = None
     if not job.given_back:
         why = JobGivenBack(

@@ -324,7 +324,9 @@ class AttemptTransaction:
             refused = InvalidResult(
                 f"the end of {self._shown()} could not be written: {first_line(error)}"
             )
-            self._refused = outcomes.failed(self._job, self._transactions.options, refused)
+            self._refused = outcomes.failed(
+                self._job, self._task, self._transactions.options, refused
+            )
             raise refused from error
         if self._job.id not in ours:
             raise self._lost()

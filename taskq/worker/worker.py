@@ -117,6 +117,7 @@ class Worker(Generic[AppT]):
             MigrationEdited: The schema is not the one that this version of taskq knows.
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
+            EncryptionUnavailable: A task is encrypted, and the app has no keys.
         """
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
@@ -138,6 +139,8 @@ class Worker(Generic[AppT]):
     async def _run(self) -> None:
         # Rather than fail one job after the other on what the schema lacks.
         await self.app.schema_manager.check_async()
+        for task in self.app.tasks.values():
+            task.check_keys()
         with self._signals():
             await self._work()
         if self._broken is not None:

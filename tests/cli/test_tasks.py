@@ -58,6 +58,7 @@ def test_json_has_the_schema_of_its_arguments(taskq: Taskq) -> None:
         "timeout": None,
         "is_async": False,
         "store_result": True,
+        "encrypted": False,
         "pauses": [],
     }
     assert [task["name"] for task in others] == ["hold", "shout", "sweep", "sync", "wait", "who"]

@@ -402,3 +402,25 @@ def published(session: Session, connection: psycopg.Connection) -> None:
 async def published_async(session: AsyncSession) -> None:
     assert_type(await app.publish_async("order.paid", order=1, connection=session), list[int])
     assert_type(await app.job_manager.list_subscriptions_async(), list[Subscription])
+
+
+def keys() -> list[str]:
+    return ["key"]
+
+
+App("postgresql://", encryption_keys=["key", b"key"])
+App("postgresql://", encryption_keys=("key",))
+App("postgresql://", encryption_keys=keys)
+
+
+@app.task(encrypted=True, store_result=True)
+async def pay_by_card(card: str) -> int:
+    return len(card)
+
+
+def encrypted() -> None:
+    job = app.job_manager.get_job(1)
+    assert_type(pay_by_card.arguments_of(job), dict[str, Any])
+    assert_type(pay_by_card.result(job), int)
+    assert_type(app.job_manager.rotate_encryption_keys().jobs, int)
+    pay_by_card.defer(card="4111")

@@ -382,3 +382,22 @@ def published() -> None:
     book.defer(order=1)  # refused: its types are as before
     number: int = app.publish("order.paid")  # refused: several
     app.job_manager.remove_subscription("order.paid")  # refused: which task
+
+
+App("postgresql://", encryption_keys=7)  # refused
+App("postgresql://", encryption_keys=[7])  # refused
+App("postgresql://", encryption_keys={"key"})  # refused: the first one encrypts, and a set has none
+
+
+@app.task(encrypted="key")  # refused: the keys are the app's
+def pay_by_key(card: str) -> None: ...
+
+
+@app.task(encrypted=True)
+def pay_by_card(card: str) -> None: ...
+
+
+def encrypted() -> None:
+    pay_by_card.defer(card=1)  # refused
+    pay_by_card.configure(encrypted=False)  # refused: it is said when the task is declared
+    pay_by_card.arguments_of(1)  # refused: not a job

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from taskq import AbortReason, BaseRetryStrategy, Job, JobAborted, JobStatus, RetryDecision
-from taskq.exceptions import InvalidArguments, InvalidResult, Retry, Snooze, TaskNotFound
+from taskq.exceptions import (
+    CiphertextMisplaced,
+    EncryptionUnavailable,
+    InvalidArguments,
+    InvalidEncryptionKey,
+    InvalidResult,
+    Retry,
+    Snooze,
+    TaskNotFound,
+    UnknownEncryptionKey,
+)
 from taskq.outcome import Ending, Outcome
 from taskq.task import Task
 from taskq.unreadable import UnreadableJson
@@ -323,6 +333,11 @@ OTHER_ARGUMENTS = InvalidArguments("no such argument")
         (OTHER_ARGUMENTS, True, job(count=1), Ending.UNKNOWN),
         (OTHER_ARGUMENTS, True, job(number="many"), Ending.FAILED),
         (KeyboardInterrupt(), True, job(number=1), Ending.FAILED),
+        (UnknownEncryptionKey("another key"), True, job(), Ending.UNKNOWN),
+        (EncryptionUnavailable("no keys"), True, job(given_back=3), Ending.UNKNOWN),
+        (InvalidEncryptionKey("no key"), True, job(), Ending.UNKNOWN),
+        (UnknownEncryptionKey("another key"), True, job(given_back=1000), Ending.FAILED),
+        (CiphertextMisplaced("another task's"), True, job(), Ending.FAILED),
     ],
 )
 def test_only_a_job_that_the_worker_does_not_know_is_offered_to_others(
@@ -363,7 +378,7 @@ def succeeds(options: WorkerOptions) -> Decision:
 
 
 def fails(options: WorkerOptions) -> Decision:
-    return failed(job(), options, ValueError("no"))
+    return failed(job(), task(), options, ValueError("no"))
 
 
 def is_retried(options: WorkerOptions) -> Decision:
@@ -391,7 +406,7 @@ def test_a_job_is_deleted_at_its_end_as_the_worker_was_told(
 
 
 def test_an_outcome_carries_the_fencing_token_and_the_lock_of_its_job() -> None:
-    decision = failed(job(), OPTIONS, ValueError("no"))
+    decision = failed(job(), task(), OPTIONS, ValueError("no"))
     assert decision.outcome is not None
     token = (decision.outcome.job_id, decision.outcome.worker_id, decision.outcome.claim)
     assert (token, decision.outcome.held_lock) == ((7, 5, 4), "held")

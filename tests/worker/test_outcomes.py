@@ -415,7 +415,7 @@ async def test_a_bug_in_taskq_fails_the_job_and_frees_the_sub_worker(
     @app.task(name="fine")
     async def fine() -> None: ...
 
-    def load(stored: object) -> None:
+    def load(stored: object, *, conceals: bool) -> None:
         raise AttributeError("a bug")
 
     monkeypatch.setattr(broken.arguments, "load", load)
