@@ -67,6 +67,7 @@ async def test_a_heartbeat_whose_line_is_dead_takes_another_one_in_time(
     assert logged == ["database_failed", "database_recovered"]
 
 
+@pytest.mark.slow
 async def test_a_worker_leaves_though_every_line_is_dead(
     far_app: App, line: Line, app: App, start: Start, connection: psycopg.Connection
 ) -> None:
