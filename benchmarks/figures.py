@@ -95,18 +95,28 @@ def _drain(medians: Medians) -> list[Goal]:
 
 def _locks(medians: Medians) -> list[Goal]:
     found = []
-    for shown, least in (("one lock", 4_000), ("20 locks", 12_000)):
+    for shown, least in (
+        ("one lock", 4_000),
+        ("20 locks", 12_000),
+        ("1,000 locks", 12_700),
+        ("20,000 locks", 13_600),
+    ):
         figure = f"drain, {shown}, jobs/s"
         found += _floor(medians.get(figure, {}), least, figure)
-    for shown in ("1,000 locks", "20,000 locks"):
-        found += _of_plain(medians, f"drain, {shown}, jobs/s", 0.7)
     return found
 
 
 def _limits(medians: Medians) -> list[Goal]:
     figure, plain = "drain, 1,000 keys of a limit, jobs/s", medians.get(CLAIM, {})
+    unlimited = medians.get("drain, concurrency 100, jobs/s", {}).get("taskq")
+    limited = medians.get(figure, {}).get("taskq")
+    of_plain = limited / unlimited if limited and unlimited else None
     return [
-        *_of_plain(medians, figure, 0.5),
+        *(
+            [Goal(f"{figure}: at least 0.5 of those without", f"{of_plain:.2f}", of_plain >= 0.5)]
+            if of_plain
+            else []
+        ),
         *(
             Goal(f"a claim with {name}: at most 1.5 of the plain one", f"{of:.2f}", of <= 1.5)
             for name in FULL_LIMITS.values()
@@ -114,14 +124,6 @@ def _limits(medians: Medians) -> list[Goal]:
             for of in [plain[name] / plain[PLAIN]]
         ),
     ]
-
-
-def _of_plain(medians: Medians, figure: str, least: float) -> list[Goal]:
-    row, plain = medians.get(figure, {}), medians.get("drain, concurrency 100, jobs/s", {})
-    if "taskq" not in row or "taskq" not in plain:
-        return []
-    of = row["taskq"] / plain["taskq"]
-    return [Goal(f"{figure}: at least {least:g} of those without", f"{of:.2f}", of >= least)]
 
 
 def _defer(medians: Medians) -> list[Goal]:

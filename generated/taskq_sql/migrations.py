@@ -195,11 +195,12 @@ SELECT
 DROP FUNCTION IF EXISTS
     taskq_defer_jobs, taskq_new_jobs, taskq_claim_jobs, taskq_settle_limits, taskq_limited_jobs,
     taskq_let_in_paused_jobs, taskq_bar_paused_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
-    taskq_next_ready_queue, taskq_is_barred, taskq_open_limits, taskq_turn, taskq_next_limit_key, taskq_limit_head,
-    taskq_limit_state, taskq_limit_figures, taskq_next_filled_queue, taskq_expire_jobs, taskq_open_locks,
-    taskq_limit_holders, taskq_lock_holder, taskq_lock_head, taskq_job_fits, taskq_notify, taskq_pause_task,
-    taskq_pause, taskq_abort, taskq_ended, taskq_listen, taskq_incarnation, taskq_channel;
-DROP VIEW IF EXISTS taskq_ready;
+    taskq_next_ready_queue, taskq_open_limits, taskq_turn, taskq_next_limit_key, taskq_limit_head,
+    taskq_next_filled_queue, taskq_expire_jobs, taskq_open_locks, taskq_lock_holder, taskq_lock_head, taskq_job_fits,
+    taskq_notify, taskq_pause_task, taskq_pause, taskq_abort, taskq_ended, taskq_listen, taskq_incarnation,
+    taskq_channel;
+DROP VIEW IF EXISTS taskq_barred_queues, taskq_ready;
+DROP FUNCTION IF EXISTS taskq_is_full, taskq_limit_state, taskq_limit_figures, taskq_limit_holders;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_limit_gates, taskq_limit_rates, taskq_limits, taskq_open_gates, taskq_pauses,
     taskq_periodic, taskq_queue_limits, taskq_retention, taskq_subscriptions, taskq_workers, taskq_jobs,
@@ -366,8 +367,8 @@ class Querier:
         self,
     ) -> str | None:
         """By name, and not by the beginning of a name: users may have a taskq_jobs_archive. Without CASCADE:
-        what depends on the schema is not taskq's to drop. Functions first, which depend on the others; and last the one that
-        a table's triggers depend on.
+        what depends on the schema is not taskq's to drop. Functions first, which depend on the others, but for those that a
+        view depends on; and last the one that a table's triggers depend on.
         """
         row = self._conn.execute(_WRITE_REMOVAL).first()
         if row is None:

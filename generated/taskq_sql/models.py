@@ -21,6 +21,12 @@ class TaskqJobStatus(enum.StrEnum):
     ABORTED = "aborted"
 
 
+class TaskqBarredQueue(pydantic.BaseModel):
+    """The queues that are paused, or whose limit has no room."""
+
+    name: str
+
+
 class TaskqFailedAttempt(pydantic.BaseModel):
     """Why, when and where an attempt failed; one row per attempt that did."""
 
