@@ -268,8 +268,8 @@ async def test_a_thousand_waiters_take_two_connections_and_few_statements(
     end(*ids)
     jobs = await asyncio.gather(*waiting)
     assert [job.id for job in jobs] == ids
-    # The first one alone, and the others that came meanwhile; all when listening began; and their ends. A dozen
-    # on a machine that has nothing else to do.
+    # The first one alone, and the others that came meanwhile; all when listening began; and their ends. A
+    # dozen on a machine that has nothing else to do.
     assert len(checks.sizes) <= 40
 
 
