@@ -88,7 +88,7 @@ def full_limits(connection: psycopg.Connection, keys: int) -> None:
             [keys],
         )
     # Until each key has one that runs, and claims have come once to each gate that deferring has opened.
-    while connection.execute("SELECT FROM taskq_limit_gates LIMIT 1").fetchone():
+    while connection.execute("SELECT 1 FROM taskq_limit_gates LIMIT 1").fetchone():
         claim(connection, max_jobs=1000)
     plain(connection)
 
