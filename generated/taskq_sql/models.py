@@ -153,6 +153,15 @@ class TaskqLimitRate(pydantic.BaseModel):
     spent_until: datetime.datetime
 
 
+class TaskqLimited(pydantic.BaseModel):
+    """The jobs that wait for a limit and for nothing else: what taskq_jobs_limit has."""
+
+    id: int
+    limit_key: str | None
+    queue_name: str
+    priority: int
+
+
 class TaskqLimit(pydantic.BaseModel):
     """What limits allow: an app's are written when its worker starts, an operator's go before
     them. Of one key of a limit, what is said of it goes before what is said of all. A figure

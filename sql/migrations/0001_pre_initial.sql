@@ -207,6 +207,19 @@ WHERE status = 'todo' AND lock IS NOT NULL;
 CREATE INDEX taskq_jobs_limit ON taskq_jobs (limit_key, queue_name, priority DESC, id)
 WHERE status = 'todo' AND due AND lock IS NULL AND limit_key IS NOT NULL AND paused IS NULL;
 
+CREATE VIEW taskq_limited AS
+SELECT
+    job.id,
+    job.limit_key,
+    job.queue_name,
+    job.priority
+FROM taskq_jobs AS job
+WHERE
+    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key IS NOT NULL
+    AND job.paused IS NULL;
+
+COMMENT ON VIEW taskq_limited IS 'The jobs that wait for a limit and for nothing else: what taskq_jobs_limit has.';
+
 -- What is to be let in when a task is resumed.
 CREATE INDEX taskq_jobs_paused ON taskq_jobs (task_name)
 WHERE status = 'todo' AND paused;
@@ -689,7 +702,7 @@ COMMENT ON FUNCTION taskq_lock_head(text) IS
     'either.';
 
 
--- Planned as a part of what calls it, as the next one is.
+-- Planned as a part of what calls it.
 CREATE FUNCTION taskq_lock_holder(wanted text) RETURNS TABLE (id bigint, worker_id bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
@@ -702,18 +715,6 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_lock_holder(text) IS 'A job that holds a lock; no row: none does.';
-
-
-CREATE FUNCTION taskq_limit_holders(wanted text, most bigint) RETURNS TABLE (id bigint)
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT job.id
-    FROM taskq_jobs AS job
-    WHERE job.status BETWEEN 'doing' AND 'doing' AND job.limit_key = wanted
-    LIMIT most;
-END;
-
-COMMENT ON FUNCTION taskq_limit_holders(text, bigint) IS 'The jobs that run and have a limit of their own.';
 
 
 -- One probe for each lock, and none of its jobs is changed: the next claim decides. Volatile, and so a statement of
@@ -881,7 +882,8 @@ BEGIN ATOMIC
         FROM (
             SELECT
                 (
-                    SELECT count(*) FROM taskq_limit_holders(wanted, 2147483647) AS holder
+                    SELECT count(*) FROM taskq_jobs AS job
+                    WHERE job.status BETWEEN 'doing' AND 'doing' AND job.limit_key = wanted
                 ) + coalesce(
                     (
                         SELECT sum(queue.running)
@@ -942,10 +944,8 @@ BEGIN ATOMIC
             SELECT
                 job.queue_name,
                 job.priority
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key = wanted AND job.paused IS NULL
-                AND job.queue_name > after_queue
+            FROM taskq_limited AS job
+            WHERE job.limit_key = wanted AND job.queue_name > after_queue
             ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
             LIMIT 1
         )
@@ -968,6 +968,39 @@ COMMENT ON FUNCTION taskq_limit_head(text, text) IS
     'The next queue after a name, by bytes, in which jobs wait for a limit alone, and the highest priority of them.';
 
 
+-- Planned as a part of what calls it.
+CREATE FUNCTION taskq_limit_places(limit_keys text []) RETURNS TABLE (
+    limit_key text, queue_name text, priority integer
+)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE waiting AS (
+        SELECT
+            named.limit_key,
+            first.queue_name,
+            first.priority
+        FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS limit_key) AS named
+        CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
+        UNION ALL
+        SELECT
+            waiting.limit_key,
+            next.queue_name,
+            next.priority
+        FROM waiting
+        CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
+    )
+
+    SELECT
+        waiting.limit_key,
+        waiting.queue_name,
+        waiting.priority
+    FROM waiting;
+END;
+
+COMMENT ON FUNCTION taskq_limit_places(text []) IS
+    'Of each limit the queues in which jobs wait for it alone, and the highest priority of them.';
+
+
 CREATE FUNCTION taskq_next_limit_key(after text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -975,10 +1008,8 @@ BEGIN ATOMIC
         least(
             (
                 SELECT job.limit_key
-                FROM taskq_jobs AS job
-                WHERE
-                    job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key > after
-                    AND job.paused IS NULL
+                FROM taskq_limited AS job
+                WHERE job.limit_key > after
                 ORDER BY job.limit_key, job.queue_name, job.priority DESC, job.id
                 LIMIT 1
             ),
@@ -1011,20 +1042,8 @@ COMMENT ON FUNCTION taskq_turn() IS 'The next turn of a limit, behind those that
 CREATE FUNCTION taskq_open_limits(limit_keys text [], notify boolean DEFAULT true) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    WITH RECURSIVE waiting AS (
-        SELECT
-            named.limit_key,
-            first.queue_name,
-            first.priority
-        FROM (SELECT DISTINCT unnest(limit_keys) COLLATE "C" AS limit_key) AS named
-        CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
-        UNION ALL
-        SELECT
-            waiting.limit_key,
-            next.queue_name,
-            next.priority
-        FROM waiting
-        CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
+    WITH waiting AS MATERIALIZED (
+        SELECT place.* FROM taskq_limit_places(limit_keys) AS place
     ),
 
     opened AS (
@@ -1063,6 +1082,63 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION taskq_is_full(text) IS 'Whether a limit has no room.';
+
+
+-- Side by side: the limit, the queue and the priority of each job that has ended, and whether it never began. The limit
+-- of its queue has room again as well. Whether any job waits for them is for claims to see.
+CREATE FUNCTION taskq_free_limits(
+    limit_keys text [], queue_names text [], priorities integer [], unstarted boolean []
+) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    WITH gone AS MATERIALIZED (
+        SELECT
+            job.limit_key,
+            job.queue_name,
+            job.priority,
+            job.unstarted
+        FROM unnest(limit_keys, queue_names, priorities, unstarted)
+            AS job (limit_key, queue_name, priority, unstarted)
+    ),
+
+    opened AS (
+        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+        SELECT
+            freed.queue_name,
+            max(freed.priority),
+            taskq_turn(),
+            freed.limit_key,
+            nullif(count(*) FILTER (WHERE freed.unstarted), 0)
+        FROM (
+            SELECT gone.* FROM gone
+            WHERE gone.limit_key IS NOT NULL
+            UNION ALL
+            SELECT
+                limited.limit_key,
+                gone.queue_name,
+                gone.priority,
+                gone.unstarted
+            FROM taskq_queue_limits AS limited
+            INNER JOIN gone ON limited.queue_name = gone.queue_name
+            WHERE gone.limit_key IS DISTINCT FROM limited.limit_key
+        ) AS freed
+        GROUP BY freed.queue_name, freed.limit_key
+    ),
+
+    -- No gate tells of what waits for the limit of a queue.
+    notified AS (
+        SELECT taskq_notify(counted.queue_name)
+        FROM gone
+        INNER JOIN taskq_queue_limits AS limited ON gone.queue_name = limited.queue_name
+        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
+        GROUP BY counted.queue_name
+    )
+
+    SELECT count(*) FROM notified;
+END;
+
+COMMENT ON FUNCTION taskq_free_limits(text [], text [], integer [], boolean []) IS
+    'Leaves a gate for each limit in which jobs have ended: in the transaction that ends them.';
 
 
 -- The function is planned only where a queue has a limit: as a part of the view it would be planned with each check for
@@ -1283,6 +1359,18 @@ COMMENT ON FUNCTION taskq_let_in_paused_jobs(text) IS
     'after it.';
 
 
+-- There are 1,024 of them for all locks and limits, as PostgreSQL has room for a few thousand: where two share one, a
+-- claim may pass over one of them.
+CREATE FUNCTION taskq_try_gate(name text) RETURNS boolean
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT pg_try_advisory_xact_lock('taskq_open_gates'::regclass::oid::integer, hashtext(name) & 1023);
+END;
+
+COMMENT ON FUNCTION taskq_try_gate(text) IS
+    'Takes the advisory lock by which claims of a lock or limit come one after the other; false: another claim has it.';
+
+
 -- Jobs of limits that have room, for a claim. Of each limit no more than it has room for, and of limits of one priority
 -- one job each in turn: in what order they come among other jobs, order_id says. The claim has the advisory lock of
 -- each limit that is visited, until it commits.
@@ -1339,10 +1427,7 @@ BEGIN
             GROUP BY gate.limit_key
             ORDER BY max(gate.priority) DESC, min(gate.turn)
         ) AS best
-        WHERE
-            pg_try_advisory_xact_lock(
-                'taskq_open_gates'::regclass::oid::integer, hashtext(best.limit_key) & 1023
-            )
+        WHERE taskq_try_gate(best.limit_key)
         LIMIT max_jobs
     )
 
@@ -1368,11 +1453,8 @@ BEGIN
             FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
             CROSS JOIN LATERAL (
                 SELECT waiting.id
-                FROM taskq_jobs AS waiting
-                WHERE
-                    waiting.status = 'todo' AND waiting.due AND waiting.lock IS NULL
-                    AND waiting.limit_key = place.limit_key AND waiting.paused IS NULL
-                    AND waiting.queue_name = place.queue_name
+                FROM taskq_limited AS waiting
+                WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
                 ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
                 LIMIT 1000
             ) AS job
@@ -1420,11 +1502,8 @@ BEGIN
                         waiting.id,
                         waiting.priority,
                         null AS lock
-                    FROM taskq_jobs AS waiting
-                    WHERE
-                        waiting.status = 'todo' AND waiting.due AND waiting.lock IS NULL
-                        AND waiting.limit_key = state.limit_key AND waiting.paused IS NULL
-                        AND waiting.queue_name = queue.name
+                    FROM taskq_limited AS waiting
+                    WHERE waiting.limit_key = state.limit_key AND waiting.queue_name = queue.name
                     ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
                     LIMIT state.most
                 )
@@ -1443,12 +1522,7 @@ BEGIN
             ) AS job
             WHERE
                 state.most > 0
-                AND (
-                    job.lock IS NULL
-                    OR pg_try_advisory_xact_lock(
-                        'taskq_open_gates'::regclass::oid::integer, hashtext(job.lock) & 1023
-                    )
-                )
+                AND (job.lock IS NULL OR taskq_try_gate(job.lock))
         ) AS numbered
         WHERE numbered.round <= numbered.room
     )
@@ -1582,20 +1656,8 @@ BEGIN
     END IF;
 
     -- In all queues in which jobs wait: what has ended was perhaps in another one.
-    WITH RECURSIVE waiting AS (
-        SELECT
-            named.limit_key,
-            first.queue_name,
-            first.priority
-        FROM unnest(open_keys) AS named (limit_key)
-        CROSS JOIN LATERAL taskq_limit_head(named.limit_key, '') AS first
-        UNION ALL
-        SELECT
-            waiting.limit_key,
-            next.queue_name,
-            next.priority
-        FROM waiting
-        CROSS JOIN LATERAL taskq_limit_head(waiting.limit_key, waiting.queue_name) AS next
+    WITH waiting AS MATERIALIZED (
+        SELECT place.* FROM taskq_limit_places(open_keys) AS place
     ),
 
     place AS MATERIALIZED (
@@ -1659,8 +1721,7 @@ COMMENT ON FUNCTION taskq_settle_limits(tid [], text [], bigint [], interval [],
 
 
 -- A claim waits for no other transaction. Each of its statements has a snapshot of its own, and so the claim that has
--- the advisory lock of a lock sees all that was committed by those that had it before. There are 1,024 of them for all
--- locks, as PostgreSQL has room for a few thousand: where two locks share one, a claim may pass over one of them.
+-- the advisory lock of a lock sees all that was committed by those that had it before.
 CREATE FUNCTION taskq_claim_jobs(
     worker_id bigint,
     queue_names text [],
@@ -1759,11 +1820,7 @@ BEGIN
             SELECT
                 limited.queue_name,
                 CASE
-                    WHEN
-                        pg_try_advisory_xact_lock(
-                            'taskq_open_gates'::regclass::oid::integer, hashtext(limited.limit_key) & 1023
-                        )
-                        THEN limited.limit_key
+                    WHEN taskq_try_gate(limited.limit_key) THEN limited.limit_key
                 END AS limit_key
             FROM taskq_queue_limits AS limited
             WHERE limited.queue_name = ANY(queue_names) AND limited.queue_name <> ALL(paused_queues)
@@ -1833,10 +1890,7 @@ BEGIN
                 ORDER BY gate.priority DESC, gate.job_id
                 LIMIT 4 * (max_jobs << round)
             ) AS best
-            WHERE
-                pg_try_advisory_xact_lock(
-                    'taskq_open_gates'::regclass::oid::integer, hashtext(best.lock) & 1023
-                )
+            WHERE taskq_try_gate(best.lock)
             LIMIT max_jobs << round
         ) AS mine;
 

@@ -17,10 +17,10 @@ GRANT INSERT (
 GRANT INSERT ON TABLE %1$I.taskq_open_gates, %1$I.taskq_limit_gates TO %2$I;
 GRANT SELECT (queue_name, priority, job_id, limit_key) ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT (queue_name, limit_key) ON TABLE %1$I.taskq_queue_limits TO %2$I;
-GRANT SELECT ON TABLE %1$I.taskq_subscriptions, %1$I.taskq_migrations TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_limited, %1$I.taskq_subscriptions, %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_lock_head, %1$I.taskq_lock_holder,
-    %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_turn, %1$I.taskq_open_limits, %1$I.taskq_channel,
-    %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
+    %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_limit_places, %1$I.taskq_turn, %1$I.taskq_open_limits,
+    %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;
@@ -36,17 +36,17 @@ GRANT SELECT, INSERT, UPDATE ON TABLE %1$I.taskq_failed_attempts, %1$I.taskq_per
 GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_open_gates, %1$I.taskq_limit_gates, %1$I.taskq_limits,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_pauses, %1$I.taskq_subscriptions TO %2$I;
 GRANT SELECT, UPDATE ON TABLE %1$I.taskq_ready TO %2$I;
-GRANT SELECT ON TABLE %1$I.taskq_barred_queues TO %2$I;
+GRANT SELECT ON TABLE %1$I.taskq_barred_queues, %1$I.taskq_limited TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_channel, %1$I.taskq_notify,
     %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_pause_task, %1$I.taskq_ended,
     %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
-    %1$I.taskq_lock_head, %1$I.taskq_lock_holder, %1$I.taskq_limit_holders, %1$I.taskq_open_locks,
+    %1$I.taskq_lock_head, %1$I.taskq_lock_holder, %1$I.taskq_open_locks,
     %1$I.taskq_expire_jobs, %1$I.taskq_next_limit_key, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue,
     %1$I.taskq_is_full, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
     %1$I.taskq_limit_figures, %1$I.taskq_limit_state, %1$I.taskq_limit_head, %1$I.taskq_turn, %1$I.taskq_open_limits,
     %1$I.taskq_bar_paused_jobs, %1$I.taskq_let_in_paused_jobs, %1$I.taskq_limited_jobs, %1$I.taskq_settle_limits,
-    %1$I.taskq_claim_jobs TO %2$I;
+    %1$I.taskq_limit_places, %1$I.taskq_free_limits, %1$I.taskq_try_gate, %1$I.taskq_claim_jobs TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;
@@ -59,9 +59,9 @@ SELECT
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses, %1$I.taskq_limits,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_limit_gates, %1$I.taskq_failed_attempts,
     %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_subscriptions, %1$I.taskq_migrations,
-    %1$I.taskq_ready TO %2$I;
+    %1$I.taskq_ready, %1$I.taskq_limited TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
-    %1$I.taskq_limit_holders, %1$I.taskq_next_limit_key TO %2$I;
+    %1$I.taskq_next_limit_key TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;

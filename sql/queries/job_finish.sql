@@ -176,52 +176,37 @@ opened AS (
 
 gone AS (
     SELECT
+        finished.limit_key,
         finished.held_queue AS queue_name,
         finished.priority,
-        finished.limit_key,
         finished.unstarted
     FROM finished
     UNION ALL
     SELECT
+        deleted.limit_key,
         deleted.queue_name,
         deleted.priority,
-        deleted.limit_key,
         false AS unstarted
     FROM deleted
+    UNION ALL
+    -- One that is to run again waits, perhaps in another queue.
+    SELECT
+        finished.limit_key,
+        finished.queue_name,
+        finished.priority,
+        false AS unstarted
+    FROM finished
+    WHERE finished.status = 'todo' AND finished.queue_name <> finished.held_queue
 ),
 
--- Their limits, and those of their queues, have room again: whether any job waits for them is for claims to see.
-opened_limits AS (
-    INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+freed AS (
     SELECT
-        freed.queue_name,
-        max(freed.priority),
-        taskq_turn(),
-        freed.limit_key,
-        nullif(count(*) FILTER (WHERE freed.unstarted), 0)
-    FROM (
-        SELECT gone.* FROM gone
-        UNION ALL
-        -- One that is to run again waits, perhaps in another queue.
-        SELECT
-            finished.queue_name,
-            finished.priority,
-            finished.limit_key,
-            false AS unstarted
-        FROM finished
-        WHERE finished.status = 'todo' AND finished.queue_name <> finished.held_queue
-        UNION ALL
-        SELECT
-            gone.queue_name,
-            gone.priority,
-            limited.limit_key,
-            gone.unstarted
-        FROM taskq_queue_limits AS limited
-        INNER JOIN gone ON limited.queue_name = gone.queue_name
-        WHERE gone.limit_key IS DISTINCT FROM limited.limit_key
-    ) AS freed
-    WHERE freed.limit_key IS NOT NULL
-    GROUP BY freed.queue_name, freed.limit_key
+        taskq_free_limits(
+            array_agg(gone.limit_key), array_agg(gone.queue_name), array_agg(gone.priority), array_agg(gone.unstarted)
+        ) AS queues
+    FROM gone
+    WHERE gone.limit_key IS NOT NULL OR EXISTS (SELECT FROM taskq_queue_limits)
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -255,31 +240,20 @@ explained AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(queue.name, queue.due, min(queue.scheduled_at))
-    FROM (
-        SELECT
-            finished.queue_name AS name,
-            finished.due,
-            finished.scheduled_at
-        FROM finished
-        WHERE finished.status = 'todo'
-        UNION ALL
-        SELECT
-            counted.queue_name,
-            true AS due,
-            null AS scheduled_at
-        FROM gone
-        INNER JOIN taskq_queue_limits AS limited ON gone.queue_name = limited.queue_name
-        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
-    ) AS queue
-    GROUP BY queue.name, queue.due
+    SELECT taskq_notify(finished.queue_name, finished.due, min(finished.scheduled_at))
+    FROM finished
+    WHERE finished.status = 'todo'
+    GROUP BY finished.queue_name, finished.due
 )
 
 SELECT
     coalesce(array_agg(ended.job_id), '{}')::bigint [] AS ids,
     coalesce(array_agg(coalesce(finished.status, ended.status)::text), '{}')::text [] AS statuses,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(freed.queues), 0) FROM freed)
+    )::bigint AS opened
 FROM ended
 LEFT JOIN finished ON ended.job_id = finished.id
 LEFT JOIN deleted ON ended.job_id = deleted.id

@@ -167,30 +167,14 @@ opened AS (
     HAVING count(*) > 0
 ),
 
--- As in FinishJobs.
-opened_limits AS (
-    INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key)
+freed AS (
     SELECT
-        freed.queue_name,
-        max(freed.priority),
-        taskq_turn(),
-        freed.limit_key
-    FROM (
-        SELECT
-            rescued.queue_name,
-            rescued.priority,
-            rescued.limit_key
-        FROM rescued
-        UNION ALL
-        SELECT
-            rescued.queue_name,
-            rescued.priority,
-            limited.limit_key
-        FROM taskq_queue_limits AS limited
-        INNER JOIN rescued ON limited.queue_name = rescued.queue_name
-    ) AS freed
-    WHERE freed.limit_key IS NOT NULL
-    GROUP BY freed.queue_name, freed.limit_key
+        taskq_free_limits(
+            array_agg(rescued.limit_key), array_agg(rescued.queue_name), array_agg(rescued.priority),
+            array_agg(false)
+        ) AS queues
+    FROM rescued
+    HAVING count(*) > 0
 ),
 
 explained AS (
@@ -218,15 +202,9 @@ explained AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(queue.name)
-    FROM (
-        SELECT rescued.queue_name AS name FROM rescued
-        UNION
-        SELECT counted.queue_name
-        FROM rescued
-        INNER JOIN taskq_queue_limits AS limited ON rescued.queue_name = limited.queue_name
-        INNER JOIN taskq_queue_limits AS counted ON limited.limit_key = counted.limit_key
-    ) AS queue
+    SELECT taskq_notify(rescued.queue_name)
+    FROM rescued
+    GROUP BY rescued.queue_name
 )
 
 SELECT
@@ -237,7 +215,10 @@ SELECT
     rescued.crashes,
     rescued.has_begun::boolean AS has_begun,
     (SELECT count(*) FROM announced)::bigint AS announced,
-    (SELECT coalesce(sum(opened.queues), 0) FROM opened)::bigint AS opened
+    (
+        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
+        + (SELECT coalesce(sum(freed.queues), 0) FROM freed)
+    )::bigint AS opened
 FROM rescued;
 
 -- name: ListStalledJobs :many

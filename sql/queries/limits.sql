@@ -238,10 +238,8 @@ SELECT
     (
         (
             SELECT count(*)
-            FROM taskq_jobs AS job
-            WHERE
-                job.status = 'todo' AND job.due AND job.lock IS NULL AND job.limit_key = key.limit_key
-                AND job.paused IS NULL
+            FROM taskq_limited AS job
+            WHERE job.limit_key = key.limit_key
         )
         + (SELECT count(DISTINCT gate.lock) FROM taskq_open_gates AS gate WHERE gate.limit_key = key.limit_key)
         + (

@@ -108,14 +108,15 @@ SELECT
     'BEGIN;
 
 DROP FUNCTION IF EXISTS
-    taskq_defer_jobs, taskq_new_jobs, taskq_claim_jobs, taskq_settle_limits, taskq_limited_jobs,
+    taskq_defer_jobs, taskq_new_jobs, taskq_claim_jobs, taskq_settle_limits, taskq_limited_jobs, taskq_try_gate,
     taskq_let_in_paused_jobs, taskq_bar_paused_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
-    taskq_next_ready_queue, taskq_open_limits, taskq_turn, taskq_next_limit_key, taskq_limit_head,
+    taskq_next_ready_queue, taskq_free_limits, taskq_open_limits, taskq_turn, taskq_next_limit_key,
+    taskq_limit_places, taskq_limit_head,
     taskq_next_filled_queue, taskq_expire_jobs, taskq_open_locks, taskq_lock_holder, taskq_lock_head, taskq_job_fits,
     taskq_notify, taskq_pause_task, taskq_pause, taskq_abort, taskq_ended, taskq_listen, taskq_incarnation,
     taskq_channel;
-DROP VIEW IF EXISTS taskq_barred_queues, taskq_ready;
-DROP FUNCTION IF EXISTS taskq_is_full, taskq_limit_state, taskq_limit_figures, taskq_limit_holders;
+DROP VIEW IF EXISTS taskq_barred_queues, taskq_ready, taskq_limited;
+DROP FUNCTION IF EXISTS taskq_is_full, taskq_limit_state, taskq_limit_figures;
 DROP TABLE IF EXISTS
     taskq_failed_attempts, taskq_limit_gates, taskq_limit_rates, taskq_limits, taskq_open_gates, taskq_pauses,
     taskq_periodic, taskq_queue_limits, taskq_retention, taskq_subscriptions, taskq_workers, taskq_jobs,

@@ -71,9 +71,7 @@ _ANOTHER_HEAD = """            LEFT JOIN LATERAL (
 """
 _HOLDER = """                (SELECT holder.id FROM taskq_lock_holder(named.lock) AS holder) AS holder_id,
 """
-_LIMITED_BY = """            pg_try_advisory_xact_lock(
-                'taskq_open_gates'::regclass::oid::integer, hashtext(best.limit_key) & 1023
-            )
+_FREED_LIMITS = """    WHERE gone.limit_key IS NOT NULL OR EXISTS (SELECT FROM taskq_queue_limits)
 """
 _FIRST_OF_ITS_LOCK = """
                             AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
@@ -83,11 +81,8 @@ MUTATIONS = {
     "advisory-lock": Mutation(
         what="two claims may be at one lock",
         path=_SCHEMA,
-        old="""                pg_try_advisory_xact_lock(
-                    'taskq_open_gates'::regclass::oid::integer, hashtext(best.lock) & 1023
-                )
-""",
-        new="                true\n",
+        old="            WHERE taskq_try_gate(best.lock)\n",
+        new="",
         found_by=frozenset({"exclusion", "holding", "order"}),
     ),
     "holder": Mutation(
@@ -209,26 +204,26 @@ MUTATIONS = {
     "limit-advisory-lock": Mutation(
         what="two claims may be at one limit",
         path=_SCHEMA,
-        old=_LIMITED_BY,
-        new="            true\n",
+        old="        WHERE taskq_try_gate(best.limit_key)\n",
+        new="",
         found_by=frozenset({"crowd", "limit", "rate"}),
     ),
     "limit-end-at-once": Mutation(
         what="the end of a job opens its limit only if it sees a job that waits",
         path="sql/queries/job_finish.sql",
-        old="    WHERE freed.limit_key IS NOT NULL\n",
+        old=_FREED_LIMITS,
         new="""    WHERE
-        freed.limit_key IS NOT NULL
+        gone.limit_key IS NOT NULL
         AND EXISTS (SELECT FROM taskq_jobs AS job WHERE job.status = 'todo' AND job.limit_key =
-        freed.limit_key)
+        gone.limit_key)
 """,
         found_by=frozenset({"stall"}),
     ),
     "limit-end": Mutation(
         what="the end of a job does not open its limit",
         path="sql/queries/job_finish.sql",
-        old="    WHERE freed.limit_key IS NOT NULL\n",
-        new="    WHERE freed.limit_key LIKE 'queue%'\n",
+        old=_FREED_LIMITS,
+        new="    WHERE gone.limit_key LIKE 'queue%'\n",
         found_by=frozenset({"stall"}),
     ),
     "limit-of-a-head": Mutation(
