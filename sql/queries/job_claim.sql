@@ -57,9 +57,11 @@ LIMIT @max_queues::integer;
 -- worker whose claims flow goes on behind what it has claimed: 3 to 4 ms then (PostgreSQL 18,
 -- `python -m benchmarks --only held`).
 --
--- What its function changes a statement does not show; this does, and so nothing sends it a second time.
+-- What its function does a statement does not show; this does. It changes jobs, and so nothing sends it a second
+-- time. And it holds their table before its columns are looked up: of a migration that is about to change them, it
+-- would otherwise wait within the function, which then answers with other columns than were expected.
 WITH changes AS (
-    DELETE FROM taskq_open_gates
+    DELETE FROM taskq_jobs
     WHERE false
 )
 
