@@ -27,7 +27,7 @@ from taskq.unreadable import Unreadable
 
 T = TypeVar("T", datetime, float)
 
-# What the columns of taskq_jobs hold, and why: see the first migration.
+# What the columns of taskq_jobs hold, and why: see 0001_pre_tables.sql.
 NAME_LENGTH = 500
 MOST_TAGS = 100
 _INT4 = 2**31

@@ -128,10 +128,10 @@ class LimitState:
     Attributes:
         name: The limit.
         key: The key that has a room of its own; None: all, or the limit itself.
-        figures: What it allows; None: nobody has said so, and no job of it starts.
-        by_operator: Whether an operator has said something of it, with ``set_limit``.
-        said_by: Who said what goes before all else that is said of it: an operator, or the worker whose app
-            declared it; None: nobody, or not given.
+        figures: What it allows; None: it is not declared, and no job of it starts.
+        by_operator: Whether an operator has set some of it, with ``set_limit``.
+        declared_by: Who declared what goes before the rest: an operator, or the worker whose app it is; None:
+            not declared, or not given.
         queues: The queues all of whose jobs count in it.
         running: How many jobs that count in it run.
         room: How many more may start now; None: any number.
@@ -144,7 +144,7 @@ class LimitState:
     key: str | None
     figures: LimitFigures | None
     by_operator: bool
-    said_by: str | None
+    declared_by: str | None
     queues: tuple[str, ...]
     running: int
     room: int | None

@@ -127,7 +127,7 @@ class Querier:
         run_length: int,
     ) -> Iterator[models.TaskqJob]:
         """Takes the next jobs for a worker, by priority, then id: ready ones from ranges of their index, and those with a
-        lock or a limit by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
+        lock or a limit by the open gates. See taskq_claim_jobs in the migrations. At most 1,000 at once.
 
         A range is a queue's jobs between two priorities, or those of its highest priority after an id. While another
         transaction holds the xmin horizon, the entries of jobs that are long claimed stay at the front of the index and
@@ -194,7 +194,7 @@ class Querier:
         max_queues: int,
     ) -> Iterator[str]:
         """The queues that have a ready job or an open gate and are not barred, those with the best first: the best
-        max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by hopping from queue
+        max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by going from queue
         to queue it takes 10 µs for each that has something.
         """
         for row in self._conn.execute(_LIST_READY_QUEUES, {"p1": max_queues}):

@@ -28,14 +28,14 @@ WITH declared AS (
 ),
 
 former AS (
-    SELECT said.limit_key, said.by_operator, said.concurrency, said.rate, said.per, said.burst, said.said_by, said.said_at
-    FROM taskq_limits AS said
-    INNER JOIN declared ON said.limit_key = declared.limit_key
-    WHERE NOT said.by_operator
+    SELECT definition.limit_key, definition.by_operator, definition.concurrency, definition.rate, definition.per, definition.burst, definition.declared_by, definition.declared_at
+    FROM taskq_limits AS definition
+    INNER JOIN declared ON definition.limit_key = declared.limit_key
+    WHERE NOT definition.by_operator
 ),
 
 written AS (
-    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by)
+    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by)
     SELECT
         declared.limit_key,
         false AS by_operator,
@@ -43,7 +43,7 @@ written AS (
         declared.rate,
         declared.per,
         declared.burst,
-        :p2\\:\\:text AS said_by
+        :p2\\:\\:text AS declared_by
     FROM declared
     ORDER BY declared.limit_key
     ON CONFLICT (limit_key, by_operator) DO UPDATE
@@ -52,8 +52,8 @@ written AS (
         rate = excluded.rate,
         per = excluded.per,
         burst = excluded.burst,
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     WHERE
         (taskq_limits.concurrency, taskq_limits.rate, taskq_limits.per, taskq_limits.burst)
         IS DISTINCT FROM (excluded.concurrency, excluded.rate, excluded.per, excluded.burst)
@@ -67,7 +67,7 @@ SELECT
     former.rate,
     former.per,
     former.burst,
-    former.said_by
+    former.declared_by
 FROM written
 LEFT JOIN former ON written.limit_key = former.limit_key
 ORDER BY written.limit_key
@@ -83,7 +83,7 @@ class DeclareLimitsRow(pydantic.BaseModel):
     rate: int | None
     per: float | None
     burst: int | None
-    said_by: str | None
+    declared_by: str | None
 
 
 DECLARE_QUEUE_LIMITS = """-- name: declare_queue_limits \\:many
@@ -95,24 +95,24 @@ WITH declared AS (
 ),
 
 former AS (
-    SELECT said.queue_name, said.limit_key, said.said_by, said.said_at
-    FROM taskq_queue_limits AS said
-    INNER JOIN declared ON said.queue_name = declared.queue_name
+    SELECT definition.queue_name, definition.limit_key, definition.declared_by, definition.declared_at
+    FROM taskq_queue_limits AS definition
+    INNER JOIN declared ON definition.queue_name = declared.queue_name
 ),
 
 written AS (
-    INSERT INTO taskq_queue_limits (queue_name, limit_key, said_by)
+    INSERT INTO taskq_queue_limits (queue_name, limit_key, declared_by)
     SELECT
         declared.queue_name,
         declared.limit_key,
-        :p2\\:\\:text AS said_by
+        :p2\\:\\:text AS declared_by
     FROM declared
     ORDER BY declared.queue_name
     ON CONFLICT (queue_name) DO UPDATE
     SET
         limit_key = excluded.limit_key,
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     WHERE taskq_queue_limits.limit_key <> excluded.limit_key
     RETURNING queue_name, limit_key
 )
@@ -121,7 +121,7 @@ SELECT
     written.queue_name,
     written.limit_key,
     former.limit_key AS former_limit_key,
-    former.said_by
+    former.declared_by
 FROM written
 LEFT JOIN former ON written.queue_name = former.queue_name
 ORDER BY written.queue_name
@@ -134,12 +134,12 @@ class DeclareQueueLimitsRow(pydantic.BaseModel):
     queue_name: str
     limit_key: str
     former_limit_key: str | None
-    said_by: str | None
+    declared_by: str | None
 
 
 LIST_LIMIT_NAMES = """-- name: list_limit_names \\:many
-SELECT DISTINCT split_part(said.limit_key, '\\:', 1)\\:\\:text AS name
-FROM taskq_limits AS said
+SELECT DISTINCT split_part(definition.limit_key, '\\:', 1)\\:\\:text AS name
+FROM taskq_limits AS definition
 ORDER BY name
 """
 
@@ -156,7 +156,7 @@ WITH RECURSIVE waiting_key AS (
 ),
 
 key AS (
-    SELECT said.limit_key FROM taskq_limits AS said
+    SELECT definition.limit_key FROM taskq_limits AS definition
     UNION
     SELECT limited.limit_key FROM taskq_queue_limits AS limited
     UNION
@@ -173,20 +173,20 @@ SELECT
     coalesce(figures.per, 0)\\:\\:double precision AS per,
     coalesce(figures.burst, 0)\\:\\:integer AS burst,
     EXISTS (
-        SELECT FROM taskq_limits AS said WHERE said.limit_key = key.limit_key AND said.by_operator
+        SELECT FROM taskq_limits AS definition WHERE definition.limit_key = key.limit_key AND definition.by_operator
     )\\:\\:boolean AS by_operator,
     (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)\\:\\:boolean AS is_known,
     -- Of what goes before all else. Longer keys are greater than the names they begin with.
     coalesce(
         (
-            SELECT coalesce(said.said_by, '')
-            FROM taskq_limits AS said
-            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, '\\:', 1)])
-            ORDER BY said.limit_key DESC, said.by_operator DESC
+            SELECT coalesce(definition.declared_by, '')
+            FROM taskq_limits AS definition
+            WHERE definition.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, '\\:', 1)])
+            ORDER BY definition.limit_key DESC, definition.by_operator DESC
             LIMIT 1
         ),
         ''
-    )\\:\\:text AS said_by,
+    )\\:\\:text AS declared_by,
     array(
         SELECT limited.queue_name
         FROM taskq_queue_limits AS limited
@@ -231,7 +231,7 @@ class ListLimitsRow(pydantic.BaseModel):
     burst: int
     by_operator: bool
     is_known: bool
-    said_by: str
+    declared_by: str
     queue_names: list[str]
     running: int
     room: int
@@ -271,7 +271,7 @@ _OPEN_LIMITS = sqlalchemy.text(OPEN_LIMITS)
 
 SET_LIMIT = """-- name: set_limit \\:one
 WITH written AS (
-    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by)
+    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by)
     SELECT
         :p1\\:\\:text,
         true AS by_operator,
@@ -282,15 +282,18 @@ WITH written AS (
         :p6\\:\\:text
     WHERE
         :p7\\:\\:boolean
-        OR EXISTS (SELECT FROM taskq_limits AS said WHERE said.limit_key = split_part(:p1\\:\\:text, '\\:', 1))
+        OR EXISTS (
+            SELECT FROM taskq_limits AS definition
+            WHERE definition.limit_key = split_part(:p1\\:\\:text, '\\:', 1)
+        )
     ON CONFLICT (limit_key, by_operator) DO UPDATE
     SET
         concurrency = coalesce(excluded.concurrency, taskq_limits.concurrency),
         rate = coalesce(excluded.rate, taskq_limits.rate),
         per = coalesce(excluded.per, taskq_limits.per),
         burst = coalesce(excluded.burst, taskq_limits.burst),
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     RETURNING limit_key
 )
 
@@ -332,12 +335,12 @@ class Querier:
         self,
         *,
         limits: Any,
-        said_by: str,
+        declared_by: str,
     ) -> Iterator[DeclareLimitsRow]:
         """Writes what an app says of its limits. Answers for each that is new, or has changed, what was said of it before, and
         by whom. In the order of names, so that workers that start at once do not wait for one another in a circle.
         """
-        for row in self._conn.execute(_DECLARE_LIMITS, {"p1": limits, "p2": said_by}):
+        for row in self._conn.execute(_DECLARE_LIMITS, {"p1": limits, "p2": declared_by}):
             yield DeclareLimitsRow(
                 limit_key=row[0],
                 has_changed=row[1],
@@ -345,28 +348,28 @@ class Querier:
                 rate=row[3],
                 per=row[4],
                 burst=row[5],
-                said_by=row[6],
+                declared_by=row[6],
             )
 
     def declare_queue_limits(
         self,
         *,
         queue_limits: Any,
-        said_by: str,
+        declared_by: str,
     ) -> Iterator[DeclareQueueLimitsRow]:
         """Likewise in which limits all jobs of a queue count."""
-        for row in self._conn.execute(_DECLARE_QUEUE_LIMITS, {"p1": queue_limits, "p2": said_by}):
+        for row in self._conn.execute(_DECLARE_QUEUE_LIMITS, {"p1": queue_limits, "p2": declared_by}):
             yield DeclareQueueLimitsRow(
                 queue_name=row[0],
                 limit_key=row[1],
                 former_limit_key=row[2],
-                said_by=row[3],
+                declared_by=row[3],
             )
 
     def list_limit_names(
         self,
     ) -> Iterator[str]:
-        """The limits of which anybody has said anything."""
+        """The limits that are defined."""
         for row in self._conn.execute(_LIST_LIMIT_NAMES):
             value: str = row[0]
             yield value
@@ -377,7 +380,7 @@ class Querier:
         name: str | None,
         max_limits: int,
     ) -> Iterator[ListLimitsRow]:
-        """What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by
+        """What limits allow and how full they are: those that are defined, and each key that is in use, by
         name and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it
         that are ready wait for the limit as well.
         """
@@ -390,7 +393,7 @@ class Querier:
                 burst=row[4],
                 by_operator=row[5],
                 is_known=row[6],
-                said_by=row[7],
+                declared_by=row[7],
                 queue_names=row[8],
                 running=row[9],
                 room=row[10],
@@ -420,13 +423,13 @@ class Querier:
         rate: int | None,
         per: float | None,
         burst: int | None,
-        said_by: str | None,
+        declared_by: str | None,
         is_known: bool,
     ) -> bool | None:
-        """Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before;
-        false: nobody has. A figure that is not given stays what it was.
+        """Writes an operator's definition of a limit, or of one key of it, if the limit is defined already; false: it is
+        not. A figure that is not given stays what it was.
         """
-        row = self._conn.execute(_SET_LIMIT, {"p1": limit_key, "p2": concurrency, "p3": rate, "p4": per, "p5": burst, "p6": said_by, "p7": is_known}).first()
+        row = self._conn.execute(_SET_LIMIT, {"p1": limit_key, "p2": concurrency, "p3": rate, "p4": per, "p5": burst, "p6": declared_by, "p7": is_known}).first()
         if row is None:
             return None
         value: bool = row[0]

@@ -111,7 +111,7 @@ class TaskqJob(pydantic.BaseModel):
     metadata: Any
     # By which it can be listed, each once; null: none.
     tags: list[str] | None
-    # Whether its end is notified, as somebody waits for it, or has; null: nobody does.
+    # Whether its end is notified, as it is or was waited for; null: it is not.
     awaited: bool | None
     # How far it is, an object: done, total, message, the claim that has reported it, and
     # reported_at; null: none has.
@@ -181,9 +181,9 @@ class TaskqLimit(pydantic.BaseModel):
     # How many of these may start at once, after a time without any.
     burst: int | None
     # Which worker's app, or which operator; null: not given.
-    said_by: str | None
-    # When it was said last.
-    said_at: datetime.datetime
+    declared_by: str | None
+    # When it was declared last.
+    declared_at: datetime.datetime
 
 
 class TaskqMigration(pydantic.BaseModel):
@@ -263,10 +263,10 @@ class TaskqQueueLimit(pydantic.BaseModel):
     queue_name: str
     # The name of the limit.
     limit_key: str
-    # Which worker's app said so.
-    said_by: str | None
-    # When it was said last.
-    said_at: datetime.datetime
+    # Which worker's app declared it.
+    declared_by: str | None
+    # When it was declared last.
+    declared_at: datetime.datetime
 
 
 class TaskqReady(pydantic.BaseModel):
@@ -306,7 +306,7 @@ class TaskqSubscription(pydantic.BaseModel):
     # default if the task has one, as the text that a key has of it; null: there is one room for
     # all.
     limit_by: Any
-    # Which worker's app said so last.
+    # Which worker's app declared it last.
     declared_by: str | None
     # When it was declared first, or otherwise than before.
     declared_at: datetime.datetime

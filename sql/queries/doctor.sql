@@ -375,8 +375,8 @@ unsaid AS (
     WHERE
         key.limit_key IS NOT NULL
         AND NOT EXISTS (
-            SELECT FROM taskq_limits AS said
-            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
+            SELECT FROM taskq_limits AS definition
+            WHERE definition.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
         )
 )
 

@@ -46,7 +46,8 @@ GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq
     %1$I.taskq_is_full, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
     %1$I.taskq_limit_figures, %1$I.taskq_limit_state, %1$I.taskq_limit_head, %1$I.taskq_turn, %1$I.taskq_open_limits,
     %1$I.taskq_bar_paused_jobs, %1$I.taskq_let_in_paused_jobs, %1$I.taskq_limited_jobs, %1$I.taskq_settle_limits,
-    %1$I.taskq_limit_places, %1$I.taskq_free_limits, %1$I.taskq_try_gate, %1$I.taskq_claim_jobs TO %2$I;
+    %1$I.taskq_limit_places, %1$I.taskq_free_limits, %1$I.taskq_try_gate, %1$I.taskq_lock_runs,
+    %1$I.taskq_take_gated_jobs, %1$I.taskq_claim_jobs TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;

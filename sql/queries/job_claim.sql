@@ -1,6 +1,6 @@
 -- name: ListReadyQueues :many
 -- The queues that have a ready job or an open gate and are not barred, those with the best first: the best
--- max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by hopping from queue
+-- max_queues jobs of all are in them. Asked when it is not known, and not before each claim: by going from queue
 -- to queue it takes 10 µs for each that has something.
 WITH RECURSIVE queue AS (
     SELECT taskq_next_ready_queue('') AS name
@@ -49,7 +49,7 @@ LIMIT @max_queues::integer;
 
 -- name: ClaimJobs :many
 -- Takes the next jobs for a worker, by priority, then id: ready ones from ranges of their index, and those with a
--- lock or a limit by the open gates. See taskq_claim_jobs in the first migration. At most 1,000 at once.
+-- lock or a limit by the open gates. See taskq_claim_jobs in the migrations. At most 1,000 at once.
 --
 -- A range is a queue's jobs between two priorities, or those of its highest priority after an id. While another
 -- transaction holds the xmin horizon, the entries of jobs that are long claimed stay at the front of the index and

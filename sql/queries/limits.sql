@@ -18,14 +18,14 @@ WITH declared AS (
 ),
 
 former AS (
-    SELECT said.*
-    FROM taskq_limits AS said
-    INNER JOIN declared ON said.limit_key = declared.limit_key
-    WHERE NOT said.by_operator
+    SELECT definition.*
+    FROM taskq_limits AS definition
+    INNER JOIN declared ON definition.limit_key = declared.limit_key
+    WHERE NOT definition.by_operator
 ),
 
 written AS (
-    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by)
+    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by)
     SELECT
         declared.limit_key,
         false AS by_operator,
@@ -33,7 +33,7 @@ written AS (
         declared.rate,
         declared.per,
         declared.burst,
-        @said_by::text AS said_by
+        @declared_by::text AS declared_by
     FROM declared
     ORDER BY declared.limit_key
     ON CONFLICT (limit_key, by_operator) DO UPDATE
@@ -42,8 +42,8 @@ written AS (
         rate = excluded.rate,
         per = excluded.per,
         burst = excluded.burst,
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     WHERE
         (taskq_limits.concurrency, taskq_limits.rate, taskq_limits.per, taskq_limits.burst)
         IS DISTINCT FROM (excluded.concurrency, excluded.rate, excluded.per, excluded.burst)
@@ -57,7 +57,7 @@ SELECT
     former.rate,
     former.per,
     former.burst,
-    former.said_by
+    former.declared_by
 FROM written
 LEFT JOIN former ON written.limit_key = former.limit_key
 ORDER BY written.limit_key;
@@ -72,24 +72,24 @@ WITH declared AS (
 ),
 
 former AS (
-    SELECT said.*
-    FROM taskq_queue_limits AS said
-    INNER JOIN declared ON said.queue_name = declared.queue_name
+    SELECT definition.*
+    FROM taskq_queue_limits AS definition
+    INNER JOIN declared ON definition.queue_name = declared.queue_name
 ),
 
 written AS (
-    INSERT INTO taskq_queue_limits (queue_name, limit_key, said_by)
+    INSERT INTO taskq_queue_limits (queue_name, limit_key, declared_by)
     SELECT
         declared.queue_name,
         declared.limit_key,
-        @said_by::text AS said_by
+        @declared_by::text AS declared_by
     FROM declared
     ORDER BY declared.queue_name
     ON CONFLICT (queue_name) DO UPDATE
     SET
         limit_key = excluded.limit_key,
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     WHERE taskq_queue_limits.limit_key <> excluded.limit_key
     RETURNING queue_name, limit_key
 )
@@ -98,16 +98,16 @@ SELECT
     written.queue_name,
     written.limit_key,
     former.limit_key AS former_limit_key,
-    former.said_by
+    former.declared_by
 FROM written
 LEFT JOIN former ON written.queue_name = former.queue_name
 ORDER BY written.queue_name;
 
 -- name: SetLimit :one
--- Writes what an operator says of a limit, or of one key of it, if somebody has said anything of the limit before;
--- false: nobody has. A figure that is not given stays what it was.
+-- Writes an operator's definition of a limit, or of one key of it, if the limit is defined already; false: it is
+-- not. A figure that is not given stays what it was.
 WITH written AS (
-    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by)
+    INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by)
     SELECT
         @limit_key::text,
         true AS by_operator,
@@ -115,18 +115,21 @@ WITH written AS (
         sqlc.narg(rate)::integer,
         sqlc.narg(per)::double precision,
         sqlc.narg(burst)::integer,
-        sqlc.narg(said_by)::text
+        sqlc.narg(declared_by)::text
     WHERE
         @is_known::boolean
-        OR EXISTS (SELECT FROM taskq_limits AS said WHERE said.limit_key = split_part(@limit_key::text, ':', 1))
+        OR EXISTS (
+            SELECT FROM taskq_limits AS definition
+            WHERE definition.limit_key = split_part(@limit_key::text, ':', 1)
+        )
     ON CONFLICT (limit_key, by_operator) DO UPDATE
     SET
         concurrency = coalesce(excluded.concurrency, taskq_limits.concurrency),
         rate = coalesce(excluded.rate, taskq_limits.rate),
         per = coalesce(excluded.per, taskq_limits.per),
         burst = coalesce(excluded.burst, taskq_limits.burst),
-        said_by = excluded.said_by,
-        said_at = now()
+        declared_by = excluded.declared_by,
+        declared_at = now()
     RETURNING limit_key
 )
 
@@ -149,9 +152,9 @@ WHERE queue_name = @queue_name::text
 RETURNING limit_key;
 
 -- name: ListLimitNames :many
--- The limits of which anybody has said anything.
-SELECT DISTINCT split_part(said.limit_key, ':', 1)::text AS name
-FROM taskq_limits AS said
+-- The limits that are defined.
+SELECT DISTINCT split_part(definition.limit_key, ':', 1)::text AS name
+FROM taskq_limits AS definition
 ORDER BY name;
 
 -- name: OpenLimits :one
@@ -183,7 +186,7 @@ SELECT
     )::bigint AS queues;
 
 -- name: ListLimits :many
--- What limits allow and how full they are: those of which anybody has said anything, and each key that is in use, by
+-- What limits allow and how full they are: those that are defined, and each key that is in use, by
 -- name and key. What is 0 or empty is not said, or not known. Where all jobs of a queue count in a limit, those of it
 -- that are ready wait for the limit as well.
 WITH RECURSIVE waiting_key AS (
@@ -195,7 +198,7 @@ WITH RECURSIVE waiting_key AS (
 ),
 
 key AS (
-    SELECT said.limit_key FROM taskq_limits AS said
+    SELECT definition.limit_key FROM taskq_limits AS definition
     UNION
     SELECT limited.limit_key FROM taskq_queue_limits AS limited
     UNION
@@ -212,20 +215,20 @@ SELECT
     coalesce(figures.per, 0)::double precision AS per,
     coalesce(figures.burst, 0)::integer AS burst,
     EXISTS (
-        SELECT FROM taskq_limits AS said WHERE said.limit_key = key.limit_key AND said.by_operator
+        SELECT FROM taskq_limits AS definition WHERE definition.limit_key = key.limit_key AND definition.by_operator
     )::boolean AS by_operator,
     (figures.concurrency IS NOT NULL OR figures.rate IS NOT NULL)::boolean AS is_known,
     -- Of what goes before all else. Longer keys are greater than the names they begin with.
     coalesce(
         (
-            SELECT coalesce(said.said_by, '')
-            FROM taskq_limits AS said
-            WHERE said.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
-            ORDER BY said.limit_key DESC, said.by_operator DESC
+            SELECT coalesce(definition.declared_by, '')
+            FROM taskq_limits AS definition
+            WHERE definition.limit_key = ANY(ARRAY[key.limit_key, split_part(key.limit_key, ':', 1)])
+            ORDER BY definition.limit_key DESC, definition.by_operator DESC
             LIMIT 1
         ),
         ''
-    )::text AS said_by,
+    )::text AS declared_by,
     array(
         SELECT limited.queue_name
         FROM taskq_queue_limits AS limited

@@ -38,7 +38,8 @@ _COLUMNS: list[Column[LimitState]] = [
     Column("next start", lambda state: state.next_at, is_cut=False),
     Column("queues", lambda state: ", ".join(state.queues)),
     Column(
-        "said by", lambda state: state.said_by or ("an operator" if state.by_operator else None)
+        "declared by",
+        lambda state: state.declared_by or ("an operator" if state.by_operator else None),
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What the notifications of taskq's channel say. The first migration writes them."""
+"""What the notifications of taskq's channel say. 0002_pre_notifications.sql writes them."""
 
 from dataclasses import dataclass
 

@@ -73,7 +73,11 @@ class Limiting(JobOperations):
             concurrency, rate, seconds_of(per), None if rate is None else burst or 1
         )
         done = self._run(
-            queries.limits.set_limit, limit_key, figures, said_by=by, is_known=name in self.limits
+            queries.limits.set_limit,
+            limit_key,
+            figures,
+            declared_by=by,
+            is_known=name in self.limits,
         )
         if not done:
             known = ", ".join(map(repr, self._run(queries.limits.list_limit_names)))

@@ -37,7 +37,7 @@ def declare_limits(
     limits: Iterable[Limit],
     queue_limits: Mapping[str, Limit],
     *,
-    said_by: str,
+    declared_by: str,
 ) -> list[LimitChange]:
     """Write what an app says of its limits, and have claims look at those that have changed.
 
@@ -45,7 +45,7 @@ def declare_limits(
         connection: The connection.
         limits: The limits.
         queue_limits: The limit of each queue that has one.
-        said_by: The name of the worker.
+        declared_by: The name of the worker.
 
     Returns:
         What was otherwise before.
@@ -59,14 +59,14 @@ def declare_limits(
             limits=json.dumps(
                 [{"limit_key": name} | asdict(figures) for name, figures in declared.items()]
             ),
-            said_by=said_by,
+            declared_by=declared_by,
         )
     )
     queues = [
         {"queue_name": queue, "limit_key": limit.name} for queue, limit in queue_limits.items()
     ]
     queue_rows = list(
-        querier.declare_queue_limits(queue_limits=json.dumps(queues), said_by=said_by)
+        querier.declare_queue_limits(queue_limits=json.dumps(queues), declared_by=declared_by)
         if queues
         else ()
     )
@@ -76,7 +76,7 @@ def declare_limits(
             what=f"limit {row.limit_key!r}",
             said=str(declared[row.limit_key]),
             former=str(LimitFigures(row.concurrency, row.rate, row.per, row.burst)),
-            former_by=row.said_by,
+            former_by=row.declared_by,
         )
         for row in rows
         if row.has_changed
@@ -85,7 +85,7 @@ def declare_limits(
             what=f"the limit of queue {row.queue_name!r}",
             said=row.limit_key,
             former=row.former_limit_key,
-            former_by=row.said_by,
+            former_by=row.declared_by,
         )
         for row in queue_rows
         if row.former_limit_key is not None
@@ -97,7 +97,7 @@ def set_limit(
     limit_key: str,
     figures: LimitFigures,
     *,
-    said_by: str | None,
+    declared_by: str | None,
     is_known: bool,
 ) -> bool:
     """Write what an operator says of a limit, or of one key of it; False: nobody has declared it.
@@ -106,7 +106,7 @@ def set_limit(
         connection: The connection.
         limit_key: The limit, with its key if it is about one.
         figures: What it allows; None: what it did.
-        said_by: Who says so.
+        declared_by: Who says so.
         is_known: Whether the caller knows that there is such a limit.
     """
     return bool(
@@ -116,7 +116,7 @@ def set_limit(
             rate=figures.rate,
             per=figures.per,
             burst=figures.burst,
-            said_by=said_by,
+            declared_by=declared_by,
             is_known=is_known,
         )
     )
@@ -166,7 +166,7 @@ def _state_of(row: limits.ListLimitsRow) -> LimitState:
         key=key,
         figures=figures if row.is_known else None,
         by_operator=row.by_operator,
-        said_by=row.said_by or None,
+        declared_by=row.declared_by or None,
         queues=tuple(row.queue_names),
         running=row.running,
         room=None if row.room >= _ANY_NUMBER else row.room,

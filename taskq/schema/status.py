@@ -124,10 +124,14 @@ def refuse(statuses: Sequence[MigrationStatus]) -> None:
     refuse_strangers(statuses)
     missing = [status.name for status in pending(statuses) if status.phase is Phase.PRE]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        lacking = (
+            f"{missing[0]} is"
+            if len(missing) == 1
+            else f"{missing[0]} and {len(missing) - 1} more are"
+        )
         raise SchemaNotApplied(
-            f"the database has not the schema that this version of taskq needs ({missing[0]}{more} "
-            "is missing): run python -m taskq schema apply, or app.schema_manager.apply_schema()"
+            f"the database has not the schema that this version of taskq needs ({lacking} "
+            "missing): run python -m taskq schema apply, or app.schema_manager.apply_schema()"
         )
 
 

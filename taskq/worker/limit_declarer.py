@@ -52,7 +52,7 @@ class LimitDeclarer(Service):
             return
         changes = await self._connection.retry(
             lambda connection: queries.limits.declare_limits(
-                connection, known, self._queue_limits, said_by=self._registration.name
+                connection, known, self._queue_limits, declared_by=self._registration.name
             )
         )
         self._declared = len(known)

@@ -228,7 +228,7 @@ def test_a_database_that_is_named_is_used_and_gets_the_schema(
 ) -> None:
     done = ended("demo", str(tmp_path), "--database", bare_url)
     assert done.returncode == 0
-    assert "Applied 0001_pre_initial.sql." in done.stdout
+    assert "Applied 0001_pre_tables.sql." in done.stdout
     assert "named by --database." in done.stdout
     assert "0 jobs succeeded, 0 failed." in done.stdout
 

@@ -15,7 +15,8 @@ from tests.cli.conftest import SHOP, Taskq, ended
 def limits(connection: psycopg.Connection) -> None:
     """A limit by keys, in which a job runs and two wait, one of a queue, and one that nobody declared."""
     connection.execute(
-        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, said_by) VALUES "
+        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by) "
+        "VALUES "
         "('tenant', false, 1, NULL, NULL, NULL, 'w'), ('bank', false, NULL, 100, 60, 10, 'w')"
     )
     connection.execute("INSERT INTO taskq_queue_limits VALUES ('pay', 'bank', 'w')")
@@ -35,16 +36,16 @@ def listed(taskq: Taskq, *words: str) -> list[dict[str, Any]]:
     return states
 
 
-def test_people_see_what_they_allow_how_full_they_are_and_who_said_so() -> None:
+def test_people_see_what_they_allow_how_full_they_are_and_who_declared_them() -> None:
     done = ended("limits", "list")
     assert (done.returncode, done.stderr) == (0, "")
     # By column; what is empty is left out.
     assert [re.split(" {2,}", line.rstrip()) for line in done.stdout.splitlines()] == [
         [
             *("limit", "key", "allows", "running", "room", "waiting", "next start"),
-            *("queues", "said by"),
+            *("queues", "declared by"),
         ],
-        ["─" * 108],
+        ["─" * 112],
         [r"\x1b[2J", "nothing: not declared", "0", "0", "1"],
         ["bank", "100 per 60 s, 10 of them at once", "0", "10", "0", "pay", "w"],
         ["tenant", "1 at once", "0", "1", "0", "w"],
@@ -54,13 +55,13 @@ def test_people_see_what_they_allow_how_full_they_are_and_who_said_so() -> None:
 
 def test_json_has_the_same(taskq: Taskq) -> None:
     strange, bank, _, acme = listed(taskq)
-    assert (strange["name"], strange["figures"], strange["said_by"]) == ("\x1b[2J", None, None)
+    assert (strange["name"], strange["figures"], strange["declared_by"]) == ("\x1b[2J", None, None)
     assert bank == {
         "name": "bank",
         "key": None,
         "figures": {"concurrency": None, "rate": 100, "per": 60.0, "burst": 10},
         "by_operator": False,
-        "said_by": "w",
+        "declared_by": "w",
         "queues": ["pay"],
         "running": 0,
         "room": 10,
@@ -88,9 +89,9 @@ def test_an_operator_has_the_last_word_until_that_is_taken_back(taskq: Taskq) ->
         "limit tenant, key acme, allows 5 at once, 100 per 60 s, 2 of them at once\n"
     )
     whole, acme = listed(taskq, "tenant")
-    assert (whole["by_operator"], whole["said_by"]) == (True, "ada")
+    assert (whole["by_operator"], whole["declared_by"]) == (True, "ada")
     # Of the key nobody has said who says so.
-    assert (acme["by_operator"], acme["said_by"]) == (True, None)
+    assert (acme["by_operator"], acme["declared_by"]) == (True, None)
     assert "an operator" in taskq("limits", "list", "tenant").stdout
     done = taskq("limits", "unset", "tenant", "--key", "acme")
     assert done.stdout == "limit tenant, key acme, allows 5 at once\n"
@@ -100,7 +101,7 @@ def test_an_operator_has_the_last_word_until_that_is_taken_back(taskq: Taskq) ->
         0,
         ["no operator has said anything of limit tenant", "limit tenant allows 1 at once"],
     )
-    assert {state["said_by"] for state in listed(taskq, "tenant")} == {"w"}
+    assert {state["declared_by"] for state in listed(taskq, "tenant")} == {"w"}
 
 
 def test_a_limit_of_the_app_is_set_before_a_worker_has_declared_it(

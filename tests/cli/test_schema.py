@@ -52,7 +52,7 @@ def test_apply_says_what_it_applied_and_then_that_there_is_nothing_to_do(bare_ur
 
 def test_without_an_app_the_environment_names_the_database(taskq: Taskq, bare_url: str) -> None:
     done = taskq("schema", "apply", env={"TASKQ_DATABASE_URL": bare_url})
-    assert "applied 0001_pre_initial.sql" in done.stdout
+    assert "applied 0001_pre_tables.sql" in done.stdout
 
 
 def test_an_app_names_the_database(taskq: Taskq) -> None:
@@ -78,8 +78,9 @@ def test_apply_stops_where_it_is_told_and_says_what_is_left(
     rest = [f"{last:04}_pre_more.sql", f"{last + 1:04}_post_less.sql"]
 
     done = taskq("schema", "apply", "--up-to", "1")
-    assert done.stdout.startswith("applied 0001_pre_initial.sql\nstill to be applied: ")
+    assert done.stdout.startswith("applied 0001_pre_tables.sql\nstill to be applied: ")
     assert done.stdout.endswith(f"{', '.join(rest)}\n")
+    taskq("schema", "apply", "--up-to", str(last - 1))
     done = taskq("schema", "check")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "more.sql" in done.stderr
@@ -127,13 +128,13 @@ def test_status_is_a_table_for_people_and_json_for_programs(
     assert (done.returncode, done.stderr) == (0, "")
     heading, _, first = done.stdout.splitlines()[:3]
     assert heading.split() == ["migration", "phase", "state", "applied"]
-    assert first.split()[:3] == ["0001_pre_initial.sql", "pre", "applied"]
+    assert first.split()[:3] == ["0001_pre_tables.sql", "pre", "applied"]
     row = connection.execute("SELECT applied_at FROM taskq_migrations WHERE version = 1").fetchone()
     assert row
     [first, *_] = statuses(taskq)
     assert first == {
         "version": 1,
-        "name": "0001_pre_initial.sql",
+        "name": "0001_pre_tables.sql",
         "phase": "pre",
         "state": "applied",
         "applied_at": row[0].isoformat().replace("+00:00", "Z"),
@@ -199,7 +200,7 @@ def test_what_was_edited_is_one_line(taskq: Taskq, connection: psycopg.Connectio
     done = taskq("schema", "check")
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "Error: the database has a migration 1 that is not 0001_pre_initial.sql"
+        "Error: the database has a migration 1 that is not 0001_pre_tables.sql"
     )
     assert done.stderr.count("\n") == 1
 

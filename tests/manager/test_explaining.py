@@ -33,7 +33,7 @@ def worker(connection: psycopg.Connection) -> int:
 def declare(app: App, **queue_limits: Limit) -> None:
     """Say what the limits that the app knows allow, as its worker does when it starts."""
     with app.database.engine.begin() as connection:
-        queries.limits.declare_limits(connection, app.limits, queue_limits, said_by="w")
+        queries.limits.declare_limits(connection, app.limits, queue_limits, declared_by="w")
 
 
 def explained(app: App, job_id: int) -> Explanation:

@@ -58,7 +58,7 @@ async def test_a_list_says_what_is_allowed_who_said_so_and_how_full_it_is(app: A
         key=None,
         figures=LimitFigures(2, None, None, None),
         by_operator=False,
-        said_by="w",
+        declared_by="w",
         queues=(),
         running=0,
         room=2,
@@ -66,7 +66,7 @@ async def test_a_list_says_what_is_allowed_who_said_so_and_how_full_it_is(app: A
         next_at=None,
     )
     assert (acme.key, acme.running, acme.room, acme.waiting) == ("acme", 2, 0, 1)
-    assert (acme.figures, acme.said_by) == (tenant.figures, "w")
+    assert (acme.figures, acme.declared_by) == (tenant.figures, "w")
     assert bank.figures == LimitFigures(None, 1, 60.0, 1)
     assert (bank.queues, bank.running, bank.room, bank.waiting) == (("pay",), 1, 0, 1)
     assert bank.next_at
@@ -80,7 +80,7 @@ def test_a_limit_that_nobody_has_declared_allows_nothing(app: App) -> None:
     app.configure_task("other").defer()
     app.tasks["sync"].configure(limit=Limit("new", concurrency=1)).defer(account="acme")
     [state] = app.job_manager.list_limits("new")
-    assert (state.figures, state.said_by, state.room, state.waiting) == (None, None, 0, 1)
+    assert (state.figures, state.declared_by, state.room, state.waiting) == (None, None, 0, 1)
 
 
 async def test_more_room_is_used_at_once_and_with_less_what_runs_goes_on(app: App) -> None:
@@ -111,8 +111,8 @@ def test_what_is_not_said_stays_as_it_is(app: App) -> None:
     jobs.set_limit("tenant", key="acme", concurrency=1)
     assert states(app, "tenant")["acme"].figures == LimitFigures(1, 2, 1.0, 1)
     whole, acme = jobs.list_limits("tenant")
-    assert (whole.by_operator, whole.said_by) == (True, None)
-    assert (acme.by_operator, acme.said_by) == (True, None)
+    assert (whole.by_operator, whole.declared_by) == (True, None)
+    assert (acme.by_operator, acme.declared_by) == (True, None)
 
 
 async def test_a_worker_that_declares_its_limits_again_changes_nothing_of_what_operators_say(
@@ -121,11 +121,11 @@ async def test_a_worker_that_declares_its_limits_again_changes_nothing_of_what_o
     app.job_manager.set_limit("tenant", concurrency=9, by="ada")
     await app.run_worker_async(wait=False, name="another", install_signal_handlers=False)
     assert concurrency(app) == 9
-    assert states(app, "tenant")[None].said_by == "ada"
+    assert states(app, "tenant")[None].declared_by == "ada"
     assert app.job_manager.unset_limit("tenant")
     assert concurrency(app) == 2
     # Who declared it first: the other one has said the same.
-    assert states(app, "tenant")[None].said_by == "w"
+    assert states(app, "tenant")[None].declared_by == "w"
 
 
 def test_a_limit_that_the_app_knows_can_be_set_before_a_worker_has_declared_it(

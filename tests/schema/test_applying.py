@@ -178,8 +178,8 @@ async def test_a_migration_that_was_edited_is_refused_and_nothing_is_applied(
     connection.execute("UPDATE fresh.taskq_migrations SET checksum = 'x' WHERE version = 1")
     folder.add("pre_later", "CREATE TABLE later ();")
     schema = schema_in("fresh", folder.path)
-    assert standing(schema, MigrationState.EDITED) == ["0001_pre_initial.sql"]
-    expected = r"a migration 1 that is not 0001_pre_initial.sql .*: write a new one"
+    assert standing(schema, MigrationState.EDITED) == ["0001_pre_tables.sql"]
+    expected = r"a migration 1 that is not 0001_pre_tables.sql .*: write a new one"
     for refused in (schema.apply_schema, schema.check, schema.sql):
         with pytest.raises(MigrationEdited, match=expected):
             refused()
@@ -199,7 +199,7 @@ def test_a_deployment_applies_pre_first_and_the_rest_when_the_old_code_is_gone(
     coming = folder.add_coming()
     new = schema_in("shop", folder.path)
 
-    with pytest.raises(SchemaNotApplied, match=rf"\({coming[0]} and 2 more is missing\)"):
+    with pytest.raises(SchemaNotApplied, match=rf"\({coming[0]} and 2 more are missing\)"):
         new.check()
     assert names(new.apply_schema(pre_only=True)) == coming[:3]
     assert new.apply_schema(pre_only=True) == []

@@ -12,7 +12,7 @@ from tests.schema.conftest import COMING, Folder
 
 def test_the_migrations_of_this_version_begin_with_the_first() -> None:
     first = read_migrations()[0]
-    assert (first.version, first.name) == (1, "0001_pre_initial.sql")
+    assert (first.version, first.name) == (1, "0001_pre_tables.sql")
     assert first.checksum == hashlib.sha256(first.sql).hexdigest()
     assert not first.is_concurrent
 

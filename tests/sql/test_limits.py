@@ -26,9 +26,9 @@ def declare(run: Run) -> Declare:
 
     def declare_limit(name: str, queues: tuple[str, ...] = (), **figures: Any) -> None:
         limits = [{"limit_key": name, "burst": 1 if "rate" in figures else None} | figures]
-        run("DeclareLimits", limits=json.dumps(limits), said_by="test")
+        run("DeclareLimits", limits=json.dumps(limits), declared_by="test")
         queue_limits = [{"queue_name": queue, "limit_key": name} for queue in queues]
-        run("DeclareQueueLimits", queue_limits=json.dumps(queue_limits), said_by="test")
+        run("DeclareQueueLimits", queue_limits=json.dumps(queue_limits), declared_by="test")
         run("OpenLimits", names=[name])
 
     return declare_limit
@@ -350,7 +350,7 @@ def test_what_an_operator_says_goes_before_what_apps_declare_and_a_key_before_th
     declare: Declare, defer: Ids, claim: Ids, run: Run, states: States
 ) -> None:
     def say(limit_key: str, **figures: Any) -> bool:
-        nothing = dict.fromkeys(("concurrency", "rate", "per", "burst", "said_by"))
+        nothing = dict.fromkeys(("concurrency", "rate", "per", "burst", "declared_by"))
         [row] = run("SetLimit", **nothing | {"limit_key": limit_key, "is_known": False} | figures)
         run("OpenLimits", names=["tenant"])
         return bool(row["done"])

@@ -61,7 +61,7 @@ def test_a_run_of_a_lock_ends_before_a_job_whose_task_is_paused(defer: Ids, clai
 def test_jobs_of_a_limit_whose_task_is_paused_take_no_room(
     defer: Ids, claim: Ids, run: Run
 ) -> None:
-    run("DeclareLimits", limits='[{"limit_key": "tenant", "concurrency": 1}]', said_by="test")
+    run("DeclareLimits", limits='[{"limit_key": "tenant", "concurrency": 1}]', declared_by="test")
     limit = {"limit": "tenant"}
     slow, other, locked = defer(limit | SLOW, limit, limit | SLOW | {"lock": "a"})
     assert claim() == [other]

@@ -51,7 +51,12 @@ class Mutation:
         return [change for change in changes if change[0]]
 
 
-_SCHEMA = "sql/migrations/0001_pre_initial.sql"
+_PAUSES = "sql/migrations/0007_pre_pauses.sql"
+_CLAIM_LOCKS = "sql/migrations/0009_pre_claim_locks.sql"
+_CLAIM_LIMITS = "sql/migrations/0010_pre_claim_limits.sql"
+_CLAIM = "sql/migrations/0011_pre_claim.sql"
+_DEFER = "sql/migrations/0012_pre_defer.sql"
+
 _OPENED_BY_FINISH = """    SELECT taskq_open_locks(array_agg(freed.lock), false, @worker_id::bigint) AS queues
     FROM (
 """
@@ -74,27 +79,27 @@ _HOLDER = """                (SELECT holder.id FROM taskq_lock_holder(named.lock
 _FREED_LIMITS = """    WHERE gone.limit_key IS NOT NULL OR EXISTS (SELECT FROM taskq_queue_limits)
 """
 _FIRST_OF_ITS_LOCK = """
-                            AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
+                        AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
 """
 
 MUTATIONS = {
     "advisory-lock": Mutation(
         what="two claims may be at one lock",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old="            WHERE taskq_try_gate(best.lock)\n",
         new="",
         found_by=frozenset({"exclusion", "holding", "order"}),
     ),
     "holder": Mutation(
         what="a claim does not look whether a job holds the lock",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old=_HOLDER,
         new="                null::bigint AS holder_id,\n",
         found_by=frozenset({"exclusion", "holding"}),
     ),
     "share-lock": Mutation(
         what="a claim forgets a gate and does not lock the job that bars it",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old="            FOR SHARE SKIP LOCKED\n        ),\n",
         new="        ),\n",
         found_by=frozenset({"stall"}),
@@ -122,35 +127,35 @@ MUTATIONS = {
     ),
     "skipped-row": Mutation(
         what="a claim goes on behind a job of a lock whose row is locked",
-        path=_SCHEMA,
-        old="                    ELSE numbered.lock IS NULL OR numbered.place = numbered.number\n",
-        new="                    ELSE true\n",
+        path=_CLAIM_LOCKS,
+        old="                ELSE numbered.lock IS NULL OR numbered.place = numbered.number\n",
+        new="                ELSE true\n",
         found_by=frozenset({"order"}),
     ),
     "skipped-head": Mutation(
         what="a claim forgets the gate of a head whose row is locked",
-        path=_SCHEMA,
+        path=_CLAIM,
         old="                WHERE gate.lock IN (SELECT unnest(settled))\n",
         new="                WHERE gate.lock IN (SELECT unnest(settled || run_locks))\n",
         found_by=frozenset({"stall"}),
     ),
     "head-for-later": Mutation(
         what="a head that is for later holds no others",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old=_HEAD,
         new=_ANOTHER_HEAD.format(condition="job.due"),
         found_by=frozenset({"order"}),
     ),
     "head-of-queue": Mutation(
         what="a claim takes the first job of a lock in its queues, and not of the lock",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old=_HEAD,
         new=_ANOTHER_HEAD.format(condition="job.queue_name = ANY(queue_names)"),
         found_by=frozenset({"order"}),
     ),
     "deferred": Mutation(
         what="a job that is deferred by itself opens no gate",
-        path=_SCHEMA,
+        path=_DEFER,
         old="            PERFORM taskq_open_locks(ARRAY[only_job ->> 'lock'], false);\n",
         new="            NULL;\n",
         found_by=frozenset({"stall"}),
@@ -203,7 +208,7 @@ MUTATIONS = {
     ),
     "limit-advisory-lock": Mutation(
         what="two claims may be at one limit",
-        path=_SCHEMA,
+        path=_CLAIM_LIMITS,
         old="        WHERE taskq_try_gate(best.limit_key)\n",
         new="",
         found_by=frozenset({"crowd", "limit", "rate"}),
@@ -228,35 +233,35 @@ MUTATIONS = {
     ),
     "limit-of-a-head": Mutation(
         what="a head of a lock that comes to wait at a limit does not open it",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old="            WHERE elsewhere.limit_key IS NOT NULL\n",
         new="            WHERE false\n",
         found_by=frozenset({"stall"}),
     ),
     "limit-former-head": Mutation(
         what="a job that has waited at a limit is claimed although it is not the first of its lock any more",
-        path=_SCHEMA,
+        path=_CLAIM_LOCKS,
         old=_FIRST_OF_ITS_LOCK,
-        new="\n                            OR true\n",
+        new="\n                        OR true\n",
         found_by=frozenset({"order", "holding", "exclusion"}),
     ),
     "limit-of-a-queue": Mutation(
         what="a claim counts only one of the limits that its jobs are in",
-        path=_SCHEMA,
+        path=_CLAIM,
         old="            WHERE queue_limits <> '{}' AND key.name = ANY(limits_visited)\n",
         new="            WHERE false\n",
         found_by=frozenset({"crowd"}),
     ),
     "pace": Mutation(
         what="a start takes nothing from the rate of its limit",
-        path=_SCHEMA,
+        path=_CLAIM_LIMITS,
         old="            + settled.started * settled.pace\n",
         new="",
         found_by=frozenset({"rate"}),
     ),
     "resumption": Mutation(
         what="a claim takes jobs of a paused task out of its way without locking the pause",
-        path=_SCHEMA,
+        path=_PAUSES,
         old="        FOR KEY SHARE SKIP LOCKED\n",
         new="",
         found_by=frozenset({"stall"}),

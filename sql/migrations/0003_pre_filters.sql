@@ -1,0 +1,34 @@
+-- What listings and operations on many jobs go by.
+
+CREATE FUNCTION taskq_job_fits(
+    status taskq_job_status, statuses taskq_job_status [],
+    queue_name text, wanted_queue_name text,
+    task_name text, wanted_task_name text,
+    lock text, wanted_lock text,
+    queueing_lock text, wanted_queueing_lock text,
+    worker_id bigint, wanted_worker_id bigint,
+    deferred_at timestamptz, deferred_after timestamptz, deferred_before timestamptz,
+    finished_at timestamptz, finished_after timestamptz, finished_before timestamptz,
+    args jsonb, wanted_args jsonb,
+    tags text [], wanted_tags text []
+) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        status = ANY(statuses)
+        AND (wanted_queue_name IS NULL OR queue_name = wanted_queue_name)
+        AND (wanted_task_name IS NULL OR task_name = wanted_task_name)
+        AND (wanted_lock IS NULL OR lock = wanted_lock)
+        AND (wanted_queueing_lock IS NULL OR queueing_lock = wanted_queueing_lock)
+        AND (wanted_worker_id IS NULL OR worker_id = wanted_worker_id)
+        AND (deferred_after IS NULL OR deferred_at >= deferred_after)
+        AND (deferred_before IS NULL OR deferred_at < deferred_before)
+        AND (finished_after IS NULL OR finished_at >= finished_after)
+        AND (finished_before IS NULL OR finished_at < finished_before)
+        AND (wanted_args IS NULL OR args @> wanted_args)
+        AND (wanted_tags IS NULL OR tags @> wanted_tags);
+END;
+
+COMMENT ON FUNCTION taskq_job_fits IS
+    'Whether a job fits every filter that is given: each of its values is followed by what is wanted of it, '
+    'and null is a filter that is not given.';
