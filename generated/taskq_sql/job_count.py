@@ -162,13 +162,14 @@ counted AS (
             job.task_name, :p4\\:\\:text,
             job.lock, :p5\\:\\:text,
             job.queueing_lock, :p6\\:\\:text,
-            job.worker_id, :p7\\:\\:bigint,
+            job.limit_key, :p7\\:\\:text,
+            job.worker_id, :p8\\:\\:bigint,
             job.deferred_at,
-            :p8\\:\\:timestamptz, :p9\\:\\:timestamptz,
+            :p9\\:\\:timestamptz, :p10\\:\\:timestamptz,
             job.finished_at,
-            :p10\\:\\:timestamptz, :p11\\:\\:timestamptz,
-            job.args, :p12\\:\\:jsonb,
-            job.tags, :p13\\:\\:text []
+            :p11\\:\\:timestamptz, :p12\\:\\:timestamptz,
+            job.args, :p13\\:\\:jsonb,
+            job.tags, :p14\\:\\:text []
         )
 )
 
@@ -251,6 +252,7 @@ class Querier:
         task_name: str | None,
         lock: str | None,
         queueing_lock: str | None,
+        limit_key: str | None,
         worker_id: int | None,
         deferred_after: datetime.datetime | None,
         deferred_before: datetime.datetime | None,
@@ -273,7 +275,7 @@ class Querier:
         PostgreSQL 15, two busy cores, medians; `python -m benchmarks.managing` measures it.
         From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
         """
-        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args, "p13": tags}):
+        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": limit_key, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": tags}):
             yield CountJobsRow(
                 queue_name=row[0],
                 task_name=row[1],

@@ -6,6 +6,7 @@ CREATE FUNCTION taskq_job_fits(
     task_name text, wanted_task_name text,
     lock text, wanted_lock text,
     queueing_lock text, wanted_queueing_lock text,
+    limit_key text, wanted_limit_key text,
     worker_id bigint, wanted_worker_id bigint,
     deferred_at timestamptz, deferred_after timestamptz, deferred_before timestamptz,
     finished_at timestamptz, finished_after timestamptz, finished_before timestamptz,
@@ -20,6 +21,8 @@ BEGIN ATOMIC
         AND (wanted_task_name IS NULL OR task_name = wanted_task_name)
         AND (wanted_lock IS NULL OR lock = wanted_lock)
         AND (wanted_queueing_lock IS NULL OR queueing_lock = wanted_queueing_lock)
+        -- A limit, whatever the key, or one key of it.
+        AND (wanted_limit_key IS NULL OR wanted_limit_key IN (limit_key, split_part(limit_key, ':', 1)))
         AND (wanted_worker_id IS NULL OR worker_id = wanted_worker_id)
         AND (deferred_after IS NULL OR deferred_at >= deferred_after)
         AND (deferred_before IS NULL OR deferred_at < deferred_before)

@@ -160,6 +160,7 @@ counted AS (
             job.task_name, sqlc.narg(task_name)::text,
             job.lock, sqlc.narg(lock)::text,
             job.queueing_lock, sqlc.narg(queueing_lock)::text,
+            job.limit_key, sqlc.narg(limit_key)::text,
             job.worker_id, sqlc.narg(worker_id)::bigint,
             job.deferred_at,
             sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,

@@ -95,6 +95,7 @@ scanned AS (
             candidate.task_name, sqlc.narg(task_name)::text,
             candidate.lock, sqlc.narg(lock)::text,
             candidate.queueing_lock, sqlc.narg(queueing_lock)::text,
+            candidate.limit_key, sqlc.narg(limit_key)::text,
             candidate.worker_id, sqlc.narg(worker_id)::bigint,
             candidate.deferred_at,
             sqlc.narg(deferred_after)::timestamptz, sqlc.narg(deferred_before)::timestamptz,

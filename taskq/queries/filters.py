@@ -40,6 +40,7 @@ class JobFilters(TypedDict, total=False):
         status: With this status, or one of these.
         lock: With this lock.
         queueing_lock: With this queueing lock.
+        limit_key: Whose own limit is this, ``tenant``, whatever its key, or one key of it, ``tenant:acme``.
         worker_id: Whose latest attempt was this worker's.
         deferred_after: Deferred then or later, with a time zone.
         deferred_before: Deferred earlier.
@@ -56,6 +57,7 @@ class JobFilters(TypedDict, total=False):
     status: JobStatus | StatusName | Collection[JobStatus | StatusName] | None
     lock: str | None
     queueing_lock: str | None
+    limit_key: str | None
     worker_id: int | None
     deferred_after: datetime | None
     deferred_before: datetime | None
@@ -95,6 +97,7 @@ class Filter(BaseModel):
     ] = None
     lock: Name | None = None
     queueing_lock: Name | None = None
+    limit_key: Name | None = None
     worker_id: Id | None = None
     deferred_after: Moment | None = None
     deferred_before: Moment | None = None
@@ -172,6 +175,7 @@ class FilterArguments(TypedDict):
     task_name: str | None
     lock: str | None
     queueing_lock: str | None
+    limit_key: str | None
     worker_id: int | None
     deferred_after: datetime | None
     deferred_before: datetime | None
@@ -188,6 +192,7 @@ def filter_arguments(wanted: Filter) -> FilterArguments:
         "task_name": wanted.task,
         "lock": wanted.lock,
         "queueing_lock": wanted.queueing_lock,
+        "limit_key": wanted.limit_key,
         "worker_id": wanted.worker_id,
         "deferred_after": wanted.deferred_after,
         "deferred_before": wanted.deferred_before,

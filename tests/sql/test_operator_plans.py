@@ -23,6 +23,7 @@ NO_FILTER = dict.fromkeys(
         "task_name",
         "lock",
         "queueing_lock",
+        "limit_key",
         "worker_id",
         "deferred_after",
         "deferred_before",

@@ -33,6 +33,7 @@ _OPTIONS = (
     ),
     click.option("--lock", metavar="NAME", help="With this lock."),
     click.option("--queueing-lock", metavar="NAME", help="With this queueing lock."),
+    click.option("--limit-key", metavar="NAME[:KEY]", help="With this limit, or one key of it."),
     click.option("--worker", metavar="ID", type=int, help="Last claimed by this worker."),
     click.option(
         "--deferred-after", metavar="WHEN", callback=read_past, help=f"Deferred since: {_WHEN}."
