@@ -3,7 +3,8 @@
     python -m tests.stress.mutations [NAME …] [--seconds 120] [--seed 1]
 
 A mutation replaces a text in one file; what was generated from SQL is generated again. It is found if the
-stress test reports one of the checks that are named with it, before the seconds are over.
+stress test reports one of the checks that are named with it, before the seconds are over. Where that is
+left to chance, as few moments matter, a test that makes the moment is named instead, which has to fail.
 """
 
 import argparse
@@ -32,6 +33,7 @@ class Mutation:
         old: What it says, once.
         new: What it says instead.
         found_by: The checks of which one must find it.
+        test: The test that must fail instead.
         and_old: What the file says in another place, if two are to be changed; once.
         and_new: What it says there instead.
     """
@@ -40,7 +42,8 @@ class Mutation:
     path: str
     old: str
     new: str
-    found_by: frozenset[str]
+    found_by: frozenset[str] = frozenset()
+    test: str = ""
     and_old: str = ""
     and_new: str = ""
 
@@ -102,7 +105,8 @@ MUTATIONS = {
         path=_CLAIM_LOCKS,
         old="            FOR SHARE SKIP LOCKED\n        ),\n",
         new="        ),\n",
-        found_by=frozenset({"stall"}),
+        test="tests/sql/test_claim_jobs.py::"
+        "test_a_lock_that_is_found_held_is_opened_when_its_job_ends_in_that_moment",
     ),
     "same-snapshot": Mutation(
         what="the end of a job looks for the next one of its lock with the snapshot of its own statement",
@@ -197,14 +201,14 @@ MUTATIONS = {
         AND NOT ended.deleted
 """,
         new="        AND NOT ended.deleted\n",
-        found_by=frozenset({"ends"}),
+        test="tests/sql/test_finish_jobs.py::test_a_worker_that_no_longer_has_the_job_changes_nothing",
     ),
     "announcement": Mutation(
         what="nobody is told of a lock that went free whose next job the worker will not claim",
         path="taskq/worker/services.py",
         old="            self.completer.announce(locks, limits)\n",
         new="            self.completer.announce([], limits)\n",
-        found_by=frozenset({"stall"}),
+        test="tests/worker/test_locks.py::test_another_worker_hears_of_a_lock_that_this_one_frees",
     ),
     "limit-advisory-lock": Mutation(
         what="two claims may be at one limit",
@@ -300,26 +304,35 @@ def mutate(mutation: Mutation, folder: Path) -> None:
         subprocess.run(["sqlc", "generate"], cwd=folder, check=True)
 
 
+def run(folder: Path, *module: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python module on the code in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", *module],
+        cwd=folder,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'generated'}",
+            # What is kept of a run goes with the copy.
+            "TMPDIR": str(folder),
+        },
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def is_found(name: str, mutation: Mutation, arguments: list[str]) -> bool:
-    """Run the stress test on the broken code; returns whether it finds that."""
+    """Run what is to find it on the broken code; returns whether it does."""
     print(f"-- {name}: {mutation.what}", flush=True)
     with tempfile.TemporaryDirectory(prefix="taskq-mutation-") as scratch:
         folder = Path(scratch)
         mutate(mutation, folder)
-        ran = subprocess.run(
-            [sys.executable, "-m", "tests.stress", *arguments],
-            cwd=folder,
-            env=os.environ
-            | {
-                "PYTHONPATH": f"{folder}{os.pathsep}{folder / 'generated'}",
-                # What is kept of a run goes with the copy.
-                "TMPDIR": str(folder),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    lines = ran.stdout.splitlines()
+        if mutation.test:
+            # 1: a test has failed; anything else is that none ran.
+            is_right = run(folder, "pytest", "-q", mutation.test).returncode == 1
+            print(f"{'found' if is_right else 'NOT FOUND'} by {mutation.test}", flush=True)
+            return is_right
+        lines = run(folder, "tests.stress", *arguments).stdout.splitlines()
     waves = [line for line in lines if line.startswith("wave ")]
     found = Counter(line.split(":")[0] for line in lines if re.match("[a-z]+: ", line))
     is_right = bool(found.keys() & mutation.found_by)
