@@ -19,42 +19,23 @@ ORDER BY kind, name
 _LIST_PAUSES = sqlalchemy.text(LIST_PAUSES)
 
 
-PAUSE_QUEUE = """-- name: pause_queue \\:one
+PAUSE = """-- name: pause \\:one
 WITH paused AS (
     INSERT INTO taskq_pauses (kind, name, paused_by, reason)
-    VALUES ('queue', :p1\\:\\:text, :p2\\:\\:text, :p3\\:\\:text)
+    VALUES (:p1\\:\\:text, :p2\\:\\:text, :p3\\:\\:text, :p4\\:\\:text)
     ON CONFLICT (kind, name) DO NOTHING
     RETURNING name
 ),
 
 notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_pause(:p1\\:\\:text))
+    SELECT pg_notify(taskq_channel(), taskq_pause(:p1\\:\\:text, :p2\\:\\:text))
 )
 
 SELECT EXISTS (SELECT FROM paused)\\:\\:boolean AS done
 FROM notified
 """
 
-_PAUSE_QUEUE = sqlalchemy.text(PAUSE_QUEUE)
-
-
-PAUSE_TASK = """-- name: pause_task \\:one
-WITH paused AS (
-    INSERT INTO taskq_pauses (kind, name, paused_by, reason)
-    VALUES ('task', :p1\\:\\:text, :p2\\:\\:text, :p3\\:\\:text)
-    ON CONFLICT (kind, name) DO NOTHING
-    RETURNING name
-),
-
-notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_pause_task(:p1\\:\\:text))
-)
-
-SELECT EXISTS (SELECT FROM paused)\\:\\:boolean AS done
-FROM notified
-"""
-
-_PAUSE_TASK = sqlalchemy.text(PAUSE_TASK)
+_PAUSE = sqlalchemy.text(PAUSE)
 
 
 RESUME_QUEUE = """-- name: resume_queue \\:one
@@ -115,31 +96,18 @@ class Querier:
                 reason=row[4],
             )
 
-    def pause_queue(
+    def pause(
         self,
         *,
+        kind: str,
         name: str,
         paused_by: str | None,
         reason: str | None,
     ) -> bool | None:
-        """Whether the queue was not paused before; else who paused it and why stay as they were. Workers are notified in
-        either case: one may have missed it.
+        """Whether the queue or the task was not paused before; else who paused it and why stay as they were. Workers are
+        notified in either case: one may have missed it. The jobs of a task stay where they are until claims come to them.
         """
-        row = self._conn.execute(_PAUSE_QUEUE, {"p1": name, "p2": paused_by, "p3": reason}).first()
-        if row is None:
-            return None
-        value: bool = row[0]
-        return value
-
-    def pause_task(
-        self,
-        *,
-        name: str,
-        paused_by: str | None,
-        reason: str | None,
-    ) -> bool | None:
-        """As PauseQueue. Its jobs stay where they are until claims come to them."""
-        row = self._conn.execute(_PAUSE_TASK, {"p1": name, "p2": paused_by, "p3": reason}).first()
+        row = self._conn.execute(_PAUSE, {"p1": kind, "p2": name, "p3": paused_by, "p4": reason}).first()
         if row is None:
             return None
         value: bool = row[0]

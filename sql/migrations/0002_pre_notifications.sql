@@ -49,24 +49,14 @@ COMMENT ON FUNCTION taskq_abort(bigint) IS
     'The notification that a worker runs a job that is to be aborted.';
 
 
-CREATE FUNCTION taskq_pause(queue_name text) RETURNS text
+CREATE FUNCTION taskq_pause(kind text, name text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT 'pause ' || left(queue_name, 500);
+    SELECT 'pause-' || kind || ' ' || left(name, 500);
 END;
 
-COMMENT ON FUNCTION taskq_pause(text) IS
-    'The notification that a queue is paused: what workers have claimed of it and not begun goes back.';
-
-
-CREATE FUNCTION taskq_pause_task(task_name text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT 'pause-task ' || left(task_name, 500);
-END;
-
-COMMENT ON FUNCTION taskq_pause_task(text) IS
-    'The notification that a task is paused: what workers have claimed of it and not begun goes back.';
+COMMENT ON FUNCTION taskq_pause(text, text) IS
+    'The notification that a queue or a task is paused: what workers have claimed of it and not begun goes back.';
 
 
 CREATE FUNCTION taskq_ended(job_id bigint) RETURNS text

@@ -1,15 +1,15 @@
--- name: PauseQueue :one
--- Whether the queue was not paused before; else who paused it and why stay as they were. Workers are notified in
--- either case: one may have missed it.
+-- name: Pause :one
+-- Whether the queue or the task was not paused before; else who paused it and why stay as they were. Workers are
+-- notified in either case: one may have missed it. The jobs of a task stay where they are until claims come to them.
 WITH paused AS (
     INSERT INTO taskq_pauses (kind, name, paused_by, reason)
-    VALUES ('queue', @name::text, sqlc.narg(paused_by)::text, sqlc.narg(reason)::text)
+    VALUES (@kind::text, @name::text, sqlc.narg(paused_by)::text, sqlc.narg(reason)::text)
     ON CONFLICT (kind, name) DO NOTHING
     RETURNING name
 ),
 
 notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_pause(@name::text))
+    SELECT pg_notify(taskq_channel(), taskq_pause(@kind::text, @name::text))
 )
 
 SELECT EXISTS (SELECT FROM paused)::boolean AS done
@@ -30,22 +30,6 @@ notified AS (
 )
 
 SELECT (count(*) > 0)::boolean AS done
-FROM notified;
-
--- name: PauseTask :one
--- As PauseQueue. Its jobs stay where they are until claims come to them.
-WITH paused AS (
-    INSERT INTO taskq_pauses (kind, name, paused_by, reason)
-    VALUES ('task', @name::text, sqlc.narg(paused_by)::text, sqlc.narg(reason)::text)
-    ON CONFLICT (kind, name) DO NOTHING
-    RETURNING name
-),
-
-notified AS (
-    SELECT pg_notify(taskq_channel(), taskq_pause_task(@name::text))
-)
-
-SELECT EXISTS (SELECT FROM paused)::boolean AS done
 FROM notified;
 
 -- name: ResumeTask :one

@@ -91,7 +91,7 @@ def parse(payload: str) -> Notification | None:
                 return Later(queue, float(key))
             case "abort":
                 return Abort(int(key))
-            case "pause":
+            case "pause-queue":
                 return QueuePaused(rest)
             case "pause-task":
                 return TaskPaused(rest)

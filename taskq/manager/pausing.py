@@ -30,7 +30,7 @@ class Pausing(JobOperations):
             InvalidName: No queue can have that name, or one of the texts is empty or too long.
         """
         wanted = NewPause.of(PauseKind.QUEUE, name=name, by=by, reason=reason)
-        return self._run(queries.pauses.pause_queue, wanted)
+        return self._run(queries.pauses.pause, PauseKind.QUEUE, wanted)
 
     pause_queue_async: Final = async_method(pause_queue)
 
@@ -69,7 +69,7 @@ class Pausing(JobOperations):
             InvalidName: No task can have that name, or one of the texts is empty or too long.
         """
         wanted = NewPause.of(PauseKind.TASK, name=name, by=by, reason=reason)
-        return self._run(queries.pauses.pause_task, wanted)
+        return self._run(queries.pauses.pause, PauseKind.TASK, wanted)
 
     pause_task_async: Final = async_method(pause_task)
 

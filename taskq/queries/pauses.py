@@ -75,11 +75,11 @@ class NewPause(BaseModel):
             ) from None
 
 
-def pause_queue(connection: Connection, wanted: NewPause) -> bool:
-    """Pause a queue; False: it was paused already, and that pause stays as it is."""
+def pause(connection: Connection, kind: PauseKind, wanted: NewPause) -> bool:
+    """Pause a queue or a task; False: it was paused already, and that pause stays as it is."""
     return bool(
-        _querier(connection).pause_queue(
-            name=wanted.name, paused_by=wanted.by, reason=wanted.reason
+        _querier(connection).pause(
+            kind=kind, name=wanted.name, paused_by=wanted.by, reason=wanted.reason
         )
     )
 
@@ -87,13 +87,6 @@ def pause_queue(connection: Connection, wanted: NewPause) -> bool:
 def resume_queue(connection: Connection, name: str) -> bool:
     """Resume a queue; False: it was not paused."""
     return bool(_querier(connection).resume_queue(name=name))
-
-
-def pause_task(connection: Connection, wanted: NewPause) -> bool:
-    """Pause a task; False: it was paused already, and that pause stays as it is."""
-    return bool(
-        _querier(connection).pause_task(name=wanted.name, paused_by=wanted.by, reason=wanted.reason)
-    )
 
 
 def resume_task(connection: Connection, name: str) -> bool:

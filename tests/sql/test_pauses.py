@@ -1,11 +1,11 @@
-"""PauseQueue and ResumeQueue: no claim takes a job of a queue that is paused."""
+"""Pause and ResumeQueue: no claim takes a job of a queue that is paused."""
 
 from tests.sql.conftest import Connect, Ids, Notified, Run
 from tests.sql.sqlc import Query
 
 
 def pause(run: Run, name: str, by: str | None = None, reason: str | None = None) -> bool:
-    [row] = run("PauseQueue", name=name, paused_by=by, reason=reason)
+    [row] = run("Pause", kind="queue", name=name, paused_by=by, reason=reason)
     return bool(row["done"])
 
 
@@ -93,7 +93,7 @@ def test_what_is_paused_stays_so_and_keeps_what_was_said_of_it(run: Run) -> None
 
 def test_workers_are_notified_of_both(run: Run, notified: Notified) -> None:
     pause(run, "mail order")
-    assert notified() == ["pause mail order"]
+    assert notified() == ["pause-queue mail order"]
     resume(run, "mail order")
     assert notified() == ["ready mail order"]
     resume(run, "mail order")
@@ -106,7 +106,7 @@ def test_a_pause_counts_from_its_commit(
     first, _ = defer({}, {})
     other = connect()
     other.autocommit = False
-    queries["PauseQueue"].run(other, name="default", paused_by=None, reason=None)
+    queries["Pause"].run(other, kind="queue", name="default", paused_by=None, reason=None)
     assert claim(1) == [first], "not committed"
     other.commit()
     assert claim(1) == []

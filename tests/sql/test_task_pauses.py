@@ -9,7 +9,7 @@ from tests.sql.conftest import Connect, Ids, JobOf, Run
 @pytest.fixture(autouse=True)
 def paused(run: Run) -> None:
     """The task that is called slow is paused."""
-    run("PauseTask", name="slow", paused_by=None, reason=None)
+    run("Pause", kind="task", name="slow", paused_by=None, reason=None)
 
 
 SLOW = {"task_name": "slow"}
