@@ -188,15 +188,10 @@ announced AS (
 ),
 
 opened AS (
-    SELECT taskq_open_locks(ARRAY[rescheduled.lock]) AS queues
+    SELECT taskq_open_for_jobs(array_agg(rescheduled.lock), array_agg(rescheduled.limit_key)) AS queues
     FROM rescheduled
-    WHERE rescheduled.lock IS NOT NULL
-),
-
-opened_limits AS (
-    SELECT taskq_open_limits(ARRAY[rescheduled.limit_key]) AS queues
-    FROM rescheduled
-    WHERE rescheduled.lock IS NULL AND rescheduled.limit_key IS NOT NULL
+    WHERE rescheduled.lock IS NOT NULL OR rescheduled.limit_key IS NOT NULL
+    HAVING count(*) > 0
 )
 
 SELECT
@@ -205,7 +200,6 @@ SELECT
     (
         (SELECT count(*) FROM announced)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
     )\\:\\:bigint AS announced
 FROM found
 """
@@ -287,16 +281,9 @@ retried AS (
 ),
 
 opened AS (
-    SELECT taskq_open_locks(array_agg(retried.lock), false) AS queues
+    SELECT taskq_open_for_jobs(array_agg(retried.lock), array_agg(retried.limit_key), false) AS queues
     FROM retried
-    WHERE retried.lock IS NOT NULL
-    HAVING count(*) > 0
-),
-
-opened_limits AS (
-    SELECT taskq_open_limits(array_agg(retried.limit_key), false) AS queues
-    FROM retried
-    WHERE retried.lock IS NULL AND retried.limit_key IS NOT NULL
+    WHERE retried.lock IS NOT NULL OR retried.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -313,10 +300,7 @@ SELECT
     found.queueing_lock,
     coalesce(classified.conflicting_id, 0)\\:\\:bigint AS conflicting_id,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
-    (
-        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
-    )\\:\\:bigint AS opened
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM found
 LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id

@@ -93,18 +93,9 @@ written AS (
 ),
 
 opened AS (
-    SELECT taskq_open_locks(array_agg(written.lock), false) AS queues
+    SELECT taskq_open_for_jobs(array_agg(written.lock), array_agg(written.limit_key), false) AS queues
     FROM written
-    WHERE written.status = 'todo' AND written.due AND written.lock IS NOT NULL
-    HAVING count(*) > 0
-),
-
-opened_limits AS (
-    SELECT taskq_open_limits(array_agg(written.limit_key), false) AS queues
-    FROM written
-    WHERE
-        written.status = 'todo' AND written.due AND written.lock IS NULL
-        AND written.limit_key IS NOT NULL
+    WHERE written.status = 'todo' AND written.due AND (written.lock IS NOT NULL OR written.limit_key IS NOT NULL)
     HAVING count(*) > 0
 ),
 
@@ -118,10 +109,7 @@ announced AS (
 SELECT
     written.id,
     (SELECT count(*) FROM announced)\\:\\:bigint AS announced,
-    (
-        (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
-    )\\:\\:bigint AS opened
+    (SELECT coalesce(sum(opened.queues), 0) FROM opened)\\:\\:bigint AS opened
 FROM written
 ORDER BY written.id
 """

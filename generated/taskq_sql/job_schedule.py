@@ -75,16 +75,9 @@ promoted AS (
 ),
 
 opened AS (
-    SELECT taskq_open_locks(array_agg(promoted.lock), false) AS queues
+    SELECT taskq_open_for_jobs(array_agg(promoted.lock), array_agg(promoted.limit_key), false) AS queues
     FROM promoted
-    WHERE promoted.lock IS NOT NULL
-    HAVING count(*) > 0
-),
-
-opened_limits AS (
-    SELECT taskq_open_limits(array_agg(promoted.limit_key), false) AS queues
-    FROM promoted
-    WHERE promoted.lock IS NULL AND promoted.limit_key IS NOT NULL
+    WHERE promoted.lock IS NOT NULL OR promoted.limit_key IS NOT NULL
     HAVING count(*) > 0
 ),
 
@@ -118,7 +111,6 @@ SELECT
     (
         (SELECT count(*) FROM notified)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
-        + (SELECT coalesce(sum(opened_limits.queues), 0) FROM opened_limits)
         + (SELECT expired.opened FROM expired)
     )\\:\\:bigint AS queues,
     -- Others promote them, or a claim has come to their lock\\: they are to be asked for again.

@@ -254,6 +254,35 @@ COMMENT ON FUNCTION taskq_open_limits(text [], boolean) IS
     'job wait for one, after the change.';
 
 
+-- A job with a lock waits for that first: its limit is opened by the claim that finds it at the head.
+CREATE FUNCTION taskq_open_for_jobs(locks text [], limit_keys text [], notify boolean DEFAULT true) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT
+        coalesce(
+            (
+                SELECT taskq_open_locks(array_agg(job.lock), notify)
+                FROM unnest(locks) AS job (lock)
+                WHERE job.lock IS NOT NULL
+                HAVING count(*) > 0
+            ),
+            0
+        ) + coalesce(
+            (
+                SELECT taskq_open_limits(array_agg(job.limit_key), notify)
+                FROM unnest(locks, limit_keys) AS job (lock, limit_key)
+                WHERE job.lock IS NULL AND job.limit_key IS NOT NULL
+                HAVING count(*) > 0
+            ),
+            0
+        );
+END;
+
+COMMENT ON FUNCTION taskq_open_for_jobs(text [], text [], boolean) IS
+    'Has the next claim decide about jobs that wait now, whose locks and limits are given side by side: in the '
+    'transaction that has them wait, after the change.';
+
+
 -- Side by side: the limit, the queue and the priority of each job that has ended, and whether it never began. The limit
 -- of its queue has room again as well. Whether any job waits for them is for claims to see.
 CREATE FUNCTION taskq_free_limits(

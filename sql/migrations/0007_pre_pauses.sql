@@ -44,17 +44,10 @@ BEGIN ATOMIC
         RETURNING taskq_jobs.queue_name, taskq_jobs.lock, taskq_jobs.limit_key
     ),
 
-    locks AS (
-        SELECT taskq_open_locks(array_agg(let_in.lock)) AS queues
+    opened AS (
+        SELECT taskq_open_for_jobs(array_agg(let_in.lock), array_agg(let_in.limit_key)) AS queues
         FROM let_in
-        WHERE let_in.lock IS NOT NULL
-        HAVING count(*) > 0
-    ),
-
-    limits AS (
-        SELECT taskq_open_limits(array_agg(let_in.limit_key)) AS queues
-        FROM let_in
-        WHERE let_in.lock IS NULL AND let_in.limit_key IS NOT NULL
+        WHERE let_in.lock IS NOT NULL OR let_in.limit_key IS NOT NULL
         HAVING count(*) > 0
     ),
 
@@ -64,9 +57,7 @@ BEGIN ATOMIC
         GROUP BY let_in.queue_name
     )
 
-    SELECT
-        (SELECT count(*) FROM notified) + coalesce((SELECT sum(locks.queues) FROM locks), 0)
-        + coalesce((SELECT sum(limits.queues) FROM limits), 0);
+    SELECT (SELECT count(*) FROM notified) + coalesce((SELECT sum(opened.queues) FROM opened), 0);
 END;
 
 COMMENT ON FUNCTION taskq_let_in_paused_jobs(text) IS

@@ -616,28 +616,18 @@ BEGIN
         RETURN;
     END IF;
 
-    IF jsonb_path_exists(jobs, '$[*].lock') THEN
-        PERFORM
-            taskq_open_locks(
-                ARRAY(
-                    SELECT element.job ->> 'lock'
-                    FROM jsonb_array_elements(jobs) AS element (job)
-                    WHERE element.job ->> 'lock' IS NOT NULL
-                ),
-                false
-            );
-    END IF;
-
-    IF jsonb_path_exists(jobs, '$[*] ? (@.limit != null)') THEN
-        PERFORM
-            taskq_open_limits(
-                ARRAY(
-                    SELECT concat_ws(':', element.job ->> 'limit', element.job ->> 'limit_key')
-                    FROM jsonb_array_elements(jobs) AS element (job)
-                    WHERE element.job ->> 'limit' IS NOT NULL AND element.job ->> 'lock' IS NULL
-                ),
-                false
-            );
+    IF jsonb_path_exists(jobs, '$[*] ? (@.lock != null || @.limit != null)') THEN
+        PERFORM taskq_open_for_jobs(
+            array_agg(element.job ->> 'lock'),
+            array_agg(
+                CASE
+                    WHEN element.job ->> 'limit' IS NOT NULL
+                        THEN concat_ws(':', element.job ->> 'limit', element.job ->> 'limit_key')
+                END
+            ),
+            false
+        )
+        FROM jsonb_array_elements(jobs) AS element (job);
     END IF;
 
     IF has_expiry THEN

@@ -19,7 +19,8 @@ GRANT SELECT (queue_name, priority, job_id, limit_key) ON TABLE %1$I.taskq_open_
 GRANT SELECT (queue_name, limit_key) ON TABLE %1$I.taskq_queue_limits TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_limited, %1$I.taskq_subscriptions, %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_lock_head, %1$I.taskq_lock_holder,
-    %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_limit_places, %1$I.taskq_turn, %1$I.taskq_open_limits,
+    %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_limit_places, %1$I.taskq_turn,
+    %1$I.taskq_open_limits, %1$I.taskq_open_for_jobs,
     %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
 ',
         current_schema(), @role::text
@@ -44,7 +45,8 @@ GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq
     %1$I.taskq_lock_head, %1$I.taskq_lock_holder, %1$I.taskq_open_locks,
     %1$I.taskq_expire_jobs, %1$I.taskq_next_limit_key, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue,
     %1$I.taskq_is_full, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
-    %1$I.taskq_limit_figures, %1$I.taskq_limit_state, %1$I.taskq_limit_head, %1$I.taskq_turn, %1$I.taskq_open_limits,
+    %1$I.taskq_limit_figures, %1$I.taskq_limit_state, %1$I.taskq_limit_head, %1$I.taskq_turn,
+    %1$I.taskq_open_limits, %1$I.taskq_open_for_jobs,
     %1$I.taskq_bar_paused_jobs, %1$I.taskq_let_in_paused_jobs, %1$I.taskq_limited_jobs, %1$I.taskq_settle_limits,
     %1$I.taskq_limit_places, %1$I.taskq_free_limits, %1$I.taskq_try_gate, %1$I.taskq_lock_runs,
     %1$I.taskq_take_gated_jobs, %1$I.taskq_claim_jobs TO %2$I;

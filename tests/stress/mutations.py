@@ -167,7 +167,7 @@ MUTATIONS = {
     "promoted": Mutation(
         what="a job that becomes due opens no gate",
         path="sql/queries/job_schedule.sql",
-        old="    WHERE promoted.lock IS NOT NULL\n",
+        old="    WHERE promoted.lock IS NOT NULL OR promoted.limit_key IS NOT NULL\n",
         new="    WHERE promoted.lock IS NULL\n",
         found_by=frozenset({"stall"}),
     ),
