@@ -247,7 +247,8 @@ MUTATIONS = {
         path=_CLAIM_LOCKS,
         old=_FIRST_OF_ITS_LOCK,
         new="\n                        OR true\n",
-        found_by=frozenset({"order", "holding", "exclusion"}),
+        test="tests/sql/test_limits.py::"
+        "test_a_job_that_waits_at_a_limit_and_is_not_the_first_of_its_lock_any_more_waits_for_that_again",
     ),
     "limit-of-a-queue": Mutation(
         what="a claim counts only one of the limits that its jobs are in",
@@ -268,7 +269,8 @@ MUTATIONS = {
         path=_PAUSES,
         old="        FOR KEY SHARE SKIP LOCKED\n",
         new="",
-        found_by=frozenset({"stall"}),
+        test="tests/sql/test_task_pauses.py::"
+        "test_a_claim_that_has_seen_the_pause_forgets_no_job_of_a_task_that_is_just_resumed",
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",
