@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.defer_middleware import DeferMiddleware, check_defer_middleware
-from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
+from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.embedded import project_name
 from taskq.encryption import EncryptionKeys, Keyring
 from taskq.events import EventPublisher, EventSubscriber
 from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
 from taskq.import_path import import_named
 from taskq.job import check_name
+from taskq.job_options import JobOptions
 from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr

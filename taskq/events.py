@@ -10,9 +10,10 @@ from taskq.arguments.arguments import Arguments
 from taskq.arguments.codec import Codec, Unserializable
 from taskq.database.executor import AnyConnection
 from taskq.defer_middleware import apply_defer_middleware
-from taskq.deferrer import Deferrer, JobDefaults, refuse_unknown
+from taskq.deferrer import Deferrer
 from taskq.exceptions import InvalidArguments, InvalidDatabase, InvalidSubscription
 from taskq.job import NAME_LENGTH, NewJob
+from taskq.job_options import JobDefaults, refuse_unknown
 from taskq.limits import key_text
 from taskq.manager import JobManager
 from taskq.manager.publishing import check_event
