@@ -10,7 +10,8 @@ import signal
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
 
 from taskq.database.database import Database
 from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from tests.databases import Databases
 
 
 def apply_schema(
@@ -39,9 +42,8 @@ def apply_schema(
         database.close()
 
 
-# Each of xdist's workers makes a template with the schema, and each test clones it.
+# Each of xdist's workers makes a template with the schema, and each test gets a clone of it.
 postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
-postgresql = factories.postgresql("postgresql_noproc")
 
 Spoil = Callable[..., None]
 
@@ -111,6 +113,18 @@ def in_memory() -> Path | None:
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > IN_MEMORY:
         return memory
     return None
+
+
+@pytest.fixture(scope="session")
+def databases(postgresql_noproc: NoopExecutor) -> Iterator[Databases]:
+    with closing(Databases(postgresql_noproc)) as databases:
+        yield databases
+
+
+@pytest.fixture
+def postgresql(databases: Databases) -> Iterator[psycopg.Connection]:
+    with databases.lend() as connection:
+        yield connection
 
 
 class Face:
