@@ -263,7 +263,7 @@ MUTATIONS = {
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",
-        path="taskq/worker/transaction.py",
+        path="taskq/worker/job_commit.py",
         old="                self._finish(connection, outcome)\n",
         new="",
         found_by=frozenset({"effects", "ends"}),
