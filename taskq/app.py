@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -22,7 +21,7 @@ from taskq.job import check_name
 from taskq.job_options import JobOptions
 from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
-from taskq.messages import short_repr
+from taskq.messages import closest, short_repr
 from taskq.opening import OpenedApp, ReplacedDatabase
 from taskq.periodic import Periodic, PeriodicDefaults, max_delay_of
 from taskq.queries.job_insert import OnConflict
@@ -302,8 +301,8 @@ class App(Blueprint, EventPublisher):
 
     def not_found(self, name: str) -> TaskNotFound:
         """What to raise for a task that is not registered."""
-        close = get_close_matches(name, self.tasks, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        close = closest(name, self.tasks)
+        hint = f"did you mean {close!r}? " if close else ""
         return TaskNotFound(
             f"task {name!r} is not registered with this app: {hint}import its module, name that in "
             "import_paths, or give the task this name as an alias"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from pydantic import JsonValue
@@ -10,6 +9,7 @@ from pydantic import JsonValue
 from taskq.database.executor import AnyConnection
 from taskq.exceptions import InvalidJob
 from taskq.limits import Limit
+from taskq.messages import closest
 from taskq.times import TimeDeltaParams
 
 
@@ -80,6 +80,6 @@ def refuse_unknown(given: Mapping[str, Any], known: type, refusal: str, *also: s
     """
     names = [*known.__annotations__, *also]
     for name in given.keys() - set(names):
-        close = get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        close = closest(name, names)
+        hint = f"did you mean {close!r}? " if close else ""
         raise InvalidJob(f"{refusal} {name!r}: {hint}it takes {', '.join(names)}")
