@@ -134,7 +134,7 @@ class EventPublisher:
                 their workers run them.
 
         Returns:
-            The ids of the jobs, in the order of the tasks' names; none if nobody subscribes.
+            The ids of the jobs, in the order of the tasks' names; none if no task subscribes.
 
         Raises:
             InvalidName: No event can have that name.

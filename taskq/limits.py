@@ -128,10 +128,10 @@ class LimitState:
     Attributes:
         name: The limit.
         key: The key that has a room of its own; None: all, or the limit itself.
-        figures: What it allows; None: nobody has said so, and no job of it starts.
+        figures: What it allows; None: it is not declared, and no job of it starts.
         by_operator: Whether an operator has said something of it, with ``set_limit``.
         said_by: Who said what goes before all else that is said of it: an operator, or the worker whose app
-            declared it; None: nobody, or not given.
+            declared it; None: none has, or it is not given.
         queues: The queues all of whose jobs count in it.
         running: How many jobs that count in it run.
         room: How many more may start now; None: any number.

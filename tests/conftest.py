@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server and tell pytest-postgresql where it is."""
     # A shell has what runs in its background ignore Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # sqlc, squawk and their like, also where nobody has activated the environment.
+    # sqlc, squawk and their like, also where the environment is not activated.
     os.environ["PATH"] = os.pathsep.join(
         filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")])
     )
@@ -91,7 +91,7 @@ def start_server(config: pytest.Config) -> str:
     server = EmbeddedServer(folder)
     config.add_cleanup(server.stop)
     with psycopg.connect(server.start().replace("+psycopg", ""), autocommit=True) as connection:
-        # Nobody misses these data after a crash, and a big machine has many workers.
+        # These data are of no use after a crash, and a big machine has many workers.
         for setting in (
             "autovacuum_naptime = '1min'",
             "fsync = off",
@@ -158,7 +158,7 @@ def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
 
 @pytest.fixture
 def unchecked(connection: psycopg.Connection) -> None:
-    """The tables without their constraints, as from an older dump, or by somebody's hand."""
+    """The tables without their constraints, as from an older dump, or changed by hand."""
     for (statement,) in connection.execute(
         "SELECT format('ALTER TABLE %I DROP CONSTRAINT %I', relname, conname) "
         "FROM pg_constraint INNER JOIN pg_class ON conrelid = pg_class.oid "
@@ -204,7 +204,7 @@ def late_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def somebody_waits(connection: psycopg.Connection) -> Callable[[], bool]:
+def session_waits(connection: psycopg.Connection) -> Callable[[], bool]:
     """Whether a session waits for a lock, in the test's own database: other tests share the server."""
     waiting = (
         "SELECT FROM pg_stat_activity "

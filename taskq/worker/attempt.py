@@ -81,7 +81,7 @@ class Attempt:
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
-        # That of whoever claims. What starts it may be the end of another job, in that one's own.
+        # That of the claim. What starts it may be the end of another job, in that one's own.
         self._variables = contextvars.copy_context()
 
     def start(

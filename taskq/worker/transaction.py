@@ -95,7 +95,7 @@ class AttemptTransaction:
         finally:
             self._close()
         if self.job_commit.is_committed:
-            # The event loop may be closed: then nobody is left to be told.
+            # The event loop may be closed: then there is no worker to be told.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)
 
@@ -141,8 +141,9 @@ class AttemptTransaction:
             return  # closed after its event loop has gone: nothing can be awaited
         try:
             if error is None:
-                # Those before it in the lock are to be repeated before it, if they are. That, and whoever
-                # holds the row of the job, may take long: until here this may be cancelled.
+                # Those before it in the lock are to be repeated before it, if they are. That, and
+                # another session that holds the row of the job, may take long: until here this may
+                # be cancelled.
                 if self._lock is not None:
                     await self._transactions.lock_written(self._lock)
                 await greenlet_spawn(self.job_commit.hold)

@@ -1,4 +1,4 @@
-"""Commands that list show every row, and say of one that somebody spoilt what cannot be read of it."""
+"""Commands that list show every row, and say of one that was spoilt by hand what cannot be read of it."""
 
 import json
 

@@ -71,7 +71,7 @@ def test_each_version_goes_to_the_next_with_rows_in_the_tables_and_ends_as_a_fre
     assert len(upgraded.apply_schema(up_to=1)) == 1
     fill(connection, "ns_upgraded")
     before = contents(connection, "ns_upgraded")
-    assert all(before.values()), "a table of the first migration that nobody fills"
+    assert all(before.values()), "a table of the first migration that is not filled"
     for status in upgraded.status()[1:]:
         [applied] = upgraded.apply_schema(up_to=status.version)
         assert applied.version == status.version
@@ -133,7 +133,7 @@ def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
         return int(row[0])
 
     options = ("--app", "tests.schema.shop:app", "--concurrency", "100", "--no-wait")
-    # A file: a pipe would be full of what it logs, and nobody reads it meanwhile.
+    # A file: a pipe would be full of what it logs, and nothing reads it meanwhile.
     with (
         (tmp_path / "said").open("w+") as said,
         process("worker", *options, stderr=said) as worker,

@@ -195,7 +195,7 @@ MUTATIONS = {
         found_by=frozenset({"ends"}),
     ),
     "announcement": Mutation(
-        what="nobody is told of a lock that went free whose next job the worker will not claim",
+        what="no worker is told of a lock that went free whose next job the worker will not claim",
         path="taskq/worker/services.py",
         old="            self.completer.announce(locks, limits)\n",
         new="            self.completer.announce([], limits)\n",

@@ -1,4 +1,4 @@
-"""A worker's connections: they take nobody's place, and need not be waited for."""
+"""A worker's connections: they take no caller's place, and need not be waited for."""
 
 import asyncio
 import socket

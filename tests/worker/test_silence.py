@@ -191,7 +191,7 @@ async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
 
 
 @pytest.mark.slow
-async def test_a_job_whose_row_somebody_holds_keeps_no_other_from_its_end(
+async def test_a_job_whose_row_another_session_holds_keeps_no_other_from_its_end(
     app: App, start: Start, finished: Finished, database_url: str, actions: Any
 ) -> None:
     """As an operator does who changed it, and left the transaction open; the worker is well meanwhile."""
