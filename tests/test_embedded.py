@@ -18,6 +18,7 @@ import pytest
 
 from taskq.embedded import EmbeddedServer, default_folder
 from taskq.exceptions import EmbeddedServerError
+from tests.conftest import in_memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lets another u
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty folder with a short path, which other users may pass through."""
-    with tempfile.TemporaryDirectory(prefix="taskq-") as name:
+    with tempfile.TemporaryDirectory(prefix="taskq-", dir=in_memory()) as name:
         path = Path(name).resolve()
         path.chmod(0o711)
         yield path
