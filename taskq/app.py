@@ -2,10 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
-from types import ModuleType
 from typing import Any, Literal, Self, Unpack, overload
 
 from sqlalchemy import URL, Engine
@@ -14,16 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
 from taskq.defer_middleware import DeferMiddleware, check_defer_middleware
-from taskq.deferrer import Deferrer, JobOptions, arguments_of_unknown
+from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.embedded import project_name
 from taskq.encryption import EncryptionKeys, Keyring
 from taskq.events import EventPublisher, EventSubscriber
-from taskq.exceptions import InvalidOption, LoadFromPathError, TaskNotFound
-from taskq.import_path import import_named
+from taskq.exceptions import InvalidOption, TaskNotFound
+from taskq.import_path import import_app, import_modules
 from taskq.job import check_name
+from taskq.job_options import JobOptions
 from taskq.limits import KnownLimits, Limit, check_queue_limit
 from taskq.manager import JobManager
-from taskq.messages import short_repr
+from taskq.messages import closest, short_repr
 from taskq.opening import OpenedApp, ReplacedDatabase
 from taskq.periodic import Periodic, PeriodicDefaults, max_delay_of
 from taskq.queries.job_insert import OnConflict
@@ -167,30 +165,7 @@ class App(Blueprint, EventPublisher):
         Raises:
             LoadFromPathError: The path leads to nothing, to something else, or to several apps.
         """
-        try:
-            found = import_named(path)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise LoadFromPathError(
-                f"no app can be imported from {path!r}: {error}; name a module that can be imported "
-                "and the app in it, as in shop.jobs:app"
-            ) from error
-        if isinstance(found, ModuleType):
-            # By the first of its names, if an app has several.
-            apps = {
-                id(value): name for name, value in vars(found).items() if isinstance(value, cls)
-            }
-            if len(apps) != 1:
-                raise LoadFromPathError(
-                    f"the module {path!r} has {len(apps) or 'no'} apps: name one, as in "
-                    + " or ".join(f"{path}:{name}" for name in apps.values() or ["app"])
-                )
-            found = getattr(found, *apps.values())
-        if not isinstance(found, cls):
-            raise LoadFromPathError(
-                f"{path!r} is of the type {type(found).__name__}, and not an app: name the variable that the "
-                "App is assigned to"
-            )
-        return found
+        return import_app(path, cls)
 
     # Opening and closing
 
@@ -322,18 +297,12 @@ class App(Blueprint, EventPublisher):
         Raises:
             LoadFromPathError: One of them cannot be imported.
         """
-        for path in self.import_paths:
-            try:
-                import_module(path)
-            except (ImportError, TypeError, ValueError) as error:
-                raise LoadFromPathError(
-                    f"import_paths has {path!r}, which cannot be imported: {error}"
-                ) from error
+        import_modules(self.import_paths)
 
     def not_found(self, name: str) -> TaskNotFound:
         """What to raise for a task that is not registered."""
-        close = get_close_matches(name, self.tasks, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        close = closest(name, self.tasks)
+        hint = f"did you mean {close!r}? " if close else ""
         return TaskNotFound(
             f"task {name!r} is not registered with this app: {hint}import its module, name that in "
             "import_paths, or give the task this name as an alias"

@@ -5,7 +5,6 @@ from datetime import tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from taskq.context import JobContext
-from taskq.deferrer import JobDefaults, JobOptions
 from taskq.events import EventSubscriber, subscriber_of
 from taskq.exceptions import (
     InvalidOption,
@@ -14,9 +13,11 @@ from taskq.exceptions import (
     TaskAlreadyRegistered,
 )
 from taskq.job import check_name
+from taskq.job_options import JobDefaults, JobOptions
 from taskq.messages import short_repr
 from taskq.periodic import Periodic, periodic_of
-from taskq.task import Task, TaskOptions
+from taskq.task import Task
+from taskq.task_options import TaskOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")

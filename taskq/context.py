@@ -118,7 +118,7 @@ class JobContext(Generic[AppT_co, TaskT_co, ConnectionT_co]):
     def report_progress(
         self, done: float, total: float | None = None, message: str | None = None
     ) -> None:
-        """Say how far the job is, for whoever looks at it: ``Job.progress``, ``jobs show`` and ``watch``.
+        """Say how far the job is, for users to read: ``Job.progress``, ``jobs show`` and ``watch``.
 
         It takes no time, in a sync task as in an async one. It is written at most once a second, and the last
         that was reported with the end.

@@ -2,7 +2,7 @@
 
 What is stored is a JSON object with one name, ``$encrypted``, and a Fernet token. Inside of the token, next
 to the value, is what it belongs to: arguments to their task, a result to its task and job. So a token that
-somebody moves to a row of another task is refused, although a key decrypts it.
+is moved to a row of another task is refused, although a key decrypts it.
 """
 
 import json

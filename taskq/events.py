@@ -10,9 +10,10 @@ from taskq.arguments.arguments import Arguments
 from taskq.arguments.codec import Codec, Unserializable
 from taskq.database.executor import AnyConnection
 from taskq.defer_middleware import apply_defer_middleware
-from taskq.deferrer import Deferrer, JobDefaults, refuse_unknown
+from taskq.deferrer import Deferrer
 from taskq.exceptions import InvalidArguments, InvalidDatabase, InvalidSubscription
 from taskq.job import NAME_LENGTH, NewJob
+from taskq.job_options import JobDefaults, refuse_unknown
 from taskq.limits import key_text
 from taskq.manager import JobManager
 from taskq.manager.publishing import check_event
@@ -133,7 +134,7 @@ class EventPublisher:
                 their workers run them.
 
         Returns:
-            The ids of the jobs, in the order of the tasks' names; none if nobody subscribes.
+            The ids of the jobs, in the order of the tasks' names; none if no task subscribes.
 
         Raises:
             InvalidName: No event can have that name.

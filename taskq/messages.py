@@ -1,5 +1,8 @@
 """Values, faults and numbers as messages say them."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from pydantic import ValidationError
 
 SHOWN_LENGTH = 100
@@ -23,6 +26,11 @@ def shortened(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """What an error of the database says, without the statement and the values that were sent."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was meant, if one is close to what was given."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def counted(number: int, noun: str) -> str:

@@ -11,9 +11,9 @@ from cronsim import CronSimError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskq.cron import NAMED, Cron
-from taskq.deferrer import JobOptions
 from taskq.exceptions import InvalidOption, InvalidPeriodic
 from taskq.job import Name, NewJob
+from taskq.job_options import JobOptions
 from taskq.messages import short_repr, validation_summary
 from taskq.task import Task
 

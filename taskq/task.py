@@ -1,7 +1,7 @@
 """A task: a function that another process executes at a later time."""
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import update_wrapper
 from inspect import isasyncgenfunction, isgeneratorfunction
@@ -15,28 +15,33 @@ from taskq.arguments.result import Result
 from taskq.deferrer import (
     BY_NAME,
     ByName,
-    JobDefaults,
     TaskArgs,
     positional,
-    refuse_unknown,
 )
 from taskq.encryption import Keyring, is_encrypted
 from taskq.escaping import get_logger
 from taskq.exceptions import (
     InvalidArguments,
-    InvalidJob,
     InvalidSignature,
     UnboundTaskError,
 )
 from taskq.job import Job
+from taskq.job_options import JobDefaults, refuse_unknown
 from taskq.limits import Limit
 from taskq.manager import JobManager
 from taskq.messages import short_repr
-from taskq.middleware import Several, TaskMiddleware, check_task_middleware, is_async, several
+from taskq.middleware import TaskMiddleware, check_task_middleware, is_async, several
 from taskq.queries.job_insert import OnConflict
 from taskq.results import result_of, wait_for_result, wait_for_result_async
-from taskq.retry import BaseRetryStrategy, RetryValue, get_retry_strategy
+from taskq.retry import BaseRetryStrategy, get_retry_strategy
 from taskq.task_deferrer import TaskDeferrer, WaitOptions
+from taskq.task_options import (
+    TaskOptions,
+    checked_aliases,
+    checked_encrypted,
+    checked_timeout,
+    checked_transaction,
+)
 
 logger: Final = get_logger("taskq.task")
 
@@ -44,32 +49,6 @@ P = ParamSpec("P")
 # Covariant: the coroutine types of an async def differ between type checkers.
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
-
-
-class TaskOptions(JobDefaults, total=False):
-    """What a task is declared with, beside what its jobs have of ``JobDefaults``.
-
-    Attributes:
-        name: What its jobs call it by; by default its module and qualified name, with dots.
-        aliases: Other names that jobs may call it by, such as an earlier name.
-        retry: False: a failed attempt is the last; True: it is followed by another at once; a number: so
-            many times at most; a ``RetryStrategy``: see there.
-        timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task cannot be, and
-            can ask ``context.should_abort()``.
-        store_result: Keep the return value on the job.
-        task_middleware: What wraps each attempt, one or several; sync for a sync function, async for an async
-            one.
-        encrypted: Store the arguments and the result so that only apps with the key can read them, and of
-            errors no text that may quote them.
-    """
-
-    name: str | None
-    aliases: Sequence[str]
-    retry: RetryValue
-    timeout: float | None
-    store_result: bool
-    task_middleware: Several[TaskMiddleware]
-    encrypted: bool
 
 
 class Task(Generic[P, R_co]):
@@ -120,16 +99,16 @@ class Task(Generic[P, R_co]):
             "transaction",
         )
         self._is_nowhere = name is None and self.name.startswith("__main__.")
-        self.aliases: tuple[str, ...] = _checked_aliases(options.get("aliases", ()), self.name)
+        self.aliases: tuple[str, ...] = checked_aliases(options.get("aliases", ()), self.name)
         self.retry_strategy: BaseRetryStrategy | None = get_retry_strategy(
             options.get("retry", False)
         )
         self.pass_context = pass_context
-        self.transaction: bool = _checked_transaction(transaction, pass_context, self.name)
-        self.timeout: float | None = _checked_timeout(options.get("timeout"), self.name)
+        self.transaction: bool = checked_transaction(transaction, pass_context, self.name)
+        self.timeout: float | None = checked_timeout(options.get("timeout"), self.name)
         self.store_result: bool = options.get("store_result", False)
         self.task_middleware: Sequence[TaskMiddleware] = several(options.get("task_middleware"))
-        self.encrypted: bool = _checked_encrypted(options.get("encrypted", False), self.name)
+        self.encrypted: bool = checked_encrypted(options.get("encrypted", False), self.name)
         self.is_async: bool = is_async(function)
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
@@ -385,40 +364,3 @@ def _dotted_path(function: Callable[..., object]) -> str:
         elif file := main.get("__file__"):
             module = Path(file).stem
     return f"{module}.{function.__qualname__}"
-
-
-def _checked_aliases(aliases: object, name: str) -> tuple[str, ...]:
-    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
-        raise InvalidJob(f"task {name!r} got aliases={short_repr(aliases)}: give a list of names")
-    return tuple(aliases)
-
-
-def _checked_transaction(transaction: object, pass_context: bool, name: str) -> bool:
-    if not isinstance(transaction, bool):
-        raise InvalidJob(
-            f"task {name!r} got transaction={short_repr(transaction)}: give True or False"
-        )
-    if transaction and not pass_context:
-        raise InvalidSignature(
-            f"task {name!r} is declared with transaction=True, and could not reach the transaction: declare "
-            "it with pass_context=True as well, and do all that belongs to it on context.connection"
-        )
-    return transaction
-
-
-def _checked_encrypted(encrypted: object, name: str) -> bool:
-    if not isinstance(encrypted, bool):
-        raise InvalidJob(
-            f"task {name!r} got encrypted={short_repr(encrypted)}: give True or False, and the keys to the "
-            "app, as App(encryption_keys=[…])"
-        )
-    return encrypted
-
-
-def _checked_timeout(timeout: Any, name: str) -> float | None:
-    # Written so that NaN is refused as well.
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise InvalidJob(
-            f"task {name!r} got timeout={short_repr(timeout)}: give seconds, more than 0"
-        )
-    return timeout

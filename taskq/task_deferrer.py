@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-from taskq.deferrer import BY_NAME, ByName, Deferrer, JobOptions, refuse_unknown
+from taskq.deferrer import BY_NAME, ByName, Deferrer
 from taskq.exceptions import InvalidJob
 from taskq.job import NewJob
+from taskq.job_options import JobOptions, refuse_unknown
 from taskq.manager.bounds import check_timeout
 from taskq.queries.job_insert import OnConflict
 from taskq.results import Returning, check_waitable, wait_for_result, wait_for_result_async

@@ -10,7 +10,8 @@ import signal
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
 
 from taskq.database.database import Database
 from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from tests.databases import Databases
 
 
 def apply_schema(
@@ -39,9 +42,8 @@ def apply_schema(
         database.close()
 
 
-# Each of xdist's workers makes a template with the schema, and each test clones it.
+# Each of xdist's workers makes a template with the schema, and each test gets a clone of it.
 postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
-postgresql = factories.postgresql("postgresql_noproc")
 
 Spoil = Callable[..., None]
 
@@ -55,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server and tell pytest-postgresql where it is."""
     # A shell has what runs in its background ignore Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # sqlc, squawk and their like, also where nobody has activated the environment.
+    # sqlc, squawk and their like, also where the environment is not activated.
     os.environ["PATH"] = os.pathsep.join(
         filter(None, [sysconfig.get_path("scripts"), os.environ.get("PATH")])
     )
@@ -89,7 +91,7 @@ def start_server(config: pytest.Config) -> str:
     server = EmbeddedServer(folder)
     config.add_cleanup(server.stop)
     with psycopg.connect(server.start().replace("+psycopg", ""), autocommit=True) as connection:
-        # Nobody misses these data after a crash, and a big machine has many workers.
+        # These data are of no use after a crash, and a big machine has many workers.
         for setting in (
             "autovacuum_naptime = '1min'",
             "fsync = off",
@@ -111,6 +113,18 @@ def in_memory() -> Path | None:
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > IN_MEMORY:
         return memory
     return None
+
+
+@pytest.fixture(scope="session")
+def databases(postgresql_noproc: NoopExecutor) -> Iterator[Databases]:
+    with closing(Databases(postgresql_noproc)) as databases:
+        yield databases
+
+
+@pytest.fixture
+def postgresql(databases: Databases) -> Iterator[psycopg.Connection]:
+    with databases.lend() as connection:
+        yield connection
 
 
 class Face:
@@ -144,7 +158,7 @@ def connection(postgresql: psycopg.Connection) -> psycopg.Connection:
 
 @pytest.fixture
 def unchecked(connection: psycopg.Connection) -> None:
-    """The tables without their constraints, as from an older dump, or by somebody's hand."""
+    """The tables without their constraints, as from an older dump, or changed by hand."""
     for (statement,) in connection.execute(
         "SELECT format('ALTER TABLE %I DROP CONSTRAINT %I', relname, conname) "
         "FROM pg_constraint INNER JOIN pg_class ON conrelid = pg_class.oid "
@@ -190,7 +204,7 @@ def late_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def somebody_waits(connection: psycopg.Connection) -> Callable[[], bool]:
+def session_waits(connection: psycopg.Connection) -> Callable[[], bool]:
     """Whether a session waits for a lock, in the test's own database: other tests share the server."""
     waiting = (
         "SELECT FROM pg_stat_activity "

@@ -167,7 +167,7 @@ current: App
 
 @pytest.fixture
 def app_with_late_task(write_module: WriteModule) -> App:
-    """An app whose task is in a module that nobody has imported."""
+    """An app whose task is in a module that is not imported."""
     global current  # noqa: PLW0603 - how a module that is imported later finds it
     write_module("late_tasks", TASKS)
     current = App(NOWHERE, import_paths=["late_tasks"])
@@ -233,8 +233,8 @@ def test_the_one_app_of_a_module_is_found_by_the_modules_path(write_module: Writ
 
 
 def test_what_a_module_raises_when_it_is_imported_is_not_hidden(write_module: WriteModule) -> None:
-    write_module("raising_app", "import nobody_has_this")
-    with pytest.raises(LoadFromPathError, match="No module named 'nobody_has_this'"):
+    write_module("raising_app", "import no_such_module")
+    with pytest.raises(LoadFromPathError, match="No module named 'no_such_module'"):
         App.from_path("raising_app.app")
 
 

@@ -222,7 +222,7 @@ async def test_a_batch_with_a_taken_queueing_lock_is_refused_whole(
 
 
 async def test_the_job_that_waits_is_named_even_if_it_came_in_the_same_moment(
-    app: App, send: Task[..., Any], somebody_waits: Callable[[], bool], face: Face
+    app: App, send: Task[..., Any], session_waits: Callable[[], bool], face: Face
 ) -> None:
     engine = app.database.engine.execution_options(isolation_level="READ COMMITTED")
     with engine.connect() as other:
@@ -231,7 +231,7 @@ async def test_the_job_that_waits_is_named_even_if_it_came_in_the_same_moment(
             send.defer_async(to="bob") if face.is_async else asyncio.to_thread(send.defer, to="bob")
         )
         async with asyncio.timeout(30):
-            while not somebody_waits():  # noqa: ASYNC110 - a server tells nobody
+            while not session_waits():  # noqa: ASYNC110 - a server notifies of no such thing
                 await asyncio.sleep(0)
         other.commit()
         with pytest.raises(AlreadyEnqueued) as refused:

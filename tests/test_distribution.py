@@ -1,4 +1,4 @@
-"""What is installed: under which name (PyPI's `taskq` is somebody else's), and what tests need of it."""
+"""What is installed: under which name (PyPI's `taskq` is another project), and what tests need of it."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def texts() -> Iterator[Path]:
         )
 
 
-def test_no_hint_installs_the_package_of_somebody_else() -> None:
+def test_no_hint_installs_the_package_of_another_project() -> None:
     for bad in (
         "pip install --upgrade taskq)",
         "pip install 'taskq[embedded]'",

@@ -18,6 +18,7 @@ import pytest
 
 from taskq.embedded import EmbeddedServer, default_folder
 from taskq.exceptions import EmbeddedServerError
+from tests.conftest import in_memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +53,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lets another u
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty folder with a short path, which other users may pass through."""
-    with tempfile.TemporaryDirectory(prefix="taskq-") as name:
+    with tempfile.TemporaryDirectory(prefix="taskq-", dir=in_memory()) as name:
         path = Path(name).resolve()
         path.chmod(0o711)
         yield path
@@ -102,7 +103,7 @@ def ask(url: str, query: str = "SELECT 1") -> object:
 
 
 def refuses(url: str) -> bool:
-    """Whether nobody listens any more."""
+    """Whether no server listens any more."""
     try:
         ask(url)
     except psycopg.OperationalError as error:
@@ -197,15 +198,15 @@ def test_start_revives_a_server_that_died(folder: Path) -> None:
     assert server_pid(folder) is None
 
 
-def test_the_pid_of_a_dead_server_may_be_anybodys(folder: Path) -> None:
+def test_the_pid_of_a_dead_server_may_be_that_of_another_process(folder: Path) -> None:
     with EmbeddedServer(folder):
         [record] = folder.glob("postgresql-*/postmaster.pid")
         _, rest = record.read_text().split("\n", 1)
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as anybody:
-        record.write_text(f"{anybody.pid}\n{rest}")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        record.write_text(f"{process.pid}\n{rest}")
         with EmbeddedServer(folder) as server:
             assert ask(server.url) == 1
-        assert anybody.poll() is None
+        assert process.poll() is None
     assert server_pid(folder) is None
 
 
@@ -215,7 +216,7 @@ def test_a_folder_can_have_any_path(folder: Path, name: str) -> None:
         with EmbeddedServer(folder / name) as server:
             assert ask(server.url, "SHOW listen_addresses") == ""
             sockets = Path(str(ask(server.url, "SHOW unix_socket_directories")))
-            assert mode(sockets) == 0o700, "whoever reaches the socket is let in"
+            assert mode(sockets) == 0o700, "each client that reaches the socket is let in"
         assert not list(sockets.glob(".s.*"))
 
 
@@ -278,7 +279,7 @@ def test_each_project_has_a_database_however_its_code_is_started(tmp_path: Path,
     assert not any("home/.local" in found for found in ones) or os.geteuid() != 0
 
 
-def test_the_folder_of_somebody_else_is_refused(folder: Path) -> None:
+def test_the_folder_of_another_user_is_refused(folder: Path) -> None:
     if os.geteuid() == 0:
         os.chown(folder, 12345, -1)
         expected = "belongs to the user with id 12345, not to root.*TASKQ_EMBEDDED_FOLDER"

@@ -148,7 +148,7 @@ async def test_each_task_that_subscribes_gets_one_job_in_the_order_of_names(
     assert (refund.task_name, refund.metadata) == ("z", {"by": "shop", "event": "order.refunded"})
 
 
-async def test_what_does_not_fit_a_subscriber_is_refused_by_its_name_and_nobody_gets_a_job(
+async def test_what_does_not_fit_a_subscriber_is_refused_by_its_name_and_no_other_gets_a_job(
     app: App, face: Face
 ) -> None:
     @app.on(PAID)

@@ -65,7 +65,7 @@ async def test_calls_at_once_make_one_job(app: App, send: Task[..., Any]) -> Non
 
 
 async def test_a_key_that_is_waited_for_keeps_no_other_call_waiting(
-    app: App, send: Task[..., Any], somebody_waits: Callable[[], bool]
+    app: App, send: Task[..., Any], session_waits: Callable[[], bool]
 ) -> None:
     keyed = send.configure(idempotency_key="mail:7")
     engine = app.database.engine.execution_options(isolation_level="READ COMMITTED")
@@ -73,7 +73,7 @@ async def test_a_key_that_is_waited_for_keeps_no_other_call_waiting(
         first = keyed.configure(connection=other).defer(to="ada")
         waits = asyncio.create_task(keyed.defer_async(to="bob"))
         async with asyncio.timeout(30):
-            while not somebody_waits():  # noqa: ASYNC110 - a server tells nobody
+            while not session_waits():  # noqa: ASYNC110 - a server notifies of no such thing
                 await asyncio.sleep(0)
             await asyncio.gather(*(send.defer_async(to=str(n)) for n in range(3)))
         assert not waits.done()

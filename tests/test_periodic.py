@@ -279,7 +279,7 @@ def test_by_hand_it_is_deferred_with_the_time_of_that_moment() -> None:
     with pytest.raises(InvalidArguments, match=r"it takes timestamp \(optional\), kind \(opt"):
         report.configure().prepare(kynd="long")  # type: ignore[call-arg]
     with pytest.raises(InvalidArguments, match="argument 'timestamp' is missing"):
-        report.arguments.load({"kind": "deferred from SQL, where nobody adds it"})
+        report.arguments.load({"kind": "deferred from SQL, where it is not added"})
 
 
 class Nameless(tzinfo):

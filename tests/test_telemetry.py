@@ -58,7 +58,7 @@ def test_a_subscriber_is_told_of_its_kind_and_of_those_below_it_until_it_unsubsc
     assert heard == expected
 
 
-def test_what_nobody_wants_at_the_moment_need_not_be_made() -> None:
+def test_what_no_subscriber_wants_at_the_moment_need_not_be_made() -> None:
     hub = Telemetry()
     heard: list[Event] = []
     sampled = True
@@ -79,7 +79,7 @@ def test_what_nobody_wants_at_the_moment_need_not_be_made() -> None:
     "error", [ValueError("no"), asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()]
 )
 @pytest.mark.parametrize("where", ["subscriber", "only_if"])
-def test_a_subscriber_that_raises_hurts_nobody_and_is_logged_once_for_each_kind(
+def test_a_subscriber_that_raises_hurts_no_other_and_is_logged_once_for_each_kind(
     error: BaseException, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> Any:
@@ -105,7 +105,7 @@ def test_a_subscriber_that_raises_hurts_nobody_and_is_logged_once_for_each_kind(
     assert all(record.exc_info and record.exc_info[1] is error for record in caplog.records)
 
 
-def test_a_log_that_fails_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_fails_hurts_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(record: logging.LogRecord) -> None:
         raise OSError("the disk is full")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.server import installed, server_of
 from taskq.embedded.wheel import open_wheel
 
-# Nobody misses these data after a crash.
+# These data are of no use after a crash.
 _CARELESS = ("fsync = off", "full_page_writes = off", "max_connections = 500")
 
 

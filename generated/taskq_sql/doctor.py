@@ -821,7 +821,7 @@ class Querier:
     def list_unsaid_limits(
         self,
     ) -> Iterator[ListUnsaidLimitsRow]:
-        """The limits of which nobody has said anything, and for which jobs wait, or in which all jobs of a queue count: none of
+        """The limits that are not declared, and for which jobs wait, or in which all jobs of a queue count: none of
         these jobs starts. With a key of theirs, and how many wait for the limit alone; empty: it has none.
         """
         for row in self._conn.execute(_LIST_UNSAID_LIMITS):

@@ -127,7 +127,7 @@ class Querier:
         *,
         transaction_id: str,
     ) -> Iterator[bool]:
-        """Ends the session in which a transaction is under way whose connection is lost: nobody else would, for as long as
+        """Ends the session in which a transaction is under way whose connection is lost: nothing else would, for as long as
         the server takes to find that out, and the row of the job is held.
         """
         for row in self._conn.execute(_END_JOB_COMMIT, {"p1": transaction_id}):
@@ -142,7 +142,7 @@ class Querier:
         worker_id: int,
     ) -> HoldJobRow | None:
         """The same at the end, just before FinishJobs and COMMIT: the row of the job is held from here on, and not while the
-        task works, so that whoever aborts, rescues or lists it waits for two round trips at most. No row: it has
+        task works, so that a session that aborts or rescues it waits for two round trips at most. No row: it has
         moved on. The number of the transaction says afterwards what became of it, if the answer to COMMIT is lost.
         """
         row = self._conn.execute(_HOLD_JOB, {"p1": job_id, "p2": claim, "p3": worker_id}).first()
@@ -178,7 +178,7 @@ class Querier:
         worker_id: int,
         transaction_id: str,
     ) -> ReadJobCommitRow | None:
-        """Whether a transaction was committed whose COMMIT nobody answered, or is still under way. It counts only if the
+        """Whether a transaction was committed whose COMMIT was not answered, or is still under way. It counts only if the
         job has moved on as well: after a fail-over that lost it, another transaction may have its number, or none yet,
         which is an error.
         """

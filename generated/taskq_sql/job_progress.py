@@ -115,7 +115,7 @@ class Querier:
         reports: Any,
     ) -> Iterator[int]:
         """Writes how far jobs have come, many in one statement, and answers with those that it has left out, as another
-        transaction has their rows: it waits for nobody. Of those that have moved on nothing is written or said.
+        transaction has their rows: it does not wait. Of those that have moved on nothing is written or said.
         sqlc cannot look inside a column definition list: the casts tell it what the columns are.
         """
         for row in self._conn.execute(_REPORT_PROGRESS, {"p1": reports}):

@@ -353,7 +353,7 @@ LEFT JOIN taskq_pauses AS pause ON waiting.task_name = pause.name AND pause.kind
 ORDER BY waiting.task_name;
 
 -- name: ListUnsaidLimits :many
--- The limits of which nobody has said anything, and for which jobs wait, or in which all jobs of a queue count: none of
+-- The limits that are not declared, and for which jobs wait, or in which all jobs of a queue count: none of
 -- these jobs starts. With a key of theirs, and how many wait for the limit alone; empty: it has none.
 WITH RECURSIVE waiting_key AS (
     SELECT taskq_next_limit_key('') AS limit_key

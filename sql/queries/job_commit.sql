@@ -16,7 +16,7 @@ SELECT
 
 -- name: HoldJob :one
 -- The same at the end, just before FinishJobs and COMMIT: the row of the job is held from here on, and not while the
--- task works, so that whoever aborts, rescues or lists it waits for two round trips at most. No row: it has
+-- task works, so that a session that aborts or rescues it waits for two round trips at most. No row: it has
 -- moved on. The number of the transaction says afterwards what became of it, if the answer to COMMIT is lost.
 SELECT
     job.abort_requested,
@@ -31,7 +31,7 @@ WHERE
 FOR UPDATE;
 
 -- name: ReadJobCommit :one
--- Whether a transaction was committed whose COMMIT nobody answered, or is still under way. It counts only if the
+-- Whether a transaction was committed whose COMMIT was not answered, or is still under way. It counts only if the
 -- job has moved on as well: after a fail-over that lost it, another transaction may have its number, or none yet,
 -- which is an error.
 SELECT
@@ -52,7 +52,7 @@ FROM (
 ) AS sent;
 
 -- name: EndJobCommit :many
--- Ends the session in which a transaction is under way whose connection is lost: nobody else would, for as long as
+-- Ends the session in which a transaction is under way whose connection is lost: nothing else would, for as long as
 -- the server takes to find that out, and the row of the job is held.
 SELECT pg_terminate_backend(activity.pid)::boolean AS is_told
 FROM pg_catalog.pg_stat_activity AS activity

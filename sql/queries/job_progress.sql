@@ -1,6 +1,6 @@
 -- name: ReportProgress :many
 -- Writes how far jobs have come, many in one statement, and answers with those that it has left out, as another
--- transaction has their rows: it waits for nobody. Of those that have moved on nothing is written or said.
+-- transaction has their rows: it does not wait. Of those that have moved on nothing is written or said.
 -- sqlc cannot look inside a column definition list: the casts tell it what the columns are.
 WITH reported AS (
     SELECT

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, Generic, NoReturn, ParamSpec
 
 from pydantic import JsonValue
@@ -11,7 +10,7 @@ from taskq.arguments.codec import Codec, Unserializable, json_schemas
 from taskq.arguments.signature import Signature
 from taskq.encryption import ENCRYPTED
 from taskq.exceptions import InvalidArguments, InvalidSignature
-from taskq.messages import short_repr
+from taskq.messages import closest, short_repr
 from taskq.unreadable import UnreadableJson
 
 P = ParamSpec("P")
@@ -266,8 +265,8 @@ class Arguments(Generic[P]):
         return f"{shown} got what does not fit it, and is not shown, as the job is encrypted"
 
     def _unknown(self, name: str, *, conceals: bool) -> str:
-        close = get_close_matches(name, self._codecs, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
+        close = closest(name, self._codecs)
+        hint = f", did you mean {close!r}?" if close else ""
         shown = "an argument" if conceals else f"argument {name!r}"
         return f"{shown} is unknown{hint}"
 

@@ -30,7 +30,7 @@ _POLLING_INTERVAL = 1.0
 # Until a job is checked again whose row another transaction has; then twice as long, up to a poll.
 _MARK_AGAIN = 0.005
 
-# How long the thread and its connections stay when nobody waits, as the next one may come.
+# How long the thread and its connections stay when no caller waits, as the next one may come.
 _LINGER = 10.0
 
 # Jobs in one statement.
@@ -45,7 +45,7 @@ class WaitChecker:
         notifier: What notifies of ends, if anything does.
         awaited: Who waits for some jobs.
         awaited_ids: What is waited for.
-        leave: Asked before it goes; whether it may, as nobody waits.
+        leave: Asked before it goes; whether it may, as no caller waits.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class WaitChecker:
         self._loop.call_soon_threadsafe(self._add, ids)
 
     def stop(self) -> None:
-        """Go, if nobody waits."""
+        """Go, if no caller waits."""
         with suppress(RuntimeError):  # it has gone by itself
             self._loop.call_soon_threadsafe(self._stop)
 

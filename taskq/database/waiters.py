@@ -2,7 +2,7 @@
 
 A thread checks for all of them, many jobs in one statement, when their ends are notified. It has a connection
 of its own beside the one that listens, as the engine's pool may be in use by tasks that themselves wait here.
-It goes when nobody has waited for a while.
+It goes when no caller has waited for a while.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Waiters:
             self._remove(waiter)
 
     def close(self) -> None:
-        """Close the connections, unless somebody waits."""
+        """Close the connections, unless a caller waits."""
         with self._lock:
             checker = self._checker
             if checker is None or self._by_job:
@@ -142,7 +142,7 @@ class Waiters:
             return list(self._by_job)
 
     def _leave(self, checker: WaitChecker) -> bool:
-        """Whether a checker may go, as nobody waits: the next one who does makes another."""
+        """Whether a checker may go, as no caller waits: the next one that does makes another."""
         with self._lock:
             if self._checker is checker:
                 if self._by_job:

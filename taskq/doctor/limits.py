@@ -1,4 +1,4 @@
-"""Limits that nobody has declared: no job of theirs starts."""
+"""Limits that no app has declared: no job of theirs starts."""
 
 from collections.abc import Iterator
 from shlex import quote
@@ -10,7 +10,7 @@ from taskq.messages import counted
 
 
 def check(context: CheckContext) -> Iterator[Finding]:
-    """Find limits that jobs wait for, or in which all jobs of a queue count, and that nobody has declared."""
+    """Find limits that jobs wait for, or in which all jobs of a queue count, and that no app has declared."""
     for limit in context.queries.list_unsaid_limits():
         yield _unsaid(limit)
 

@@ -1,14 +1,13 @@
 """Tasks that no worker knows, whose jobs fail some time after a claim, and those that are paused."""
 
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from shlex import quote
 
 from taskq import queries
 from taskq.doctor.check import CheckContext
 from taskq.doctor.finding import Finding, Severity
 from taskq.doctor.pauses import by_whom, pause_facts
-from taskq.messages import counted
+from taskq.messages import closest, counted
 from taskq.times import brief
 
 _SINCE = 86_400  # seconds for which a failure is reported
@@ -35,8 +34,8 @@ def check(context: CheckContext) -> Iterator[Finding]:
 
 
 def _unknown(waiting: queries.doctor.WaitingTask, known: Collection[str]) -> Finding:
-    close = get_close_matches(waiting.task_name, known, n=1)
-    hint = f"; it knows {close[0]!r}" if close else ""
+    close = closest(waiting.task_name, known)
+    hint = f"; it knows {close!r}" if close else ""
     return Finding(
         severity=Severity.CRITICAL,
         what=f"the app does not know the task {waiting.task_name!r}, with "

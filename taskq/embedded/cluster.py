@@ -27,7 +27,7 @@ _SOCKET = f".s.PGSQL.{PORT}"
 _SOCKET_PATH_BYTES = 103
 
 # More than any kernel gives to a process.
-_NOBODYS_PID = 2**31 - 1
+_UNUSED_PID = 2**31 - 1
 
 # It often runs for seconds, and autovacuum comes by once a minute, so that it never would.
 _CONFIGURATION = "autovacuum_naptime = 2s\n"
@@ -201,7 +201,7 @@ class Cluster:
         with suppress(FileNotFoundError):
             _, _, rest = record.read_text().partition("\n")
             corrected = self._folder / record.name
-            corrected.write_text(f"{_NOBODYS_PID}\n{rest}")
+            corrected.write_text(f"{_UNUSED_PID}\n{rest}")
             self._give_to_user(corrected)
             corrected.replace(record)
         (self.sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)

@@ -97,7 +97,7 @@ class Changing(JobOperations):
         if (
             self._connection is None
             and len(jobs) <= SHARED
-            # These may wait for the transaction of somebody else.
+            # These may wait for the transaction of another session.
             and all(job.queueing_lock is None and job.idempotency_key is None for job in jobs)
         ):
             return await self._batcher().defer(jobs)

@@ -64,7 +64,7 @@ def reencrypt_jobs(connection: Connection, keyring: Keyring, *, batch: int = _BA
 def _changed(keyring: Keyring, row: job_encryption.ListEncryptedJobsRow) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for name, stored in (("args", row.args), ("result", row.result)):
-        # What only looks like it is somebody's own.
+        # What only looks like it is a user's own.
         if is_encrypted(stored) and (rotated := keyring.rotated(stored)) is not None:
             changed |= {name: stored, f"new_{name}": rotated}
     return changed

@@ -100,7 +100,7 @@ def set_limit(
     declared_by: str | None,
     is_known: bool,
 ) -> bool:
-    """Write what an operator says of a limit, or of one key of it; False: nobody has declared it.
+    """Write what an operator says of a limit, or of one key of it; False: no app has declared it.
 
     Args:
         connection: The connection.
@@ -139,7 +139,7 @@ def open_limits(connection: Connection, names: Iterable[str]) -> None:
 
 
 def list_limit_names(connection: Connection) -> list[str]:
-    """The limits that anybody has said anything of."""
+    """The limits of which an app or an operator has said anything."""
     return list(_querier(connection).list_limit_names())
 
 

@@ -81,7 +81,7 @@ class Attempt:
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
-        # That of whoever claims. What starts it may be the end of another job, in that one's own.
+        # That of the claim. What starts it may be the end of another job, in that one's own.
         self._variables = contextvars.copy_context()
 
     def start(
@@ -131,7 +131,7 @@ class Attempt:
     @property
     def is_ending(self) -> bool:
         """Whether its own transaction has written the end of the job, or is about to."""
-        return self._transaction is not None and self._transaction.is_ending
+        return self._transaction is not None and self._transaction.job_commit.is_ending
 
     def is_in(self, task: "asyncio.Task[object] | None") -> bool:
         """Whether it is made in a task of the event loop."""
@@ -210,7 +210,10 @@ class Attempt:
 
     def _decided(self, raised: BaseException | None = None) -> Decision | None:
         """What the attempt's transaction has made of the job already."""
-        if self._transaction is None or (decision := self._transaction.decide(raised)) is None:
+        if (
+            self._transaction is None
+            or (decision := self._transaction.job_commit.decide(raised)) is None
+        ):
             return None
         telemetry = self._environment.app.telemetry
         if decision.written and raised is not None:
@@ -344,7 +347,7 @@ class Attempt:
 
     def _connection(self) -> Any:
         transaction = self._transaction
-        if transaction is None or not transaction.is_open:
+        if transaction is None or not transaction.job_commit.is_open:
             raise InvalidTransaction(
                 f"job {self.job.id} ({self.job.task_name}) is in no transaction: declare its task with "
                 "transaction=True, or use what `with context.transaction() as connection` gives"
@@ -362,14 +365,14 @@ def _within(transaction: AttemptTransaction, call: Callable[[], Any]) -> Any:
                 "a task with transaction=True returned what is still to be awaited, after its transaction: "
                 "declare it with async def, without a plain decorator around it"
             )
-        transaction.returned(returned)
+        transaction.job_commit.returned(returned)
     return returned
 
 
 async def _within_async(transaction: AttemptTransaction, call: Callable[[], Awaitable[Any]]) -> Any:
     async with transaction:
         returned = await call()
-        transaction.returned(returned)
+        transaction.job_commit.returned(returned)
     return returned
 
 

@@ -2,9 +2,9 @@
 
 Group commit: whatever ended while the last write was under way goes out with the next one, and an idle
 worker writes at once. It acts to the very end of the worker, and never gives an outcome up: if the
-database is away, outcomes wait for it. One that takes too long, as somebody holds the row of its job, waits
-behind the others. Those of a worker that has registered again since are written by its former id, and refused
-if their jobs are not what they were.
+database is away, outcomes wait for it. One that takes too long, as another session holds the row of its
+job, waits behind the others. Those of a worker that has registered again since are written by its former
+id, and refused if their jobs are not what they were.
 
 What the transactions of tasks have ended is not written here; but the lock of such a job is opened here once
 more, in turn with the other ends.
@@ -183,8 +183,8 @@ class Completer(Service):
             )
         )
         self._pending = self._pending[len(batch) :]
-        # Their rows are locked in this order, and by whoever cancels several jobs in that of ids: in another
-        # one each may wait for the other.
+        # Their rows are locked in this order, and by a session that cancels several jobs in that of ids:
+        # in another one each may wait for the other.
         batch.sort(key=attrgetter("job_id"))
         return batch
 

@@ -10,7 +10,7 @@ from taskq.telemetry import Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.options import WorkerOptions
 
-# For claims and ends: the planner's guesses about the claim's hops are far too high, and just-in-time
+# For claims and ends: the planner's guesses about the claim's recursion are far too high, and just-in-time
 # compilation and planning for each call cost more than the claim.
 TUNED: Mapping[str, str] = {"jit": "off", "plan_cache_mode": "force_generic_plan"}
 

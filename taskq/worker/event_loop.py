@@ -67,7 +67,7 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
 
 def _report(worker: Worker[Any], error: BaseException) -> None:
     jobs, tasks = worker.running_jobs, worker.app.tasks
-    # Of one of them: which, nobody knows.
+    # Of one of them: which is not known.
     is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs)
     worker.app.telemetry.emit(
         LoopInterrupted(

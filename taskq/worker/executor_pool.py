@@ -19,36 +19,11 @@ from taskq.worker.attempt import Attempt, AttemptEnvironment
 from taskq.worker.lock_runs import LockRuns
 from taskq.worker.outcomes import Decision, released
 from taskq.worker.prefetch import Prefetch
+from taskq.worker.slot import Slot
 from taskq.worker.suspicion import LONGEST_WAIT, Suspicion
 
 # A claimed job that has not begun after this long goes back, for another worker to have.
 _PATIENCE = 0.15  # seconds
-
-
-class Slot:
-    """One of the worker's slots, which runs one job at a time.
-
-    Args:
-        pool: What it belongs to.
-    """
-
-    def __init__(self, pool: "ExecutorPool") -> None:
-        self._pool = pool
-        self.attempt: Attempt | None = None
-
-    def run(self, attempt: Attempt) -> None:
-        """Begin with a job."""
-        self.attempt = attempt
-        attempt.start(self._done, self._committed)
-
-    def _done(self, decision: Decision) -> None:
-        attempt, self.attempt = self.attempt, None
-        if attempt is not None:  # else given up: the worker left without it
-            self._pool.ended(self, attempt, decision)
-
-    def _committed(self, outcome: Outcome, seconds: float) -> None:
-        if self.attempt is not None:
-            self._pool.committed(self.attempt, outcome, seconds)
 
 
 class ExecutorPool:
@@ -94,7 +69,7 @@ class ExecutorPool:
             unwritten=unwritten,
             claim_in_flight=claim_in_flight,
         )
-        self._idle = [Slot(self) for _ in range(options.concurrency)]
+        self._idle = [Slot(self.ended, self.committed) for _ in range(options.concurrency)]
         self._busy: set[Slot] = set()
         self._ready: deque[Attempt] = deque()
         self._runs = LockRuns()
@@ -267,8 +242,7 @@ class ExecutorPool:
     def give_up(self) -> None:
         """Leave what runs behind: its jobs go back into the queue, whatever it does from now on."""
         for slot in self._busy:
-            attempt, slot.attempt = slot.attempt, None
-            if attempt is not None:
+            if (attempt := slot.clear()) is not None:
                 self._end(attempt, attempt.release(), _now())
                 attempt.abort(AbortReason.SHUTDOWN)
         self._busy.clear()

@@ -19,6 +19,7 @@ from taskq.worker.registration import Registration
 
 _ASK_EVERY = 0.5  # seconds
 _BLOCKED_AFTER = 1.0  # seconds
+_CHECK_EVERY = 0.1  # seconds, while it is blocked
 
 # The innermost calls of the blocked thread that are shown.
 _CALLS_SHOWN = 20
@@ -46,7 +47,6 @@ class LoopMonitor:
         self._monitored = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._asked_at = self._answered_at = time.monotonic()
-        self._answered: Callable[[], object] | None = None
 
     @property
     def blocked_for(self) -> float:
@@ -77,8 +77,6 @@ class LoopMonitor:
 
     def _answer(self) -> None:
         self._answered_at = time.monotonic()
-        if self._answered is not None:
-            self._answered()
 
     async def _report_block(self) -> None:
         jobs = self._jobs_of(asyncio.current_task(self._monitored))
@@ -93,12 +91,11 @@ class LoopMonitor:
                 stack=stack,
             )
         )
-        own, turned = asyncio.get_running_loop(), asyncio.Event()
-        self._answered = lambda: own.call_soon_threadsafe(turned.set)
-        if not self._is_answered:
-            await turned.wait()
-        self._answered = None
-        self._report_end(jobs)
+        # It may be closed instead, and never answer.
+        while not (self._is_answered or self._monitored.is_closed()):  # noqa: ASYNC110 - of two loops
+            await asyncio.sleep(_CHECK_EVERY)
+        if self._is_answered:
+            self._report_end(jobs)
 
     def _report_end(self, jobs: Sequence[Job]) -> None:
         self._telemetry.emit(

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from taskq.exceptions import InvalidOption
 from taskq.job import Name
-from taskq.messages import short_repr, validation_summary
+from taskq.messages import closest, short_repr, validation_summary
 from taskq.middleware import (
     Several,
     TaskMiddleware,
@@ -221,7 +220,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """The variables of the environment that look like an option and are none, with the one they may mean."""
     known = _variables()
     return {
-        variable: next(iter(get_close_matches(variable, known, n=1)), None)
+        variable: closest(variable, known)
         for variable in environ
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known
     }

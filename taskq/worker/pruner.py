@@ -1,7 +1,7 @@
 """Pruner: jobs that are kept no longer go, of final ones and by how long ago they finished.
 
 failed, succeeded, cancelled or aborted → deleted. One worker of all does it at a time, the one that has the
-lease. It may act at any time: nobody else wants these jobs. It deletes few at once, so many as take some
+lease. It may act at any time: nothing else changes these jobs. It deletes few at once, so many as take some
 hundredths of a second, and then pauses for as long: what waits for its locks, its connection or the disk
 does not notice it.
 """
@@ -144,7 +144,7 @@ class Pruner(Service):
         now = self._registration.now()
         if self._leased is not None and now - self._leased < self._interval / 2:
             return True
-        # So long nobody prunes if this worker dies: nothing is urgent here.
+        # So long no worker prunes if this one dies: nothing is urgent here.
         lease = 2 * self._interval
         has_turn = await self._connection.run(
             queries.retention.lease_retention, self._registration.id, lease

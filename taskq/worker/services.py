@@ -28,7 +28,6 @@ from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
 from taskq.worker.subscriber import Subscriber
-from taskq.worker.subscription_declarer import SubscriptionDeclarer
 from taskq.worker.unknown_names import UnknownNames
 
 # At most so often the server is asked whether its notifications still arrive.
@@ -60,7 +59,9 @@ class Services:
         stopping: asyncio.Event,
     ) -> None:
         app, options = environment.app, environment.options
+        self._app = app
         self._telemetry = telemetry = app.telemetry
+        self._connections = connections
         self._options = options
         self._progress = environment.progress
         self.registration = registration
@@ -134,9 +135,6 @@ class Services:
             limits=app.limits,
             queue_limits=app.queue_limits,
         )
-        self._subscription_declarer = SubscriptionDeclarer(
-            connections.shared, registration, subscribers=app.subscribers
-        )
         periodic_enqueuer = PeriodicEnqueuer(
             connections.shared,
             registration,
@@ -200,7 +198,7 @@ class Services:
             # It was asked before it had them.
             self.executor_pool.stop()
         await self._limit_declarer.declare()
-        await self._subscription_declarer.declare()
+        await self._declare_subscriptions()
         for service in (*self._until_written, *self._until_stopping):
             service.start(broken)
         if not self._options.wait:
@@ -234,6 +232,16 @@ class Services:
         if not queries.workers.is_registered(connection, self.registration.row):
             self.heartbeat.beat_soon()
             raise _NotRegisteredError("this worker is not registered any more")
+
+    async def _declare_subscriptions(self) -> None:
+        # Once: what an operator removes while the worker runs stays removed.
+        declared = [subscriber.declared for subscriber in self._app.subscribers]
+        if declared:
+            await self._connections.shared.retry(
+                queries.subscriptions.declare_subscriptions,
+                declared,
+                declared_by=self.registration.name,
+            )
 
     # What one service calls for another
 

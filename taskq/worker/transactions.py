@@ -119,7 +119,7 @@ class Transactions:
 
 
 async def to_its_end(awaited: Coroutine[Any, Any, T]) -> T:
-    """Await something to its end, whoever cancels this meanwhile; that is raised afterwards."""
+    """Await something to its end, also if this is cancelled meanwhile; that is raised afterwards."""
     task = asyncio.ensure_future(awaited)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

@@ -6,9 +6,9 @@ error, as jobs and options may come later, and both look like a worker that does
 
 import os
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 
 from taskq import queries
+from taskq.messages import closest
 from taskq.queries.filters import Filter
 from taskq.telemetry import QueueUnknown, Telemetry, VariableUnknown
 from taskq.worker.connection import WorkerConnection
@@ -54,5 +54,4 @@ class UnknownNames(Service):
         known = {count.queue for count in counts} | set(self._task_queues)
         for queue in doubtful:
             if queue not in known:
-                meant = next(iter(get_close_matches(queue, known, n=1)), None)
-                self._telemetry.emit(QueueUnknown(queue=queue, meant=meant))
+                self._telemetry.emit(QueueUnknown(queue=queue, meant=closest(queue, known)))

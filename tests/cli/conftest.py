@@ -81,7 +81,7 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> OnATerminal:
 
 def _all_of(terminal: int) -> str:
     shown = b""
-    # Linux fails where nobody is at the other end any more.
+    # Linux fails where the other end is closed.
     with open(terminal, "rb", buffering=0) as reader, suppress(OSError):
         while part := reader.read(65536):
             shown += part

@@ -66,7 +66,7 @@ class Terminal:
         assert ready, f"it shows no more, after {self.shown!r}"
         try:
             read = os.read(self._descriptor, 65536).decode()
-        except OSError:  # how Linux says that nobody is at the other end
+        except OSError:  # how Linux says that the other end is closed
             read = ""
         self.shown += read
         return bool(read)

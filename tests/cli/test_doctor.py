@@ -34,7 +34,7 @@ def found(taskq: Taskq) -> Found:
 
 @pytest.fixture
 def other(database_url: str) -> Iterator[psycopg.Connection]:
-    """Somebody else's session."""
+    """The session of another client."""
     with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
         yield connection
 
@@ -171,7 +171,7 @@ def dead_rows(connection: psycopg.Connection, other: psycopg.Connection) -> None
     connection.execute("SELECT pg_stat_force_next_flush()")
 
 
-def test_dead_rows_that_nobody_has_vacuumed(found: Found, dead_rows: None) -> None:
+def test_dead_rows_that_are_not_vacuumed(found: Found, dead_rows: None) -> None:
     assert found("vacuum") == []
     [finding] = found("vacuum", "--dead-rows", "1000")
     facts = finding["facts"]
@@ -267,9 +267,7 @@ def test_an_index_that_is_invalid(found: Found, connection: psycopg.Connection) 
     assert found("indexes") == []
 
 
-def test_an_invalid_index_of_somebody_elses_making(
-    found: Found, connection: psycopg.Connection
-) -> None:
+def test_an_invalid_index_that_is_not_taskqs(found: Found, connection: psycopg.Connection) -> None:
     insert(connection, 2)
     connection.execute(SERVED)
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -398,7 +396,7 @@ def test_a_task_that_is_paused_for_long_with_jobs_that_wait(
     assert "tasks resume add" in finding["commands"][0]
 
 
-def test_a_limit_that_nobody_has_declared(found: Found, connection: psycopg.Connection) -> None:
+def test_a_limit_that_is_not_declared(found: Found, connection: psycopg.Connection) -> None:
     connection.execute(SERVED)
     connection.execute(
         "INSERT INTO taskq_limits (limit_key, by_operator, concurrency) VALUES "

@@ -13,7 +13,7 @@ from tests.cli.conftest import SHOP, Taskq, ended
 
 @pytest.fixture(autouse=True)
 def limits(connection: psycopg.Connection) -> None:
-    """A limit by keys, in which a job runs and two wait, one of a queue, and one that nobody declared."""
+    """A limit by keys, in which a job runs and two wait, one of a queue, and one that is not declared."""
     connection.execute(
         "INSERT INTO taskq_limits (limit_key, by_operator, concurrency, rate, per, burst, declared_by) "
         "VALUES "
@@ -90,7 +90,7 @@ def test_an_operator_has_the_last_word_until_that_is_taken_back(taskq: Taskq) ->
     )
     whole, acme = listed(taskq, "tenant")
     assert (whole["by_operator"], whole["declared_by"]) == (True, "ada")
-    # Of the key nobody has said who says so.
+    # Of the key it is not known who says so.
     assert (acme["by_operator"], acme["declared_by"]) == (True, None)
     assert "an operator" in taskq("limits", "list", "tenant").stdout
     done = taskq("limits", "unset", "tenant", "--key", "acme")

@@ -224,7 +224,7 @@ def test_an_observer_sees_all_and_changes_nothing(
     [job_id] = manager.defer_jobs([NewJob(task_name="add", args={"a": 1})])
     observed = {"TASKQ_DATABASE_URL": observer_url, "TASKQ_APP": SHOP}
     done = taskq(*arguments, env=observed)
-    # To the doctor a queue that nobody serves is critical.
+    # To the doctor a queue that no worker serves is critical.
     assert (done.exit_code, done.stderr) == (int(arguments == ("doctor",)), "")
     refused = taskq("jobs", "cancel", str(job_id), env=observed)
     assert refused.exit_code == 1
@@ -237,7 +237,7 @@ def test_an_observer_sees_all_and_changes_nothing(
 def observer_url(
     connection: psycopg.Connection, manager: JobManager, database_url: str
 ) -> Iterator[str]:
-    """The database as somebody sees it who may look at it and no more."""
+    """The database as a role sees it that may read it and no more."""
     name = f"observer_{connection.info.dbname}"
     connection.execute(f"CREATE ROLE {name}")
     connection.execute(SchemaManager(manager.database).grants(name, "observer"))

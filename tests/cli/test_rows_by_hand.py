@@ -1,4 +1,4 @@
-"""Commands that list show every row, and say of one that somebody spoilt what cannot be read of it."""
+"""Commands that list show every row, and say of one that was spoilt by hand what cannot be read of it."""
 
 import json
 
@@ -35,7 +35,11 @@ def test_a_job_is_listed_and_shown_beside_others(
     jobs = [NewJob(task_name="add", args={"a": 1}) for _ in range(2)]
     spoilt, fine = (id_ or 0 for id_ in manager.defer_jobs(jobs))
     spoil(spoilt, status=status, **{column: value})
-    for command in (["jobs", "list"], ["jobs", "show", str(spoilt)], ["watch", "--once"]):
+    for command in (
+        ["jobs", "list"],
+        ["jobs", "show", str(spoilt)],
+        ["watch", "--once", "--interval", "0.1"],
+    ):
         said = taskq(*command)
         assert (said.exit_code, said.stderr) == (0, ""), command
     shown = " ".join(taskq("jobs", "show", str(spoilt)).stdout.split())
@@ -78,7 +82,7 @@ def test_workers_and_what_surrounds_jobs_are_shown_whatever_the_times(
         ["locks", "list"],
         ["tasks", "list", "--app", SHOP],
         ["periodic", "list", "--app", SHOP],
-        ["watch", "--once"],
+        ["watch", "--once", "--interval", "0.1"],
         ["healthcheck"],
     ):
         said = taskq(*command)

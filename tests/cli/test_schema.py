@@ -303,7 +303,7 @@ def test_remove_asks_first_and_says_what_would_be_lost(
     assert connection.execute("SELECT to_regclass('taskq_jobs')").fetchone() == (None,)
 
 
-def test_remove_refuses_where_nobody_can_answer(connection: psycopg.Connection) -> None:
+def test_remove_refuses_where_no_user_can_answer(connection: psycopg.Connection) -> None:
     with process("schema", "remove", stdin=subprocess.DEVNULL) as started:
         _, said = started.communicate(timeout=60)
     assert (said.count("\n"), started.returncode) == (1, 2)

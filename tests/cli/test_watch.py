@@ -24,7 +24,7 @@ def insert(connection: psycopg.Connection, jobs: int = 1, queue: str = "mail") -
 
 @contextmanager
 def traffic(connection: psycopg.Connection) -> Iterator[None]:
-    """Jobs that come, and as many that end, for as long as somebody watches."""
+    """Jobs that come, and as many that end, for as long as the program watches."""
     over = Event()
 
     def run() -> None:

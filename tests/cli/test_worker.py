@@ -38,7 +38,7 @@ class Hold:
         paths = {name: str(folder / name) for name in ("started", "go")}
         for path in paths.values():
             os.mkfifo(path)
-        # Both ways, which waits for nobody: a worker that dies must not leave its test waiting.
+        # Both ways, which does not block: a worker that dies must not leave its test waiting.
         self._started, self._go = (os.open(path, os.O_RDWR) for path in paths.values())
         self.job_id = deferred("hold", **paths)
 

@@ -54,7 +54,7 @@ def make_database(connection: psycopg.Connection) -> Iterator[MakeDatabase]:
 
 
 def to(app: App) -> psycopg.Connection:
-    """A connection of somebody else's to the same database."""
+    """A connection of another client to the same database."""
     parameters: dict[str, Any] = app.database.libpq_parameters()
     return psycopg.connect(**parameters, autocommit=True)
 

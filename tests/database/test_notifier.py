@@ -165,7 +165,7 @@ def test_a_subscriber_is_called_with_the_kinds_that_it_wants(
         assert heard.next() == Ended(1)
 
 
-def test_whoever_subscribes_later_is_told_that_it_may_have_missed_some(
+def test_a_subscriber_that_comes_later_is_told_that_it_may_have_missed_some(
     database: Database, notify: Notify, sessions: Sessions
 ) -> None:
     first, second = Heard(), Heard()
@@ -324,7 +324,7 @@ def test_a_session_of_a_callers_engine_may_be_idle_for_as_long_as_it_likes(
     database.notifier.wait_closed()
 
 
-def test_nobody_subscribes_through_a_pooler(database_url: str) -> None:
+def test_through_a_pooler_nothing_subscribes(database_url: str) -> None:
     database = Database.resolve(database_url, pooler=True)
     with pytest.raises(InvalidDatabase, match="by a URL past it"):
         _ = database.notifier

@@ -320,7 +320,7 @@ async def test_those_that_are_cancelled_or_time_out_leave_nothing_behind(
     assert not names & {"taskq Waiters", "taskq Notifier"}, threads
 
 
-def test_when_nobody_waits_the_connections_are_closed_after_a_while(
+def test_when_no_caller_waits_the_connections_are_closed_after_a_while(
     app: App, defer: Defer, end: End, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wait_checker, "_LINGER", 0.05)

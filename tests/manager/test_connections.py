@@ -82,7 +82,7 @@ async def test_the_jobs_of_a_transaction_are_seen_and_cancelled_in_it(
     assert await caller.manage("list_alive_jobs", [id_, kept]) == []
     with pytest.raises(JobNotFound):
         await caller.manage("get_job", 2**62)
-    assert app.job_manager.get_job_status(kept) is JobStatus.TODO, "as nobody else sees it yet"
+    assert app.job_manager.get_job_status(kept) is JobStatus.TODO, "as no other session sees it yet"
     await caller.rollback()
     assert app.job_manager.get_job_status(kept) is JobStatus.TODO
 
@@ -124,7 +124,7 @@ async def test_whatever_an_operator_does_is_in_the_transaction(
     # By the clock of the transaction, nothing in it is older than itself.
     assert await caller.manage("delete_old_jobs", timedelta(0), include_cancelled=True) == 0
     assert await caller.manage("delete_jobs", queue="mail") == 1
-    assert app.job_manager.get_job(kept).priority == 0, "as nobody else sees it yet"
+    assert app.job_manager.get_job(kept).priority == 0, "as no other session sees it yet"
     await caller.rollback()
     assert app.job_manager.get_job_status(kept) is JobStatus.TODO
 
@@ -275,7 +275,7 @@ async def test_a_psycopg_connection_may_read_json_in_its_own_way(
         assert job.task_kwargs == {"to": "ada"}
 
 
-async def test_an_open_transaction_holds_up_nobody_elses_deferring(
+async def test_an_open_transaction_holds_up_no_other_deferring(
     app: App, send: Task[..., Any], caller: Caller
 ) -> None:
     await caller.defer(send, to="ada")

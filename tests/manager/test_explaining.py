@@ -156,7 +156,7 @@ def test_the_rate_of_its_limit_is_spent(app: App, note: Note, worker: int) -> No
     assert said.text.startswith("the rate of the limit stripe lets the next job start at ")
 
 
-def test_nobody_has_declared_its_limit(app: App, note: Note) -> None:
+def test_its_limit_is_not_declared(app: App, note: Note) -> None:
     said = explained(app, note.configure(limit=Limit("stripe", concurrency=1)).defer())
     assert (said.reason, said.limit_key) == (WaitReason.LIMIT_UNKNOWN, "stripe")
     assert said.text.startswith("no app has declared the limit stripe, so no job of it starts")

@@ -76,7 +76,7 @@ async def test_a_list_says_what_is_allowed_who_said_so_and_how_full_it_is(app: A
     assert app.job_manager.list_limits("none") == []
 
 
-def test_a_limit_that_nobody_has_declared_allows_nothing(app: App) -> None:
+def test_a_limit_that_is_not_declared_allows_nothing(app: App) -> None:
     app.configure_task("other").defer()
     app.tasks["sync"].configure(limit=Limit("new", concurrency=1)).defer(account="acme")
     [state] = app.job_manager.list_limits("new")

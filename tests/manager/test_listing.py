@@ -143,8 +143,8 @@ def test_the_pages_of_a_list_have_each_job_that_fits_once_and_in_order(
     if looked < 100:
         for name in ("_MAX_SCANNED", "_MAX_SCANNED_BY_INDEX", "_MAX_SCANNED_IN_LINE"):
             monkeypatch.setattr(queries.job_list, name, looked)
-    chance = random.Random(2)
-    for _ in range(40 if looked > 100 else 10 if looked > 1 else 3):
+    chance = random.Random(int(newest_first))
+    for _ in range(20 if looked > 100 else 5 if looked > 1 else 2):
         filters = random_filters(chance)
         listed = everything(jobs, limit=limit, newest_first=newest_first, **filters)
         expected = [job for job in every if fits(job, filters)]

@@ -47,7 +47,7 @@ def end(connection: psycopg.Connection, pids: list[int]) -> None:
 
 async def until_several_wait(connection: psycopg.Connection, count: int = SEVERAL) -> list[int]:
     async with asyncio.timeout(20):
-        while len(pids := waiting(connection)) < count:  # noqa: ASYNC110 - a server tells nobody
+        while len(pids := waiting(connection)) < count:  # noqa: ASYNC110 - a server notifies of no such thing
             await asyncio.sleep(0.005)
     return pids
 

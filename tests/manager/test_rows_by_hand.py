@@ -1,4 +1,4 @@
-"""Rows that somebody wrote by hand: what cannot be read of one decides about it alone."""
+"""Rows that were written by hand: what cannot be read of one decides about it alone."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -253,7 +253,7 @@ async def test_what_another_driver_cannot_read_of_a_change_undoes_it(
     assert app.job_manager.get_job_status(job_id) is JobStatus.TODO
 
 
-def test_what_cannot_be_read_is_told_by_whoever_looks_into_it(app: App, spoil: Spoil) -> None:
+def test_what_cannot_be_read_is_told_when_it_is_read(app: App, spoil: Spoil) -> None:
     work = app.tasks["work"]
     job_id = work.defer()
     spoil(job_id, status="succeeded", args=HUGE, result=NESTED)

@@ -1,4 +1,4 @@
-"""The schema comes into a database once, whoever and however many ask for it, and past all obstacles."""
+"""The schema comes into a database once, however many processes ask for it, and past all obstacles."""
 
 import logging
 from collections.abc import Callable
@@ -102,7 +102,7 @@ def test_the_session_that_migrates_leaves_nothing_behind(
 def test_of_ten_at_once_one_applies_it_and_the_others_find_it_done(
     schema_in: Schema, folder: Folder
 ) -> None:
-    # With an index that is built concurrently: it waits for whoever holds a snapshot.
+    # With an index that is built concurrently: it waits for each session that holds a snapshot.
     coming = folder.add_coming()
     schemas = [schema_in("fresh", folder.path) for _ in range(10)]
     start = Barrier(10)
@@ -116,7 +116,7 @@ def test_of_ten_at_once_one_applies_it_and_the_others_find_it_done(
     assert applied == [0] * 9 + [len(folder.real) + len(coming)]
 
 
-def test_who_migrates_one_namespace_keeps_nobody_from_another(
+def test_who_migrates_one_namespace_keeps_no_other_from_another(
     schema_in: Schema, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "taskq.schema")
@@ -236,7 +236,7 @@ def test_what_must_come_first_is_said_before_anything_is_applied(
 # Obstacles
 
 
-def test_a_lock_that_is_not_to_be_had_stalls_nobody_and_is_said_to_be_whose(
+def test_a_lock_that_is_not_to_be_had_stalls_no_session_and_is_said_to_be_whose(
     schema_in: Schema,
     folder: Folder,
     connection: psycopg.Connection,

@@ -85,7 +85,7 @@ def test_a_namespace_in_front_of_one_with_the_schema_gets_its_own(
     assert present == (True,)
 
 
-def test_functions_keep_to_their_namespace_whoever_calls_them_from_wherever(
+def test_functions_keep_to_their_namespace_from_whatever_session_they_are_called(
     schema_in: Schema, connection: psycopg.Connection
 ) -> None:
     connection.execute("CREATE SCHEMA shop")

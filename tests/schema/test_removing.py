@@ -62,7 +62,7 @@ def test_what_a_newer_version_has_made_is_left_to_it(schema_in: Schema, folder: 
         schema_in("shop").remove()
 
 
-def test_whoever_uses_it_is_waited_for_but_not_for_long(
+def test_sessions_that_use_it_are_waited_for_but_not_for_long(
     schema_in: Schema, connect: Callable[[], psycopg.Connection]
 ) -> None:
     schema = schema_in("shop")

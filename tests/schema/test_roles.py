@@ -28,7 +28,7 @@ from tests.worker.conftest import until
 PASSWORD = "not secret"  # noqa: S105
 QUERIES = read_queries()
 
-# What the schema manager asks; whoever does it owns the schema.
+# What the schema manager asks, as the owner of the schema.
 OWNERS = {name for name in QUERIES if re.match(r"Prepare|Write|TryLock", name)}
 
 # What a query does that is a worker's to do: to write, to notify and to listen.
@@ -45,7 +45,7 @@ AppAs = Callable[[RoleKind], App]
 
 @pytest.fixture
 def owner(app_in: InNamespace, connection: psycopg.Connection) -> App:
-    """The app of whoever owns the schema, in a namespace that is nobody else's."""
+    """The app of the owner of the schema, in a namespace of the test's own."""
     app = app_in("shop")
     # As careful people have it: who may call what is not everybody.
     connection.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
@@ -301,7 +301,7 @@ def test_a_role_that_may_only_read_waits_by_polling(app_as: AppAs, owner: App) -
 
 # And nothing else
 
-NOBODY = [
+OWNER_ALONE = [
     "CREATE TABLE mine ()",
     "CREATE FUNCTION mine() RETURNS int LANGUAGE sql RETURN 1",
     "DROP TABLE taskq_jobs",
@@ -354,9 +354,9 @@ READERS_ALONE = [
     "COPY taskq_jobs TO STDOUT",
 ]
 FORBIDDEN: dict[RoleKind, list[str]] = {
-    "deferrer": [*NOBODY, *WRITERS_ALONE, *READERS_ALONE],
-    "worker": NOBODY,
-    "observer": [*NOBODY, *WRITERS_ALONE, *DEFERRERS_TOO],
+    "deferrer": [*OWNER_ALONE, *WRITERS_ALONE, *READERS_ALONE],
+    "worker": OWNER_ALONE,
+    "observer": [*OWNER_ALONE, *WRITERS_ALONE, *DEFERRERS_TOO],
 }
 
 

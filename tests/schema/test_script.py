@@ -70,7 +70,7 @@ def test_it_stops_at_the_first_error_and_what_was_applied_stays(
         assert found == (None,)
 
 
-def test_it_runs_beside_nobody_else_who_migrates(
+def test_it_runs_beside_no_other_migration(
     schema_in: Schema, run_psql: Program, connection: psycopg.Connection
 ) -> None:
     schema = schema_in("shop")

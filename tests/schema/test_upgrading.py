@@ -133,7 +133,7 @@ def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
         return int(row[0])
 
     options = ("--app", "tests.schema.shop:app", "--concurrency", "100", "--no-wait")
-    # A file: a pipe would be full of what it logs, and nobody reads it meanwhile.
+    # A file: a pipe would be full of what it logs, and nothing reads it meanwhile.
     with (
         (tmp_path / "said").open("w+") as said,
         process("worker", *options, stderr=said) as worker,

@@ -1,4 +1,4 @@
-"""AwaitJobs, and the notification of an end that somebody waits for: whatever the way to end."""
+"""AwaitJobs, and the notification of an end that a client waits for: whatever the way to end."""
 
 import psycopg
 import pytest
@@ -103,7 +103,7 @@ def test_an_end_that_waits_for_the_mark_is_notified(
     assert ended(notified) == [f"ended {job_id}"]
 
 
-def test_whoever_passed_over_a_job_that_was_being_marked_looks_again(
+def test_a_claim_that_passed_over_a_job_that_was_being_marked_is_repeated(
     run: Run, defer: Ids, notified: Notified
 ) -> None:
     plain, locked, later = defer(

@@ -21,7 +21,7 @@ def test_a_job_that_waits_is_cancelled(
     assert run("CancelJobs", ids=[id_], **CANCEL)[0]["done"]
     assert job_of(id_)["status"] == "cancelled"
     assert job_of(id_)["finished_at"] >= job_of(id_)["deferred_at"]
-    assert notified() == [], "nobody waits behind it"
+    assert notified() == [], "no job waits behind it"
     assert claim() == []
     assert len(defer({"queueing_lock": "q"})) == 1
 
@@ -83,7 +83,7 @@ def test_an_unknown_job_has_no_answer(run: Run) -> None:
 
 @pytest.mark.parametrize("delete_job", [False, True])
 @pytest.mark.parametrize("head", [{}, {"scheduled_at": "2100-01-01T00:00:00Z"}])
-def test_whoever_waited_behind_a_cancelled_job_is_announced(
+def test_what_waited_behind_a_cancelled_job_is_announced(
     run: Run,
     defer: Ids,
     claim: Ids,

@@ -87,7 +87,9 @@ def test_a_head_that_is_not_due_holds_its_followers(defer: Ids, claim: Ids) -> N
     assert claim() == [other]
 
 
-def test_a_head_in_a_queue_nobody_here_serves_holds_its_followers(defer: Ids, claim: Ids) -> None:
+def test_a_head_in_a_queue_that_is_not_served_here_holds_its_followers(
+    defer: Ids, claim: Ids
+) -> None:
     head, follower = defer({"lock": "a", "queue_name": "mail"}, {"lock": "a"})
     assert claim(queue_names=["default"]) == []
     assert claim(queue_names=["mail"]) == [head]

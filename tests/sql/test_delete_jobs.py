@@ -30,7 +30,7 @@ def test_jobs_that_do_not_run_go_with_their_failed_attempts(
     assert run("DeleteJobs", ids=[running, kept], statuses=["doing", "failed"]) == []
 
 
-def test_whoever_waited_behind_a_deleted_job_is_announced(
+def test_what_waited_behind_a_deleted_job_is_announced(
     run: Run, defer: Ids, claim: Ids, notified: Notified
 ) -> None:
     first, second, third = defer({"lock": "a"}, {"lock": "a"}, {"lock": "a", "queue_name": "third"})

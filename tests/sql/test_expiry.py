@@ -68,7 +68,7 @@ def test_a_job_that_has_not_begun_by_its_time_ends_as_cancelled(
         {"scheduled_at": "2099-01-01T00:00:00Z"},
         {"lock": "a"},
         {"limit": "unheard of"},
-        {"queue_name": "served by nobody"},
+        {"queue_name": "not served"},
     ],
 )
 def test_whatever_a_job_waits_for_it_expires(
@@ -113,7 +113,7 @@ def test_the_head_of_a_lock_that_expires_lets_the_next_one_in(
     assert claim() == [following]
 
 
-def test_workers_are_notified_of_the_time_and_whoever_waits_of_the_end(
+def test_workers_are_notified_of_the_time_and_waiting_clients_of_the_end(
     run: Run, connection: psycopg.Connection, defer: Ids, notified: Notified
 ) -> None:
     notified()

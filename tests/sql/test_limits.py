@@ -92,7 +92,7 @@ def test_jobs_of_a_full_limit_are_no_reason_to_claim(
     assert not run("HasReadyJobs", queue_names=["default"])[0]["ready"]
 
 
-def test_a_limit_of_which_nobody_has_said_anything_lets_no_job_start_until_somebody_does(
+def test_a_limit_that_is_not_declared_lets_no_job_start_until_it_is(
     connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, run: Run
 ) -> None:
     [id_] = defer(TENANT)
@@ -142,7 +142,7 @@ def test_jobs_without_a_limit_keep_their_place_among_those_with_one(
     assert claim() == ids[4:]
 
 
-def test_the_jobs_of_a_limit_in_a_queue_that_nobody_serves_hold_up_none_in_another(
+def test_the_jobs_of_a_limit_in_a_queue_that_no_worker_serves_hold_up_none_in_another(
     declare: Declare, defer: Ids, claim: Ids, finish: Ids
 ) -> None:
     declare("tenant", concurrency=1)

@@ -121,7 +121,7 @@ def test_a_page_of_jobs_that_wait_reads_some_of_each_line(
 ) -> None:
     alive = {"statuses": "'{todo}'", "alive": "true", "by_line": "true"}
     page = NO_PAGE | {"after": after, "before": before} | alive
-    # Two priorities of two queues and those for later, and the page itself; and hops between the lines.
+    # Two priorities of two queues and those for later, and the page itself; and the steps between the lines.
     assert 700 <= explain("PageJobs", **NO_FILTER | page).read <= 715
     nothing = NO_FILTER | {"task_name": "'none'"} | page | {"max_scanned": "1000"}
     assert 6000 <= explain("PageJobs", **nothing).read <= 6015

@@ -1,4 +1,4 @@
-"""ReportProgress: how far jobs are, written only for whoever runs them, and waiting for nobody."""
+"""ReportProgress: how far jobs are, written only for the worker that runs them, without waiting."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def test_what_runs_has_its_progress(run: Run, defer: Ids, claim: Ids, job_of: Jo
         assert "reported_at" in progress
 
 
-def test_nothing_is_written_for_whoever_does_not_run_the_job(
+def test_nothing_is_written_for_a_worker_that_does_not_run_the_job(
     run: Run, defer: Ids, claim: Ids, finish: Ids, job_of: JobOf
 ) -> None:
     running, ended, waiting = defer({}, {}, {"schedule_in": 60})

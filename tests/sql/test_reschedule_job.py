@@ -76,7 +76,7 @@ def test_a_job_that_does_not_wait_stays_as_it_is(
     assert run("RescheduleJob", id=10**9, **SAME) == []
 
 
-def test_whoever_waited_behind_a_job_that_is_no_longer_first_is_announced(
+def test_what_waited_behind_a_job_that_is_no_longer_first_is_announced(
     run: Run, defer: Ids, claim: Ids, notified: Notified
 ) -> None:
     first, second = defer(

@@ -1,4 +1,4 @@
-"""Rows that somebody wrote by hand: the tables refuse what never was right, and no statement dies of one."""
+"""Rows that were written by hand: the tables refuse what never was right, and no statement dies of one."""
 
 import psycopg
 import pytest
@@ -84,7 +84,7 @@ def test_a_job_that_was_claimed_as_often_as_can_be_is_claimed_finished_and_rescu
 def test_an_attempt_that_fails_a_second_time_takes_the_place_of_the_first(
     run: Run, defer: Ids, claim: Ids, finish: Ids, spoil: Spoil, connection: psycopg.Connection
 ) -> None:
-    """Somebody set the job back by hand, as if it had never been tried: nothing stands in its way."""
+    """An operator set the job back by hand, as if it had never been tried: nothing stands in its way."""
     again, fine = defer({}, {})
     failed = {"error_type": "E", "error_message": "first", "error_traceback": ""}
     claim()
@@ -111,8 +111,8 @@ def test_an_attempt_that_fails_a_second_time_takes_the_place_of_the_first(
 def test_rows_that_could_not_move_are_found(
     run: Run, defer: Ids, claim: Ids, spoil: Spoil, job_of: JobOf, connection: psycopg.Connection
 ) -> None:
-    """Where the constraints are gone: by the rescue, and by whoever looks for jobs that are due."""
-    timeless, nobodys, unstarted, endless, immortal, alive = defer(*[{}] * 6)
+    """Where the constraints are gone: by the rescue, and by the worker that looks for jobs that are due."""
+    timeless, ownerless, unstarted, endless, immortal, alive = defer(*[{}] * 6)
     [[live], [dead]] = [
         connection.execute(
             "INSERT INTO taskq_workers (name, last_heartbeat) VALUES ('w', %s) RETURNING id", [beat]
@@ -121,18 +121,18 @@ def test_rows_that_could_not_move_are_found(
         for beat in ("now", "infinity")
     ]
     spoil(timeless, due=False)
-    spoil(nobodys, status="doing", claim=1, started_at="now")
+    spoil(ownerless, status="doing", claim=1, started_at="now")
     spoil(unstarted, status="doing", claim=1, worker_id=10**9)
     spoil(endless, status="doing", claim=1, worker_id=10**9, started_at="infinity")
     spoil(immortal, status="doing", claim=1, worker_id=dead, started_at="now")
     spoil(alive, status="doing", claim=1, worker_id=live, started_at="now")
     assert [row["jobs"] for row in run("PromoteJobs", max_jobs=10)] == [1]
     rescued = run("RescueJobs", stalled_after=60.0, max_crashes=3)
-    assert sorted(row["id"] for row in rescued) == [nobodys, unstarted, endless, immortal]
-    assert sorted(claim()) == [timeless, nobodys, unstarted, endless, immortal]
+    assert sorted(row["id"] for row in rescued) == [ownerless, unstarted, endless, immortal]
+    assert sorted(claim()) == [timeless, ownerless, unstarted, endless, immortal]
 
 
-def test_a_turn_to_prune_that_never_ends_is_nobodys(
+def test_a_turn_to_prune_that_never_ends_is_no_workers(
     run: Run, connection: psycopg.Connection, unchecked: None
 ) -> None:
     for until in ("infinity", "9000-01-01", "-infinity"):
@@ -143,7 +143,7 @@ def test_a_turn_to_prune_that_never_ends_is_nobodys(
         assert run("LeaseRetention", worker_id=1, lease=120.0)
 
 
-def test_a_job_that_says_it_was_deferred_tomorrow_keeps_nobody_from_being_pruned(
+def test_a_job_that_says_it_was_deferred_tomorrow_keeps_no_other_from_being_pruned(
     run: Run, defer: Ids, claim: Ids, finish: Ids, spoil: Spoil
 ) -> None:
     odd, old = defer({}, {})

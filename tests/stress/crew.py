@@ -31,7 +31,7 @@ _OPTIONS = {
     "ABORT_JOB_POLLING_INTERVAL": 1,
     "UPDATE_HEARTBEAT_INTERVAL": 0.5,
     "STALLED_WORKER_TIMEOUT": STALLED_AFTER,
-    # The deaths here are nobody's fault.
+    # The deaths here are no fault of the code.
     "MAX_CRASHES": 100000,
 }
 

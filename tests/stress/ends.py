@@ -80,7 +80,7 @@ def _end(log: Log, tenure: Tenure) -> Iterator[str]:
         yield f"it is still doing: {tenure.last}"
     elif ended.status == "aborted":
         if not tenure.last.abort_requested:
-            yield f"it was aborted, and nobody had asked for it: {ended}"
+            yield f"it was aborted without a request: {ended}"
         elif not _is_rescue(tenure, ended) and _succeeded(run):
             yield f"it was aborted, and had succeeded: {run}"
     elif _is_rescue(tenure, ended):

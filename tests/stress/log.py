@@ -112,7 +112,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenure:
-    """The time for which a job was a worker's, from its claim until it was another's or nobody's.
+    """The time for which a job was a worker's, from its claim until it was another's or no worker's.
 
     Attributes:
         began: The version that the claim wrote.

@@ -204,7 +204,7 @@ MUTATIONS = {
         test="tests/sql/test_finish_jobs.py::test_a_worker_that_no_longer_has_the_job_changes_nothing",
     ),
     "announcement": Mutation(
-        what="nobody is told of a lock that went free whose next job the worker will not claim",
+        what="no worker is told of a lock that went free whose next job the worker will not claim",
         path="taskq/worker/services.py",
         old="            self.completer.announce(locks, limits)\n",
         new="            self.completer.announce([], limits)\n",
@@ -274,7 +274,7 @@ MUTATIONS = {
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",
-        path="taskq/worker/transaction.py",
+        path="taskq/worker/job_commit.py",
         old="                self._finish(connection, outcome)\n",
         new="",
         found_by=frozenset({"effects", "ends"}),

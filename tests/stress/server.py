@@ -1,4 +1,4 @@
-"""A server of the stress test's own, whose log nobody else writes into."""
+"""A server of the stress test's own, whose log nothing else writes into."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from taskq.schema import SchemaManager
 from tests.conftest import in_memory
 
 _SETTINGS = (
-    # Nobody misses these data after a crash.
+    # These data are of no use after a crash.
     "fsync = off",
     "full_page_writes = off",
     "max_connections = 300",
-    # Who waits for who holds what it waits for: found before anybody gives up.
+    # Who waits for who holds what it waits for: found before a session gives up.
     "deadlock_timeout = '100ms'",
     "log_line_prefix = '%m [%p] %a: '",
 )

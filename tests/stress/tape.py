@@ -113,7 +113,7 @@ class Tape:
     def end(
         self, job_id: int, status: str = "succeeded", process: str | None = None, **values: Any
     ) -> None:
-        """Its worker writes how it ended, or somebody else does."""
+        """Its worker writes how it ended, or another process does."""
         before = self._newest(job_id)
         assert before is not None
         self.write(job_id, status, process or before.process, **values)

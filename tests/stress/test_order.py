@@ -108,7 +108,7 @@ def test_a_better_one_that_is_cancelled_in_a_transaction_that_is_open_was_overta
     assert overtaken(tape.log())
 
 
-def test_a_job_that_was_the_best_until_the_claim_began_overtakes_nobody(tape: Tape) -> None:
+def test_a_job_that_was_the_best_until_the_claim_began_overtakes_no_other(tape: Tape) -> None:
     tape.defer(1)
     tape.defer(2, priority=1)
     tape.see()
@@ -119,7 +119,7 @@ def test_a_job_that_was_the_best_until_the_claim_began_overtakes_nobody(tape: Ta
     assert not overtaken(tape.log())
 
 
-def test_jobs_that_are_claimed_together_overtake_nobody(tape: Tape) -> None:
+def test_jobs_that_are_claimed_together_overtake_no_other(tape: Tape) -> None:
     tape.defer(1)
     tape.defer(2)
     tape.see()

@@ -36,7 +36,7 @@ class Snapshot:
 class Visibility:
     """When transactions had become visible, at the latest.
 
-    A commit has a time, but becomes visible a moment later, which nobody writes down. Snapshots tell: what
+    A commit has a time, but becomes visible a moment later, which is not recorded. Snapshots tell: what
     one sees, every statement sees that begins after it was taken.
 
     Args:

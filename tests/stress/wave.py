@@ -176,7 +176,7 @@ class Stage:
     def _release_one(self, number: int, after: int) -> bool:
         """Have an operator let the followers go of a job that was not to run for long; False: there is none.
 
-        Nothing else happens meanwhile: if a worker is not told of a follower, nobody else tells it.
+        Nothing else happens meanwhile: if a worker is not told of a follower, nothing else tells it.
         """
         operator, seed = self._operators[0], f"{self._seed} wave {number} release {time.time()}"
         changes: int = operator.ask(release=True, after=after, seed=seed).result()["changes"]

@@ -347,7 +347,7 @@ def waited() -> None:
     send.configure().defer_and_wait(to="ada", wait_timeout=5)  # refused: no such argument
     text: str = send.configure(wait_timeout=1).defer_and_wait(to="ada")  # refused
     send.configure(on_conflict="skip").defer_and_wait(to="ada")  # refused: there may be no job
-    app.configure_task("x").defer_and_wait()  # refused: nobody knows what it returns
+    app.configure_task("x").defer_and_wait()  # refused: what it returns is not known
     app.job_manager.wait_for_job(1, timeout="5")  # refused
 
 

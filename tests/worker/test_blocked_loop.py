@@ -5,6 +5,7 @@ import logging
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 
 from taskq import App
 from taskq.job import JobStatus
+from taskq.queries.workers import RegisteredWorker
+from taskq.telemetry import LoopBlocked, Telemetry
+from taskq.worker.loop_monitor import LoopMonitor
+from taskq.worker.registration import Registration
 from tests.worker.conftest import Finished, Program, Start, errors_of, until
 
 SHORT = {"update_heartbeat_interval": 0.3, "stalled_worker_timeout": 1.2}
@@ -125,3 +130,22 @@ async def test_what_blocks_the_event_loop_is_named_once_with_where_it_is_and_for
     facts = [(vars(record)["action"], vars(record)["job_ids"]) for record in blocks()]
     assert facts == [("loop_blocked", [job_id]), ("loop_unblocked", [job_id])]
     assert 1 <= vars(blocked)["duration"] < vars(unblocked)["duration"] <= 2.3
+
+
+async def test_a_loop_that_is_closed_while_it_is_blocked_is_monitored_no_longer() -> None:
+    telemetry, blocked = Telemetry(), asyncio.Event()
+    telemetry.subscribe(LoopBlocked, lambda _: blocked.set())
+    row = RegisteredWorker(id=1, incarnation="", last_heartbeat=datetime.now(UTC), server_time=0)
+    registration = Registration("closing", None, row)
+
+    async def monitor() -> LoopMonitor:
+        return LoopMonitor(registration, telemetry=telemetry, jobs_of=lambda _: [])
+
+    # It turns no more once the monitor is made.
+    loop = asyncio.new_event_loop()
+    made = await asyncio.to_thread(loop.run_until_complete, monitor())
+    monitoring = asyncio.create_task(made.loop())
+    async with asyncio.timeout(10):
+        await blocked.wait()
+        loop.close()
+        await monitoring

@@ -61,7 +61,12 @@ async def test_a_request_that_the_worker_never_heard_of_bars_a_retry(
         await gate.wait()
         raise ValueError("by itself")
 
-    await start(app, listen_notify=False, abort_job_polling_interval=60)
+    await start(
+        app,
+        listen_notify=False,
+        fetch_job_polling_interval=0.2,
+        abort_job_polling_interval=60,
+    )
     job_id = await fail.defer_async()
     await begun.wait()
     assert await app.job_manager.cancel_job_by_id_async(job_id, abort=True)

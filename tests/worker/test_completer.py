@@ -12,7 +12,7 @@ from tests.worker.conftest import Drain
 async def test_ends_are_written_in_the_order_in_which_others_lock_several_jobs(
     app: App, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else they and whoever cancels several jobs could each wait for the other."""
+    """Else they and a session that cancels several jobs could each wait for the other."""
     finish = queries.job_finish.finish_jobs
     written: list[list[int]] = []
 

@@ -1,4 +1,4 @@
-"""A worker's connections: they take nobody's place, and need not be waited for."""
+"""A worker's connections: they take no caller's place, and need not be waited for."""
 
 import asyncio
 import socket
@@ -58,13 +58,18 @@ async def test_a_heartbeat_whose_line_is_dead_takes_another_one_in_time(
     line.die()
     await until(lambda: age() > 1.5, "a heartbeat that is missing")
     await until(lambda: age() < 0.4, "another heartbeat", seconds=5)
+
+    def logged() -> list[str]:
+        return [
+            vars(record)["action"]
+            for record in caplog.records
+            if vars(record).get("purpose") == "heartbeat"
+        ]
+
+    # The heartbeat is written before the worker knows that it is.
+    await until(lambda: len(logged()) == 2, "the record of its end")
+    assert logged() == ["database_failed", "database_recovered"]
     assert ("WARNING", "heartbeat_overdue") not in actions()
-    logged = [
-        vars(record)["action"]
-        for record in caplog.records
-        if vars(record).get("purpose") == "heartbeat"
-    ]
-    assert logged == ["database_failed", "database_recovered"]
 
 
 @pytest.mark.slow
@@ -161,11 +166,10 @@ async def test_notifications_may_come_by_a_database_url_of_their_own(
         "AND pid <> pg_backend_pid()"
     )
     assert connection.execute(hears).fetchall() == [("ears",)]
-    began = time.monotonic()
     await note.defer_async()
+    # Less than the interval of the polls.
     async with asyncio.timeout(15):
         await ran.wait()
-    assert time.monotonic() - began < 0.2
     assert set(seen) == {"auto"}
 
 
@@ -205,14 +209,15 @@ async def test_the_listening_connection_may_be_lost_again_and_again(
     told: list[Notification] = []
     with closing(app.database.notifier.subscribe(told.append, ping_interval=60)):
         await until(lambda: told == [Missed()], "a subscription")
-        for losses in range(1, 8):
+        for losses in range(1, 9):
             row = connection.execute(find).fetchone()
             assert row
             told.clear()
             connection.execute("SELECT pg_terminate_backend(%s)", row)
             lost = time.monotonic()
             await until(lambda: Missed() in told, "another one")
-            assert time.monotonic() - lost < 1
+            # If the waits grew, the last one would be two seconds and a half at least.
+            assert time.monotonic() - lost < 2
             await until(
                 lambda losses=losses: actions().count(("WARNING", "database_failed")) == losses,  # type: ignore[misc]
                 "its record",

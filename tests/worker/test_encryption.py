@@ -506,7 +506,7 @@ async def test_a_worker_hears_of_jobs_that_a_rotation_has_held(
     async with App(database_url, encryption_keys=[OTHER_KEY, KEY]) as both:
         both.task(name="pay", encrypted=True)(pay.func)
         await start(both, fetch_job_polling_interval=600)
-        # Ready, and nobody was told: as they are for a claim that passed over them.
+        # Ready, and no worker was told: as they are for a claim that passed over them.
         connection.execute(
             "UPDATE taskq_jobs SET due = true, scheduled_at = now() WHERE id = ANY(%s)", [ids]
         )

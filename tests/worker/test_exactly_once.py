@@ -43,7 +43,7 @@ class Crew:
         self.deferred = 0
 
     def kill_one(self) -> None:
-        """Kill a worker that is at work, at a moment that nobody has chosen."""
+        """Kill a worker that is at work, at a random moment."""
         index = self._random.randrange(WORKERS)
         self.await_progress()
         time.sleep(self._random.uniform(0, 0.1))

@@ -35,7 +35,7 @@ class OtherDatabase:
         self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", self._name)
 
     def copy(self) -> None:
-        """Keep its present state, which cuts off whoever is connected."""
+        """Keep its present state, which cuts off every session."""
         self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false", self._name)
         self._admin.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
@@ -234,7 +234,7 @@ async def test_what_had_ended_before_its_worker_registered_again_is_written_all_
     disturbed: Disturbed,
     finished: Finished,
 ) -> None:
-    """By its former id, as nobody took the job."""
+    """By its former id, as no other worker took the job."""
 
     @app.task
     async def note() -> None: ...

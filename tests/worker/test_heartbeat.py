@@ -99,7 +99,7 @@ async def test_a_worker_whose_heartbeat_is_overdue_aborts_its_jobs_before_others
 async def test_a_sync_task_can_see_that_the_heartbeat_of_its_worker_is_overdue(
     app: App, start: Start, disturbed: Disturbed, finished: Finished
 ) -> None:
-    """And one that takes no notice, and that nobody took from its worker, ends as it would have."""
+    """And one that takes no notice, and that was not taken from its worker, ends as it would have."""
     seen: list[AbortReason | None] = []
 
     @app.task(pass_context=True, store_result=True)

@@ -1,4 +1,4 @@
-"""A worker stops whoever asks it and whenever, and waits for nothing if it is asked twice."""
+"""A worker stops in whatever way and whenever it is asked, and waits for nothing if it is asked twice."""
 
 import asyncio
 import os
@@ -188,7 +188,7 @@ async def test_what_a_claim_under_way_brings_to_a_worker_that_leaves_goes_back(
 async def test_a_worker_leaves_when_a_part_of_it_breaks(
     app: App, monkeypatch: pytest.MonkeyPatch, actions: Any, part: type[Service]
 ) -> None:
-    """Above all without its heartbeat it must not run on, and not wait for what nobody writes."""
+    """Above all without its heartbeat it must not run on, and not wait for what is not written."""
     begun, broken = asyncio.Event(), threading.Event()
     loop = part.loop
 
@@ -216,7 +216,7 @@ async def test_a_worker_leaves_when_a_part_of_it_breaks(
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await running
     assert ("CRITICAL", "worker_broken") in actions()
-    # Whoever cannot write leaves it to the rescue.
+    # A worker that cannot write leaves it to the rescue.
     left = JobStatus.DOING if part is Completer else JobStatus.TODO
     assert await statuses(app) == {left: 1}
 
@@ -269,7 +269,7 @@ time.sleep(60)
 def test_a_worker_whose_event_loop_is_closed_under_it_does_not_stay_alive(
     database_url: str, connection: psycopg.Connection
 ) -> None:
-    """Nothing would stop its heartbeat any more, and nobody run its jobs."""
+    """Nothing would stop its heartbeat any more, and no worker run its jobs."""
     process = subprocess.Popen(
         [sys.executable, "-c", CLOSES_ITS_LOOP],
         env={**os.environ, "TASKQ_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)},

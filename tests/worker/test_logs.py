@@ -71,7 +71,7 @@ def test_what_happens_is_an_event_before_it_is_logged() -> None:
         (1, [(logging.WARNING, "job_retried"), (logging.ERROR, "job_failed")]),
     ],
 )
-async def test_an_error_is_what_nobody_will_retry(
+async def test_an_error_is_what_is_not_retried(
     app: App,
     drain: Drain,
     caplog: pytest.LogCaptureFixture,

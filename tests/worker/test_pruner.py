@@ -81,7 +81,7 @@ async def test_a_worker_deletes_jobs_that_are_kept_no_longer_and_no_others(
     await until(lambda: left(connection) == kept, "the deletion")
 
 
-async def test_nothing_is_deleted_if_nobody_says_so(
+async def test_nothing_is_deleted_if_no_retention_is_given(
     app: App, drain: Drain, connection: psycopg.Connection
 ) -> None:
     old = insert(connection, "succeeded", "1000 days")
@@ -213,7 +213,7 @@ async def test_the_workers_of_another_namespace_prune_by_themselves(
         await until(lambda: left(connection) == [], "the deletion")
         await part.stop()
     connection.execute("SET search_path = public")
-    assert len(left(connection)) == 1, "it is somebody else's turn"
+    assert len(left(connection)) == 1, "it is another worker's turn"
 
 
 async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
@@ -239,7 +239,7 @@ async def test_a_round_begins_where_nothing_was_left_by_the_one_before(
     await until(lambda: starts, "a round")
     await until(lambda: len(left(connection)) == 21, "its end")
     assert starts == [0]
-    # It was deferred long ago, and has only now run; as an earlier one that nobody expected any more.
+    # It was deferred long ago, and has only now run; as an earlier one that was not expected any more.
     late = insert(connection, "succeeded", "25 h")
     connection.execute("UPDATE taskq_jobs SET status = 'succeeded' WHERE id = %s", [kept])
     part._wakeup.set()
@@ -272,7 +272,7 @@ async def test_a_round_that_fails_is_followed_by_the_next(
     await part.stop()
 
 
-async def test_a_job_that_somebody_holds_keeps_nobody_waiting(
+async def test_a_job_that_another_session_holds_keeps_no_other_waiting(
     app: App, database_url: str, connection: psycopg.Connection, registration: Registration
 ) -> None:
     first = insert(connection, "succeeded", "3 days", 3) - 2

@@ -1,4 +1,4 @@
-"""Rows that somebody wrote by hand, beside others: a worker fails them alone, or runs them."""
+"""Rows that were written by hand, beside others: a worker fails them alone, or runs them."""
 
 from typing import Any
 

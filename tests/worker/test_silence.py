@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
 from taskq import App, JobContext
 from taskq.context import AbortReason
@@ -29,6 +30,17 @@ SHORT: dict[str, Any] = {"update_heartbeat_interval": 0.5, "stalled_worker_timeo
 RECOVERED_WITHIN = 3.0  # seconds
 
 WAYS = pytest.mark.parametrize("ways", [["to server", "back"], ["to server"], ["back"]])
+
+
+class Failing:
+    """Cuts connections off until it ends, so that no worker has to be stopped while it does."""
+
+    def __init__(self) -> None:
+        self.ends = False
+
+    def __call__(self, connection: Connection) -> None:
+        if not self.ends:
+            cut_off(connection)
 
 
 class Gated:
@@ -191,7 +203,7 @@ async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
 
 
 @pytest.mark.slow
-async def test_a_job_whose_row_somebody_holds_keeps_no_other_from_its_end(
+async def test_a_job_whose_row_another_session_holds_keeps_no_other_from_its_end(
     app: App, start: Start, finished: Finished, database_url: str, actions: Any
 ) -> None:
     """As an operator does who changed it, and left the transaction open; the worker is well meanwhile."""
@@ -226,7 +238,8 @@ async def test_jobs_of_claims_that_are_never_answered_go_back_while_claims_fail(
     async def note() -> None:
         begun.append(time.monotonic())
 
-    disturbed.after("claim_jobs", cut_off, times=1000)
+    failing = Failing()
+    disturbed.after("claim_jobs", failing, times=1000)
     await start(app, abort_job_polling_interval=0.1, update_heartbeat_interval=0.3)
     job_id = await note.defer_async()
 
@@ -240,12 +253,24 @@ async def test_jobs_of_claims_that_are_never_answered_go_back_while_claims_fail(
     job = await app.job_manager.get_job_async(job_id)
     assert job.attempt == 1
     assert begun == []
+    failing.ends = True
 
 
 async def test_what_fails_for_too_long_is_an_error(
-    app: App, start: Start, disturbed: Disturbed, actions: Any
+    app: App, start: Start, disturbed: Disturbed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disturbed.before("list_ready_queues", cut_off, times=1000)
+    failing = Failing()
+    disturbed.before("list_ready_queues", failing, times=1000)
     await start(app, update_heartbeat_interval=0.1, stalled_worker_timeout=0.6)
-    await until(lambda: ("ERROR", "database_failing") in actions(), "the error")
-    assert actions().count(("WARNING", "database_failed")) == 1
+
+    def logged() -> list[str]:
+        # So short a timeout others of its connections may miss on a slow machine.
+        return [
+            vars(record)["action"]
+            for record in caplog.records
+            if vars(record).get("purpose") == "claims"
+        ]
+
+    await until(lambda: "database_failing" in logged(), "the error")
+    assert logged() == ["database_failed", "database_failing"]
+    failing.ends = True

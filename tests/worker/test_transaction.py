@@ -202,7 +202,7 @@ async def test_a_job_that_is_to_be_aborted_is_rolled_back_at_the_end(
 ) -> None:
     def work(context: JobContext, connection: Connection) -> None:
         leave(connection, "paid")
-        # Which waits for nobody: the row is not held while the task works.
+        # Which does not wait: the row is not held while the task works.
         assert app.job_manager.cancel_job_by_id(context.job.id, abort=True)
 
     raised: list[BaseException | None] = []

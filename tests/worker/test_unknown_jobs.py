@@ -86,10 +86,10 @@ async def test_a_job_of_a_newer_deploy_waits_for_a_worker_of_it(
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5])
-async def test_a_job_that_nobody_knows_fails_when_its_time_is_over(
+async def test_a_job_that_no_worker_knows_fails_when_its_time_is_over(
     app: App, start: Start, finished: Finished, seconds: float
 ) -> None:
-    id_ = await app.configure_task("nobody.knows").defer_async()
+    id_ = await app.configure_task("no.such.task").defer_async()
     await start(app, unknown_job_timeout=seconds)
     assert (await finished(id_)).status is JobStatus.FAILED
     kinds = [kind for kind, _ in await errors_of(app, id_)]
@@ -110,7 +110,7 @@ async def test_arguments_of_other_values_fail_at_once(
 async def test_a_worker_that_does_not_wait_leaves_it_to_others(
     app: App, drain: Drain, connection: psycopg.Connection
 ) -> None:
-    id_ = await app.configure_task("nobody.knows").defer_async()
+    id_ = await app.configure_task("no.such.task").defer_async()
     await drain(app)
     assert are_scheduled(connection, [id_])
 
@@ -155,7 +155,7 @@ async def test_what_goes_back_stays_as_it_is_and_may_be_cancelled(
 ) -> None:
     jobs = app.job_manager
     deferrer = app.configure_task(
-        "nobody.knows", queue="mail", priority=7, lock="l", queueing_lock="q"
+        "no.such.task", queue="mail", priority=7, lock="l", queueing_lock="q"
     )
     id_ = await deferrer.defer_async(number=1)
     before = await jobs.get_job_async(id_)
@@ -172,7 +172,7 @@ async def test_it_costs_some_statements_each_time(
     app: App, start: Start, disturbed: Disturbed, connection: psycopg.Connection
 ) -> None:
     disturbed.count("claim_jobs", "finish_jobs", "has_ready_jobs", "promote_jobs")
-    await app.configure_task("nobody.knows").defer_async()
+    await app.configure_task("no.such.task").defer_async()
     await start(app, concurrency=1)
     twice = "SELECT FROM taskq_jobs WHERE status = 'todo' AND given_back = 2"
     await until(lambda: connection.execute(twice).fetchone() is not None, "a job given back twice")
@@ -186,7 +186,7 @@ async def test_many_of_them_keep_no_other_job_from_running(
     @app.task
     async def known() -> None: ...
 
-    await app.configure_task("nobody.knows").batch_defer_async(*({} for _ in range(1000)))
+    await app.configure_task("no.such.task").batch_defer_async(*({} for _ in range(1000)))
     behind = await known.defer_async()
     await start(app, concurrency=1)
     assert (await finished(behind)).status is JobStatus.SUCCEEDED

@@ -1,4 +1,4 @@
-"""What a worker was told and nobody knows, mentioned when it starts."""
+"""What a worker was told and does not exist, mentioned when it starts."""
 
 import logging
 
@@ -21,7 +21,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-async def test_a_queue_that_nobody_knows_is_mentioned_with_the_one_that_may_be_meant(
+async def test_a_queue_that_does_not_exist_is_mentioned_with_the_one_that_may_be_meant(
     app: App, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     @app.task(queue="mail")

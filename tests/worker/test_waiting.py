@@ -236,7 +236,7 @@ async def test_deferring_and_waiting_is_neither_in_a_transaction_nor_skipped(
         await skipping.defer_and_wait_async(number=1)
 
 
-async def test_a_job_with_an_idempotency_key_is_waited_for_whoever_deferred_it(
+async def test_a_job_with_an_idempotency_key_is_waited_for_by_every_process_that_defers_it(
     app: App, double: Task[..., Any], start: Start, face: WaitingFace
 ) -> None:
     once = double.configure(idempotency_key="a", wait_timeout=15)
@@ -303,7 +303,7 @@ async def test_a_task_does_not_abort_because_what_it_waits_for_did(
     assert (job.status, job.attempt) == (JobStatus.FAILED, 2)
 
 
-async def test_nobody_waits_and_nothing_is_notified_or_marked(
+async def test_without_a_waiting_caller_nothing_is_notified_or_marked(
     app: App, double: Task[..., Any], start: Start, connection: psycopg.Connection, drain: Drain
 ) -> None:
     connection.execute("SELECT taskq_listen()")

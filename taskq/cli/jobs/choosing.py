@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 import click
@@ -13,7 +12,7 @@ from taskq.cli.settings import Settings
 from taskq.cli.times import read_past, server_now
 from taskq.job import Job, JobStatus
 from taskq.manager import JobManager
-from taskq.messages import short_repr
+from taskq.messages import closest, short_repr
 from taskq.queries.filters import JobFilters
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,8 +127,8 @@ def _has_job(manager: JobManager, filters: JobFilters) -> bool:
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> click.UsageError:
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {short_repr(close[0])}?" if close else "look at what there is with "
+    close = closest(name, known)
+    hint = f"did you mean {short_repr(close)}?" if close else "look at what there is with "
     if not close:
         hint += "queues list" if kind == "queue" else "tasks list"
     return click.UsageError(
