@@ -122,6 +122,7 @@ class Deferring:
             priority=options["priority"],
             lock=options["lock"],
             schedule_in=options["schedule_in"],
+            expire_in=options["expire_in"],
             limit=LIMITS.get(options["limit"] or ""),
         )
 
@@ -138,7 +139,7 @@ class Deferring:
 
 
 def _as_json(call: Arguments, options: Options) -> dict[str, object]:
-    later = options["schedule_in"]
+    later, expiry = options["schedule_in"], options["expire_in"]
     return {
         "task_name": work.name,
         "args": call,
@@ -146,6 +147,7 @@ def _as_json(call: Arguments, options: Options) -> dict[str, object]:
         "priority": options["priority"],
         "lock": options["lock"],
         "schedule_in": later and later.total_seconds(),
+        "expire_in": expiry and expiry.total_seconds(),
         "limit": options["limit"],
         "limit_key": call["key"] if options["limit"] == "key" else None,
     }

@@ -73,6 +73,10 @@ _HOLDER = """                (SELECT holder.id FROM taskq_lock_holder(named.lock
 """
 _FREED_LIMITS = """    WHERE gone.limit_key IS NOT NULL OR EXISTS (SELECT FROM taskq_queue_limits)
 """
+_NOT_EXPIRED = """
+            AND (taskq_jobs.expires_at IS NULL OR taskq_jobs.expires_at > now())
+        RETURNING taskq_jobs.*
+"""
 _FIRST_OF_ITS_LOCK = """
                             AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
 """
@@ -260,6 +264,29 @@ MUTATIONS = {
         old="        FOR KEY SHARE SKIP LOCKED\n",
         new="",
         found_by=frozenset({"stall"}),
+    ),
+    "expired-claim": Mutation(
+        what="a claim does not look at the time by which a job is to begin",
+        path=_SCHEMA,
+        old="    IF has_expired THEN\n",
+        new="    IF false THEN\n",
+        and_old=_NOT_EXPIRED,
+        and_new="\n        RETURNING taskq_jobs.*\n",
+        found_by=frozenset({"expiry"}),
+    ),
+    "expired-head": Mutation(
+        what="the next job of a lock is not let in when the first one expires",
+        path=_SCHEMA,
+        old="        FROM expired\n        WHERE expired.lock IS NOT NULL\n",
+        new="        FROM expired\n        WHERE expired.lock IS NULL\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "expiry-of-what-began": Mutation(
+        what="a job that has begun, and is to run again, expires still",
+        path="sql/queries/job_finish.sql",
+        old="            WHEN ended.status <> 'todo' OR ended.unstarted OR ended.given_back IS NOT NULL THEN",
+        new="            WHEN true THEN",
+        found_by=frozenset({"expiry"}),
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",
