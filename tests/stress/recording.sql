@@ -80,7 +80,8 @@ BEGIN
         job.claim,
         job.worker_id,
         job.abort_requested,
-        job.args -> 'script',
+        -- What is encrypted has it beside its arguments.
+        coalesce(job.args -> 'script', job.metadata -> 'script'),
         current_setting('application_name'),
         pg_current_xact_id(),
         transaction_timestamp(),

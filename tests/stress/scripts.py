@@ -121,8 +121,8 @@ def draw_expiry(rng: random.Random, later: timedelta | None) -> timedelta | None
 
     One for later whose time comes and is over in the same moment is not made due, and lets its followers in.
     """
-    soon = timedelta(seconds=rng.uniform(0.0001, rng.choice((0.001, 0.05, 1))))
-    after = rng.choices((None, soon, LONG), (60, 35, 5) if later else (80, 15, 5))[0]
+    soon = timedelta(seconds=rng.uniform(0.0001, rng.choice((0.0005, 0.0005, 0.05, 1))))
+    after = rng.choices((None, soon, LONG), (50, 45, 5) if later else (80, 15, 5))[0]
     return after and (later or timedelta(0)) + after
 
 
