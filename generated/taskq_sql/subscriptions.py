@@ -104,53 +104,16 @@ class ListSubscriptionsRow(pydantic.BaseModel):
 
 
 PUBLISH_EVENT = """-- name: publish_event \\:many
-WITH wanted AS (
-    SELECT
-        (known.job ->> 'task_name') COLLATE "C" AS task_name,
-        known.job
-    FROM jsonb_array_elements(:p3\\:\\:jsonb) AS known (job)
-    UNION ALL
-    SELECT
-        subscription.task_name,
-        subscription.options
-        || jsonb_build_object(
-            'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', :p4\\:\\:jsonb
-        )
-        || coalesce(limited.key, '{}') AS job
-    FROM taskq_subscriptions AS subscription
-    -- As Limit.key_of makes it of the same texts. 92 is the backslash.
-    LEFT JOIN LATERAL (
-        SELECT
-            jsonb_build_object(
-                'limit_key',
-                CASE
-                    WHEN jsonb_array_length(subscription.limit_by) = 1 THEN min(part.text)
-                    ELSE
-                        string_agg(
-                            replace(replace(part.text, chr(92), repeat(chr(92), 2)), '\\:', chr(92) || '\\:'),
-                            '\\:' ORDER BY part.place
-                        )
-                END
-            ) AS key
-        FROM (
-            SELECT
-                by_value.place,
-                coalesce(
-                    :p5\\:\\:jsonb ->> (by_value.part ->> 'argument'), by_value.part ->> 'default'
-                ) AS text
-            FROM jsonb_array_elements(subscription.limit_by) WITH ORDINALITY AS by_value (part, place)
-        ) AS part
-    ) AS limited ON subscription.limit_by IS NOT NULL
-    WHERE subscription.event = :p6\\:\\:text AND subscription.task_name <> ALL(:p7\\:\\:text [])
-)
-
-SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
-FROM taskq_defer_jobs(
-    (SELECT coalesce(jsonb_agg(wanted.job ORDER BY wanted.task_name), '[]') FROM wanted),
-    'skip',
-    :p1\\:\\:boolean,
-    :p2\\:\\:boolean
-) AS deferred (id)
+SELECT published.id\\:\\:bigint AS id
+FROM taskq_publish(
+    :p1\\:\\:text,
+    :p2\\:\\:jsonb,
+    :p3\\:\\:jsonb,
+    :p4\\:\\:text [],
+    :p5\\:\\:jsonb,
+    :p6\\:\\:boolean,
+    :p7\\:\\:boolean
+) AS published (id)
 """
 
 _PUBLISH_EVENT = sqlalchemy.text(PUBLISH_EVENT)
@@ -209,20 +172,18 @@ class Querier:
     def publish_event(
         self,
         *,
+        event: str,
+        args: Any,
+        jobs: Any,
+        known_names: list[str],
+        key_texts: Any,
         share_notification: bool,
         numbers_checked: bool,
-        jobs: Any,
-        args: Any,
-        key_texts: Any,
-        event: str,
-        known_names: list[str],
     ) -> Iterator[int]:
-        """Defers a job for each subscriber, in the order of their tasks' names: jobs are those that the caller knows, complete;
-        args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits.
-
-        Reads what is committed when it begins. A subscription that a worker declares at the same time may not be among them.
+        """Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
+        them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
         """
-        for row in self._conn.execute(_PUBLISH_EVENT, {"p1": share_notification, "p2": numbers_checked, "p3": jobs, "p4": args, "p5": key_texts, "p6": event, "p7": known_names}):
+        for row in self._conn.execute(_PUBLISH_EVENT, {"p1": event, "p2": args, "p3": jobs, "p4": known_names, "p5": key_texts, "p6": share_notification, "p7": numbers_checked}):
             value: int = row[0]
             yield value
 

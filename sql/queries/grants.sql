@@ -18,7 +18,8 @@ GRANT INSERT ON TABLE %1$I.taskq_open_gates, %1$I.taskq_limit_gates TO %2$I;
 GRANT SELECT (queue_name, priority, job_id, limit_key) ON TABLE %1$I.taskq_open_gates TO %2$I;
 GRANT SELECT (queue_name, limit_key) ON TABLE %1$I.taskq_queue_limits TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_limited, %1$I.taskq_subscriptions, %1$I.taskq_migrations TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_lock_head, %1$I.taskq_lock_holder,
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_publish, %1$I.taskq_key_text,
+    %1$I.taskq_lock_head, %1$I.taskq_lock_holder,
     %1$I.taskq_open_locks, %1$I.taskq_limit_head, %1$I.taskq_limit_places, %1$I.taskq_turn,
     %1$I.taskq_open_limits, %1$I.taskq_open_for_jobs,
     %1$I.taskq_channel, %1$I.taskq_notify, %1$I.taskq_listen TO %2$I;
@@ -39,7 +40,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %1$I.taskq_open_gates, %1$I.taskq_
 GRANT SELECT, UPDATE ON TABLE %1$I.taskq_ready TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_barred_queues, %1$I.taskq_limited TO %2$I;
 GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_channel, %1$I.taskq_notify,
+GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_publish, %1$I.taskq_key_text,
+    %1$I.taskq_channel, %1$I.taskq_notify,
     %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_ended,
     %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
     %1$I.taskq_lock_head, %1$I.taskq_lock_holder, %1$I.taskq_open_locks,

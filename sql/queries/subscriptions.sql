@@ -60,57 +60,18 @@ WHERE
 RETURNING subscription.event, subscription.task_name;
 
 -- name: PublishEvent :many
--- Defers a job for each subscriber, in the order of their tasks' names: jobs are those that the caller knows, complete;
--- args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits.
---
--- Reads what is committed when it begins. A subscription that a worker declares at the same time may not be among them.
-WITH wanted AS (
-    SELECT
-        (known.job ->> 'task_name') COLLATE "C" AS task_name,
-        known.job
-    FROM jsonb_array_elements(@jobs::jsonb) AS known (job)
-    UNION ALL
-    SELECT
-        subscription.task_name,
-        subscription.options
-        || jsonb_build_object(
-            'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', @args::jsonb
-        )
-        || coalesce(limited.key, '{}') AS job
-    FROM taskq_subscriptions AS subscription
-    -- As Limit.key_of makes it of the same texts. 92 is the backslash.
-    LEFT JOIN LATERAL (
-        SELECT
-            jsonb_build_object(
-                'limit_key',
-                CASE
-                    WHEN jsonb_array_length(subscription.limit_by) = 1 THEN min(part.text)
-                    ELSE
-                        string_agg(
-                            replace(replace(part.text, chr(92), repeat(chr(92), 2)), ':', chr(92) || ':'),
-                            ':' ORDER BY part.place
-                        )
-                END
-            ) AS key
-        FROM (
-            SELECT
-                by_value.place,
-                coalesce(
-                    @key_texts::jsonb ->> (by_value.part ->> 'argument'), by_value.part ->> 'default'
-                ) AS text
-            FROM jsonb_array_elements(subscription.limit_by) WITH ORDINALITY AS by_value (part, place)
-        ) AS part
-    ) AS limited ON subscription.limit_by IS NOT NULL
-    WHERE subscription.event = @event::text AND subscription.task_name <> ALL(@known_names::text [])
-)
-
-SELECT coalesce(deferred.id, 0)::bigint AS id
-FROM taskq_defer_jobs(
-    (SELECT coalesce(jsonb_agg(wanted.job ORDER BY wanted.task_name), '[]') FROM wanted),
-    'skip',
+-- Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
+-- them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
+SELECT published.id::bigint AS id
+FROM taskq_publish(
+    @event::text,
+    @args::jsonb,
+    @jobs::jsonb,
+    @known_names::text [],
+    @key_texts::jsonb,
     @share_notification::boolean,
     @numbers_checked::boolean
-) AS deferred (id);
+) AS published (id);
 
 -- name: ListSubscriptions :many
 SELECT

@@ -60,7 +60,7 @@ class DedicatedConnection:
         self._pool = engine.sync_engine.pool.recreate()
         self.purpose = purpose
         self.bound = bound
-        self._pooler = pooler
+        self.pooler = pooler
         self._prepare = prepare
         self._connection: psycopg.AsyncConnection | None = None
         self._busy = asyncio.Lock()
@@ -126,7 +126,7 @@ class DedicatedConnection:
         connection = cast("psycopg.AsyncConnection", pooled.driver_connection)
         try:
             pooled.detach()
-            await connections.adopt(connection, pooler=self._pooler)
+            await connections.adopt(connection, pooler=self.pooler)
             if self._prepare is not None:
                 await self._complete(connection, self._prepare)
         except BaseException:

@@ -75,10 +75,7 @@ class Database:
         self._making = threading.Lock()
         self._notifier = Notifier(partial(self._make_connection, "notifications"))
         # Who waits for jobs of this database.
-        self.waiters: Waiters = Waiters(
-            partial(self._make_connection, "waiting for jobs"),
-            lambda: None if self.pooler else self._notifier,
-        )
+        self.waiters: Waiters = Waiters(self._notifier)
         self._direct: dict[str, Self] = {}
         _databases.add(self)
 

@@ -7,6 +7,9 @@ synchronous code still. To hand a notification over to a loop takes 0.01 to 0.07
 defer to its start, measured in one process beside a notifier in the loop.
 
 It may miss notifications for a while. Its subscribers are told so, and are to poll as well.
+
+A subscriber may run statements on the same connection. Listening is interrupted for each, which waits for no
+timeout; what the server sends meanwhile is handed over right after it.
 """
 
 import asyncio
@@ -17,7 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import psycopg
 
@@ -25,7 +28,12 @@ from taskq.database.backoff import Backoff
 from taskq.database.connection import DedicatedConnection
 from taskq.database.notifications import Failed, Missed, Notification, parse
 from taskq.escaping import get_logger
+from taskq.exceptions import DatabaseUnavailable
 from taskq.queries import session
+from taskq.queries.connection import Connection
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger: Final = get_logger("taskq.database.notifier")
 
@@ -48,6 +56,7 @@ class Subscription:
 
     def __init__(
         self,
+        listener: "_Listener",
         end: Callable[["Subscription"], None],
         callback: Callable[[Notification], object],
         loop: asyncio.AbstractEventLoop | None,
@@ -56,6 +65,7 @@ class Subscription:
         bound: float,
         kinds: tuple[type, ...] | None,
     ) -> None:
+        self._listener = listener
         self._end = end
         self._kinds = kinds
         self._callback = callback
@@ -73,6 +83,26 @@ class Subscription:
         """
         self._closed = True
         self._end(self)
+
+    @property
+    def notifier_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the notifier's thread, which goes on until the last subscription is closed."""
+        return self._listener.loop
+
+    async def ask(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a short operation on the notifier's connection, in its event loop.
+
+        It is run also while listening fails, or nothing is notified.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        return await self._listener.ask(operation, *args, **kwargs)
 
     def hand_over(self, notifications: Sequence[Notification]) -> None:
         """Have the callback called, with one after the other; in the notifier's thread."""
@@ -120,8 +150,8 @@ class Notifier:
     """Listens from its first subscriber to its last.
 
     Args:
-        make_connection: Makes a connection for it, straight to the server or through a pooler that keeps
-            sessions.
+        make_connection: Makes a connection for it. Through a pooler that does not keep sessions nothing is
+            notified, and subscribers may only run their statements.
     """
 
     def __init__(self, make_connection: Callable[[], DedicatedConnection]) -> None:
@@ -158,12 +188,18 @@ class Notifier:
                 reach its event loop.
         """
         wanted = None if kinds is None else (*kinds, Missed, Failed)
-        subscription = Subscription(
-            self._end, callback, loop, ping_interval=ping_interval, bound=bound, kinds=wanted
-        )
         with self._lock:
             if self._listener is None:
                 self._listener = _Listener(self._make_connection())
+            subscription = Subscription(
+                self._listener,
+                self._end,
+                callback,
+                loop,
+                ping_interval=ping_interval,
+                bound=bound,
+                kinds=wanted,
+            )
             self._listener.add(subscription)
         return subscription
 
@@ -202,15 +238,18 @@ class _Listener:
         # Replaced, and never changed: the thread goes through them meanwhile.
         self._subscriptions: tuple[Subscription, ...] = ()
         self._listening_since: float | None = None
-        self._loop = asyncio.new_event_loop()
+        # What listening is interrupted by, as long as it waits, and how many want it to be.
+        self._receiving: asyncio.Timeout | None = None
+        self._asking = 0
+        self.loop = asyncio.new_event_loop()
         # In a context of its own, as it outlives that of the first subscriber.
-        self._task = Context().run(self._loop.create_task, self._listen_and_close())
+        self._task = Context().run(self.loop.create_task, self._listen_and_close())
         threading.Thread(target=self._run, name="taskq Notifier", daemon=True).start()
 
     def add(self, subscription: Subscription) -> None:
         """Hand notifications over to another one from now on."""
         self._subscriptions = (*self._subscriptions, subscription)
-        self._loop.call_soon_threadsafe(self._welcome, subscription)
+        self.loop.call_soon_threadsafe(self._welcome, subscription)
 
     def remove(self, subscription: Subscription) -> bool:
         """Hand no more over to one; returns whether others are left."""
@@ -223,20 +262,36 @@ class _Listener:
         """Close the connection, and then end the thread."""
         # It may have ended by itself.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self.loop.call_soon_threadsafe(self._task.cancel)
 
     # In the thread
+
+    async def ask(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation on the connection, between two notifications."""
+        self._asking += 1
+        try:
+            if self._receiving is not None and not self._receiving.expired():
+                self._receiving.reschedule(0)
+            async with self._connection.connected() as connection:
+                return await self._connection.ask(connection, operation, *args, **kwargs)
+        finally:
+            self._asking -= 1
 
     def _run(self) -> None:
         try:
             with suppress(asyncio.CancelledError):
-                self._loop.run_until_complete(self._task)
+                self.loop.run_until_complete(self._task)
         finally:
             self.ended.set_result(None)
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             # Where names of hosts were looked up.
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
 
     def _welcome(self, subscription: Subscription) -> None:
         if self._listening_since is not None:
@@ -251,6 +306,8 @@ class _Listener:
 
     async def _listen_on(self) -> None:
         """Listen until cancelled, and connect again when the connection is lost."""
+        if self._connection.pooler:
+            await asyncio.Event().wait()  # nothing is notified
         backoff = Backoff()
         failed = False
         while True:
@@ -267,29 +324,48 @@ class _Listener:
                 await backoff.wait()
 
     async def _listen(self) -> None:
-        self._connection.bound = self._bound()
-        async with self._connection.connected() as connection:
-            await self._connection.ask(connection, session.listen)
-            self._listening_since = time.monotonic()
-            self._hand_over([Missed()])
-            while True:
-                await self._receive(connection)
-                self._connection.bound = self._bound()
-                await self._connection.ask(connection, session.ping)
-
-    async def _receive(self, connection: psycopg.AsyncConnection) -> None:
-        """Hand over what comes, until nothing has come for a ping interval."""
+        listening = None
         while True:
+            self._connection.bound = self._bound()
+            async with self._connection.connected() as connection:
+                if listening is None:
+                    await self._connection.ask(connection, session.listen)
+                    self._listening_since = time.monotonic()
+                    self._hand_over([Missed()])
+                    listening = connection
+                elif connection is not listening:
+                    break
+                if await self._receive(connection):
+                    await self._connection.ask(connection, session.ping)
+        # The new one is kept.
+        raise DatabaseUnavailable("the connection was lost with a statement of a subscriber")
+
+    async def _receive(self, connection: psycopg.AsyncConnection) -> bool:
+        """Hand over what comes, until a subscriber has a statement to run.
+
+        Returns:
+            Whether it ended as nothing has come for a ping interval.
+        """
+        while not self._asking:
             # What comes at once, as from one transaction, is handed over at once: of jobs in several queues
             # the one of the highest priority is to be claimed first.
-            received = [
-                notify
-                async for notify in connection.notifies(timeout=self._ping_interval(), stop_after=1)
-            ]
+            try:
+                async with asyncio.timeout(None) as self._receiving:
+                    received = [
+                        notify
+                        async for notify in connection.notifies(
+                            timeout=self._ping_interval(), stop_after=1
+                        )
+                    ]
+            except TimeoutError:
+                break
+            finally:
+                self._receiving = None
             if not received:
-                return
+                return True
             parsed = (parse(notify.payload) for notify in received)
             self._hand_over([notification for notification in parsed if notification is not None])
+        return False
 
     def _hand_over(self, notifications: Sequence[Notification]) -> None:
         for subscription in self._subscriptions:

@@ -1,19 +1,20 @@
-"""WaitChecker: a thread that checks what jobs have come to that are waited for, and tells those who wait.
+"""WaitChecker: checks what jobs have come to that are waited for, and tells those who wait.
 
 The order is: subscribe, mark, check. A job that ends before the mark is seen by the check, and one that ends
 after it is notified. What was notified before listening began, or while it was broken, is made up for by
 another check. Where nothing is notified, it polls.
+
+It runs in the notifier's thread, and on its connection.
 """
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
+from contextvars import Context
 from typing import Final
 
-from taskq.database.connection import DedicatedConnection
 from taskq.database.notifications import Ended, Failed, Missed, Notification
 from taskq.database.notifier import Notifier
 from taskq.database.waiter import Waiter
@@ -30,7 +31,7 @@ _POLLING_INTERVAL = 1.0
 # Until a job is checked again whose row another transaction has; then twice as long, up to a poll.
 _MARK_AGAIN = 0.005
 
-# How long the thread and its connections stay when no caller waits, as the next one may come.
+# How long it stays, and the connection with it, when no caller waits, as the next one may come.
 _LINGER = 10.0
 
 # Jobs in one statement.
@@ -38,11 +39,10 @@ _LARGEST = 1000
 
 
 class WaitChecker:
-    """The thread that checks; it starts at once.
+    """Checks jobs until nobody has waited for a while; it starts at once.
 
     Args:
-        connection: On what it checks.
-        notifier: What notifies of ends, if anything does.
+        notifier: What notifies of ends, if anything does, and on whose connection they are checked.
         awaited: Who waits for some jobs.
         awaited_ids: What is waited for.
         leave: Asked before it goes; whether it may, as no caller waits.
@@ -50,21 +50,15 @@ class WaitChecker:
 
     def __init__(
         self,
-        connection: DedicatedConnection,
-        notifier: Notifier | None,
+        notifier: Notifier,
         *,
         awaited: Callable[[Sequence[int]], Mapping[int, Sequence[Waiter]]],
         awaited_ids: Callable[[], Sequence[int]],
         leave: Callable[["WaitChecker"], bool],
     ) -> None:
-        self.stopped: Future[None] = Future()
-        self.stopped.set_running_or_notify_cancel()
         self._awaited = awaited
         self._awaited_ids = awaited_ids
         self._leave = leave
-        self._connection = connection
-        self._notifier = notifier
-        self._loop = asyncio.new_event_loop()
         self._wakeup = asyncio.Event()
         self._due: dict[int, None] = {}  # in the order in which they came
         # Jobs whose rows others had, and how long to wait before they are checked again.
@@ -75,7 +69,12 @@ class WaitChecker:
         self._may_mark = True
         self._is_stopping = False
         self._failing = False
-        threading.Thread(target=self._run, name="taskq Waiters", daemon=True).start()
+        self._subscription = notifier.subscribe(self._notified, kinds=[Ended])
+        self._loop = self._subscription.notifier_loop
+        # In a context of its own, as it outlives that of the first waiter.
+        self.stopped: Future[None] = Context().run(
+            asyncio.run_coroutine_threadsafe, self._check_on(), self._loop
+        )
 
     def check(self, ids: Sequence[int]) -> None:
         """Check these jobs soon; in any thread."""
@@ -86,17 +85,7 @@ class WaitChecker:
         with suppress(RuntimeError):  # it has gone by itself
             self._loop.call_soon_threadsafe(self._stop)
 
-    # In the thread
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._check_on())
-        finally:
-            self.stopped.set_result(None)
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            # Where names of hosts were looked up.
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+    # In the notifier's thread
 
     def _add(self, ids: Sequence[int]) -> None:
         self._due.update(dict.fromkeys(ids))
@@ -120,18 +109,11 @@ class WaitChecker:
                 self._wakeup.set()
 
     async def _check_on(self) -> None:
-        subscription = None
-        if self._notifier is not None:
-            subscription = self._notifier.subscribe(self._notified, loop=self._loop, kinds=[Ended])
-        try:
+        with closing(self._subscription):
             while await self._wait_until_due():
                 ids, self._due = list(self._due), {}
                 for start in range(0, len(ids), _LARGEST):
                     await self._check(ids[start : start + _LARGEST])
-        finally:
-            if subscription is not None:
-                subscription.close()
-            await self._connection.close()
 
     async def _wait_until_due(self) -> bool:
         """Whether there is something to check; False: to go."""
@@ -176,10 +158,9 @@ class WaitChecker:
         if not waiting:
             return
         try:
-            async with self._connection.connected() as connection:
-                checked = await self._connection.ask(
-                    connection, check_jobs, list(waiting), may_mark=self._may_mark
-                )
+            checked = await self._subscription.ask(
+                check_jobs, list(waiting), may_mark=self._may_mark
+            )
         except Exception as error:
             self._fail(waiting, error)
             return

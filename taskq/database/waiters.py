@@ -1,8 +1,8 @@
 """Waiters: any number of callers that wait for jobs to end, in whatever thread or event loop.
 
-A thread checks for all of them, many jobs in one statement, when their ends are notified. It has a connection
-of its own beside the one that listens, as the engine's pool may be in use by tasks that themselves wait here.
-It goes when no caller has waited for a while.
+One checks for all of them, many jobs in one statement, when their ends are notified: in the notifier's
+thread and on its connection, as the engine's pool may be in use by tasks that themselves wait here. It goes
+when no caller has waited for a while.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Sequence
 
-from taskq.database.connection import DedicatedConnection
 from taskq.database.notifier import Notifier
 from taskq.database.wait_checker import WaitChecker
 from taskq.database.waiter import Waiter
@@ -26,21 +25,15 @@ class Waiters:
     """All that wait in this process for jobs of one database.
 
     Args:
-        make_connection: Makes the connection on which they are checked.
-        get_notifier: Finds what notifies of their ends; None: nothing does, and they are polled.
+        notifier: Notifies of their ends, and has the connection on which they are checked.
     """
 
-    def __init__(
-        self,
-        make_connection: Callable[[], DedicatedConnection],
-        get_notifier: Callable[[], Notifier | None],
-    ) -> None:
-        self._make_connection = make_connection
-        self._get_notifier = get_notifier
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self.start_anew()
 
     def start_anew(self) -> None:
-        """In a child process: leave the thread, its connection and who waits to the parent."""
+        """In a child process: leave what checks, and who waits, to the parent."""
         self._lock = threading.Lock()
         self._by_job: dict[int, list[Waiter]] = {}
         self._checker: WaitChecker | None = None
@@ -97,7 +90,7 @@ class Waiters:
             self._remove(waiter)
 
     def close(self) -> None:
-        """Close the connections, unless a caller waits."""
+        """Let go of the connection, unless a caller waits."""
         with self._lock:
             checker = self._checker
             if checker is None or self._by_job:
@@ -111,8 +104,7 @@ class Waiters:
         with self._lock:
             if self._checker is None:
                 self._checker = WaitChecker(
-                    self._make_connection(),
-                    self._get_notifier(),
+                    self._notifier,
                     awaited=self.awaited,
                     awaited_ids=self.awaited_ids,
                     leave=self._leave,

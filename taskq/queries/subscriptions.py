@@ -130,16 +130,17 @@ def publish_event(
 
     def publish(written: tuple[str, str, str]) -> list[int]:
         jobs, args, key_texts = written
-        ids = _querier(connection).publish_event(
-            event=publication.event,
-            jobs=jobs,
-            known_names=list(publication.known_names),
-            args=args,
-            key_texts=key_texts,
-            share_notification=own_transaction,
-            numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
+        return list(
+            _querier(connection).publish_event(
+                event=publication.event,
+                jobs=jobs,
+                known_names=list(publication.known_names),
+                args=args,
+                key_texts=key_texts,
+                share_notification=own_transaction,
+                numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
+            )
         )
-        return [id_ for id_ in ids if id_]
 
     try:
         return publish((jobs, args, key_texts))

@@ -26,6 +26,8 @@ from taskq.database.notifications import (
     parse,
 )
 from taskq.exceptions import InvalidDatabase
+from taskq.queries import session
+from taskq.queries.connection import Connection
 from tests.database.test_sessions import in_child
 
 Notify = Callable[[str], None]
@@ -196,6 +198,28 @@ def test_all_are_told_when_listening_fails_and_when_it_begins_again(
         notify("abort 1")
         for heard in both:
             assert heard.next() == Abort(1)
+
+
+def test_a_statement_of_a_subscriber_waits_for_no_notification_and_keeps_none_away(
+    database: Database, notify: Notify, sessions: Sessions
+) -> None:
+    heard = Heard()
+    with closing(database.notifier.subscribe(heard, ping_interval=600)) as subscription:
+        assert heard.next() == Missed()
+        for number in range(20):
+
+            def ask(connection: Connection, number: int) -> None:
+                session.ping(connection)
+                notify(f"abort {number}")
+                session.ping(connection)
+
+            asyncio.run_coroutine_threadsafe(
+                subscription.ask(ask, number), subscription.notifier_loop
+            ).result(15)
+            assert heard.next() == Abort(number)
+        notify("abort 20")
+        assert heard.next() == Abort(20)
+        assert len(sessions()) == 1
 
 
 def test_a_subscriber_that_fails_keeps_no_other_from_being_notified(

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from taskq.exceptions import DatabaseUnavailable, InvalidDatabase, InvalidFilter
 from taskq.queries.connection import Connection
 from taskq.queries.job_wait import CheckedJobs, check_jobs
 from taskq_sql import job_wait
+from tests.conftest import Face
 from tests.database.test_notifier import wait_for
 from tests.database.test_sessions import in_child
 
@@ -117,6 +119,20 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@contextmanager
+def waiting_for(
+    app: App, ids: Sequence[int], face: Face
+) -> Iterator[Sequence[asyncio.Future[Job]]]:
+    """One that waits for each of some jobs: as many tasks, or as many threads."""
+    wait = app.job_manager.wait_for_job
+    if face.is_async:
+        wait_async = app.job_manager.wait_for_job_async
+        yield [asyncio.ensure_future(wait_async(job_id, timeout=30)) for job_id in ids]
+        return
+    with ThreadPoolExecutor(len(ids)) as threads:
+        yield [asyncio.wrap_future(threads.submit(wait, job_id, timeout=30)) for job_id in ids]
+
+
 @pytest.fixture
 def rarely_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is seen without a notification is not seen within the test."""
@@ -170,33 +186,22 @@ def test_an_end_between_the_look_and_the_mark_is_not_missed(
     assert app.job_manager.wait_for_job(job_id, timeout=15).status is JobStatus.SUCCEEDED
 
 
-def _until(event: threading.Event) -> None:
-    event.wait(15)
-
-
 @pytest.mark.usefixtures("rarely_polls")
 def test_an_end_before_listening_began_is_not_missed(
-    app: App, defer: Defer, end: End, checks: Checks, monkeypatch: pytest.MonkeyPatch
+    app: App,
+    defer: Defer,
+    end: End,
+    connection: psycopg.Connection,
+    marked: Callable[[], int],
+    pool: ThreadPoolExecutor,
 ) -> None:
+    connection.execute("ALTER FUNCTION taskq_listen RENAME TO taskq_deaf")
     [job_id] = defer()
-    go_on, was_checked = threading.Event(), threading.Event()
-    listen = app.database.notifier._make_connection
-
-    def connect() -> Any:
-        made = listen()
-        made._prepare = lambda _: _until(go_on)
-        return made
-
-    monkeypatch.setattr(app.database.notifier, "_make_connection", connect)
-
-    def end_and_listen() -> None:
-        end(job_id)
-        was_checked.set()
-        go_on.set()
-
-    checks.after.append(end_and_listen)
-    assert app.job_manager.wait_for_job(job_id, timeout=15).status is JobStatus.SUCCEEDED
-    assert was_checked.is_set()
+    waiting = pool.submit(app.job_manager.wait_for_job, job_id, timeout=15)
+    wait_for(marked)
+    end(job_id)
+    connection.execute("ALTER FUNCTION taskq_deaf RENAME TO taskq_listen")
+    assert waiting.result().status is JobStatus.SUCCEEDED
 
 
 @pytest.mark.usefixtures("rarely_polls")
@@ -257,20 +262,47 @@ def test_a_job_that_is_deleted_meanwhile_ends_the_wait(
 
 
 @pytest.mark.usefixtures("rarely_polls")
-async def test_a_thousand_waiters_take_two_connections_and_few_statements(
-    app: App, defer: Defer, end: End, sessions: Sessions, checks: Checks, marked: Callable[[], int]
+@pytest.mark.parametrize("face", [Face(False), Face(True)], ids=["sync", "async"])
+async def test_a_thousand_waiters_take_one_connection_and_few_statements(
+    face: Face,
+    app: App,
+    defer: Defer,
+    end: End,
+    sessions: Sessions,
+    checks: Checks,
+    marked: Callable[[], int],
 ) -> None:
     ids = defer(1000)
-    waiting = [asyncio.create_task(app.job_manager.wait_for_job_async(job_id)) for job_id in ids]
-    await asyncio.to_thread(wait_for, lambda: marked() == 1000)
-    await asyncio.to_thread(wait_for, lambda: any("taskq_listen" in q for q in sessions().values()))
-    assert len(sessions()) == 2  # one listens, and one asks
-    end(*ids)
-    jobs = await asyncio.gather(*waiting)
-    assert [job.id for job in jobs] == ids
-    # The first one alone, and the others that came meanwhile; all when listening began; and their ends. A
-    # dozen on a machine that has nothing else to do.
-    assert len(checks.sizes) <= 40
+    with waiting_for(app, ids, face) as waiting:
+        await asyncio.to_thread(wait_for, lambda: marked() == 1000)
+        assert len(sessions()) == 1
+        end(*ids)
+        jobs = await asyncio.gather(*waiting)
+        assert [job.id for job in jobs] == ids
+        assert len(sessions()) == 1
+    # Those that came while a check ran have the next one; and so have the ends. Tasks take a dozen on a
+    # machine that has nothing else to do, and threads, which start one after the other, some more.
+    assert len(checks.sizes) <= (40 if face.is_async else 200)
+
+
+@pytest.mark.parametrize("face", [Face(False), Face(True)], ids=["sync", "async"])
+async def test_a_thousand_waiters_take_one_connection_behind_a_pooler_too(
+    face: Face,
+    database_url: str,
+    defer: Defer,
+    end: End,
+    sessions: Sessions,
+    marked: Callable[[], int],
+) -> None:
+    async with App(f"{database_url}{NAMED}", pooler=True).open_async() as app:
+        ids = defer(1000)
+        with waiting_for(app, ids, face) as waiting:
+            await asyncio.to_thread(wait_for, lambda: marked() == 1000)
+            assert len(sessions()) == 1
+            assert "taskq_listen" not in "".join(sessions().values())
+            end(*ids)
+            jobs = await asyncio.gather(*waiting)
+            assert [job.id for job in jobs] == ids
 
 
 def test_waiters_in_threads_and_in_several_loops_are_all_notified(
@@ -289,7 +321,7 @@ def test_waiters_in_threads_and_in_several_loops_are_all_notified(
         for job_id in ids
     ]
     wait_for(lambda: sum(map(len, app.database.waiters.awaited(ids).values())) == 120)
-    assert len(sessions()) <= 2
+    assert len(sessions()) == 1
     end(*ids)
     for in_loop in in_loops:
         assert [job.id for job in in_loop.result()] == ids
@@ -317,10 +349,10 @@ async def test_those_that_are_cancelled_or_time_out_leave_nothing_behind(
     await app.close_async()
     await asyncio.to_thread(wait_for, lambda: not sessions())
     names = {thread.name for thread in threading.enumerate()}
-    assert not names & {"taskq Waiters", "taskq Notifier"}, threads
+    assert "taskq Notifier" not in names, threads
 
 
-def test_when_no_caller_waits_the_connections_are_closed_after_a_while(
+def test_when_no_caller_waits_the_connection_is_closed_after_a_while(
     app: App, defer: Defer, end: End, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wait_checker, "_LINGER", 0.05)
@@ -345,6 +377,7 @@ def test_behind_a_pooler_it_polls(
         assert waiting.result().id == job_id
 
 
+@pytest.mark.usefixtures("rarely_polls")
 def test_what_ends_while_nothing_listens_is_seen_when_something_does_again(
     app: App,
     defer: Defer,
@@ -357,12 +390,38 @@ def test_what_ends_while_nothing_listens_is_seen_when_something_does_again(
     [job_id] = defer()
     waiting = pool.submit(app.job_manager.wait_for_job, job_id, timeout=15)
     wait_for(marked)
-    wait_for(lambda: len(sessions()) == 2)
-    connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [list(sessions())]
-    )
+    connection.execute("SELECT pg_terminate_backend(%s)", list(sessions()))
     end(job_id)
     assert waiting.result().id == job_id
+
+
+@pytest.mark.usefixtures("rarely_polls")
+def test_an_end_is_seen_although_the_connection_is_lost_as_it_is_checked(
+    app: App,
+    defer: Defer,
+    end: End,
+    connection: psycopg.Connection,
+    sessions: Sessions,
+    marked: Callable[[], int],
+    checks: Checks,
+    pool: ThreadPoolExecutor,
+) -> None:
+    [job_id, other] = defer(2)
+    waiting = [
+        pool.submit(app.job_manager.wait_for_job, each, timeout=15) for each in (job_id, other)
+    ]
+    wait_for(lambda: marked() == 2)
+    lost = sessions()
+
+    def lose() -> None:
+        connection.execute("SELECT pg_terminate_backend(%s, 15000)", list(lost))
+
+    checks.before.append(lose)
+    end(job_id)
+    assert waiting[0].result().id == job_id
+    assert not sessions().keys() & lost.keys()
+    end(other)  # which the new connection is notified of
+    assert waiting[1].result().id == other
 
 
 def test_where_listening_fails_it_polls(

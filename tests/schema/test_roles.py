@@ -33,7 +33,9 @@ OWNERS = {name for name in QUERIES if re.match(r"Prepare|Write|TryLock", name)}
 
 # What a query does that is a worker's to do: to write, to notify and to listen.
 # What they do is not seen when a query is planned.
-FUNCTIONS = re.compile("taskq_(defer_jobs|claim_jobs|open_locks|open_limits|next_ready_queue)")
+FUNCTIONS = re.compile(
+    "taskq_(defer_jobs|publish|claim_jobs|open_locks|open_limits|next_ready_queue)"
+)
 
 DOES = re.compile(
     r"\b(INSERT INTO|UPDATE taskq_|FOR UPDATE|DELETE FROM|pg_notify|taskq_notify|taskq_listen)"
@@ -209,8 +211,10 @@ async def test_a_worker_does_all_that_workers_do(
     running = asyncio.create_task(worker.run())
     expected = {"rescued", "first", "second", "deferred by a task", "later", "ticked"}
     await until(lambda: expected <= set(ran) or running.done(), "all that was to run")
-    await app_as("deferrer").publish_async("published", text="heard")
-    await until(lambda: "heard" in ran, "a job of an event that a deferrer publishes")
+    await asyncio.gather(
+        *(each.publish_async("published", text="heard") for each in (app_as("deferrer"), app))
+    )
+    await until(lambda: ran.count("heard") == 2, "jobs of events that both publish")
     status = owner.job_manager.get_job_status
     await until(lambda: status(failing) is JobStatus.FAILED, "a failed job")
     await until(lambda: status(held) is JobStatus.DOING, "a job that is held")

@@ -7,6 +7,7 @@ paused. Triggers record every version of every job, and tasks record when they r
 is known but the columns of ``taskq_jobs``, so that the test holds for whatever claims, locks and notifies.
 
 ``wave`` says what happens, ``recording`` what is recorded, ``log`` what that means; ``running``, ``order``,
-``ends``, ``effects`` and ``waiting`` are the checks, which are functions of the log alone. They report what
-is certain: what may have been otherwise, by the time at which a transaction became visible, is no violation.
+``ends``, ``expiry``, ``effects`` and ``waiting`` are the checks, which are functions of the log alone. They
+report what is certain: what may have been otherwise, by the time at which a transaction became visible, is no
+violation.
 """

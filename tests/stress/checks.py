@@ -6,6 +6,7 @@ from types import MappingProxyType
 from taskq import Limit
 from tests.stress.effects import effects
 from tests.stress.ends import ends
+from tests.stress.expiry import expiry
 from tests.stress.limits import crowding, haste
 from tests.stress.log import Log, Violation
 from tests.stress.order import holding, order_of_runs, overtaking
@@ -24,7 +25,7 @@ def violations_of(
         limits: The limits by name.
         queue_limits: Those of queues.
     """
-    checks = (exclusion, holding, overtaking, order_of_runs, ends, effects)
+    checks = (exclusion, holding, overtaking, order_of_runs, ends, expiry, effects)
     return [
         *(violation for check in checks for violation in check(log)),
         *max_running_per_key(log, limits),

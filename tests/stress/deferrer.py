@@ -5,18 +5,21 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 
+from taskq import Task
 from taskq.deferrer import Deferrer
 from tests.stress.children import answer, commands
 from tests.stress.scripts import Arguments, Options, draw_arguments, draw_options
-from tests.stress.tasks import LIMITS, URL_VARIABLE, work, work_in_a_thread
+from tests.stress.tasks import LIMITS, URL_VARIABLE, work, work_in_a_thread, work_in_secret
 
 _LONGEST_BATCH = 15
 _SHARE_OF_ROLLBACKS = 0.2
+_SHARE_OF_ENCRYPTED = 0.15
 _THREADS = 2
 
 
@@ -68,7 +71,8 @@ class Deferring:
         return deferred
 
     def _alone(self) -> int:
-        self._deferrer().defer(**self._call())
+        call = self._call()
+        self._deferrer_of(call).defer(**call)
         return 1
 
     def _as_a_batch(self) -> int:
@@ -81,7 +85,7 @@ class Deferring:
             async with asyncio.TaskGroup() as group:
                 calls = self._calls()
                 for call in calls:
-                    group.create_task(self._deferrer().defer_async(**call))
+                    group.create_task(self._deferrer_of(call).defer_async(**call))
             return len(calls)
 
         return asyncio.run(defer())
@@ -102,7 +106,7 @@ class Deferring:
         def defer() -> int:
             calls = self._calls()[:4]
             for call in calls:
-                self._deferrer().configure(connection=self._connection).defer(**call)
+                self._deferrer_of(call).configure(connection=self._connection).defer(**call)
                 time.sleep(self._rng.uniform(0, self._plan["open_for"] / 4))
             return len(calls)
 
@@ -114,15 +118,27 @@ class Deferring:
             time.sleep(self._rng.choice((0, self._rng.uniform(0, self._plan["open_for"]))))
         return changed
 
+    def _deferrer_of(self, call: Arguments) -> Deferrer[..., int]:
+        """One for this call alone, so that its arguments may be encrypted."""
+        if self._rng.random() > _SHARE_OF_ENCRYPTED:
+            return self._deferrer()
+        # Its script is recorded all the same, and no key of a limit may tell an argument.
+        deferrer = self._configured(work_in_secret, ("paced",))
+        return deferrer.configure(metadata={"script": [*call["script"]]})
+
     def _deferrer(self) -> Deferrer[..., int]:
-        task = self._rng.choice((work, work, work_in_a_thread))
+        return self._configured(self._rng.choice((work, work, work_in_a_thread)), LIMITS)
+
+    def _configured(self, task: Task[..., Any], limits: Iterable[str]) -> Deferrer[..., int]:
         options = self._options()
+        limit = options["limit"]
         return task.configure(
             queue=options["queue"],
             priority=options["priority"],
             lock=options["lock"],
             schedule_in=options["schedule_in"],
-            limit=LIMITS.get(options["limit"] or ""),
+            expire_in=options["expire_in"],
+            limit=LIMITS[limit] if limit is not None and limit in limits else None,
         )
 
     def _options(self) -> Options:
@@ -138,7 +154,7 @@ class Deferring:
 
 
 def _as_json(call: Arguments, options: Options) -> dict[str, object]:
-    later = options["schedule_in"]
+    later, expiry = options["schedule_in"], options["expire_in"]
     return {
         "task_name": work.name,
         "args": call,
@@ -146,6 +162,7 @@ def _as_json(call: Arguments, options: Options) -> dict[str, object]:
         "priority": options["priority"],
         "lock": options["lock"],
         "schedule_in": later and later.total_seconds(),
+        "expire_in": expiry and expiry.total_seconds(),
         "limit": options["limit"],
         "limit_key": call["key"] if options["limit"] == "key" else None,
     }

@@ -52,11 +52,13 @@ def _is_allowed(before: Version, after: Version) -> bool:
     match before.status, after.status:
         case "todo", "todo":
             # A worker makes it due, and nothing else.
-            same = (before.lock, before.rank, before.claim) == (after.lock, after.rank, after.claim)
-            return same or not by_worker
+            return not by_worker or _kept(before) == _kept(after)
         case "todo", "doing":
             return by_worker and after.claim == before.claim + 1 and after.lock == before.lock
-        case "todo", "cancelled" | "deleted":
+        case "todo", "cancelled":
+            # A worker only what has not begun by its time, by the server's clock.
+            return not by_worker or before.is_late(after.began)
+        case "todo", "deleted":
             return not by_worker
         case "doing", "doing":
             same = (before.claim, before.worker_id) == (after.claim, after.worker_id)
@@ -67,7 +69,14 @@ def _is_allowed(before: Version, after: Version) -> bool:
             return not by_worker
         case "succeeded" | "failed" | "cancelled" | "aborted", "deleted":
             return not by_worker
+        case "succeeded" | "failed" | "cancelled" | "aborted", again if again == before.status:
+            # Its arguments are encrypted by another key.
+            return not by_worker and _kept(before) == _kept(after)
     return False
+
+
+def _kept(version: Version) -> tuple[object, ...]:
+    return version.lock, version.rank, version.claim, version.expires_at
 
 
 def _is_rescue(tenure: Tenure, ended: Version) -> bool:

@@ -26,6 +26,7 @@ class Version:
         status: That of the job; ``deleted`` is the last version of one that was deleted.
         limit_key: The limit that it counts in.
         due_at: Its ``scheduled_at``.
+        expires_at: By when it has to have begun.
         script: What the task does at the first claim, at the second …; at later ones the last.
         process: Who wrote it.
         transaction: In which transaction.
@@ -42,6 +43,7 @@ class Version:
     limit_key: str | None
     priority: int
     due_at: float | None
+    expires_at: float | None
     claim: int
     worker_id: int | None
     abort_requested: bool
@@ -61,10 +63,15 @@ class Version:
         """Whether it is a job that waits, with this lock."""
         return self.status == "todo" and self.lock == lock
 
+    def is_late(self, at: float) -> bool:
+        """Whether it may not begin any more."""
+        return self.expires_at is not None and self.expires_at <= at
+
     def __str__(self) -> str:
+        expires = "" if self.expires_at is None else f", expires {self.expires_at:.4f}"
         return (
             f"job {self.job_id} {self.status} (queue {self.queue}, lock {self.lock}, priority "
-            f"{self.priority}, claim {self.claim}; {self.process}, transaction {self.transaction}, "
+            f"{self.priority}{expires}, claim {self.claim}; {self.process}, transaction {self.transaction}, "
             f"{self.at:.4f})"
         )
 

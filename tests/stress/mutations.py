@@ -55,6 +55,7 @@ class Mutation:
 
 
 _PAUSES = "sql/migrations/0007_pre_pauses.sql"
+_EXPIRY = "sql/migrations/0008_pre_expiry.sql"
 _CLAIM_LOCKS = "sql/migrations/0009_pre_claim_locks.sql"
 _CLAIM_LIMITS = "sql/migrations/0010_pre_claim_limits.sql"
 _CLAIM = "sql/migrations/0011_pre_claim.sql"
@@ -80,6 +81,10 @@ _ANOTHER_HEAD = """            LEFT JOIN LATERAL (
 _HOLDER = """                (SELECT holder.id FROM taskq_lock_holder(named.lock) AS holder) AS holder_id,
 """
 _FREED_LIMITS = """    WHERE gone.limit_key IS NOT NULL OR EXISTS (SELECT FROM taskq_queue_limits)
+"""
+_NOT_EXPIRED = """
+            AND (taskq_jobs.expires_at IS NULL OR taskq_jobs.expires_at > now())
+        RETURNING taskq_jobs.*
 """
 _FIRST_OF_ITS_LOCK = """
                         AND NOT EXISTS (SELECT FROM taskq_lock_holder(numbered.lock) AS holder)
@@ -271,6 +276,29 @@ MUTATIONS = {
         new="",
         test="tests/sql/test_task_pauses.py::"
         "test_a_claim_that_has_seen_the_pause_forgets_no_job_of_a_task_that_is_just_resumed",
+    ),
+    "expired-claim": Mutation(
+        what="a claim does not look at the time by which a job is to begin",
+        path=_CLAIM,
+        old="    IF has_expired THEN\n",
+        new="    IF false THEN\n",
+        and_old=_NOT_EXPIRED,
+        and_new="\n        RETURNING taskq_jobs.*\n",
+        found_by=frozenset({"expiry"}),
+    ),
+    "expired-head": Mutation(
+        what="the next job of a lock is not let in when the first one expires",
+        path=_EXPIRY,
+        old="        FROM expired\n        WHERE expired.lock IS NOT NULL\n",
+        new="        FROM expired\n        WHERE expired.lock IS NULL\n",
+        found_by=frozenset({"stall"}),
+    ),
+    "expiry-of-what-began": Mutation(
+        what="a job that has begun, and is to run again, expires still",
+        path="sql/queries/job_finish.sql",
+        old="            WHEN ended.status <> 'todo' OR ended.unstarted OR ended.given_back IS NOT NULL THEN",
+        new="            WHEN true THEN",
+        found_by=frozenset({"expiry"}),
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",

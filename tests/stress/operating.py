@@ -11,14 +11,15 @@ import psycopg
 from taskq import InvalidTransition, JobManager, JobNotFound, JobStatus
 from tests.stress.children import answer, commands
 from tests.stress.scripts import PRIORITIES, QUEUES, draw_lock
-from tests.stress.tasks import URL_VARIABLE, app, work, work_in_a_thread
+from tests.stress.tasks import URL_VARIABLE, app, work, work_in_a_thread, work_in_secret
 
 _SHARE_OF_TRANSACTIONS = 0.6
 _SHARE_OF_ROLLBACKS = 0.3
 _SHARE_OF_PAUSES = 0.1
+_SHARE_OF_ROTATIONS = 0.1
 _THREADS = 2
 
-_TASKS = (work.name, work_in_a_thread.name)
+_TASKS = (work.name, work_in_a_thread.name, work_in_secret.name)
 _TODO = (JobStatus.TODO,)
 _STATUSES = (
     *(_TODO, _TODO, _TODO),
@@ -95,6 +96,8 @@ class Operator:
         while time.monotonic() < until:
             if self._rng.random() < _SHARE_OF_PAUSES:
                 self._pause()
+            elif self._rng.random() < _SHARE_OF_ROTATIONS:
+                changes += app.job_manager.rotate_encryption_keys().jobs
             elif ids := self._some_jobs():
                 changes += self._change(ids)
             time.sleep(self._rng.uniform(0, self._plan["pace"]))

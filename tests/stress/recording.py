@@ -68,6 +68,7 @@ def _version(row: dict[str, Any]) -> Version:
         **{name: row[name] for name in ("claim", "worker_id", "abort_requested", "process")},
         limit_key=row["limit_key"],
         due_at=_seconds(row["due_at"]),
+        expires_at=_seconds(row["expires_at"]),
         script=tuple(row["script"]),
         transaction=int(row["transaction"]),
         began=row["began"].timestamp(),

@@ -9,6 +9,7 @@ CREATE TABLE stress_versions (
     limit_key text,
     priority integer NOT NULL,
     due_at timestamptz,
+    expires_at timestamptz,
     claim integer NOT NULL,
     worker_id bigint,
     abort_requested boolean NOT NULL,
@@ -64,8 +65,8 @@ BEGIN
 
     -- The clock is read after the snapshot was taken.
     INSERT INTO stress_versions (
-        job_id, status, queue, lock, limit_key, priority, due_at, claim, worker_id, abort_requested, script,
-        process, transaction, began, snapshot, at
+        job_id, status, queue, lock, limit_key, priority, due_at, expires_at, claim, worker_id, abort_requested,
+        script, process, transaction, began, snapshot, at
     )
     VALUES (
         job.id,
@@ -75,10 +76,12 @@ BEGIN
         job.limit_key,
         job.priority,
         job.scheduled_at,
+        job.expires_at,
         job.claim,
         job.worker_id,
         job.abort_requested,
-        job.args -> 'script',
+        -- What is encrypted has it beside its arguments.
+        coalesce(job.args -> 'script', job.metadata -> 'script'),
         current_setting('application_name'),
         pg_current_xact_id(),
         transaction_timestamp(),

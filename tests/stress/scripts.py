@@ -61,6 +61,7 @@ class Options(TypedDict):
     priority: int
     lock: str | None
     schedule_in: timedelta | None
+    expire_in: timedelta | None
     limit: str | None
 
 
@@ -110,8 +111,19 @@ def draw_options(rng: random.Random, *, latest: float, held_back: float) -> Opti
         "priority": rng.choice(PRIORITIES),
         "lock": lock,
         "schedule_in": later,
+        "expire_in": draw_expiry(rng, later),
         "limit": rng.choices((None, "key", "paced"), (70, 25, 5))[0],
     }
+
+
+def draw_expiry(rng: random.Random, later: timedelta | None) -> timedelta | None:
+    """By when a job is to begin, if it matters: long after it may, or so soon that not all of them do.
+
+    One for later whose time comes and is over in the same moment is not made due, and lets its followers in.
+    """
+    soon = timedelta(seconds=rng.uniform(0.0001, rng.choice((0.0005, 0.0005, 0.05, 1))))
+    after = rng.choices((None, soon, LONG), (50, 45, 5) if later else (80, 15, 5))[0]
+    return after and (later or timedelta(0)) + after
 
 
 def draw_lock(rng: random.Random) -> str | None:

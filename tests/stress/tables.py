@@ -2,7 +2,8 @@
 
 import psycopg
 
-# The first of its lock, or without one. What is this far ahead waits for an operator.
+# The first of its lock, or without one; or what is to begin soon, wherever it waits. What is this far ahead
+# waits for an operator.
 _UNDER_WAY = """
 SELECT count(*)
 FROM taskq_jobs AS job
@@ -10,6 +11,9 @@ WHERE
     job.id > %s
     AND (
         job.status = 'doing'
+        OR (
+            job.status = 'todo' AND job.expires_at < now() + interval '60 s'
+        )
         OR (
             job.status = 'todo'
             AND coalesce(job.scheduled_at, now()) < now() + interval '60 s'

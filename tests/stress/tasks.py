@@ -1,6 +1,7 @@
-"""The app of the stress test: two tasks that do what their script says, and record when they run."""
+"""The app of the stress test: tasks that do what their script says, and record when they run."""
 
 import asyncio
+import base64
 import os
 import threading
 import time
@@ -32,7 +33,12 @@ PACED = Limit("paced", rate=100, per=timedelta(seconds=1), concurrency=4)
 LIMITED_QUEUE, OF_QUEUE = "d", Limit("queue-d", concurrency=5)
 LIMITS = {limit.name: limit for limit in (KEYED, PACED)}
 
-app = App(queue_limits={LIMITED_QUEUE: OF_QUEUE})
+# The first key is the one in some processes, and the other in some: what a deferrer has encrypted by the
+# one, an operator encrypts by the other while it waits.
+_KEYS = [base64.urlsafe_b64encode(key * 32) for key in (b"0", b"1")]
+_ORDER = 1 if int.from_bytes(os.environ.get("PGAPPNAME", "").encode()[-1:]) % 2 else -1
+
+app = App(queue_limits={LIMITED_QUEUE: OF_QUEUE}, encryption_keys=_KEYS[::_ORDER])
 for limit in LIMITS.values():
     app.limits.add(limit)
 
@@ -88,6 +94,11 @@ async def work(
         if nap:
             await asyncio.sleep(nap)
     _end(step, wait, queue, lock)
+
+
+work_in_secret = app.task(
+    name="work in secret", pass_context=True, retry=Scripted(), encrypted=True
+)(work.func)
 
 
 @app.task(name="work in a thread", pass_context=True, retry=Scripted())

@@ -65,10 +65,16 @@ def cancel_and_retry_by_hand(tape: Tape) -> None:
     tape.write(2, "deleted", "operating-0")
 
 
+def encrypt_anew(tape: Tape) -> None:
+    retry_and_succeed(tape)
+    tape.write(1, "succeeded", "operating-0")
+
+
 @pytest.mark.parametrize(
     "happens",
     [
         retry_and_succeed,
+        encrypt_anew,
         abort,
         give_back_what_has_not_begun,
         kill_and_rescue,

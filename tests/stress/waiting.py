@@ -13,10 +13,16 @@ def left(log: Log, now: float) -> list[Violation]:
     return [
         Violation(
             "stall",
-            f"{'nothing bars it, and no worker claims it' if job in claimable else 'it is left'}: {job}",
+            f"{_why(job, claimable, now)}: {job}",
         )
         for job in sorted(alive, key=lambda job: (job not in claimable, job.lock or "", job.rank))
     ]
+
+
+def _why(job: Version, claimable: Sequence[Version], now: float) -> str:
+    if job.is_late(now):
+        return "it has not begun by its time, and no worker ends it"
+    return "nothing bars it, and no worker claims it" if job in claimable else "it is left"
 
 
 def claimable_jobs(alive: Sequence[Version], now: float) -> list[Version]:

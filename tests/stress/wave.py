@@ -16,6 +16,7 @@ from tests.stress import recording
 from tests.stress.checks import violations_of
 from tests.stress.children import Child
 from tests.stress.crew import STALLED_AFTER, Crew
+from tests.stress.expiry import expired
 from tests.stress.log import Violation
 from tests.stress.plan import PLANNED, draw_plan
 from tests.stress.running import most_at_once
@@ -44,6 +45,7 @@ class Report:
     signals: int
     late: int
     most_of_a_key: int
+    expired: int
     drained_in: float
     violations: Sequence[Violation]
 
@@ -51,6 +53,7 @@ class Report:
         return (
             f"wave {self.number}, {self.kind}: {self.jobs} jobs, {self.claims} claims, {self.runs} runs, "
             f"{self.signals} signals, {self.late} late heartbeats, {self.most_of_a_key} of a key at most, "
+            f"{self.expired} expired, "
             f"drained in {self.drained_in:.2f} s: "
             + (f"{len(self.violations)} VIOLATIONS" if self.violations else "ok")
         )
@@ -156,6 +159,7 @@ class Stage:
             signals=sum(s.kind != "starve" and s.at >= since for s in log.signals),
             late=sum(s.kind == "starve" and s.until >= since for s in log.signals),
             most_of_a_key=most_at_once(log, lambda run: run.key),
+            expired=len(expired(log)),
             drained_in=drained_in,
             violations=violations,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -96,6 +97,37 @@ async def test_an_end_is_seen_sooner_than_by_a_poll(
 
 
 async def _nothing() -> None: ...
+
+
+async def test_a_thousand_that_wait_beside_a_worker_take_no_connection_more(
+    app: App, start: Start, face: WaitingFace, connection: psycopg.Connection
+) -> None:
+    def sessions() -> set[int]:
+        query = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return {pid for (pid,) in connection.execute(query)}
+
+    nothing = app.task(name="nothing", queue="unserved")(_nothing)
+    await start(app, queues=["served"], concurrency=5)
+    ids = await nothing.batch_defer_async(*[{}] * 1000)
+    before = sessions()
+    wait = app.job_manager.wait_for_job
+    wait_async = app.job_manager.wait_for_job_async
+    with ThreadPoolExecutor(1000) as threads:
+        waiting = [
+            asyncio.ensure_future(wait_async(job_id, timeout=30))
+            if face.is_async
+            else asyncio.wrap_future(threads.submit(wait, job_id, timeout=30))
+            for job_id in ids
+        ]
+        await until(lambda: len(app.database.waiters.awaited_ids()) == 1000)
+        marked = "SELECT count(*) FROM taskq_jobs WHERE awaited"
+        await until(lambda: connection.execute(marked).fetchone() == (1000,))
+        assert sessions() <= before
+        connection.execute("UPDATE taskq_jobs SET status = 'cancelled', finished_at = now()")
+        assert {job.id for job in await asyncio.gather(*waiting)} == set(ids)
 
 
 async def test_a_task_that_returns_none_is_waited_for_without_a_stored_result(
