@@ -107,7 +107,8 @@ PUBLISH_EVENT = """-- name: publish_event \\:many
 WITH wanted AS (
     SELECT
         (known.job ->> 'task_name') COLLATE "C" AS task_name,
-        known.job
+        known.job,
+        true AS is_known
     FROM jsonb_array_elements(:p3\\:\\:jsonb) AS known (job)
     UNION ALL
     SELECT
@@ -116,7 +117,8 @@ WITH wanted AS (
         || jsonb_build_object(
             'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', :p4\\:\\:jsonb
         )
-        || coalesce(limited.key, '{}') AS job
+        || coalesce(limited.key, '{}') AS job,
+        false AS is_known
     FROM taskq_subscriptions AS subscription
     -- As Limit.key_of makes it of the same texts. 92 is the backslash.
     LEFT JOIN LATERAL (
@@ -142,18 +144,35 @@ WITH wanted AS (
         ) AS part
     ) AS limited ON subscription.limit_by IS NOT NULL
     WHERE subscription.event = :p6\\:\\:text AND subscription.task_name <> ALL(:p7\\:\\:text [])
+),
+
+placed AS (
+    SELECT
+        wanted.job,
+        wanted.is_known,
+        row_number() OVER (ORDER BY wanted.task_name) AS place
+    FROM wanted
 )
 
-SELECT coalesce(deferred.id, 0)\\:\\:bigint AS id
+SELECT
+    coalesce(deferred.id, 0)\\:\\:bigint AS id,
+    placed.is_known\\:\\:boolean AS is_known
 FROM taskq_defer_jobs(
-    (SELECT coalesce(jsonb_agg(wanted.job ORDER BY wanted.task_name), '[]') FROM wanted),
+    (SELECT coalesce(jsonb_agg(placed.job ORDER BY placed.place), '[]') FROM placed),
     'skip',
     :p1\\:\\:boolean,
     :p2\\:\\:boolean
-) AS deferred (id)
+) WITH ORDINALITY AS deferred (id, place)
+INNER JOIN placed ON deferred.place = placed.place
+ORDER BY deferred.place
 """
 
 _PUBLISH_EVENT = sqlalchemy.text(PUBLISH_EVENT)
+
+
+class PublishEventRow(pydantic.BaseModel):
+    id: int
+    is_known: bool
 
 
 REMOVE_SUBSCRIPTION = """-- name: remove_subscription \\:one
@@ -216,15 +235,18 @@ class Querier:
         key_texts: Any,
         event: str,
         known_names: list[str],
-    ) -> Iterator[int]:
+    ) -> Iterator[PublishEventRow]:
         """Defers a job for each subscriber, in the order of their tasks' names: jobs are those that the caller knows, complete;
-        args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits.
+        args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits. Says of
+        each whether it is one that the caller knows.
 
         Reads what is committed when it begins. A subscription that a worker declares at the same time may not be among them.
         """
         for row in self._conn.execute(_PUBLISH_EVENT, {"p1": share_notification, "p2": numbers_checked, "p3": jobs, "p4": args, "p5": key_texts, "p6": event, "p7": known_names}):
-            value: int = row[0]
-            yield value
+            yield PublishEventRow(
+                id=row[0],
+                is_known=row[1],
+            )
 
     def remove_subscription(
         self,

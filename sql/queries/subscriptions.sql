@@ -61,13 +61,15 @@ RETURNING subscription.event, subscription.task_name;
 
 -- name: PublishEvent :many
 -- Defers a job for each subscriber, in the order of their tasks' names: jobs are those that the caller knows, complete;
--- args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits.
+-- args are for all others. 0 is in the place of a job that was skipped, as one with its queueing lock waits. Says of
+-- each whether it is one that the caller knows.
 --
 -- Reads what is committed when it begins. A subscription that a worker declares at the same time may not be among them.
 WITH wanted AS (
     SELECT
         (known.job ->> 'task_name') COLLATE "C" AS task_name,
-        known.job
+        known.job,
+        true AS is_known
     FROM jsonb_array_elements(@jobs::jsonb) AS known (job)
     UNION ALL
     SELECT
@@ -76,7 +78,8 @@ WITH wanted AS (
         || jsonb_build_object(
             'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', @args::jsonb
         )
-        || coalesce(limited.key, '{}') AS job
+        || coalesce(limited.key, '{}') AS job,
+        false AS is_known
     FROM taskq_subscriptions AS subscription
     -- As Limit.key_of makes it of the same texts. 92 is the backslash.
     LEFT JOIN LATERAL (
@@ -102,15 +105,27 @@ WITH wanted AS (
         ) AS part
     ) AS limited ON subscription.limit_by IS NOT NULL
     WHERE subscription.event = @event::text AND subscription.task_name <> ALL(@known_names::text [])
+),
+
+placed AS (
+    SELECT
+        wanted.job,
+        wanted.is_known,
+        row_number() OVER (ORDER BY wanted.task_name) AS place
+    FROM wanted
 )
 
-SELECT coalesce(deferred.id, 0)::bigint AS id
+SELECT
+    coalesce(deferred.id, 0)::bigint AS id,
+    placed.is_known::boolean AS is_known
 FROM taskq_defer_jobs(
-    (SELECT coalesce(jsonb_agg(wanted.job ORDER BY wanted.task_name), '[]') FROM wanted),
+    (SELECT coalesce(jsonb_agg(placed.job ORDER BY placed.place), '[]') FROM placed),
     'skip',
     @share_notification::boolean,
     @numbers_checked::boolean
-) AS deferred (id);
+) WITH ORDINALITY AS deferred (id, place)
+INNER JOIN placed ON deferred.place = placed.place
+ORDER BY deferred.place;
 
 -- name: ListSubscriptions :many
 SELECT

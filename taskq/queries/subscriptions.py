@@ -120,17 +120,21 @@ def declare_subscriptions(
 
 def publish_event(
     connection: Connection, publication: Publication, *, own_transaction: bool
-) -> list[int]:
-    """Defer a job for each subscriber of an event; returns the ids, without those that were skipped."""
+) -> list[tuple[int | None, bool]]:
+    """Defer a job for each subscriber of an event, in the order of their tasks' names.
+
+    Returns:
+        The id of each, None for one that was skipped, and whether the publisher knows it.
+    """
     jobs = bounded_document(
         to_json(publication.jobs, exclude_none=True).decode(), len(publication.jobs)
     )
     args = bounded_document(_document(publication.args), 1)
     key_texts = _document(publication.key_texts)
 
-    def publish(written: tuple[str, str, str]) -> list[int]:
+    def publish(written: tuple[str, str, str]) -> list[tuple[int | None, bool]]:
         jobs, args, key_texts = written
-        ids = _querier(connection).publish_event(
+        rows = _querier(connection).publish_event(
             event=publication.event,
             jobs=jobs,
             known_names=list(publication.known_names),
@@ -139,7 +143,7 @@ def publish_event(
             share_notification=own_transaction,
             numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
         )
-        return [id_ for id_ in ids if id_]
+        return [(row.id or None, row.is_known) for row in rows]
 
     try:
         return publish((jobs, args, key_texts))
