@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 from taskq import queries
+from taskq.app import App
 from taskq.contrib.metrics import figures
 from taskq.contrib.metrics.figures import Figure
 from taskq.contrib.metrics.names import Names
@@ -30,7 +31,14 @@ _LARGEST = {figures.OLDEST_WAITING, figures.PAUSED}
 # What is there of a queue also when there is nothing: a line at 0, rather than none.
 _OF_EACH_QUEUE = (figures.WAITING, figures.OLDEST_WAITING, figures.RUNNING, figures.PAUSED)
 
+_STALLED_AFTER = 30.0  # seconds, as a worker has it
+
 _Answer = Mapping[tuple[str, str], float]
+
+
+def stalled_after(app: App) -> float:
+    """Seconds without a heartbeat after which a worker of an app is dead, as far as the app says it."""
+    return app.worker_defaults.get("stalled_worker_timeout", _STALLED_AFTER)
 
 
 class Sample(NamedTuple):

@@ -43,8 +43,8 @@ class Figure:
 
     @property
     def prometheus_name(self) -> str:
-        """As Prometheus has it, which is also what OpenTelemetry's exporter for it makes of the name."""
-        ending = {"s": "_seconds", "1": "_ratio"}.get(self.unit, "")
+        """As Prometheus has it, and as OpenTelemetry's exporter for it writes the name."""
+        ending = "_seconds" if self.unit == "s" else ""
         total = "_total" if self.kind is Kind.COUNTER else ""
         return self.name.replace(".", "_") + ending + total
 
@@ -213,7 +213,7 @@ DEAD_ROWS: Final = Figure(
     source="dead_rows",
 )
 NOTIFICATION_QUEUE: Final = Figure(
-    name="taskq.database.notification_queue",
+    name="taskq.database.notification_queue_ratio",
     kind=Kind.GAUGE,
     help="How full the server's queue of notifications is, from 0 to 1.",
     unit="1",

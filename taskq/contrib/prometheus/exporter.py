@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from taskq.app import App
 from taskq.contrib.metrics.counting import Counting
-from taskq.contrib.metrics.database import DatabaseFigures
+from taskq.contrib.metrics.database import DatabaseFigures, stalled_after
 from taskq.contrib.metrics.figures import BUCKETS, COUNTED, READ, Figure, Kind
 from taskq.contrib.metrics.names import Names
 from taskq.exceptions import InvalidOption
@@ -21,8 +21,6 @@ from taskq.messages import short_repr
 _making = threading.Lock()
 # Kept alive as long as their app is, by its telemetry: see _Recorder. Here they would keep the app alive.
 _metrics_of: "WeakKeyDictionary[App, ref[Metrics]]" = WeakKeyDictionary()
-
-_STALLED_AFTER = 30.0  # seconds
 
 
 class Metrics:
@@ -59,8 +57,9 @@ class Metrics:
         try:
             recorder = _Recorder({figure: self._metric(figure) for figure in COUNTED}, self)
             if database:
-                stalled_after = app.worker_defaults.get("stalled_worker_timeout", _STALLED_AFTER)
-                figures = DatabaseFigures(lambda: app.database, names, stalled_after=stalled_after)
+                figures = DatabaseFigures(
+                    lambda: app.database, names, stalled_after=stalled_after(app)
+                )
                 self._register(_DatabaseCollector(figures))
         except ValueError as error:
             self._unregister()
