@@ -25,7 +25,7 @@ class Publishing(JobOperations):
         """Defer a job for each subscriber of an event, all or none, in one statement; see ``App.publish``.
 
         Args:
-            publication: The event, and the jobs of the subscribers that are known.
+            publication: The event, and the jobs of the subscribers that are known, before defer middleware.
 
         Returns:
             The ids, in the order of the tasks' names; without a job that was skipped, as one with its

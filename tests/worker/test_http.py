@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import re
 import socket
 import sys
 import threading
 import time
+from http import HTTPStatus
 from typing import Any
 
 import psycopg
@@ -16,6 +18,10 @@ from sqlalchemy import make_url
 
 from taskq import App, Worker
 from taskq.exceptions import InvalidOption
+from taskq.telemetry import Telemetry
+from taskq.worker.http.address import HttpAddress
+from taskq.worker.http.request import Answer
+from taskq.worker.http.server import HttpServer
 from tests.worker.conftest import Drain, Start, services_of, until
 
 Said = tuple[int, str]
@@ -208,13 +214,45 @@ async def test_a_head_request_gets_the_head_alone(app: App, start: Start) -> Non
     assert answer.endswith(b"\r\n\r\n")
 
 
-async def test_clients_that_say_nothing_keep_no_one_waiting(app: App, start: Start) -> None:
+async def test_clients_that_say_nothing_keep_no_one_waiting_and_no_worker_from_stopping(
+    app: App, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
     worker = await start(app, http=0)
     assert worker.http_address
     with contextlib.ExitStack() as open_:
         for _ in range(60):
             open_.enter_context(socket.create_connection(worker.http_address))
         assert await ask(worker, "/livez") == (200, "ok\n")
+        worker.stop()
+        await until(lambda: worker.http_address is None, "the end of the worker", seconds=8)
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_a_long_page_comes_whole_also_to_a_slow_client() -> None:
+    page = b"x" * 8_000_000
+    server = HttpServer(
+        HttpAddress("127.0.0.1", 0),
+        {"/long": lambda: Answer(HTTPStatus.OK, page)},
+        telemetry=Telemetry(),
+    )
+    server.start(lambda error: None)
+
+    def read() -> bytes:
+        with socket.create_connection(server.address, timeout=15) as client:
+            client.sendall(b"GET /long HTTP/1.1\r\n\r\n")
+            # Longer than it lingers for what is sent too much.
+            time.sleep(1)
+            received = b""
+            while chunk := client.recv(1_000_000):
+                received += chunk
+        return received
+
+    try:
+        answer = await asyncio.to_thread(read)
+    finally:
+        await server.stop()
+    assert answer.partition(b"\r\n\r\n")[2] == page
 
 
 async def test_a_page_that_fails_says_so_and_the_log_says_why(

@@ -28,7 +28,7 @@ from taskq.worker.service import ThreadService
 logger: Final = get_logger("taskq.worker.http")
 
 # For a request to arrive, and its answer to leave.
-_PATIENCE = 5.0  # seconds
+_PATIENCE = 10.0  # seconds
 
 # For how long what was sent too much is read, so that the client gets to read the answer.
 _LINGER = 0.5  # seconds
@@ -61,7 +61,7 @@ class HttpServer(ThreadService):
     ) -> None:
         super().__init__(telemetry)
         self._pages = pages
-        self._connections = 0
+        self._connections: set[asyncio.Task[object]] = set()
         self._socket = _listening(address)
         self.address: HttpAddress = HttpAddress(*self._socket.getsockname()[:2])
 
@@ -72,17 +72,22 @@ class HttpServer(ThreadService):
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101 - start_server makes one for each
+        self._connections.add(this)
         try:
-            if self._connections <= _MOST_CONNECTIONS:
-                # Of a client that goes away, or takes its time, nothing is left to say.
-                with suppress(OSError, TimeoutError):
+            if len(self._connections) <= _MOST_CONNECTIONS:
+                # To a client that goes away, or takes its time, nothing is left to say; nor when it stops.
+                with suppress(OSError, TimeoutError, asyncio.CancelledError):
                     async with asyncio.timeout(_PATIENCE):
                         await self._serve(reader, writer)
         finally:
-            self._connections -= 1
+            self._connections.discard(this)
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -95,6 +100,8 @@ class HttpServer(ThreadService):
             answer = await self._answer(request.path)
         except RefusedRequestError as refused:
             answer = refused.answer
+        # So that it is all gone when drain() returns.
+        writer.transport.set_write_buffer_limits(high=0)
         write_answer(writer, answer, has_body=has_body)
         await writer.drain()
         if writer.can_write_eof():
