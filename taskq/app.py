@@ -67,7 +67,8 @@ class App(Blueprint, EventPublisher):
         import_paths: As given; so are ``worker_defaults``, ``periodic_defaults`` and ``queue_limits``.
         job_manager: Operates on jobs in the database.
         schema_manager: Applies the schema.
-        telemetry: Tells subscribers what happens in the app's workers; see ``taskq.telemetry``.
+        telemetry: Tells subscribers what happens in the app's workers, and what it defers; see
+            ``taskq.telemetry``.
 
     Raises:
         InvalidDatabase: ``database`` is not one that taskq can use.
@@ -117,8 +118,9 @@ class App(Blueprint, EventPublisher):
         self.max_delay: float = max_delay_of(self.periodic_defaults)
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
+        self.telemetry: Telemetry = Telemetry()
         self.job_manager: JobManager = JobManager(
-            lambda: self.database, keyring=Keyring(encryption_keys)
+            lambda: self.database, keyring=Keyring(encryption_keys), telemetry=self.telemetry
         )
         self.job_manager.defer_middleware = check_defer_middleware(defer_middleware)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
@@ -126,7 +128,6 @@ class App(Blueprint, EventPublisher):
         for queue, limit in self.queue_limits.items():
             check_name(queue, what="queue_limits cannot have the queue")
             self.job_manager.limits.add(check_queue_limit(queue, limit))
-        self.telemetry: Telemetry = Telemetry()
         subscribe_log(self.telemetry)
 
     def __repr__(self) -> str:

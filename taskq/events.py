@@ -9,7 +9,6 @@ from pydantic import JsonValue
 from taskq.arguments.arguments import Arguments
 from taskq.arguments.codec import Codec, Unserializable
 from taskq.database.executor import AnyConnection
-from taskq.defer_middleware import apply_defer_middleware
 from taskq.deferrer import Deferrer
 from taskq.exceptions import InvalidArguments, InvalidDatabase, InvalidSubscription
 from taskq.job import NAME_LENGTH, NewJob
@@ -155,10 +154,7 @@ class EventPublisher:
         check_event(event)
         self.perform_import_paths()
         subscribers = [each for each in self.subscribers if each.event == event]
-        jobs = apply_defer_middleware(
-            self.job_manager.defer_middleware,
-            [_told(event, each, arguments) for each in subscribers],
-        )
+        jobs = [_told(event, each, arguments) for each in subscribers]
         args = _carried(event, arguments, jobs)
         return Publication(
             event=event,

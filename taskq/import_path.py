@@ -22,7 +22,7 @@ def import_app(path: str, kind: type[AppT]) -> AppT:
         LoadFromPathError: The path leads to nothing, to something else, or to several apps.
     """
     try:
-        found = _import_named(path)
+        found = import_named(path)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise LoadFromPathError(
             f"no app can be imported from {path!r}: {error}; name a module that can be imported "
@@ -60,8 +60,13 @@ def import_modules(paths: Iterable[str]) -> None:
             ) from error
 
 
-def _import_named(path: str) -> object:
-    """Import what a path names: an attribute of a module, or else a module."""
+def import_named(path: str) -> object:
+    """Import what a path names: an attribute of a module, or else a module.
+
+    Raises:
+        ImportError: There is no such module, or it cannot be imported.
+        AttributeError: The module has no such attribute.
+    """
     module, colon, attribute = path.partition(":")
     if colon:
         return attrgetter(attribute)(import_module(module))

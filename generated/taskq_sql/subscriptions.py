@@ -104,7 +104,9 @@ class ListSubscriptionsRow(pydantic.BaseModel):
 
 
 PUBLISH_EVENT = """-- name: publish_event \\:many
-SELECT published.id\\:\\:bigint AS id
+SELECT
+    published.id\\:\\:bigint AS id,
+    published.task_name\\:\\:text AS task_name
 FROM taskq_publish(
     :p1\\:\\:text,
     :p2\\:\\:jsonb,
@@ -113,10 +115,15 @@ FROM taskq_publish(
     :p5\\:\\:jsonb,
     :p6\\:\\:boolean,
     :p7\\:\\:boolean
-) AS published (id)
+) AS published (id, task_name)
 """
 
 _PUBLISH_EVENT = sqlalchemy.text(PUBLISH_EVENT)
+
+
+class PublishEventRow(pydantic.BaseModel):
+    id: int
+    task_name: str
 
 
 REMOVE_SUBSCRIPTION = """-- name: remove_subscription \\:one
@@ -179,13 +186,15 @@ class Querier:
         key_texts: Any,
         share_notification: bool,
         numbers_checked: bool,
-    ) -> Iterator[int]:
+    ) -> Iterator[PublishEventRow]:
         """Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
         them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
         """
         for row in self._conn.execute(_PUBLISH_EVENT, {"p1": event, "p2": args, "p3": jobs, "p4": known_names, "p5": key_texts, "p6": share_notification, "p7": numbers_checked}):
-            value: int = row[0]
-            yield value
+            yield PublishEventRow(
+                id=row[0],
+                task_name=row[1],
+            )
 
     def remove_subscription(
         self,

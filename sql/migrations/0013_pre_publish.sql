@@ -55,10 +55,11 @@ CREATE FUNCTION taskq_publish(
     share_notification boolean DEFAULT false,
     numbers_checked boolean DEFAULT false
 )
-RETURNS SETOF bigint
+RETURNS TABLE (id bigint, task_name text)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
+#variable_conflict use_column
 BEGIN
     -- Whether anyone subscribes or not: a mistake is not to be found out when the first one does.
     IF event IS NULL OR char_length(event) NOT BETWEEN 1 AND 500 THEN
@@ -117,22 +118,33 @@ BEGIN
             ) AS part
         ) AS limited ON subscription.limit_by IS NOT NULL
         WHERE subscription.event = taskq_publish.event AND subscription.task_name <> ALL(known_names)
+    ),
+
+    placed AS (
+        SELECT
+            wanted.*,
+            row_number() OVER (ORDER BY wanted.task_name) AS place
+        FROM wanted
     )
 
-    SELECT deferred.id
+    SELECT
+        deferred.id,
+        placed.task_name
     FROM taskq_defer_jobs(
-        (SELECT coalesce(jsonb_agg(wanted.job ORDER BY wanted.task_name), '[]') FROM wanted),
+        (SELECT coalesce(jsonb_agg(placed.job ORDER BY placed.place), '[]') FROM placed),
         'skip',
         share_notification,
         numbers_checked
-    ) AS deferred (id)
-    WHERE deferred.id IS NOT NULL;
+    ) WITH ORDINALITY AS deferred (id, place)
+    INNER JOIN placed ON deferred.place = placed.place
+    WHERE deferred.id IS NOT NULL
+    ORDER BY deferred.place;
 END;
 $$;
 
 COMMENT ON FUNCTION taskq_publish(text, jsonb, jsonb, text [], jsonb, boolean, boolean) IS
     'Publishes an event: defers a job for each task that subscribes to it, with these arguments, all or none, and '
-    'returns their ids in the order of the tasks'' names; none for one whose queueing lock a job has that waits. It '
+    'returns their ids in the order of the tasks'' names, with these; no row for one whose queueing lock a job has that waits. It '
     'reads who subscribes when it begins. '
     'The rest is for a caller that knows subscribers itself: their jobs, complete, as taskq_defer_jobs takes them; the '
     'names of these tasks, which get no other job; and what keys of limits have of the arguments. '

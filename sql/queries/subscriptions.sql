@@ -62,7 +62,9 @@ RETURNING subscription.event, subscription.task_name;
 -- name: PublishEvent :many
 -- Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
 -- them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
-SELECT published.id::bigint AS id
+SELECT
+    published.id::bigint AS id,
+    published.task_name::text AS task_name
 FROM taskq_publish(
     @event::text,
     @args::jsonb,
@@ -71,7 +73,7 @@ FROM taskq_publish(
     @key_texts::jsonb,
     @share_notification::boolean,
     @numbers_checked::boolean
-) AS published (id);
+) AS published (id, task_name);
 
 -- name: ListSubscriptions :many
 SELECT

@@ -106,6 +106,11 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How many transactions of tasks are open at once; else 10.",
 )
 @_option(
+    "--http",
+    metavar="[HOST:]PORT",
+    help="Where to answer /livez, /readyz and /metrics; of this machine alone without a host.",
+)
+@_option(
     "--prefetch",
     metavar="auto|N",
     help="How many jobs to claim beyond those that can start at once; else auto.",

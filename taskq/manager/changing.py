@@ -23,6 +23,7 @@ from taskq.queries.filters import ALIVE, EVERY_STATUS, UNSUCCESSFUL, Filter, Job
 from taskq.queries.job_change import Changes
 from taskq.queries.job_insert import OnConflict
 from taskq.queries.retention import delete_old_jobs
+from taskq.telemetry import Deferral, Telemetry
 from taskq.times import TimeDeltaParams, read_wait
 
 T = TypeVar("T")
@@ -36,12 +37,16 @@ class Changing(JobOperations):
 
     Attributes:
         defer_middleware: What may change each job before it is sent.
+        telemetry: Told of jobs that are deferred.
     """
 
     defer_middleware: Sequence[DeferMiddleware] = ()
 
-    def __init__(self, database: Database | Callable[[], Database]) -> None:
+    def __init__(
+        self, database: Database | Callable[[], Database], *, telemetry: Telemetry
+    ) -> None:
         super().__init__(database)
+        self.telemetry = telemetry
         # Of each event loop that has deferred something.
         self._batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, InsertBatcher] = (
             WeakKeyDictionary()
@@ -66,8 +71,11 @@ class Changing(JobOperations):
             AlreadyEnqueued: A job with the queueing lock of one of them waits already.
         """
         check_new_jobs(jobs, on_conflict)
-        jobs = apply_defer_middleware(self.defer_middleware, jobs)
-        return self._defer_jobs(jobs, on_conflict=on_conflict)
+        with Deferral(self.telemetry, jobs) as deferral:
+            jobs = apply_defer_middleware(self.defer_middleware, jobs)
+            ids = self._defer_jobs(jobs, on_conflict=on_conflict)
+            deferral.succeeded(jobs, ids)
+        return ids
 
     def _defer_jobs(
         self, jobs: Sequence[NewJob], *, on_conflict: OnConflict = "raise"
@@ -93,15 +101,19 @@ class Changing(JobOperations):
         connection of their own, or more than ``SHARED`` jobs. Each is all or none as if it were alone.
         """
         check_new_jobs(jobs, on_conflict)
-        jobs = apply_defer_middleware(self.defer_middleware, jobs)
-        if (
-            self._connection is None
-            and len(jobs) <= SHARED
-            # These may wait for the transaction of another session.
-            and all(job.queueing_lock is None and job.idempotency_key is None for job in jobs)
-        ):
-            return await self._batcher().defer(jobs)
-        return await self._defer_jobs_apart(jobs, on_conflict=on_conflict)
+        with Deferral(self.telemetry, jobs) as deferral:
+            jobs = apply_defer_middleware(self.defer_middleware, jobs)
+            if (
+                self._connection is None
+                and len(jobs) <= SHARED
+                # These may wait for the transaction of another session.
+                and all(job.queueing_lock is None and job.idempotency_key is None for job in jobs)
+            ):
+                ids = await self._batcher().defer(jobs)
+            else:
+                ids = await self._defer_jobs_apart(jobs, on_conflict=on_conflict)
+            deferral.succeeded(jobs, ids)
+        return ids
 
     def cancel_job_by_id(self, job_id: int, abort: bool = False, delete_job: bool = False) -> bool:
         """Cancel a job that waits, or have one that runs aborted.

@@ -20,6 +20,7 @@ from taskq.manager.reading import Reading
 from taskq.manager.waiting import Waiting
 from taskq.outcome import Outcome
 from taskq.queries.job_claim import LARGEST_CLAIM
+from taskq.telemetry import Telemetry
 
 
 class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting, Encrypting):
@@ -33,12 +34,17 @@ class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting, Encr
     Args:
         database: Where the jobs are; or what finds it.
         keyring: The keys that encrypted jobs are written and read by; None: those of the environment.
+        telemetry: Told of jobs that are deferred; None: nobody is.
     """
 
     def __init__(
-        self, database: Database | Callable[[], Database], *, keyring: Keyring | None = None
+        self,
+        database: Database | Callable[[], Database],
+        *,
+        keyring: Keyring | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, telemetry=telemetry or Telemetry())
         self.keyring: Keyring = keyring or Keyring()
         self.limits: KnownLimits = KnownLimits()
 

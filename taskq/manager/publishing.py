@@ -1,39 +1,53 @@
 """The publishing part of the job manager: events, and who has subscribed to them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from taskq import queries
 from taskq.database.errors import naming
 from taskq.database.sync_async import async_method
+from taskq.defer_middleware import DeferMiddleware, apply_defer_middleware
 from taskq.job import check_name
 from taskq.manager.operations import JobOperations
 from taskq.queries.connection import Connection
 from taskq.queries.subscriptions import Publication, Subscription
+from taskq.telemetry import Deferral, Telemetry
 
 
 class Publishing(JobOperations):
     """What may be asked of events."""
 
+    defer_middleware: Sequence[DeferMiddleware]
+    telemetry: Telemetry
+
     def publish_event(self, publication: Publication) -> list[int]:
         """Defer a job for each subscriber of an event, all or none, in one statement; see ``App.publish``.
 
         Args:
-            publication: The event, and the jobs of the subscribers that are known.
+            publication: The event, and the jobs of the subscribers that are known, before defer middleware.
 
         Returns:
             The ids, in the order of the tasks' names; without a job that was skipped, as one with its
             queueing lock waits already.
         """
+        with Deferral(self.telemetry, publication.jobs) as deferral:
+            jobs = apply_defer_middleware(self.defer_middleware, publication.jobs)
+            ids = self._publish(replace(publication, jobs=jobs))
+            # The others are jobs of other programs' tasks.
+            deferral.succeeded(jobs, [ids.get(job.task_name) for job in jobs])
+        return list(ids.values())
 
-        def publish(on: Connection) -> list[int]:
+    publish_event_async: Final = async_method(publish_event)
+
+    def _publish(self, publication: Publication) -> dict[str, int]:
+        def publish(on: Connection) -> dict[str, int]:
             with naming(publication.jobs):
                 return queries.subscriptions.publish_event(
                     on, publication, own_transaction=self._connection is None
                 )
 
         return self._run(publish)
-
-    publish_event_async: Final = async_method(publish_event)
 
     def list_subscriptions(self, event: str | None = None) -> list[Subscription]:
         """Read which tasks get a job for each event, by event and task.

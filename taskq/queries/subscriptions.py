@@ -120,27 +120,30 @@ def declare_subscriptions(
 
 def publish_event(
     connection: Connection, publication: Publication, *, own_transaction: bool
-) -> list[int]:
-    """Defer a job for each subscriber of an event; returns the ids, without those that were skipped."""
+) -> dict[str, int]:
+    """Defer a job for each subscriber of an event, in the order of their tasks' names.
+
+    Returns:
+        The id of each by the name of its task; without those that were skipped.
+    """
     jobs = bounded_document(
         to_json(publication.jobs, exclude_none=True).decode(), len(publication.jobs)
     )
     args = bounded_document(_document(publication.args), 1)
     key_texts = _document(publication.key_texts)
 
-    def publish(written: tuple[str, str, str]) -> list[int]:
+    def publish(written: tuple[str, str, str]) -> dict[str, int]:
         jobs, args, key_texts = written
-        return list(
-            _querier(connection).publish_event(
-                event=publication.event,
-                jobs=jobs,
-                known_names=list(publication.known_names),
-                args=args,
-                key_texts=key_texts,
-                share_notification=own_transaction,
-                numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
-            )
+        rows = _querier(connection).publish_event(
+            event=publication.event,
+            jobs=jobs,
+            known_names=list(publication.known_names),
+            args=args,
+            key_texts=key_texts,
+            share_notification=own_transaction,
+            numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
         )
+        return {row.task_name: row.id for row in rows}
 
     try:
         return publish((jobs, args, key_texts))

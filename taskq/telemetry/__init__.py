@@ -1,4 +1,5 @@
-"""Telemetry: what happens in workers, one event per thing, for subscribers of ``app.telemetry``.
+"""Telemetry: what happens in workers and where jobs are deferred, one event per thing, for subscribers of
+``app.telemetry``.
 
 The log is the first subscriber. Events carry values and no text, and what has the same name is the same in
 all of them:
@@ -14,6 +15,7 @@ heartbeat's for what is found out there. Handed to an event loop that is blocked
 """
 
 from taskq.outcome import Ending, Outcome
+from taskq.telemetry.deferral import Deferral
 from taskq.telemetry.jobs import (
     JobAborted,
     JobEnded,
@@ -26,7 +28,10 @@ from taskq.telemetry.jobs import (
     JobRescued,
     JobRetried,
     JobsClaimed,
+    JobsDeferred,
+    JobsDeferring,
     JobSnoozed,
+    JobsNotDeferred,
     JobsPruned,
     JobStarted,
     JobSucceeded,
@@ -58,6 +63,7 @@ from taskq.telemetry.workers import (
     WorkerLeftEarly,
     WorkerOnlyPolls,
     WorkerRegisteredAgain,
+    WorkerServesHttp,
     WorkerStarted,
     WorkerStopped,
     WorkerStopping,
@@ -68,6 +74,7 @@ __all__ = [
     "DatabaseFailed",
     "DatabaseFailing",
     "DatabaseRecovered",
+    "Deferral",
     "Ending",
     "Event",
     "HeartbeatOverdue",
@@ -90,6 +97,9 @@ __all__ = [
     "JobTaken",
     "JobUnknown",
     "JobsClaimed",
+    "JobsDeferred",
+    "JobsDeferring",
+    "JobsNotDeferred",
     "JobsPruned",
     "LimitChanged",
     "LoopBlocked",
@@ -109,6 +119,7 @@ __all__ = [
     "WorkerLeftEarly",
     "WorkerOnlyPolls",
     "WorkerRegisteredAgain",
+    "WorkerServesHttp",
     "WorkerStarted",
     "WorkerStopped",
     "WorkerStopping",

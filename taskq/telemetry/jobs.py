@@ -1,13 +1,54 @@
-"""Events of jobs: claimed, started, ended, written, rescued, deferred by a clock, deleted."""
+"""Events of jobs: deferred, claimed, started, ended, written, rescued, deferred by a clock, deleted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final
 
-from taskq.job import Job, JobStatus
+from taskq.job import Job, JobStatus, NewJob
 from taskq.outcome import Ending, Outcome
 from taskq.telemetry.telemetry import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobsDeferring(Event):
+    """A call is about to defer jobs. It comes in the context of the call, before defer middleware.
+
+    Attributes:
+        jobs: The jobs, as the call has made them.
+    """
+
+    jobs: Sequence[NewJob]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobsDeferred(Event):
+    """A call has deferred jobs, in the same context; in a caller's transaction they are there if it commits.
+
+    Attributes:
+        jobs: The jobs, as they were sent.
+        ids: The id of each; None for one that was skipped.
+        seconds: How long it took, with defer middleware.
+    """
+
+    jobs: Sequence[NewJob]
+    ids: Sequence[int | None]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobsNotDeferred(Event):
+    """A call has deferred nothing: one of this or of ``JobsDeferred`` for each ``JobsDeferring``.
+
+    Attributes:
+        jobs: The jobs, as the call has made them.
+        error: What it raises; None: it was a tick of a periodic task, whose job another worker has deferred.
+        seconds: How long it took, with defer middleware.
+    """
+
+    jobs: Sequence[NewJob]
+    error: BaseException | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

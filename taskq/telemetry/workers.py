@@ -23,6 +23,20 @@ class WorkerStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorkerServesHttp(Event):
+    """The worker answers by HTTP, before it is registered.
+
+    Attributes:
+        host: The address that it listens on.
+        port: The port.
+    """
+
+    worker_name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WorkerOnlyPolls(Event):
     """No notification reaches the worker through the pooler.
 

@@ -48,6 +48,11 @@ class WorkerConnection(DedicatedConnection):
         self._reported_at: float | None = None
         self.runs: int = 0
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether its last operation has failed."""
+        return self._failing_since is not None
+
     def hurry(self, seconds: float) -> None:
         """Give the operation under way, if there is one, no more than so many seconds."""
         limit = self._limit

@@ -45,6 +45,15 @@ class WorkerConnections:
         self.pruning: WorkerConnection = self._make("pruning")
         self.heartbeat: WorkerConnection = self._make("heartbeat", seconds=options.heartbeat_bound)
 
+    @property
+    def failing(self) -> list[str]:
+        """What those are for on which the last statement failed, of those that are needed for jobs."""
+        return [
+            connection.purpose
+            for connection in (self.claims, self.completions, self.shared)
+            if connection.is_failing
+        ]
+
     async def close(self) -> None:
         """Close what the worker's services do not close themselves."""
         for connection in (self.shared, self.claims, self.completions):

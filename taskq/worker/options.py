@@ -18,6 +18,7 @@ from taskq.middleware import (
     several,
 )
 from taskq.retention import FinalStatus, Retention, retention_of
+from taskq.worker.http.address import HttpAddress, read_address
 
 ENVIRONMENT_PREFIX = "TASKQ_WORKER_"
 
@@ -58,6 +59,7 @@ class WorkerArguments(TypedDict, total=False):
     unknown_job_timeout: float
     max_crashes: int
     max_transactions: int
+    http: int | str | None
     prefetch: Literal["auto"] | int
     retention: Retention | None
     task_middleware: Several[TaskMiddleware]
@@ -93,6 +95,8 @@ class WorkerOptions(BaseModel):
             before the last one it is run alone.
         max_transactions: How many transactions of tasks are open at once, of sync and of async tasks each;
             others wait. Each takes a connection of the app's engine, of whose 15 tasks may need some besides.
+        http: Where it answers ``/livez``, ``/readyz`` and ``/metrics`` by HTTP: a port of this machine alone,
+            or a host and a port as in ``0.0.0.0:9090``; port 0 is any that is free, and None: nowhere.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
             within some tens of milliseconds, by the recent pace of jobs.
         retention: How long jobs are kept once they are final, by status; see ``Retention``. One of
@@ -129,6 +133,7 @@ class WorkerOptions(BaseModel):
     unknown_job_timeout: Annotated[float, Field(ge=0, le=86400)] = 300.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     max_transactions: Annotated[int, Field(ge=1, le=1000)] = 10
+    http: Annotated[HttpAddress | None, BeforeValidator(read_address)] = None
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[
         Mapping[FinalStatus, Kept | None] | None,

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from taskq import queries
 from taskq.defer_middleware import DeferMiddleware, apply_defer_middleware
+from taskq.job import NewJob
 from taskq.periodic import Periodic
-from taskq.telemetry import PeriodicDeferred, PeriodicNotDeferred, Telemetry
+from taskq.telemetry import Deferral, PeriodicDeferred, PeriodicNotDeferred, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
 from taskq.worker.service import Service, Wakeup
@@ -79,7 +80,7 @@ class PeriodicEnqueuer(Service):
 
     async def _defer(self, period: Periodic, tick: int) -> None:
         try:
-            [job] = apply_defer_middleware(self._defer_middleware, [period.job(tick)])
+            job, job_id = await self._deferred(period, tick)
         except Exception as error:
             self._telemetry.emit(
                 PeriodicNotDeferred(
@@ -90,9 +91,6 @@ class PeriodicEnqueuer(Service):
                 )
             )
             return
-        job_id = await self._connection.retry(
-            queries.periodic.defer_periodic, job, period.periodic_id, tick
-        )
         if job_id is not None:
             self._telemetry.emit(
                 PeriodicDeferred(
@@ -103,6 +101,17 @@ class PeriodicEnqueuer(Service):
                     tick=tick,
                 )
             )
+
+    async def _deferred(self, period: Periodic, tick: int) -> tuple[NewJob, int | None]:
+        jobs = [period.job(tick)]
+        with Deferral(self._telemetry, jobs) as deferral:
+            [job] = apply_defer_middleware(self._defer_middleware, jobs)
+            job_id = await self._connection.retry(
+                queries.periodic.defer_periodic, job, period.periodic_id, tick
+            )
+            if job_id is not None:
+                deferral.succeeded([job], [job_id])
+        return job, job_id
 
 
 def _key(period: Periodic) -> tuple[str, str]:

@@ -309,13 +309,20 @@ class Services:
             self._canceller.wake()
             self.producer.wake()
 
-    def _obstacle(self) -> str | None:
-        options = self._options
-        if self._monitor.blocked_for > options.blocked_loop_timeout:
+    @property
+    def stalled(self) -> str | None:
+        """Why the worker will not go on by itself; None: it does. May be asked in any thread."""
+        if self._monitor.blocked_for > self._options.blocked_loop_timeout:
             return (
                 "its event loop has not turned for longer than "
-                f"blocked_loop_timeout={options.blocked_loop_timeout:g} s"
+                f"blocked_loop_timeout={self._options.blocked_loop_timeout:g} s"
             )
+        return None
+
+    def _obstacle(self) -> str | None:
+        options = self._options
+        if (stalled := self.stalled) is not None:
+            return stalled
         if self.completer.failing_for > options.stalled_worker_timeout:
             return (
                 "it has not been able to write how jobs ended for longer than "

@@ -3,9 +3,9 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Generic
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Generic
 
 from taskq import queries
 from taskq.context import AbortReason
@@ -14,6 +14,7 @@ from taskq.queries.connection import Connection
 from taskq.telemetry import (
     WorkerBroken,
     WorkerLeftEarly,
+    WorkerServesHttp,
     WorkerStarted,
     WorkerStopped,
     WorkerStopping,
@@ -28,6 +29,9 @@ from taskq.worker.registration import Registration
 from taskq.worker.services import Services
 from taskq.worker.thread_pool import DaemonThreadPool
 from taskq.worker.transactions import Transactions
+
+if TYPE_CHECKING:
+    from taskq.worker.http.server import HttpServer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -65,6 +69,7 @@ class Worker(Generic[AppT]):
             progress=ProgressBoard(),
         )
         self._services: Services | None = None  # until it is registered
+        self._http: HttpServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -79,6 +84,11 @@ class Worker(Generic[AppT]):
     def has_left(self) -> bool:
         """Whether it was asked twice to stop: threads may still run tasks that it left behind."""
         return self._leaving.is_set()
+
+    @property
+    def http_address(self) -> tuple[str, int] | None:
+        """The host and the port at which it answers by HTTP; None as long as it does not."""
+        return None if self._http is None else self._http.address
 
     @property
     def running_jobs(self) -> Sequence[Job]:
@@ -118,6 +128,7 @@ class Worker(Generic[AppT]):
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
             EncryptionUnavailable: A task is encrypted, and the app has no keys.
+            InvalidOption: ``http`` is an address that cannot be had.
         """
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
@@ -142,7 +153,8 @@ class Worker(Generic[AppT]):
         for task in self.app.tasks.values():
             task.check_keys()
         with self._signals():
-            await self._work()
+            async with self._serving():
+                await self._work()
         if self._broken is not None:
             raise self._broken
 
@@ -190,6 +202,49 @@ class Worker(Generic[AppT]):
             )
         )
         return registration
+
+    # What it answers by HTTP, in another thread
+
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        if self.options.http is None:
+            yield
+            return
+        # Not imported by those who do not ask for it.
+        from taskq.worker.http.pages import pages  # noqa: PLC0415
+        from taskq.worker.http.server import HttpServer  # noqa: PLC0415
+
+        telemetry = self.app.telemetry
+        self._http = http = HttpServer(
+            self.options.http,
+            pages(self.app, not_alive=self._not_alive, not_ready=self._not_ready),
+            telemetry=telemetry,
+        )
+        http.start(self._on_broken)
+        host, port = http.address
+        telemetry.emit(WorkerServesHttp(worker_name=self.options.name, host=host, port=port))
+        try:
+            yield
+        finally:
+            await http.stop()
+            self._http = None
+
+    def _not_alive(self) -> str | None:
+        return None if self._services is None else self._services.stalled
+
+    def _not_ready(self) -> str | None:
+        services = self._services
+        if self._stopping.is_set():
+            return "it stops"
+        if services is None:
+            return "it is not registered yet"
+        if services.stalled:
+            return services.stalled
+        if services.heartbeat.is_overdue:
+            return "its heartbeat does not reach the database, so that others may take it for dead"
+        if failing := self._connections.failing:
+            return f"the database does not answer: {', '.join(failing)}"
+        return None
 
     # Stopping
 

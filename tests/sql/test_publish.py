@@ -48,7 +48,7 @@ def app(database_url: str) -> Iterator[App]:
 def publish(connection: psycopg.Connection, event: str | None, args: object) -> list[int]:
     return [
         id_
-        for (id_,) in connection.execute(
+        for id_, _ in connection.execute(
             "SELECT * FROM taskq_publish(%s, %s)", [event, json.dumps(args)]
         )
     ]
@@ -92,7 +92,7 @@ def test_without_a_subscriber_or_arguments_it_is_an_event_all_the_same(
 ) -> None:
     assert publish(connection, "order.found", {"order_id": 7}) == []
     assert notified() == []
-    [(job_id,)] = connection.execute("SELECT taskq_publish('order.lost')")
+    [(job_id,)] = connection.execute("SELECT id FROM taskq_publish('order.lost')")
     assert given(app.job_manager.get_job(job_id))["task_kwargs"] == {}
     assert len(notified()) == 1
 

@@ -41,6 +41,7 @@ def test_the_defaults_are_those_of_procrastinate() -> None:
         "unknown_job_timeout": 300,
         "max_crashes": 3,
         "max_transactions": 10,
+        "http": None,
         "prefetch": "auto",
         "retention": None,
         "task_middleware": None,
@@ -73,6 +74,7 @@ SAID = {
     "unknown_job_timeout": ("0", 0.0),
     "max_crashes": ("5", 5),
     "max_transactions": ("4", 4),
+    "http": ("[::1]:9090", ("::1", 9090)),
     "prefetch": ("0", 0),
     "retention": ("succeeded=1d", {JobStatus.SUCCEEDED: timedelta(days=1)}),
 }

@@ -22,6 +22,8 @@ from taskq.telemetry import (
     JobReleased,
     JobRescued,
     JobsClaimed,
+    JobsDeferred,
+    JobsDeferring,
     JobsPruned,
     JobStarted,
     JobSucceeded,
@@ -62,7 +64,8 @@ async def test_a_job_is_claimed_started_ended_and_written(
     order = [
         type(event) for event in events if not isinstance(event, HeartbeatWritten | JobsClaimed)
     ]
-    assert order[:3] == [WorkerStarted, JobStarted, JobStarted]
+    assert order[:2] == [JobsDeferring, JobsDeferred]
+    assert order[2:5] == [WorkerStarted, JobStarted, JobStarted]
     assert order[-2:] == [WorkerStopping, WorkerStopped]
     assert Counter(order)[JobSucceeded] == 2
 

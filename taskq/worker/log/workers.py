@@ -35,6 +35,7 @@ class _OfConnection(Protocol):
 def subscribe(to: telemetry.Telemetry) -> None:
     """Have the events of workers logged."""
     to.subscribe(telemetry.WorkerStarted, worker_started)
+    to.subscribe(telemetry.WorkerServesHttp, worker_serves_http)
     to.subscribe(telemetry.WorkerOnlyPolls, worker_only_polls)
     to.subscribe(telemetry.WorkerRegisteredAgain, worker_registered_again)
     to.subscribe(telemetry.WorkerStopping, worker_stopping)
@@ -63,6 +64,16 @@ def worker_started(event: telemetry.WorkerStarted) -> None:
         event.worker_name,
         "all queues" if event.queues is None else f"queues {event.queues}",
         extra=_of_worker("worker_started", event),
+    )
+
+
+def worker_serves_http(event: telemetry.WorkerServesHttp) -> None:
+    WORKER.info(
+        "the worker %s answers /livez, /readyz and /metrics at %s, port %s",
+        event.worker_name,
+        event.host,
+        event.port,
+        extra={"action": "worker_serves_http", "host": event.host, "port": event.port},
     )
 
 

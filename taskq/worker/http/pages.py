@@ -1,0 +1,56 @@
+"""The pages: what each says, from what the worker knows of itself."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+from taskq.import_path import import_named
+from taskq.worker.app import WorkerApp
+from taskq.worker.http.request import Answer
+
+# By name, and when it is asked for: an extra, which is above this module and may not be installed.
+_RENDER = "taskq.contrib.prometheus:render"
+_BEGIN = "taskq.contrib.prometheus.exporter:metrics_of"
+
+Pages = Mapping[str, Callable[[], Answer]]
+
+
+def pages(
+    app: WorkerApp, *, not_alive: Callable[[], str | None], not_ready: Callable[[], str | None]
+) -> Pages:
+    """The pages of a worker, by path. Metrics are counted from now on, if their extra is installed.
+
+    Args:
+        app: Whose metrics.
+        not_alive: Says why the worker should be killed; None: it should not.
+        not_ready: Says why it runs no jobs at the moment; None: it does.
+    """
+    _begin_to_count(app)
+    return {
+        "/metrics": lambda: _metrics(app),
+        "/livez": lambda: _probe(not_alive()),
+        "/readyz": lambda: _probe(not_ready()),
+    }
+
+
+def _begin_to_count(app: WorkerApp) -> None:
+    try:
+        begin = cast("Callable[[Any], object]", import_named(_BEGIN))
+    except ImportError:
+        return  # the page says what lacks
+    begin(app)
+
+
+def _metrics(app: WorkerApp) -> Answer:
+    try:
+        render = cast("Callable[[Any], tuple[str, bytes]]", import_named(_RENDER))
+    except ImportError as error:
+        return Answer.text(HTTPStatus.NOT_IMPLEMENTED, str(error))
+    content_type, text = render(app)
+    return Answer(HTTPStatus.OK, text, content_type)
+
+
+def _probe(why_not: str | None) -> Answer:
+    if why_not is None:
+        return Answer.text(HTTPStatus.OK, "ok")
+    return Answer.text(HTTPStatus.SERVICE_UNAVAILABLE, why_not)
