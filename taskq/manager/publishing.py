@@ -34,8 +34,9 @@ class Publishing(JobOperations):
         with Deferral(self.telemetry, publication.jobs) as deferral:
             jobs = apply_defer_middleware(self.defer_middleware, publication.jobs)
             ids = self._publish(replace(publication, jobs=jobs))
-            # The others are jobs of other programs' tasks.
-            deferral.succeeded(jobs, [ids.get(job.task_name) for job in jobs])
+            # In the order in which they were made; the others are jobs of other programs' tasks.
+            known = sorted(jobs, key=lambda job: job.task_name)
+            deferral.succeeded(known, [ids.get(job.task_name) for job in known])
         return list(ids.values())
 
     publish_event_async: Final = async_method(publish_event)
