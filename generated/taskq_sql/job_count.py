@@ -170,6 +170,23 @@ counted AS (
             job.args, :p12\\:\\:jsonb,
             job.tags, :p13\\:\\:text []
         )
+        -- As in PageJobs.
+        AND (
+            :p14\\:\\:text IS NULL
+            OR coalesce(
+                (
+                    SELECT true
+                    FROM taskq_failed_attempts AS failed
+                    WHERE
+                        failed.job_id = job.id
+                        AND strpos(
+                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p14\\:\\:text)
+                        ) > 0
+                    LIMIT 1
+                ),
+                false
+            )
+        )
 )
 
 SELECT
@@ -258,6 +275,7 @@ class Querier:
         finished_before: datetime.datetime | None,
         args: Any,
         tags: list[str] | None,
+        error: str | None,
     ) -> Iterator[CountJobsRow]:
         """How many jobs there are of each queue, task and status, of those that fit every filter that is given.
         Jobs that wait or run are counted, from the indexes that they are in; so are those that failed, were
@@ -273,7 +291,7 @@ class Querier:
         PostgreSQL 15, two busy cores, medians; `python -m benchmarks.managing` measures it.
         From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
         """
-        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args, "p13": tags}):
+        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": worker_id, "p8": deferred_after, "p9": deferred_before, "p10": finished_after, "p11": finished_before, "p12": args, "p13": tags, "p14": error}):
             yield CountJobsRow(
                 queue_name=row[0],
                 task_name=row[1],

@@ -122,6 +122,23 @@ scanned AS (
             :p12\\:\\:timestamptz, :p13\\:\\:timestamptz,
             candidate.args, :p14\\:\\:jsonb,
             candidate.tags, :p15\\:\\:text []
+        )
+        -- A value, and no EXISTS, for which all errors may be read.
+        AND (
+            :p16\\:\\:text IS NULL
+            OR coalesce(
+                (
+                    SELECT true
+                    FROM taskq_failed_attempts AS failed
+                    WHERE
+                        failed.job_id = candidate.id
+                        AND strpos(
+                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p16\\:\\:text)
+                        ) > 0
+                    LIMIT 1
+                ),
+                false
+            )
         ) AS matches
     FROM (
         -- Those that are read whole.
@@ -131,8 +148,8 @@ scanned AS (
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
-            job.id = ANY(:p16\\:\\:bigint [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
+            job.id = ANY(:p17\\:\\:bigint [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -141,8 +158,8 @@ scanned AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND :p18\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
+            AND :p19\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -152,8 +169,8 @@ scanned AS (
         WHERE
             job.status = 'todo' AND job.lock = :p7\\:\\:text
             AND :p8\\:\\:text IS NULL
-            AND :p18\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
+            AND :p19\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -162,12 +179,12 @@ scanned AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
-            AND :p18\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p17\\:\\:bigint)
+            AND :p19\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            :p19\\:\\:bigint AS most,
+            :p20\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM (
             (
@@ -175,7 +192,7 @@ scanned AS (
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
-                    AND :p20\\:\\:boolean
+                    AND :p21\\:\\:boolean
                 ORDER BY job.id
                 LIMIT 10000
             )
@@ -184,12 +201,12 @@ scanned AS (
                 SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
                 FROM taskq_jobs AS job
                 WHERE
-                    job.id < :p17\\:\\:bigint
-                    AND :p20\\:\\:boolean
+                    job.id < :p18\\:\\:bigint
+                    AND :p21\\:\\:boolean
                 ORDER BY job.id DESC
                 LIMIT 10000
             )
-            LIMIT :p19\\:\\:bigint
+            LIMIT :p20\\:\\:bigint
         ) AS job
         UNION ALL
         SELECT
@@ -199,9 +216,9 @@ scanned AS (
         FROM (
             SELECT
                 final.number AS source,
-                :p19\\:\\:bigint AS most,
+                :p20\\:\\:bigint AS most,
                 entry.id
-            FROM unnest(:p21\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
+            FROM unnest(:p22\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
             CROSS JOIN LATERAL (
                 (
                     SELECT job.id
@@ -220,11 +237,11 @@ scanned AS (
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id < :p17\\:\\:bigint
+                        AND job.id < :p18\\:\\:bigint
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
                 )
-                LIMIT :p19\\:\\:bigint
+                LIMIT :p20\\:\\:bigint
             ) AS entry
             UNION ALL
             SELECT
@@ -236,7 +253,7 @@ scanned AS (
                     found.queue_name, found.priority,
                     row_number() OVER () AS number,
                     -- All lines together are not to be much more than a few.
-                    least(:p19\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                    least(:p20\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
                 FROM (
                     SELECT queue_name, priority FROM line
                     LIMIT (SELECT 1000000000)
@@ -262,7 +279,7 @@ scanned AS (
                         job.status = 'todo' AND job.due AND job.lock IS NULL
                         AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND job.id < :p17\\:\\:bigint
+                        AND job.id < :p18\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 )
@@ -271,7 +288,7 @@ scanned AS (
             UNION ALL
             SELECT
                 -1 AS source,
-                :p19\\:\\:bigint AS most,
+                :p20\\:\\:bigint AS most,
                 entry.id
             -- A limit that the planner does not know is a tenth to it\\: for one that it knows, it may read all those
             -- for later by the index of their times, and sort them.
@@ -295,11 +312,11 @@ scanned AS (
                         job.status = 'todo'
                         AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND :p3\\:\\:boolean
-                        AND job.id < :p17\\:\\:bigint
+                        AND job.id < :p18\\:\\:bigint
                     ORDER BY job.id DESC
                     LIMIT (SELECT 1000)
                 )
-                LIMIT :p19\\:\\:bigint
+                LIMIT :p20\\:\\:bigint
             ) AS entry
         ) AS entry
         CROSS JOIN LATERAL (
@@ -496,6 +513,7 @@ class Querier:
         finished_before: datetime.datetime | None,
         args: Any,
         tags: list[str] | None,
+        error: str | None,
         ids: list[int] | None,
         before: int | None,
         alive: bool,
@@ -535,7 +553,7 @@ class Querier:
           that wait, of one lock                                   6
         As far as every source was scanned.
         """
-        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": tags, "p16": ids, "p17": before, "p18": alive, "p19": max_scanned, "p20": walks, "p21": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": worker_id, "p10": deferred_after, "p11": deferred_before, "p12": finished_after, "p13": finished_before, "p14": args, "p15": tags, "p16": error, "p17": ids, "p18": before, "p19": alive, "p20": max_scanned, "p21": walks, "p22": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],
