@@ -15,7 +15,11 @@ TRACEBACK = """Traceback (most recent call last):
 ConnectionError: the bank of acme does not answer
 """
 
-_ENDED = "now() - interval '59 min' * (1 - n::float8 / {number})"
+# In waves, as a day has them.
+_ENDED = (
+    "now() - interval '59 min' * (1 - n::float8 / {number}) "
+    "+ interval '70 s' * sin(n::float8 / {number} * 31) * sin(n::float8 / {number} * 3)"
+)
 _RAN = "interval '{seconds} s' * exp(1.2 * (abs(hashint4(n)) % 1000) / 500.0)"
 
 
@@ -27,7 +31,7 @@ def _ended(
     seconds: float,
     **columns: str,
 ) -> None:
-    ended = _ENDED.format(number=number)
+    ended = f"least({_ENDED.format(number=number)}, now())"
     insert(
         connection,
         number,
@@ -152,7 +156,8 @@ async def fill(app: App, connection: psycopg.Connection) -> None:
         "('stripe', false, 100, 60, 1, 'web-1')"
     )
     connection.execute(
-        "INSERT INTO taskq_queue_limits (queue_name, limit_key, said_by) VALUES ('payments', 'stripe', 'web-1')"
+        "INSERT INTO taskq_queue_limits (queue_name, limit_key, said_by) "
+        "VALUES ('payments', 'stripe', 'web-1')"
     )
     connection.execute(
         "INSERT INTO taskq_periodic (task_name, periodic_id, last_tick) VALUES "

@@ -20,7 +20,7 @@ from tests.dashboard.serving import serving
 
 DOCS = Path(__file__).parents[2] / "docs"
 
-WIDE = {"width": 1280, "height": 800}
+WIDE = {"width": 1280, "height": 880}
 PHONE = {"width": 390, "height": 844}
 
 
@@ -38,7 +38,8 @@ def main() -> None:
                 ) as connection:
                     asyncio.run(fill(app, connection))
                     row = connection.execute(
-                        "SELECT max(id) FILTER (WHERE status = 'failed'), max(id) FILTER (WHERE progress IS NOT NULL) "
+                        "SELECT max(id) FILTER (WHERE status = 'failed'), "
+                        "max(id) FILTER (WHERE progress IS NOT NULL) "
                         "FROM taskq_jobs"
                     ).fetchone()
                     assert row
@@ -87,7 +88,7 @@ def shoot(page: Page, address: str, path: Path) -> None:
     page.goto(address)
     if page.locator(".live").count():
         page.locator(".live.on").wait_for()
-    page.screenshot(path=path, full_page=True)
+    page.screenshot(path=path)
     print(path.name)
 
 

@@ -129,8 +129,8 @@ class Dashboard:
                 raise HTTPException(
                     403,
                     "nothing was changed: the browser does not say that this comes from a page of the "
-                    "dashboard. Open the page here and try again; a proxy in front has to pass on the headers "
-                    "Host, Origin and Sec-Fetch-Site as they are",
+                    "dashboard. Open the page here and try again; a proxy in front has to pass on the "
+                    "headers Host, Origin and Sec-Fetch-Site as they are",
                 )
             if access < Access.OPERATE:
                 raise HTTPException(

@@ -41,6 +41,7 @@ def _environment() -> Environment:
         "seconds": seconds,
         "number": number,
         "brief_json": brief_json,
+        "unquoted": unquoted,
         "counted": counted,
         "brief": brief,
     }
@@ -106,3 +107,9 @@ def brief_json(value: Any) -> str:
         return "encrypted"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def unquoted(text: str) -> str:
+    """A value as people choose it, from how JSON writes it: text without its quotes."""
+    value = json.loads(text)
+    return value if isinstance(value, str) and value else text

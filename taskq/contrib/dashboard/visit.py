@@ -84,7 +84,7 @@ class Visit:
             who=self.who,
             notice=self.notice,
             path=self.request.scope["path"].removeprefix(self.request.scope.get("root_path", "")),
-            database=str(self.app.database),
+            database=str(self.app.database).removeprefix("postgresql+psycopg://"),
             **values,
         )
 
