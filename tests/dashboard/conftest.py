@@ -1,7 +1,8 @@
 """The dashboard of a shop on the test's own database, and who asks it for pages."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from html import unescape
 from typing import Any
 
 import httpx
@@ -54,7 +55,4 @@ def client(browse: Browse) -> httpx.AsyncClient:
 def text_of(page: httpx.Response) -> str:
     """What people read on a page, in one line."""
     body = re.sub(r"<(script|style|title)\b.*?</\1>", "", page.text, flags=re.DOTALL)
-    return " ".join(re.sub(r"<[^>]*>", " ", body).split())
-
-
-Step = Callable[[], Awaitable[httpx.Response]]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from taskq import App, JobContext, Limit
 
-app = App(queue_limits={"payments": Limit("stripe", rate=100, per=60)})
+app = App(queue_limits={"payments": Limit("stripe", concurrency=20)})
 
 
 class Size(Enum):
