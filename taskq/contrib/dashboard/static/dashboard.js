@@ -9,6 +9,8 @@ for (const live of document.querySelectorAll("[data-live]")) {
   const button = document.createElement("button");
   button.type = "button";
   live.append(dot, text, button);
+  const kept = new Map();
+  let isPressed = false;
   let source = null;
   let isWanted = true;
   let isOver = false;
@@ -19,6 +21,11 @@ for (const live of document.querySelectorAll("[data-live]")) {
   };
 
   const put = (name, html) => {
+    // What is pressed must still be there when it is let go of.
+    if (isPressed) {
+      kept.set(name, html);
+      return;
+    }
     const part = document.getElementById(name);
     // Not while something in it is typed, chosen or selected.
     const busy = part && part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
@@ -41,6 +48,13 @@ for (const live of document.querySelectorAll("[data-live]")) {
       if (again) again.focus({ preventScroll: true });
     }
   };
+
+  const letGo = () =>
+    setTimeout(() => {
+      isPressed = false;
+      for (const [name, html] of kept) put(name, html);
+      kept.clear();
+    }, 100);
 
   const stop = () => {
     if (source) source.close();
@@ -75,6 +89,10 @@ for (const live of document.querySelectorAll("[data-live]")) {
     else stop();
     show();
   });
+  document.addEventListener("pointerdown", () => (isPressed = true));
+  document.addEventListener("pointerup", letGo);
+  document.addEventListener("pointercancel", letGo);
+  document.addEventListener("submit", stop);
   // A page that nobody sees costs nothing.
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   window.addEventListener("pagehide", stop);
