@@ -1,6 +1,7 @@
 """The ASGI application: which address leads to which page, and what holds for all of them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from starlette.exceptions import HTTPException
@@ -66,12 +67,12 @@ class Dashboard:
             [
                 Mount("/static", StaticFiles(directory=HERE / "static")),
                 _get("/", overview.show),
-                _get("/live", overview.live),
+                _stream("/live", overview.live),
                 _get("/jobs", jobs.show),
                 _get("/jobs/change", change.ask),
                 _post("/jobs/change", change.do),
                 _get("/jobs/{job_id}", job.show),
-                _get("/jobs/{job_id}/live", job.live),
+                _stream("/jobs/{job_id}/live", job.live),
                 _post("/jobs/{job_id}/again", job.again),
                 _get("/defer", defer.ask),
                 _post("/defer", defer.do),
@@ -81,7 +82,7 @@ class Dashboard:
                 _post("/queues/pause", queues.pause),
                 _post("/limits", queues.limit),
                 _get("/workers", workers.show),
-                _get("/workers/live", workers.live),
+                _stream("/workers/live", workers.live),
                 _get("/periodic", periodic.show),
                 _post("/periodic/run", periodic.run),
                 *routes,
@@ -94,16 +95,15 @@ class Dashboard:
         if scope["type"] != "http":
             await self._router(scope, receive, send)
             return
-        # So that a route raises what it refuses, and neither answers by itself nor leaves that to the
-        # application that this one is mounted in.
-        scope = {**scope, "app": self, "starlette.exception_handlers": ({}, {})}
+        # What is raised is answered here, and not by the application that this one is mounted in.
+        scope = {**scope, "starlette.exception_handlers": ({}, {})}
         request = Request(scope, receive)
         answer = _Answer(send)
         visit = Visit(request, self.app, Access.NONE, "unknown")
         try:
             visit = await self._admit(request)
-            scope[_VISIT] = visit
-            await self._router(scope, receive, answer.send)
+            # With an application a route raises what it refuses, and does not answer by itself.
+            await self._router({**scope, "app": self, _VISIT: visit}, receive, answer.send)
         except Exception as error:
             if answer.has_begun:
                 raise
@@ -203,12 +203,20 @@ def _get(path: str, handler: Handler) -> Route:
     return Route(path, partial(_handle, handler), methods=["GET"])
 
 
+def _stream(path: str, handler: Handler) -> Route:
+    route = _get(path, handler)
+    # It would never end, and nothing of it would be sent.
+    route.methods = {"GET"}
+    return route
+
+
 def _post(path: str, handler: Handler) -> Route:
     return Route(path, partial(_handle, handler), methods=["POST"])
 
 
 async def _handle(handler: Handler, request: Request) -> Response:
-    return await handler(request.scope[_VISIT])
+    # Of this request the route knows what was in its path.
+    return await handler(replace(request.scope[_VISIT], request=request))
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:

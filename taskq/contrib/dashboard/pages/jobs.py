@@ -1,18 +1,24 @@
 """The list of jobs: those that fit the filters in the address, a page at a time."""
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.responses import Response
 
-from taskq.contrib.dashboard.filters import Filters
+from taskq.contrib.dashboard.filters import NAMES, Filters
 from taskq.contrib.dashboard.visit import Visit
 from taskq.exceptions import InvalidFilter
-from taskq.job import JobStatus
+from taskq.job import Job, JobStatus
+from taskq.manager import JobManager
 from taskq.messages import short_repr
 
 _BESIDE = ("after", "order", "done", "jobs")
 _PAGE = 50
+
+# Seconds for which a page is searched for jobs that fit: then it says how far it has come.
+_LONGEST_READ = 0.08
 
 # Filters that are always in sight.
 _FIRST = {"status", "task", "queue", "error", "args"}
@@ -29,13 +35,13 @@ class Jobs:
         try:
             shown["filters"] = filters = Filters.of(query.multi_items(), beside=_BESIDE)
             is_oldest_first = _is_oldest_first(query)
-            page = await visit.jobs.list_jobs_async(
-                after=_after(query),
-                limit=_PAGE,
+            page, next_after = await _read(
+                visit.jobs,
+                _after(query),
                 newest_first=not is_oldest_first,
-                **await filters.resolve(visit.jobs),
+                filters=await filters.resolve(visit.jobs),
             )
-            shown |= {"page": page, "next_after": page.next_after}
+            shown |= {"page": page, "next_after": next_after}
         except InvalidFilter as error:
             status, problem = 400, str(error)
         said = dict(shown["filters"].said) if problem is None else _as_given(query)
@@ -53,6 +59,22 @@ class Jobs:
             changed=_changed(query),
             **shown,
         )
+
+
+async def _read(
+    jobs: JobManager, after: int | None, *, newest_first: bool, filters: Mapping[str, Any]
+) -> tuple[list[Job], int | None]:
+    """Read a page, for a while also beyond what is searched at once; and where the next one begins."""
+    found: list[Job] = []
+    ends = time.monotonic() + _LONGEST_READ
+    while True:
+        page = await jobs.list_jobs_async(
+            after=after, limit=_PAGE - len(found), newest_first=newest_first, **filters
+        )
+        found += page
+        after = page.next_after
+        if after is None or len(found) == _PAGE or time.monotonic() > ends:
+            return found, after
 
 
 def _after(query: ImmutableMultiDict[str, str]) -> int | None:
@@ -83,5 +105,5 @@ def _as_given(query: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     return {
         name: query.getlist(name) if name in several else query[name]
         for name in query
-        if name not in _BESIDE
+        if name in NAMES
     }

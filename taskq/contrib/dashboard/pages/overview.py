@@ -15,11 +15,13 @@ from taskq.contrib.dashboard.standing import QueueState, alive_of, pauses_of, se
 from taskq.contrib.dashboard.visit import Visit
 from taskq.doctor import Finding, Thresholds, examine
 from taskq.job import JobStatus
-from taskq.manager import Pause, PauseKind
+from taskq.manager import JobManager, Pause, PauseKind
+from taskq.queries.stats import EndedJobs
 from taskq.queries.workers import WorkerState
 
-# Seconds; the doctor's findings do not change so fast, and take longer to find.
+# Seconds; what takes longer to find is read less often.
 _INTERVAL = 2.0
+_ENDED_INTERVAL = 10.0
 _FINDINGS_INTERVAL = 60.0
 
 _WINDOW = timedelta(hours=1)
@@ -27,6 +29,10 @@ _WINDOW = timedelta(hours=1)
 _PARTS = ("figures", "charts", "queues", "findings")
 
 _COUNTED = (JobStatus.TODO, JobStatus.DOING, JobStatus.FAILED)
+
+
+# What ended in the last hour: by minute, and by queue.
+_Ended = tuple[Sequence[EndedJobs], Mapping[str, EndedJobs]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +92,9 @@ class Overview:
     """
 
     def __init__(self, app: App) -> None:
-        self._findings = Board(partial(_examine, app), _FINDINGS_INTERVAL)
-        self._board = Board(partial(_read, app, self._findings), _INTERVAL)
+        findings = Board(partial(_examine, app), _FINDINGS_INTERVAL)
+        ended = Board(partial(_read_ended, app.job_manager), _ENDED_INTERVAL)
+        self._board = Board(partial(_read, app, ended, findings), _INTERVAL)
 
     async def show(self, visit: Visit) -> Response:
         """The page."""
@@ -110,15 +117,21 @@ def _render(visit: Visit, overview: OverviewState) -> Mapping[str, str]:
     }
 
 
-async def _read(app: App, findings: Board[Sequence[Finding]]) -> OverviewState:
+async def _read(
+    app: App, ended: Board[_Ended], findings: Board[Sequence[Finding]]
+) -> OverviewState:
     jobs = app.job_manager
-    now = await jobs.get_server_time_async()
-    counted = {each.name: each for each in await jobs.list_queues_async(status=_COUNTED)}
-    by_time = await jobs.summarize_ended_async("time", window=_WINDOW)
-    by_queue = {each.name: each for each in await jobs.summarize_ended_async("queue")}
-    workers = await jobs.list_workers_async()
+    counts, workers, pauses, now, ended_reading, findings_reading = await asyncio.gather(
+        jobs.list_queues_async(status=_COUNTED),
+        jobs.list_workers_async(),
+        jobs.list_pauses_async(),
+        jobs.get_server_time_async(),
+        ended.latest(),
+        findings.latest(),
+    )
+    counted = {each.name: each for each in counts}
+    by_time, by_queue = ended_reading.get()
     alive = alive_of(workers)
-    pauses = await jobs.list_pauses_async()
     paused = pauses_of(pauses, PauseKind.QUEUE)
     return OverviewState(
         now=now,
@@ -137,8 +150,16 @@ async def _read(app: App, findings: Board[Sequence[Finding]]) -> OverviewState:
         alive=alive,
         dead=[worker for worker in workers if worker not in alive],
         paused_tasks=[*pauses_of(pauses, PauseKind.TASK).values()],
-        findings=(await findings.latest()).get(),
+        findings=findings_reading.get(),
     )
+
+
+async def _read_ended(jobs: JobManager) -> _Ended:
+    by_time, by_queue = await asyncio.gather(
+        jobs.summarize_ended_async("time", window=_WINDOW),
+        jobs.summarize_ended_async("queue", window=_WINDOW),
+    )
+    return by_time, {each.name: each for each in by_queue}
 
 
 async def _examine(app: App) -> Sequence[Finding]:
