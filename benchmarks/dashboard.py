@@ -104,7 +104,7 @@ def processor_of(pid: int) -> float:
 
 
 def measure_viewers(url: str) -> None:
-    """Print what a process takes that serves the dashboard, with nobody and with many who look at it."""
+    """Print what a process takes that serves the dashboard, without viewers and with many."""
     command = [sys.executable, "-m", "taskq", "dashboard", "--app", "tests.dashboard.shop:app"]
     with subprocess.Popen(
         [*command, "--database", url, "--port", "0"], stderr=subprocess.PIPE, text=True
@@ -123,7 +123,7 @@ def measure_viewers(url: str) -> None:
 
             sizes = asyncio.run(look())
             used = processor_of(serving.pid) - before
-            print(f"\nserved to nobody: {alone:.0f} MiB")
+            print(f"\nserved, without a viewer: {alone:.0f} MiB")
             print(
                 f"served to {VIEWERS} live viewers for {SECONDS} s: {memory_of(serving.pid):.0f} MiB, "
                 f"{100 * used / SECONDS:.1f} % of a core, "

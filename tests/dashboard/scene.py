@@ -54,7 +54,8 @@ async def fill(app: App, connection: psycopg.Connection) -> None:
     """Put jobs of an hour into an empty database, with workers that seem to run some of them."""
     connection.execute(
         "INSERT INTO taskq_workers (id, name, queue_names, concurrency, host, version, started_at) VALUES "
-        "(70411, 'web-1', NULL, 20, 'shop-web-1', '0.1.0', now() - interval '3 d'),"
+        "(70411, 'web-1', '{default,images,mail,payments,reports}', 20, 'shop-web-1', '0.1.0', "
+        "now() - interval '3 d'),"
         "(70412, 'mail-1', '{mail}', 4, 'shop-mail-1', '0.1.0', now() - interval '5 h')"
     )
     _ended(
@@ -91,6 +92,9 @@ async def fill(app: App, connection: psycopg.Connection) -> None:
         "payments",
         2.5,
         status="'failed'",
+        deferred_at="now() - interval '31 min' + n * interval '9 s'",
+        finished_at="now() - interval '25 min' + n * interval '9 s'",
+        started_at="now() - interval '25 min' + n * interval '9 s' - interval '2.5 s' * (1 + n % 3)",
         attempt="3",
         claim="3",
         args="jsonb_build_object('account', 'acme', 'cents', 1000 + n)",
@@ -103,6 +107,14 @@ async def fill(app: App, connection: psycopg.Connection) -> None:
         "'the bank of acme does not answer', %s FROM taskq_jobs, generate_series(1, 3) AS n "
         "WHERE status = 'failed'",
         [TRACEBACK],
+    )
+    # What no worker serves: the doctor has something to say.
+    insert(
+        connection,
+        4,
+        queue="'exports'",
+        task_name="'shop.exports.write'",
+        deferred_at="now() - interval '22 min'",
     )
     with app.open():
         jobs = app.job_manager

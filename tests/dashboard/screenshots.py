@@ -63,12 +63,11 @@ def take(browser: Browser, url: str, folder: Path, *, failed: int, running: int)
         "periodic": "/periodic",
         "defer": "/defer?task=shop.images.resize",
         "change": "/jobs/change?do=retry&all=1&status=failed&task=shop.payments.charge",
-        "problem": "/jobs/4711471",
     }
     for scheme, size, names in (
         ("light", WIDE, list(pages)),
-        ("dark", WIDE, ["overview", "job"]),
-        ("light", PHONE, ["overview", "jobs", "job"]),
+        ("dark", WIDE, ["overview"]),
+        ("light", PHONE, ["overview", "jobs"]),
     ):
         context = browser.new_context(
             viewport=size,  # type: ignore[arg-type]

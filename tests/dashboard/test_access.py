@@ -87,7 +87,7 @@ async def test_who_may_not_operate_changes_nothing(
     assert await is_untouched(app, job)
 
 
-async def test_without_authorize_everybody_may_look_and_nobody_may_operate(
+async def test_without_authorize_each_may_look_and_none_may_operate(
     browse: Browse, app: App, job: int
 ) -> None:
     client = browse(within=Dashboard(app))
@@ -206,7 +206,7 @@ def test_a_password_that_protects_nothing_is_refused(user: str, password: str) -
 
 
 @pytest.mark.parametrize("answer", [True, None, "OPERATE", 2])
-async def test_an_authorize_that_answers_something_else_lets_nobody_in(
+async def test_an_authorize_that_answers_something_else_allows_nothing(
     browse: Browse, app: App, caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
     client = browse(within=Dashboard(app, authorize=lambda request: answer))
@@ -228,7 +228,7 @@ async def test_authorize_may_be_async_and_say_who_it_is(browse: Browse, app: App
     assert pause.paused_by == "grace"
 
 
-class Everybody(AuthenticationBackend):
+class Staff(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser]:
         return AuthCredentials(["staff"]), SimpleUser("alan")
 
@@ -242,7 +242,7 @@ async def test_mounted_it_knows_the_users_of_the_program_around_it(
     )
     around = Starlette(
         routes=[Mount("/ops", dashboard)],
-        middleware=[Middleware(AuthenticationMiddleware, backend=Everybody())],
+        middleware=[Middleware(AuthenticationMiddleware, backend=Staff())],
     )
     await browse(within=around).post("/ops/queues/pause", data={"do": "pause", "name": "mail"})
     [pause] = await app.job_manager.list_pauses_async()

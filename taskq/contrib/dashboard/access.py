@@ -69,7 +69,7 @@ class PasswordAccess:
 
 
 def read_only(request: Request) -> Access:
-    """Lets everyone look, and nobody change anything."""
+    """Lets each request look, and none change anything."""
     return Access.READ
 
 
@@ -77,7 +77,7 @@ async def access_of(authorize: Authorize, request: Request) -> Access:
     """What a request may do.
 
     Raises:
-        InvalidOption: ``authorize`` answers something else; then nobody may do anything.
+        InvalidOption: ``authorize`` answers something else; then nothing is allowed.
     """
     answer: Any = authorize(request)
     if isawaitable(answer):

@@ -38,13 +38,11 @@ class Dashboard:
 
     Args:
         app: The app. Modules of its ``import_paths`` are imported with the first request.
-        authorize: Answers what a request may do; it may be async. None: everyone may look, and nobody may
-        change
+        authorize: Answers what a request may do; it may be async. None: each may look, and none may change
             anything. What it puts into ``request.state.taskq_user`` is who it is, in the log and beside a
             pause.
-        hosts: By which names it may be asked for, with or without a port; None: by any. For one that
-        everyone may
-            look at on this machine.
+        hosts: By which names it may be asked for, with or without a port; None: by any. For a dashboard
+            without ``authorize``, which is for this machine alone.
         routes: Further routes of Starlette's under the same address, for those who may look.
     """
 

@@ -52,7 +52,7 @@ class Reading(Generic[T]):
 
 
 class Board(Generic[T]):
-    """What is read at most once in an interval, however many look at it; and not at all if nobody does.
+    """What is read at most once in an interval, however many viewers there are; and not at all without one.
 
     Args:
         read: Reads it.
@@ -157,7 +157,7 @@ def stream(
             parts = reading.rendered.get(key)
             if parts is None:
                 parts = reading.rendered[key] = render(value)
-            # At least something, or nobody would find out that the browser is gone.
+            # At least something: it is by sending that a server finds out that the browser is gone.
             yield _event("alive", "")
             for name, html in parts.items():
                 if sent.get(name) != html:

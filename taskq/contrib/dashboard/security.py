@@ -52,7 +52,8 @@ def is_from_page(request: Request) -> bool:
 def is_host(request: Request, names: frozenset[str]) -> bool:
     """Whether a request names one of some hosts; a name without a port stands for all ports.
 
-    A page elsewhere can have its own name lead to this machine, and read then what is shown to everyone here.
+    A page elsewhere can have its own name lead to this machine, and read then what is shown here without a
+    password.
     """
     host = request.headers.get("host", "").lower()
     name = host if host.endswith("]") else host.rpartition(":")[0] or host

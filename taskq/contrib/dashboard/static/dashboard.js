@@ -93,7 +93,7 @@ for (const live of document.querySelectorAll("[data-live]")) {
   document.addEventListener("pointerup", letGo);
   document.addEventListener("pointercancel", letGo);
   document.addEventListener("submit", stop);
-  // A page that nobody sees costs nothing.
+  // A page that is out of sight costs nothing.
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", start);
