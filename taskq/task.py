@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from taskq.arguments.arguments import Arguments
 from taskq.arguments.result import Result
+from taskq.arguments.signature import Signature
 from taskq.deferrer import (
     BY_NAME,
     ByName,
@@ -203,6 +204,12 @@ class Task(Generic[P, R_co]):
             InvalidJob: An option no job can have; the message says which.
         """
         return self._deferrer.configure(on_conflict=on_conflict, **options)
+
+    @property
+    def signature(self) -> str:
+        """What people read of its signature, without the context that it gets from the worker."""
+        signature = Signature(self.func, task_name=self.name)
+        return signature.text(skip=1 if self.pass_context else 0)
 
     def rename(self, renamed: Callable[[str], str]) -> None:
         """Change the name and the aliases, as an app does that takes in a blueprint."""

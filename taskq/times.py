@@ -1,5 +1,6 @@
 """Times that a job can have: what Python and PostgreSQL both can hold, within what makes sense."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -77,3 +78,78 @@ def brief(seconds: float) -> str:
                 f"{count}{unit}{rest // below}{unit_below}" if rest >= below else f"{count}{unit}"
             )
     return f"{rest}s"
+
+
+def relative(time: datetime, now: datetime) -> str:
+    """A time as people say it: ``3 min ago``, ``in 2 h``."""
+    seconds = (time - now).total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        if (count := int(abs(seconds) // size)) > 0:
+            return f"in {count:,} {unit}" if seconds > 0 else f"{count:,} {unit} ago"
+    return "now"
+
+
+_WORDS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_DURATION = re.compile(
+    "".join(rf"(?:(?P<{name}>\d+(?:\.\d+)?){unit})?" for unit, name in _WORDS.items())
+)
+
+# Python's years do not go back much further.
+_LONGEST_AGO = timedelta(days=2_000 * 365)
+
+
+def time_of(text: str) -> datetime:
+    """Read a point in time that was typed: ISO 8601, with an offset from UTC.
+
+    Raises:
+        ValueError: It is none, in a sentence for the one who typed it.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: write it as 2030-01-31T18:00:00+01:00") from None
+    if time.tzinfo is None:
+        raise ValueError(
+            f"{text!r} does not say in which time zone: write the offset from UTC after it, as in "
+            f"{time.isoformat()}+01:00, or Z for UTC itself"
+        )
+    return time
+
+
+def duration_of(text: str) -> timedelta:
+    """Read a length of time that was typed: seconds, or numbers with units.
+
+    Raises:
+        ValueError: It is none, likewise.
+    """
+    match = _DURATION.fullmatch(_with_unit(text))
+    if not text or match is None:
+        raise ValueError(
+            f"{text!r} is no length of time: write seconds, or w, d, h, m and s in this order, as in "
+            "90, 5m or 1h30m"
+        )
+    try:
+        return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any calendar") from None
+
+
+def past_of(text: str) -> datetime | timedelta:
+    """Read a point in time that was typed, or how long ago it was.
+
+    Raises:
+        ValueError: It is neither, likewise.
+    """
+    if text and _DURATION.fullmatch(_with_unit(text)):
+        ago = duration_of(text)
+        if ago > _LONGEST_AGO:
+            raise ValueError(f"{text!r} ago is before any calendar")
+        return ago
+    try:
+        return time_of(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or how long ago, as in 1h30m") from None
+
+
+def _with_unit(text: str) -> str:
+    return f"{text}s" if text[-1:].isdecimal() else text

@@ -144,21 +144,22 @@ class DeleteJobsRow(pydantic.BaseModel):
     opened: int
 
 
-RESCHEDULE_JOB = """-- name: reschedule_job \\:one
+RESCHEDULE_JOBS = """-- name: reschedule_jobs \\:many
 WITH found AS (
     SELECT
         id,
         status
     FROM taskq_jobs
-    WHERE id = :p1\\:\\:bigint
+    WHERE id = ANY(:p1\\:\\:bigint []) AND status = ANY(:p2\\:\\:taskq_job_status [])
+    ORDER BY id
     FOR UPDATE
 ),
 
 moment AS (
     SELECT
         coalesce(
-            :p2\\:\\:timestamptz,
-            statement_timestamp() + make_interval(secs => :p3\\:\\:double precision)
+            :p3\\:\\:timestamptz,
+            statement_timestamp() + make_interval(secs => :p4\\:\\:double precision)
         ) AS scheduled_at
 ),
 
@@ -168,8 +169,8 @@ rescheduled AS (
         scheduled_at = coalesce(moment.scheduled_at, taskq_jobs.scheduled_at),
         due = coalesce(moment.scheduled_at <= statement_timestamp(), taskq_jobs.due),
         given_back = null,
-        priority = coalesce(:p4\\:\\:integer, taskq_jobs.priority),
-        queue_name = coalesce(:p5\\:\\:text, taskq_jobs.queue_name)
+        priority = coalesce(:p5\\:\\:integer, taskq_jobs.priority),
+        queue_name = coalesce(:p6\\:\\:text, taskq_jobs.queue_name)
     FROM found
     CROSS JOIN moment
     WHERE taskq_jobs.id = found.id AND found.status = 'todo'
@@ -183,8 +184,9 @@ rescheduled AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(rescheduled.queue_name, rescheduled.due, rescheduled.scheduled_at)
+    SELECT taskq_notify(rescheduled.queue_name, rescheduled.due, min(rescheduled.scheduled_at))
     FROM rescheduled
+    GROUP BY rescheduled.queue_name, rescheduled.due
 ),
 
 opened AS (
@@ -195,19 +197,23 @@ opened AS (
 )
 
 SELECT
+    found.id,
     found.status,
-    EXISTS (SELECT FROM rescheduled)\\:\\:boolean AS done,
+    (rescheduled.id IS NOT NULL)\\:\\:boolean AS done,
     (
         (SELECT count(*) FROM announced)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
     )\\:\\:bigint AS announced
 FROM found
+LEFT JOIN rescheduled ON found.id = rescheduled.id
+ORDER BY found.id
 """
 
-_RESCHEDULE_JOB = sqlalchemy.text(RESCHEDULE_JOB)
+_RESCHEDULE_JOBS = sqlalchemy.text(RESCHEDULE_JOBS)
 
 
-class RescheduleJobRow(pydantic.BaseModel):
+class RescheduleJobsRow(pydantic.BaseModel):
+    id: int
     status: models.TaskqJobStatus
     done: bool
     announced: int
@@ -366,27 +372,27 @@ class Querier:
                 opened=row[1],
             )
 
-    def reschedule_job(
+    def reschedule_jobs(
         self,
         *,
-        id: int,
+        ids: list[int],
+        statuses: list[models.TaskqJobStatus],
         schedule_at: datetime.datetime | None,
         schedule_in: float | None,
         priority: int | None,
         queue_name: str | None,
-    ) -> RescheduleJobRow | None:
-        """Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
-        No row: no such job. A wait counts from the statement, as in RetryJobs.
-        It may have become the head of its lock, or not be any more.
+    ) -> Iterator[RescheduleJobsRow]:
+        """Gives jobs that wait another time, priority or queue, if they still have one of the statuses; answers for each that
+        there is what it found, and whether it did so. A wait counts from the statement, as in RetryJobs.
+        They may have become the heads of their locks, or not be any more.
         """
-        row = self._conn.execute(_RESCHEDULE_JOB, {"p1": id, "p2": schedule_at, "p3": schedule_in, "p4": priority, "p5": queue_name}).first()
-        if row is None:
-            return None
-        return RescheduleJobRow(
-            status=row[0],
-            done=row[1],
-            announced=row[2],
-        )
+        for row in self._conn.execute(_RESCHEDULE_JOBS, {"p1": ids, "p2": statuses, "p3": schedule_at, "p4": schedule_in, "p5": priority, "p6": queue_name}):
+            yield RescheduleJobsRow(
+                id=row[0],
+                status=row[1],
+                done=row[2],
+                announced=row[3],
+            )
 
     def retry_jobs(
         self,

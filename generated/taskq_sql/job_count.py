@@ -171,6 +171,23 @@ counted AS (
             job.args, :p13\\:\\:jsonb,
             job.tags, :p14\\:\\:text []
         )
+        -- As in PageJobs.
+        AND (
+            :p15\\:\\:text IS NULL
+            OR coalesce(
+                (
+                    SELECT true
+                    FROM taskq_failed_attempts AS failed
+                    WHERE
+                        failed.job_id = job.id
+                        AND strpos(
+                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p15\\:\\:text)
+                        ) > 0
+                    LIMIT 1
+                ),
+                false
+            )
+        )
 )
 
 SELECT
@@ -260,6 +277,7 @@ class Querier:
         finished_before: datetime.datetime | None,
         args: Any,
         tags: list[str] | None,
+        error: str | None,
     ) -> Iterator[CountJobsRow]:
         """How many jobs there are of each queue, task and status, of those that fit every filter that is given.
         Jobs that wait or run are counted, from the indexes that they are in; so are those that failed, were
@@ -275,7 +293,7 @@ class Querier:
         PostgreSQL 15, two busy cores, medians; `python -m benchmarks.managing` measures it.
         From which page to which; as ranges, since a TABLESAMPLE would take 300 pages more or less.
         """
-        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": limit_key, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": tags}):
+        for row in self._conn.execute(_COUNT_JOBS, {"p1": statuses, "p2": ids, "p3": queue_name, "p4": task_name, "p5": lock, "p6": queueing_lock, "p7": limit_key, "p8": worker_id, "p9": deferred_after, "p10": deferred_before, "p11": finished_after, "p12": finished_before, "p13": args, "p14": tags, "p15": error}):
             yield CountJobsRow(
                 queue_name=row[0],
                 task_name=row[1],

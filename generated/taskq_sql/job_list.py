@@ -123,6 +123,23 @@ scanned AS (
             :p13\\:\\:timestamptz, :p14\\:\\:timestamptz,
             candidate.args, :p15\\:\\:jsonb,
             candidate.tags, :p16\\:\\:text []
+        )
+        -- A value, and no EXISTS, for which all errors may be read.
+        AND (
+            :p17\\:\\:text IS NULL
+            OR coalesce(
+                (
+                    SELECT true
+                    FROM taskq_failed_attempts AS failed
+                    WHERE
+                        failed.job_id = candidate.id
+                        AND strpos(
+                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p17\\:\\:text)
+                        ) > 0
+                    LIMIT 1
+                ),
+                false
+            )
         ) AS matches
     FROM (
         -- Those that are read whole.
@@ -132,8 +149,8 @@ scanned AS (
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM taskq_jobs AS job
         WHERE
-            job.id = ANY(:p17\\:\\:bigint [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
+            job.id = ANY(:p18\\:\\:bigint [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p19\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -142,8 +159,8 @@ scanned AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'doing'
-            AND :p19\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
+            AND :p20\\:\\:boolean AND 'doing' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p19\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -153,8 +170,8 @@ scanned AS (
         WHERE
             job.status = 'todo' AND job.lock = :p7\\:\\:text
             AND :p8\\:\\:text IS NULL
-            AND :p19\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
+            AND :p20\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p19\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
@@ -163,12 +180,12 @@ scanned AS (
         FROM taskq_jobs AS job
         WHERE
             job.status = 'todo' AND job.queueing_lock = :p8\\:\\:text
-            AND :p19\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
-            AND (job.id > :p4\\:\\:bigint OR job.id < :p18\\:\\:bigint)
+            AND :p20\\:\\:boolean AND 'todo' = ANY(:p5\\:\\:taskq_job_status [])
+            AND (job.id > :p4\\:\\:bigint OR job.id < :p19\\:\\:bigint)
         UNION ALL
         SELECT
             0 AS source,
-            :p20\\:\\:bigint AS most,
+            :p21\\:\\:bigint AS most,
             job.id, job.deferred_at, job.scheduled_at, job.started_at, job.finished_at, job.worker_id, job.priority, job.claim, job.attempt, job.crashes, job.given_back, job.paused, job.abort_requested, job.status, job.due, job.queue_name, job.task_name, job.lock, job.queueing_lock, job.idempotency_key, job.limit_key, job.args, job.result, job.metadata, job.tags, job.awaited, job.progress, job.expires_at
         FROM (
             (
@@ -176,7 +193,7 @@ scanned AS (
                 FROM taskq_jobs AS job
                 WHERE
                     job.id > :p4\\:\\:bigint
-                    AND :p21\\:\\:boolean
+                    AND :p22\\:\\:boolean
                 ORDER BY job.id
                 LIMIT 10000
             )
@@ -185,12 +202,12 @@ scanned AS (
                 SELECT id, deferred_at, scheduled_at, started_at, finished_at, worker_id, priority, claim, attempt, crashes, given_back, paused, abort_requested, status, due, queue_name, task_name, lock, queueing_lock, idempotency_key, limit_key, args, result, metadata, tags, awaited, progress, expires_at
                 FROM taskq_jobs AS job
                 WHERE
-                    job.id < :p18\\:\\:bigint
-                    AND :p21\\:\\:boolean
+                    job.id < :p19\\:\\:bigint
+                    AND :p22\\:\\:boolean
                 ORDER BY job.id DESC
                 LIMIT 10000
             )
-            LIMIT :p20\\:\\:bigint
+            LIMIT :p21\\:\\:bigint
         ) AS job
         UNION ALL
         SELECT
@@ -200,9 +217,9 @@ scanned AS (
         FROM (
             SELECT
                 final.number AS source,
-                :p20\\:\\:bigint AS most,
+                :p21\\:\\:bigint AS most,
                 entry.id
-            FROM unnest(:p22\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
+            FROM unnest(:p23\\:\\:taskq_job_status []) WITH ORDINALITY AS final (status, number)
             CROSS JOIN LATERAL (
                 (
                     SELECT job.id
@@ -221,11 +238,11 @@ scanned AS (
                     WHERE
                         job.status IN ('failed', 'cancelled', 'aborted')
                         AND job.status = final.status
-                        AND job.id < :p18\\:\\:bigint
+                        AND job.id < :p19\\:\\:bigint
                     ORDER BY job.status DESC, job.id DESC
                     LIMIT 10000
                 )
-                LIMIT :p20\\:\\:bigint
+                LIMIT :p21\\:\\:bigint
             ) AS entry
             UNION ALL
             SELECT
@@ -237,7 +254,7 @@ scanned AS (
                     found.queue_name, found.priority,
                     row_number() OVER () AS number,
                     -- All lines together are not to be much more than a few.
-                    least(:p20\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
+                    least(:p21\\:\\:bigint, greatest(5000 / count(*) OVER (), 10)) AS most
                 FROM (
                     SELECT queue_name, priority FROM line
                     LIMIT (SELECT 1000000000)
@@ -263,7 +280,7 @@ scanned AS (
                         job.status = 'todo' AND job.due AND job.lock IS NULL
                         AND job.limit_key IS NULL AND job.paused IS NULL
                         AND job.queue_name = line.queue_name AND job.priority = line.priority
-                        AND job.id < :p18\\:\\:bigint
+                        AND job.id < :p19\\:\\:bigint
                     ORDER BY job.queue_name DESC, job.priority ASC, job.id DESC
                     LIMIT 1000
                 )
@@ -272,7 +289,7 @@ scanned AS (
             UNION ALL
             SELECT
                 -1 AS source,
-                :p20\\:\\:bigint AS most,
+                :p21\\:\\:bigint AS most,
                 entry.id
             -- A limit that the planner does not know is a tenth to it\\: for one that it knows, it may read all those
             -- for later by the index of their times, and sort them.
@@ -296,11 +313,11 @@ scanned AS (
                         job.status = 'todo'
                         AND (NOT job.due OR job.lock IS NOT NULL OR job.limit_key IS NOT NULL OR job.paused)
                         AND :p3\\:\\:boolean
-                        AND job.id < :p18\\:\\:bigint
+                        AND job.id < :p19\\:\\:bigint
                     ORDER BY job.id DESC
                     LIMIT (SELECT 1000)
                 )
-                LIMIT :p20\\:\\:bigint
+                LIMIT :p21\\:\\:bigint
             ) AS entry
         ) AS entry
         CROSS JOIN LATERAL (
@@ -498,6 +515,7 @@ class Querier:
         finished_before: datetime.datetime | None,
         args: Any,
         tags: list[str] | None,
+        error: str | None,
         ids: list[int] | None,
         before: int | None,
         alive: bool,
@@ -537,7 +555,7 @@ class Querier:
           that wait, of one lock                                   6
         As far as every source was scanned.
         """
-        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": limit_key, "p10": worker_id, "p11": deferred_after, "p12": deferred_before, "p13": finished_after, "p14": finished_before, "p15": args, "p16": tags, "p17": ids, "p18": before, "p19": alive, "p20": max_scanned, "p21": walks, "p22": unsuccessful}):
+        for row in self._conn.execute(_PAGE_JOBS, {"p1": max_jobs, "p2": queue_name, "p3": by_line, "p4": after, "p5": statuses, "p6": task_name, "p7": lock, "p8": queueing_lock, "p9": limit_key, "p10": worker_id, "p11": deferred_after, "p12": deferred_before, "p13": finished_after, "p14": finished_before, "p15": args, "p16": tags, "p17": error, "p18": ids, "p19": before, "p20": alive, "p21": max_scanned, "p22": walks, "p23": unsuccessful}):
             yield PageJobsRow(
                 id=row[0],
                 deferred_at=row[1],

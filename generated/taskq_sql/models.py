@@ -329,3 +329,7 @@ class TaskqWorker(pydantic.BaseModel):
     started_at: datetime.datetime
     # When it last said that it is alive.
     last_heartbeat: datetime.datetime
+    # The name of the machine that it runs on; null: it has not said.
+    host: str | None
+    # The version of taskq that it runs; null: it has not said.
+    version: str | None

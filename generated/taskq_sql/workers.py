@@ -83,6 +83,10 @@ SELECT
         FROM unnest(worker.queue_names) AS queue (name)
         WHERE queue.name IS NOT NULL
     )\\:\\:text [] AS queue_names,
+    worker.concurrency,
+    worker.host,
+    worker.version,
+    worker.stopping,
     worker.started_at,
     worker.last_heartbeat,
     extract(
@@ -111,6 +115,10 @@ class ListWorkersRow(pydantic.BaseModel):
     name: str
     serves_all: bool
     queue_names: list[str]
+    concurrency: int
+    host: str | None
+    version: str | None
+    stopping: bool
     started_at: datetime.datetime
     last_heartbeat: datetime.datetime
     seconds_since_heartbeat: float
@@ -118,8 +126,10 @@ class ListWorkersRow(pydantic.BaseModel):
 
 
 REGISTER_WORKER = """-- name: register_worker \\:one
-INSERT INTO taskq_workers (name, queue_names, concurrency)
-VALUES (:p1\\:\\:text, :p2\\:\\:text [], :p3\\:\\:integer)
+INSERT INTO taskq_workers (name, queue_names, concurrency, host, version)
+VALUES (
+    :p1\\:\\:text, :p2\\:\\:text [], :p3\\:\\:integer, :p4\\:\\:text, :p5\\:\\:text
+)
 RETURNING
     id,
     last_heartbeat,
@@ -218,10 +228,14 @@ class Querier:
                 name=row[1],
                 serves_all=row[2],
                 queue_names=row[3],
-                started_at=row[4],
-                last_heartbeat=row[5],
-                seconds_since_heartbeat=row[6],
-                doing=row[7],
+                concurrency=row[4],
+                host=row[5],
+                version=row[6],
+                stopping=row[7],
+                started_at=row[8],
+                last_heartbeat=row[9],
+                seconds_since_heartbeat=row[10],
+                doing=row[11],
             )
 
     def register_worker(
@@ -230,11 +244,13 @@ class Querier:
         name: str,
         queue_names: list[str] | None,
         concurrency: int,
+        host: str | None,
+        version: str | None,
     ) -> RegisterWorkerRow | None:
         """Registers a worker under a new id. Answers also with which incarnation of the database it is registered
         in; and with the server's clock, in seconds since 1970: notifications of jobs for later go by it.
         """
-        row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names, "p3": concurrency}).first()
+        row = self._conn.execute(_REGISTER_WORKER, {"p1": name, "p2": queue_names, "p3": concurrency, "p4": host, "p5": version}).first()
         if row is None:
             return None
         return RegisterWorkerRow(

@@ -42,6 +42,8 @@ CREATE TABLE taskq_workers (
     stopping boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     last_heartbeat timestamptz NOT NULL DEFAULT now(),
+    host text,
+    version text,
     -- Others compare and subtract these: what Python cannot read, or is no time, would stop them all.
     CONSTRAINT taskq_workers_years CHECK (
         started_at >= '0002-01-01T00:00:00Z' AND started_at < '9999-01-01T00:00:00Z'
@@ -63,6 +65,8 @@ COMMENT ON COLUMN taskq_workers.concurrency IS 'How many jobs it runs at once.';
 COMMENT ON COLUMN taskq_workers.stopping IS 'Whether it was asked to stop: if it dies now, no job has killed it.';
 COMMENT ON COLUMN taskq_workers.started_at IS 'When it registered.';
 COMMENT ON COLUMN taskq_workers.last_heartbeat IS 'When it last said that it is alive.';
+COMMENT ON COLUMN taskq_workers.host IS 'The name of the machine that it runs on; null: it has not said.';
+COMMENT ON COLUMN taskq_workers.version IS 'The version of taskq that it runs; null: it has not said.';
 
 
 CREATE TABLE taskq_jobs (
@@ -260,6 +264,11 @@ WHERE status BETWEEN 'doing' AND 'doing' AND limit_key IS NOT NULL;
 -- as without it (1,023 bytes in its life).
 CREATE INDEX taskq_jobs_unsuccessful ON taskq_jobs (status, id)
 WHERE status IN ('failed', 'cancelled', 'aborted');
+
+-- When jobs ended, of one in 32: for figures of the last hour beside millions. All of them would cost each job 65 bytes
+-- of WAL; so it is 2 on an average. By a hash, as what is deferred in turns has a pattern in its ids.
+CREATE INDEX taskq_jobs_sample ON taskq_jobs (finished_at)
+WHERE finished_at IS NOT NULL AND (hashint8(id) & 31) = 0;
 
 
 -- Jobs with a lock are not in the index of ready jobs, so that a claim never meets those that wait for another.

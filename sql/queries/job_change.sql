@@ -179,15 +179,16 @@ LEFT JOIN classified ON found.id = classified.id
 LEFT JOIN retried ON found.id = retried.id
 ORDER BY found.id;
 
--- name: RescheduleJob :one
--- Gives a job that waits another time, priority or queue; answers what it found, and whether it did so.
--- No row: no such job. A wait counts from the statement, as in RetryJobs.
+-- name: RescheduleJobs :many
+-- Gives jobs that wait another time, priority or queue, if they still have one of the statuses; answers for each that
+-- there is what it found, and whether it did so. A wait counts from the statement, as in RetryJobs.
 WITH found AS (
     SELECT
         id,
         status
     FROM taskq_jobs
-    WHERE id = @id::bigint
+    WHERE id = ANY(@ids::bigint []) AND status = ANY(@statuses::taskq_job_status [])
+    ORDER BY id
     FOR UPDATE
 ),
 
@@ -220,11 +221,12 @@ rescheduled AS (
 ),
 
 announced AS (
-    SELECT taskq_notify(rescheduled.queue_name, rescheduled.due, rescheduled.scheduled_at)
+    SELECT taskq_notify(rescheduled.queue_name, rescheduled.due, min(rescheduled.scheduled_at))
     FROM rescheduled
+    GROUP BY rescheduled.queue_name, rescheduled.due
 ),
 
--- It may have become the head of its lock, or not be any more.
+-- They may have become the heads of their locks, or not be any more.
 opened AS (
     SELECT taskq_open_for_jobs(array_agg(rescheduled.lock), array_agg(rescheduled.limit_key)) AS queues
     FROM rescheduled
@@ -233,13 +235,16 @@ opened AS (
 )
 
 SELECT
+    found.id,
     found.status,
-    EXISTS (SELECT FROM rescheduled)::boolean AS done,
+    (rescheduled.id IS NOT NULL)::boolean AS done,
     (
         (SELECT count(*) FROM announced)
         + (SELECT coalesce(sum(opened.queues), 0) FROM opened)
     )::bigint AS announced
-FROM found;
+FROM found
+LEFT JOIN rescheduled ON found.id = rescheduled.id
+ORDER BY found.id;
 
 -- name: DeleteJobs :many
 -- Deletes jobs that do not run, if they still have one of the statuses, and their failed attempts with

@@ -1,8 +1,10 @@
 -- name: RegisterWorker :one
 -- Registers a worker under a new id. Answers also with which incarnation of the database it is registered
 -- in; and with the server's clock, in seconds since 1970: notifications of jobs for later go by it.
-INSERT INTO taskq_workers (name, queue_names, concurrency)
-VALUES (@name::text, sqlc.narg(queue_names)::text [], @concurrency::integer)
+INSERT INTO taskq_workers (name, queue_names, concurrency, host, version)
+VALUES (
+    @name::text, sqlc.narg(queue_names)::text [], @concurrency::integer, sqlc.narg(host)::text, sqlc.narg(version)::text
+)
 RETURNING
     id,
     last_heartbeat,
@@ -73,6 +75,10 @@ SELECT
         FROM unnest(worker.queue_names) AS queue (name)
         WHERE queue.name IS NOT NULL
     )::text [] AS queue_names,
+    worker.concurrency,
+    worker.host,
+    worker.version,
+    worker.stopping,
     worker.started_at,
     worker.last_heartbeat,
     extract(

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
+from types import NoneType
 from typing import Any, NotRequired, Required, Unpack, get_args, get_origin, get_type_hints
 
 from taskq.exceptions import InvalidSignature
@@ -47,6 +48,30 @@ class Signature:
         """
         return self.resolved(parameter.annotation)
 
+    def text(self, *, skip: int = 0) -> str:
+        """What people read of it, with the annotations' types.
+
+        Args:
+            skip: How many parameters at its beginning are left out.
+        """
+        parameters = [
+            parameter.replace(annotation=self._shown(parameter.annotation))
+            for parameter in self.parameters[skip:]
+        ]
+        returned = self._shown(self._signature.return_annotation)
+        return str(inspect.Signature(parameters, return_annotation=returned))
+
+    def _shown(self, annotation: Any) -> Any:
+        """What an annotation says, and not its text, as `from __future__ import annotations` makes of it."""
+        if annotation is inspect.Signature.empty:
+            return annotation
+        try:
+            resolved = self.resolved(annotation)
+            return None if resolved is NoneType else resolved
+        except InvalidSignature:
+            # Of something else than an argument: what is only there for type checkers.
+            return _Text(annotation) if isinstance(annotation, str) else annotation
+
     def returned(self) -> Any:
         """The type of what a task returns once it has run: of a coroutine, what it ends with.
 
@@ -89,6 +114,15 @@ class Signature:
                 f"task {self._task_name!r}: an annotation cannot be resolved: {error}; "
                 "import it at run time, not only under TYPE_CHECKING"
             ) from error
+
+
+class _Text(str):
+    """The text of an annotation, which a signature shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _having(annotations: Mapping[str, Any]) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from rich.text import Text
 from taskq.cli.fitting import GAP, Texts, fit
 from taskq.cli.settings import Settings
 from taskq.escaping import escaped
-from taskq.times import brief
+from taskq.times import brief, relative
 from taskq.unreadable import Unreadable
 
 T = TypeVar("T")
@@ -206,12 +206,3 @@ def shown(cell: Cell, now: datetime | None = None) -> str:
             return brief(cell.total_seconds())
         case str():
             return escaped(cell)
-
-
-def relative(time: datetime, now: datetime) -> str:
-    """A time as people say it: ``3 min ago``, ``in 2 h``."""
-    seconds = (time - now).total_seconds()
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
-        if (count := int(abs(seconds) // size)) > 0:
-            return f"in {count:,} {unit}" if seconds > 0 else f"{count:,} {unit} ago"
-    return "now"

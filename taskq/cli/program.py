@@ -11,6 +11,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from taskq.cli.command import Group, app_option, variable_of, verbose_option
+from taskq.cli.dashboard import dashboard
 from taskq.cli.database import database
 from taskq.cli.defer import defer
 from taskq.cli.demo.command import demo
@@ -140,6 +141,7 @@ def program() -> None:
 
 
 for command in (
+    dashboard,
     database,
     defer,
     demo,

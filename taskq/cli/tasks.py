@@ -1,14 +1,11 @@
 """``taskq tasks``: what an app knows how to run, and which of it is paused."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import NoneType
 from typing import Any
 
 import click
 
-from taskq.arguments.signature import Signature
 from taskq.cli.command import Group
 from taskq.cli.completion import task_names
 from taskq.cli.jobs.choosing import refuse_unknown
@@ -24,7 +21,7 @@ from taskq.cli.pausing import (
 from taskq.cli.settings import Settings
 from taskq.cli.times import server_now
 from taskq.escaping import escaped
-from taskq.exceptions import InvalidSignature, TaskqException
+from taskq.exceptions import TaskqException
 from taskq.manager import Pause, PauseKind
 from taskq.task import Task
 
@@ -48,7 +45,7 @@ def list_tasks(settings: Settings, /, schema: bool, json: bool) -> None:
     paused, now = _read_pauses(settings)
     columns: list[Column[_Task]] = [
         Column("task", lambda task: task.name),
-        Column("arguments", _signature),
+        Column("arguments", lambda task: task.signature),
         Column("queue", lambda task: task.queue),
         Column("aliases", lambda task: ", ".join(task.aliases)),
     ]
@@ -132,43 +129,11 @@ def _pause_records(task: _Task, paused: Mapping[str, Pause]) -> list[Mapping[str
     ]
 
 
-def _signature(task: _Task) -> str:
-    signature = Signature(task.func, task_name=task.name)
-    skipped = 1 if task.pass_context else 0
-    parameters = [
-        parameter.replace(annotation=_type(signature, parameter.annotation))
-        for parameter in signature.parameters[skipped:]
-    ]
-    returned = _type(signature, inspect.signature(task.func).return_annotation)
-    return str(inspect.Signature(parameters, return_annotation=returned))
-
-
-def _type(signature: Signature, annotation: Any) -> Any:
-    """What an annotation says, and not its text, as `from __future__ import annotations` makes of it."""
-    if annotation is inspect.Signature.empty:
-        return annotation
-    try:
-        resolved = signature.resolved(annotation)
-        return None if resolved is NoneType else resolved
-    except InvalidSignature:
-        # Of something else than an argument: what is only there for type checkers.
-        return _Text(annotation) if isinstance(annotation, str) else annotation
-
-
-class _Text(str):
-    """The text of an annotation, which a signature shows without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def _record(task: _Task) -> Mapping[str, Any]:
     return {
         "name": task.name,
         "aliases": task.aliases,
-        "signature": _signature(task),
+        "signature": task.signature,
         "arguments": task.arguments.json_schema(),
         "queue": task.queue,
         "priority": task.priority,

@@ -199,7 +199,7 @@ class Changing(JobOperations):
             job_id=job_id,
             retry_at=at,
             retry_in=wait,
-            changed=Changes.of(job_id, priority=priority, queue=queue, lock=lock),
+            changed=Changes.of(f"job {job_id}", priority=priority, queue=queue, lock=lock),
         )
         return self._run_naming(retry)
 
@@ -275,10 +275,57 @@ class Changing(JobOperations):
             job_id,
             schedule_at=at,
             schedule_in=wait,
-            changed=Changes.of(job_id, priority=priority, queue=queue),
+            changed=Changes.of(f"job {job_id}", priority=priority, queue=queue),
         )
 
     reschedule_job_async: Final = async_method(reschedule_job)
+
+    def reschedule_jobs(
+        self,
+        *,
+        schedule_at: datetime | None = None,
+        schedule_in: timedelta | TimeDeltaParams | None = None,
+        priority: int | None = None,
+        new_queue: str | None = None,
+        **filters: Unpack[JobFilters],
+    ) -> int:
+        """Give the jobs that wait, and fit the filters, another time, priority or queue.
+
+        Page by page, each in its own transaction. What is not given stays as it is.
+
+        Args:
+            schedule_at: When they may start, with a time zone.
+            schedule_in: In how long from now, by the server's clock: a ``timedelta`` or its keywords;
+                0 is at once.
+            priority: Their priority.
+            new_queue: The queue that they go to.
+            **filters: Which jobs: see ``JobFilters``; at least one.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            InvalidFilter: There is no filter, or one that no such job can fit.
+            InvalidJob: Nothing is given, or both times, or what no job can have.
+        """
+        wanted = _given(filters, "reschedule_jobs").only(
+            {JobStatus.TODO}, operation="reschedule_jobs"
+        )
+        if all(value is None for value in (schedule_at, schedule_in, priority, new_queue)):
+            raise InvalidJob(
+                "jobs are to be rescheduled, and nothing about them is to be changed: give schedule_at, "
+                "schedule_in, priority or new_queue"
+            )
+        at, wait = check_times("reschedule_jobs", "schedule", schedule_at, schedule_in)
+        return self._run(
+            queries.job_change.reschedule_jobs,
+            wanted,
+            schedule_at=at,
+            schedule_in=wait,
+            changed=Changes.of("jobs", priority=priority, queue=new_queue),
+        )
+
+    reschedule_jobs_async: Final = async_method(reschedule_jobs)
 
     def delete_jobs(self, **filters: Unpack[JobFilters]) -> int:
         """Delete the jobs that do not run, and fit the filters, with all that is kept of them.

@@ -1,8 +1,8 @@
 """The reading part of the job manager: single jobs, lists, counts, and who holds what."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import Final, Unpack
+from datetime import datetime, timedelta
+from typing import Final, Unpack, get_args
 
 from taskq import queries
 from taskq.database.sync_async import async_method
@@ -10,13 +10,18 @@ from taskq.exceptions import InvalidFilter
 from taskq.job import FailedAttempt, Job, JobStatus
 from taskq.manager.bounds import check_count, check_id, check_seconds
 from taskq.manager.operations import JobOperations
+from taskq.messages import short_repr
 from taskq.queries.filters import Filter, JobFilters
 from taskq.queries.job_count import JobCount, JobCounts, LockState, QueueCounts
 from taskq.queries.job_explain import Explanation
 from taskq.queries.job_list import LONGEST_PAGE, JobPage
+from taskq.queries.job_summary import SPANS, EndedBy, EndedJobs, LatestJob
 from taskq.queries.workers import WorkerState
 
 _PAGE = 100
+
+_SHORTEST_WINDOW = timedelta(minutes=1)
+_LONGEST_WINDOW = timedelta(days=366)
 
 
 class Reading(JobOperations):
@@ -193,6 +198,60 @@ class Reading(JobOperations):
         return self._run(queries.periodic.list_ticks)
 
     list_ticks_async: Final = async_method(list_ticks)
+
+    def get_server_time(self) -> datetime:
+        """Read the server's clock, which the times of jobs go by."""
+        return self._run(queries.session.get_server_time)
+
+    get_server_time_async: Final = async_method(get_server_time)
+
+    def summarize_ended(
+        self, by: EndedBy, *, window: timedelta = timedelta(hours=1)
+    ) -> list[EndedJobs]:
+        """Find out how many jobs ended lately, how many of them failed, and for how long they ran.
+
+        It takes some hundredths of a second however many jobs there are: of the 5,000 newest all are looked
+        at, and of the others a sample. So figures are exact where few jobs are deferred. Jobs
+        that are not kept are not in them.
+
+        Args:
+            by: By what they are put together: ``"time"`` (sixty spans of the window; those without any are
+                not there), ``"queue"`` or ``"task"``.
+            window: Until now, at least a minute.
+
+        Raises:
+            InvalidFilter: It is by something else, or the window is none.
+        """
+        if by not in get_args(EndedBy):
+            raise InvalidFilter(f"by={short_repr(by)}: it is 'time', 'queue' or 'task'")
+        span: object = window
+        if not isinstance(span, timedelta) or not _SHORTEST_WINDOW <= span <= _LONGEST_WINDOW:
+            raise InvalidFilter(
+                f"window={short_repr(window)}: give a timedelta, from a minute to a year"
+            )
+        return self._run(
+            queries.job_summary.summarize_ended, by, int(span.total_seconds()) // SPANS
+        )
+
+    summarize_ended_async: Final = async_method(summarize_ended)
+
+    def list_latest_jobs(self, tasks: Iterable[str]) -> dict[str, LatestJob]:
+        """Read the newest job of each of some tasks, by their names.
+
+        Only the 10,000 newest jobs of all are looked at: of a task without one of these there is none.
+
+        Args:
+            tasks: The names.
+
+        Raises:
+            InvalidFilter: No task can have such a name.
+        """
+        names = list(tasks)
+        for name in names:
+            Filter.of({"task": name})
+        return self._run(queries.job_summary.list_latest_jobs, names)
+
+    list_latest_jobs_async: Final = async_method(list_latest_jobs)
 
     def get_stalled_jobs(
         self,

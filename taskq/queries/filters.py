@@ -49,6 +49,8 @@ class JobFilters(TypedDict, total=False):
         task_kwargs: Whose arguments contain these, as ``jsonb @>`` understands it: ``{"user_id": 7}``
             fits whatever the other arguments are.
         tags: With all of these tags, and whatever others.
+        error: Of which an attempt failed with this text in its error: the exception's class, or its message,
+            in capitals or small letters.
     """
 
     ids: Iterable[int] | None
@@ -65,6 +67,7 @@ class JobFilters(TypedDict, total=False):
     finished_before: datetime | None
     task_kwargs: Mapping[str, JsonValue] | None
     tags: Iterable[str] | None
+    error: str | None
 
 
 def _statuses(value: object) -> object:
@@ -108,6 +111,7 @@ class Filter(BaseModel):
     ] = None
     # At least one, as no tag at all would be every job.
     tags: Annotated[list[Name], Field(min_length=1), BeforeValidator(listed)] | None = None
+    error: Name | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -183,6 +187,7 @@ class FilterArguments(TypedDict):
     finished_before: datetime | None
     args: Any
     tags: list[str] | None
+    error: str | None
 
 
 def filter_arguments(wanted: Filter) -> FilterArguments:
@@ -200,4 +205,5 @@ def filter_arguments(wanted: Filter) -> FilterArguments:
         "finished_before": wanted.finished_before,
         "args": None if wanted.task_kwargs is None else json.dumps(wanted.task_kwargs),
         "tags": wanted.tags,
+        "error": wanted.error,
     }

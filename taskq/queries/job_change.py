@@ -39,7 +39,7 @@ _NO_SCHEDULE = {
 
 
 class Changes(BaseModel):
-    """A job's priority, queue and lock from now on; None: as they were."""
+    """The priority, queue and lock of jobs from now on; None: as they were."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, strict=True)
 
@@ -48,8 +48,8 @@ class Changes(BaseModel):
     lock: Name | None = None
 
     @classmethod
-    def of(cls, job_id: int, **given: Any) -> Self:
-        """Check what a caller gave.
+    def of(cls, what: str, **given: Any) -> Self:
+        """Check what a caller gave, for what the message calls so.
 
         Raises:
             InvalidJob: No job can have it.
@@ -60,7 +60,7 @@ class Changes(BaseModel):
             name = str(error.errors(include_url=False)[0]["loc"][0])
             refusal = InvalidJob if name == "priority" else InvalidName
             raise refusal(
-                f"job {job_id} cannot have {name}={short_repr(given[name])}: "
+                f"{what} cannot have {name}={short_repr(given[name])}: "
                 f"{validation_summary(error, skip=1)}"
             ) from None
 
@@ -148,18 +148,44 @@ def reschedule_job(
     changed: Changes,
 ) -> None:
     """Give a job that waits another time, priority or queue."""
-    row = _querier(connection).reschedule_job(
-        id=job_id,
+    rows = _querier(connection).reschedule_jobs(
+        ids=[job_id],
+        statuses=statuses_of(EVERY_STATUS),
         schedule_at=schedule_at,
         schedule_in=_seconds(schedule_in),
         priority=changed.priority,
         queue_name=changed.queue,
     )
-    if row is None:
-        raise not_found(job_id)
-    if not row.done:
-        status = JobStatus(row.status)
-        raise InvalidTransition(job_id, status, _NO_SCHEDULE[status])
+    for row in rows:
+        if not row.done:
+            status = JobStatus(row.status)
+            raise InvalidTransition(job_id, status, _NO_SCHEDULE[status])
+        return
+    raise not_found(job_id)
+
+
+def reschedule_jobs(
+    connection: Connection,
+    wanted: Filter,
+    *,
+    schedule_at: datetime | None,
+    schedule_in: timedelta | None,
+    changed: Changes,
+) -> int:
+    """Give jobs that wait another time, priority or queue; returns how many."""
+    querier = _querier(connection)
+    return sum(
+        row.done
+        for ids in _chunks(connection, wanted)
+        for row in querier.reschedule_jobs(
+            ids=ids,
+            statuses=_statuses(wanted),
+            schedule_at=schedule_at,
+            schedule_in=_seconds(schedule_in),
+            priority=changed.priority,
+            queue_name=changed.queue,
+        )
+    )
 
 
 def delete_jobs(connection: Connection, wanted: Filter) -> int:

@@ -1,14 +1,18 @@
 """The workers that are registered."""
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.metadata import version
 
 from taskq.queries.connection import Connection, on_any
 from taskq.queries.rows import array_of, only_row
 from taskq_sql import workers
 
 _querier = on_any(workers.Querier)
+
+_VERSION = version("taskq-sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,10 @@ class WorkerState:
         id: Its id.
         name: Its name, which several may share.
         queues: The queues that it serves; None: all.
+        concurrency: How many jobs it runs at once.
+        host: The machine that it runs on; None: not known.
+        version: Its version of taskq; None: not known.
+        stopping: Whether it was asked to stop.
         started_at: When it registered.
         last_heartbeat: When it last said that it is alive.
         seconds_since_heartbeat: How long ago that is, by the server's clock.
@@ -28,6 +36,10 @@ class WorkerState:
     id: int
     name: str
     queues: Sequence[str] | None
+    concurrency: int
+    host: str | None
+    version: str | None
+    stopping: bool
     started_at: datetime
     last_heartbeat: datetime
     seconds_since_heartbeat: float
@@ -65,7 +77,11 @@ def register_worker(
     """Register a worker, under a new id."""
     row = only_row(
         _querier(connection).register_worker(
-            name=name, queue_names=array_of(queues), concurrency=concurrency
+            name=name,
+            queue_names=array_of(queues),
+            concurrency=concurrency,
+            host=platform.node().replace("\0", "") or None,
+            version=_VERSION,
         )
     )
     return RegisteredWorker(
@@ -125,6 +141,10 @@ def list_workers(connection: Connection) -> list[WorkerState]:
             id=row.id,
             name=row.name,
             queues=None if row.serves_all else row.queue_names,
+            concurrency=row.concurrency,
+            host=row.host,
+            version=row.version,
+            stopping=row.stopping,
             started_at=row.started_at,
             last_heartbeat=row.last_heartbeat,
             seconds_since_heartbeat=row.seconds_since_heartbeat,

@@ -31,6 +31,7 @@ NO_FILTER = dict.fromkeys(
         "finished_before",
         "args",
         "tags",
+        "error",
     ],
     "NULL",
 )
@@ -164,9 +165,8 @@ def test_what_is_done_to_jobs_reads_those(connection: psycopg.Connection, explai
     connection.execute("VACUUM ANALYZE taskq_jobs")
     waiting = ids("todo", "lock IS NOT NULL")
     assert explain("DeleteJobs", ids=waiting, statuses=STATUSES).read <= 500
-    [id_, *_] = ids("todo", "lock IS NOT NULL").strip("'{}").split(",")
     reschedule = {"schedule_at": "NULL", "schedule_in": "9", "priority": "1", "queue_name": "NULL"}
-    assert explain("RescheduleJob", id=id_, **reschedule).read <= 4
+    assert explain("RescheduleJobs", ids=waiting, statuses=STATUSES, **reschedule).read <= 500
     assert explain("AnnounceLocks", locks="'{l7,l8}'").read <= 2
 
 
@@ -179,6 +179,18 @@ def test_deleting_old_jobs_reads_those_and_as_many_as_it_may_look_at(
     delete = explain("DeleteOldJobs", status=f"'{status}'", **old | most)
     # To look at, by an index once more in that; and to lock and to delete.
     assert delete.read == (400 if status == "succeeded" else 600)
+
+
+@pytest.mark.parametrize("part", ["time", "queue", "task"])
+def test_figures_of_what_ended_read_the_newest_jobs_and_a_sample(
+    explain: Explain, part: str
+) -> None:
+    hour = {"part": f"'{part}'", "spans": "60", "seconds": "60"}
+    assert 5000 < explain("SummarizeEnded", **hour).read <= 5000 + 200
+    # Where all of the sample has ended within it: some of each span, and not all of some hundreds.
+    assert explain("SummarizeEnded", **hour | {"seconds": "86400"}).read <= 5000 + 2 * 200
+    latest = explain("ListLatestJobs", task_names="'{noop,none}'")
+    assert latest.read == 10_000
 
 
 def test_who_holds_what_is_read_from_indexes(explain: Explain) -> None:

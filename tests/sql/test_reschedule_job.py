@@ -1,11 +1,17 @@
-"""RescheduleJob: a job that waits gets another time, priority or queue, and workers hear of it."""
+"""RescheduleJobs: a job that waits gets another time, priority or queue, and workers hear of it."""
 
 import psycopg
 import pytest
 
 from tests.sql.conftest import Ids, JobOf, Notified, Run
 
-SAME = {"schedule_at": None, "schedule_in": None, "priority": None, "queue_name": None}
+SAME = {
+    "statuses": ["todo", "doing", "succeeded", "failed", "cancelled", "aborted"],
+    "schedule_at": None,
+    "schedule_in": None,
+    "priority": None,
+    "queue_name": None,
+}
 LATER = "2100-01-01T00:00:00Z"
 
 
@@ -14,7 +20,7 @@ def test_a_job_for_later_is_moved_to_now(
 ) -> None:
     [id_] = defer({"scheduled_at": LATER})
     notified()
-    [answer] = run("RescheduleJob", id=id_, **SAME | {"schedule_in": 0})
+    [answer] = run("RescheduleJobs", ids=[id_], **SAME | {"schedule_in": 0})
     assert (answer["done"], answer["status"]) == (True, "todo")
     assert notified() == ["ready default"]
     assert job_of(id_)["due"]
@@ -26,7 +32,7 @@ def test_a_job_that_is_due_is_moved_to_later(
 ) -> None:
     [id_] = defer({})
     notified()
-    run("RescheduleJob", id=id_, **SAME | {"schedule_in": 3600})
+    run("RescheduleJobs", ids=[id_], **SAME | {"schedule_in": 3600})
     job = job_of(id_)
     assert not job["due"]
     assert 3590 < (job["scheduled_at"] - job["deferred_at"]).total_seconds() < 3700
@@ -47,9 +53,9 @@ def test_another_queue_and_priority_leave_the_time_as_it_is(
     before = job_of(later)
     connection.execute("UPDATE taskq_jobs SET given_back = 2")
     notified()
-    run("RescheduleJob", id=later, **SAME | {"priority": 4, "queue_name": "fast"})
+    run("RescheduleJobs", ids=[later], **SAME | {"priority": 4, "queue_name": "fast"})
     assert job_of(later) == before | {"priority": 4, "queue_name": "fast"}
-    run("RescheduleJob", id=due, **SAME | {"queue_name": "fast"})
+    run("RescheduleJobs", ids=[due], **SAME | {"queue_name": "fast"})
     assert notified()[1:] == ["ready fast"]
     assert claim(queue_names=["fast"]) == [due]
 
@@ -69,11 +75,11 @@ def test_a_job_that_does_not_wait_stays_as_it_is(
     connection.execute("UPDATE taskq_jobs SET status = %s", [status])
     before = job_of(id_)
     notified()
-    [answer] = run("RescheduleJob", id=id_, **SAME | {"schedule_in": 9, "priority": 1})
+    [answer] = run("RescheduleJobs", ids=[id_], **SAME | {"schedule_in": 9, "priority": 1})
     assert (answer["done"], answer["status"]) == (False, status)
     assert job_of(id_) == before
     assert notified() == []
-    assert run("RescheduleJob", id=10**9, **SAME) == []
+    assert run("RescheduleJobs", ids=[10**9], **SAME) == []
 
 
 def test_what_waited_behind_a_job_that_is_no_longer_first_is_announced(
@@ -84,7 +90,7 @@ def test_what_waited_behind_a_job_that_is_no_longer_first_is_announced(
     )
     assert claim() == [], "its head is for later"
     notified()
-    [answer] = run("RescheduleJob", id=first, **SAME | {"priority": -1})
+    [answer] = run("RescheduleJobs", ids=[first], **SAME | {"priority": -1})
     assert answer["announced"] == 2
     assert notified()[1:] == ["ready second"]
     assert claim() == [second]
@@ -96,7 +102,7 @@ def test_a_wait_counts_from_the_statement_and_not_from_the_beginning_of_the_tran
     [id_] = defer({})
     with connection.transaction():
         connection.execute("SELECT 1")
-        run("RescheduleJob", id=id_, **SAME | {"schedule_in": 60})
+        run("RescheduleJobs", ids=[id_], **SAME | {"schedule_in": 60})
         counted = connection.execute(
             "SELECT scheduled_at - interval '60 s' > now(), due FROM taskq_jobs"
         ).fetchall()

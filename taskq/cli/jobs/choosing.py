@@ -51,6 +51,9 @@ _OPTIONS = (
         help="""With these arguments among theirs, as in '{"user_id": 1}'.""",
     ),
     click.option(
+        "--error", metavar="TEXT", help="An attempt of which failed with this text in its error."
+    ),
+    click.option(
         "--tag", metavar="TAG", multiple=True, help="With this tag, or with all of several."
     ),
 )
