@@ -241,7 +241,7 @@ class _Listener:
         # What listening is interrupted by, as long as it waits, and how many want it to be.
         self._receiving: asyncio.Timeout | None = None
         self._asking = 0
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         # In a context of its own, as it outlives that of the first subscriber.
         self._task = Context().run(self.loop.create_task, self._listen_and_close())
         threading.Thread(target=self._run, name="taskq Notifier", daemon=True).start()
