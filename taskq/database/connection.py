@@ -60,7 +60,7 @@ class DedicatedConnection:
         self._pool = engine.sync_engine.pool.recreate()
         self.purpose = purpose
         self.bound = bound
-        self.pooler = pooler
+        self.pooler: bool = pooler
         self._prepare = prepare
         self._connection: psycopg.AsyncConnection | None = None
         self._busy = asyncio.Lock()

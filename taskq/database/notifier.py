@@ -241,7 +241,7 @@ class _Listener:
         # What listening is interrupted by, as long as it waits, and how many want it to be.
         self._receiving: asyncio.Timeout | None = None
         self._asking = 0
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         # In a context of its own, as it outlives that of the first subscriber.
         self._task = Context().run(self.loop.create_task, self._listen_and_close())
         threading.Thread(target=self._run, name="taskq Notifier", daemon=True).start()
@@ -346,26 +346,29 @@ class _Listener:
         Returns:
             Whether it ended as nothing has come for a ping interval.
         """
-        while not self._asking:
+        while True:
+            # Then it takes what is there, and leaves: statements that follow one another keep none away.
+            is_asked = self._asking > 0
             # What comes at once, as from one transaction, is handed over at once: of jobs in several queues
             # the one of the highest priority is to be claimed first.
             try:
-                async with asyncio.timeout(None) as self._receiving:
+                async with asyncio.timeout(None) as interruption:
+                    self._receiving = None if is_asked else interruption
                     received = [
                         notify
                         async for notify in connection.notifies(
-                            timeout=self._ping_interval(), stop_after=1
+                            timeout=0 if is_asked else self._ping_interval(), stop_after=1
                         )
                     ]
             except TimeoutError:
-                break
+                return False
             finally:
                 self._receiving = None
-            if not received:
-                return True
-            parsed = (parse(notify.payload) for notify in received)
-            self._hand_over([notification for notification in parsed if notification is not None])
-        return False
+            if received:
+                parsed = (parse(notify.payload) for notify in received)
+                self._hand_over([known for known in parsed if known is not None])
+            if is_asked or not received:
+                return not is_asked
 
     def _hand_over(self, notifications: Sequence[Notification]) -> None:
         for subscription in self._subscriptions:

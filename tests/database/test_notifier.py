@@ -222,6 +222,27 @@ def test_a_statement_of_a_subscriber_waits_for_no_notification_and_keeps_none_aw
         assert len(sessions()) == 1
 
 
+def test_notifications_come_also_between_statements_without_a_pause(
+    database: Database, notify: Notify
+) -> None:
+    heard, stop = Heard(), threading.Event()
+    with closing(database.notifier.subscribe(heard, ping_interval=600)) as subscription:
+        assert heard.next() == Missed()
+
+        async def ask_on() -> None:
+            while not stop.is_set():
+                await subscription.ask(session.ping)
+
+        asking = asyncio.run_coroutine_threadsafe(ask_on(), subscription.notifier_loop)
+        try:
+            for number in range(5):
+                notify(f"abort {number}")
+                assert heard.next() == Abort(number)
+        finally:
+            stop.set()
+            asking.result(15)
+
+
 def test_a_subscriber_that_fails_keeps_no_other_from_being_notified(
     database: Database, notify: Notify, caplog: pytest.LogCaptureFixture
 ) -> None:
