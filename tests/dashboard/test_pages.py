@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from html import unescape
 
@@ -17,7 +18,7 @@ from taskq import App
 from taskq.contrib.dashboard import Access, Dashboard
 from tests.conftest import Spoil
 from tests.dashboard import shop
-from tests.dashboard.conftest import FROM_PAGE, text_of
+from tests.dashboard.conftest import FROM_PAGE, Browse, text_of
 from tests.sql.crowds import insert
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}"
@@ -295,3 +296,21 @@ async def test_a_database_that_is_away_is_said_so_and_the_page_comes_back(
             assert "Traceback" not in answer.text
     assert there
     assert (await client.get("/jobs")).status_code == 200
+
+
+async def test_metrics_are_there_for_those_who_may_look(browse: Browse) -> None:
+    page = await browse(Access.READ).get("/metrics")
+    assert (page.status_code, page.headers["content-type"].split(";")[0]) == (200, "text/plain")
+    assert "taskq_database_up 1.0" in page.text
+    assert (await browse(Access.NONE).get("/metrics")).status_code == 403
+
+
+async def test_without_the_extra_for_metrics_the_page_says_so(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("taskq.contrib.prometheus")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    page = await client.get("/metrics")
+    assert page.status_code == 501
+    assert "pip install 'taskq-sql[prometheus]'" in text_of(page)

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from taskq.app import App
 from taskq.contrib.dashboard.access import Access, Authorize, access_of, name_of, read_only
+from taskq.contrib.dashboard.pages import metrics
 from taskq.contrib.dashboard.pages.change import Change
 from taskq.contrib.dashboard.pages.defer import Defer
 from taskq.contrib.dashboard.pages.job import JobPage
@@ -27,6 +28,7 @@ from taskq.contrib.dashboard.rendering import HERE
 from taskq.contrib.dashboard.security import HEADERS, SAFE_METHODS, is_from_page, is_host
 from taskq.contrib.dashboard.visit import Visit, logger
 from taskq.exceptions import TaskqException
+from taskq.exposition import begin_to_count
 
 Handler = Callable[[Visit], Awaitable[Response]]
 
@@ -58,6 +60,7 @@ class Dashboard:
         self._authorize = authorize or read_only
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._has_tasks = False
+        begin_to_count(app)
         overview, job, workers = Overview(app), JobPage(app), Workers(app)
         jobs, change, defer = Jobs(), Change(), Defer()
         tasks, queues, periodic = Tasks(), Queues(), PeriodicTasks()
@@ -83,6 +86,7 @@ class Dashboard:
                 _stream("/workers/live", workers.live),
                 _get("/periodic", periodic.show),
                 _post("/periodic/run", periodic.run),
+                _get("/metrics", metrics.show),
                 *routes,
             ],
             default=_nowhere,

@@ -16,7 +16,7 @@ from taskq.times import past_of
 _SEVERAL = {"status": "status", "tag": "tags"}
 _NUMBERS = {"worker": "worker_id"}
 _TIMES = ("deferred_after", "deferred_before", "finished_after", "finished_before")
-_TEXTS = ("queue", "task", "lock", "queueing_lock", "error")
+_TEXTS = ("queue", "task", "lock", "queueing_lock", "limit_key", "error")
 NAMES = (*_TEXTS, *_SEVERAL, *_NUMBERS, *_TIMES, "args")
 
 

@@ -2,15 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, cast
 
-from taskq.import_path import import_named
+from taskq.exposition import begin_to_count, render_metrics
 from taskq.worker.app import WorkerApp
 from taskq.worker.http.request import Answer
-
-# By name, and when it is asked for: an extra, which is above this module and may not be installed.
-_RENDER = "taskq.contrib.prometheus:render"
-_BEGIN = "taskq.contrib.prometheus.exporter:metrics_of"
 
 Pages = Mapping[str, Callable[[], Answer]]
 
@@ -25,7 +20,7 @@ def pages(
         not_alive: Says why the worker should be killed; None: it should not.
         not_ready: Says why it runs no jobs at the moment; None: it does.
     """
-    _begin_to_count(app)
+    begin_to_count(app)
     return {
         "/metrics": lambda: _metrics(app),
         "/livez": lambda: _probe(not_alive()),
@@ -33,20 +28,11 @@ def pages(
     }
 
 
-def _begin_to_count(app: WorkerApp) -> None:
-    try:
-        begin = cast("Callable[[Any], object]", import_named(_BEGIN))
-    except ImportError:
-        return  # the page says what lacks
-    begin(app)
-
-
 def _metrics(app: WorkerApp) -> Answer:
     try:
-        render = cast("Callable[[Any], tuple[str, bytes]]", import_named(_RENDER))
+        content_type, text = render_metrics(app)
     except ImportError as error:
         return Answer.text(HTTPStatus.NOT_IMPLEMENTED, str(error))
-    content_type, text = render(app)
     return Answer(HTTPStatus.OK, text, content_type)
 
 
