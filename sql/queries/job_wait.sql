@@ -15,8 +15,8 @@ FROM taskq_jobs
 WHERE id = ANY(@ids::bigint []);
 
 -- name: AwaitJobs :many
--- Marks jobs that have not ended, so that their ends are notified, and answers with those that it has marked. The client
--- that waits has subscribed before: an end that was not seen comes after the mark, or waits for it.
+-- Marks jobs that have not ended, so that their ends are notified, and answers with those that it has marked. The
+-- client that waits has subscribed before: an end that was not seen comes after the mark, or waits for it.
 --
 -- It waits for no other transaction: one whose row is locked, as an effect of it commits together with its end, is
 -- not marked, and is to be asked for again.
