@@ -160,15 +160,15 @@ async def fill(app: App, connection: psycopg.Connection) -> None:
         [Jsonb({"request": "b1946ac9", "user": {"id": 7, "name": "ada"}})],
     )
     connection.execute(
-        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency, said_by) VALUES "
+        "INSERT INTO taskq_limits (limit_key, by_operator, concurrency, declared_by) VALUES "
         "('tenant', false, 2, 'web-1'), ('tenant:acme', true, 5, 'ada')"
     )
     connection.execute(
-        "INSERT INTO taskq_limits (limit_key, by_operator, rate, per, burst, said_by) VALUES "
+        "INSERT INTO taskq_limits (limit_key, by_operator, rate, per, burst, declared_by) VALUES "
         "('stripe', false, 100, 60, 1, 'web-1')"
     )
     connection.execute(
-        "INSERT INTO taskq_queue_limits (queue_name, limit_key, said_by) "
+        "INSERT INTO taskq_queue_limits (queue_name, limit_key, declared_by) "
         "VALUES ('payments', 'stripe', 'web-1')"
     )
     connection.execute(
