@@ -186,15 +186,16 @@ class Deadline(BaseModel):
     day: FutureDate
 
 
-TOMORROW = datetime.now(UTC) + timedelta(days=1)
+# Not tomorrow, as midnight may come between this and the test.
+IN_TWO_DAYS = datetime.now(UTC) + timedelta(days=2)
 
 
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
-        (FutureDatetime, TOMORROW),
-        (FutureDate | None, TOMORROW.date()),
-        (dict[str, list[Deadline]], {"a": [Deadline(at=TOMORROW, day=TOMORROW.date())]}),
+        (FutureDatetime, IN_TWO_DAYS),
+        (FutureDate | None, IN_TWO_DAYS.date()),
+        (dict[str, list[Deadline]], {"a": [Deadline(at=IN_TWO_DAYS, day=IN_TWO_DAYS.date())]}),
     ],
 )
 def test_what_had_to_lie_in_the_future_when_it_was_given_may_have_waited(
@@ -203,7 +204,7 @@ def test_what_had_to_lie_in_the_future_when_it_was_given_may_have_waited(
     codec = Codec[Any](annotation)
     stored = codec.dump(value)
     assert codec.load(stored) == value
-    late = json.loads(json.dumps(stored).replace(str(TOMORROW.year), "2020"))
+    late = json.loads(json.dumps(stored).replace(str(IN_TWO_DAYS.year), "2020"))
     assert "2020" in repr(codec.load(late))
     with pytest.raises(Unserializable, match="should be in the future"):
         codec.dump(late)

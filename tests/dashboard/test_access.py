@@ -255,9 +255,9 @@ async def test_a_further_route_has_the_same_address_and_the_same_access(
     def figures(request: Request) -> Response:
         return PlainTextResponse("jobs 7")
 
-    routes = [Route("/metrics", figures)]
-    assert (await browse(Access.READ, routes=routes).get("/metrics")).text == "jobs 7"
-    assert (await browse(Access.NONE, routes=routes).get("/metrics")).status_code == 403
+    routes = [Route("/figures", figures)]
+    assert (await browse(Access.READ, routes=routes).get("/figures")).text == "jobs 7"
+    assert (await browse(Access.NONE, routes=routes).get("/figures")).status_code == 403
 
 
 @pytest.mark.parametrize(
