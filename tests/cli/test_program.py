@@ -294,7 +294,7 @@ def test_a_variable_that_makes_no_sense_is_named(
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ("taskq d", ["database", "defer", "demo", "doctor"]),
+        ("taskq d", ["dashboard", "database", "defer", "demo", "doctor"]),
         ("taskq defer s", ["shout", "sweep", "sync"]),
         ("taskq defer --queue n", ["night"]),
         ("taskq tasks ", ["list", "pause", "resume"]),

@@ -173,7 +173,9 @@ def test_the_job_of_a_dead_worker_makes_room(
 ) -> None:
     declare("tenant", concurrency=1)
     first, _ = defer(TENANT, TENANT)
-    [dead] = run("RegisterWorker", name="dead", queue_names=None, concurrency=1)
+    [dead] = run(
+        "RegisterWorker", name="dead", queue_names=None, concurrency=1, host=None, version=None
+    )
     assert claim(worker_id=dead["id"]) == [first]
     connection.execute("UPDATE taskq_workers SET last_heartbeat = now() - interval '1 hour'")
     run("RescueJobs", stalled_after=30.0, max_crashes=3)
@@ -185,7 +187,9 @@ def test_a_late_end_of_an_attempt_that_was_rescued_makes_no_room(
 ) -> None:
     declare("tenant", concurrency=1)
     first, _ = defer(TENANT, TENANT)
-    [dead] = run("RegisterWorker", name="dead", queue_names=None, concurrency=1)
+    [dead] = run(
+        "RegisterWorker", name="dead", queue_names=None, concurrency=1, host=None, version=None
+    )
     claim(worker_id=dead["id"])
     connection.execute("UPDATE taskq_workers SET last_heartbeat = now() - interval '1 hour'")
     run("RescueJobs", stalled_after=30.0, max_crashes=3)

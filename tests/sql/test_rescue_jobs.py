@@ -34,7 +34,14 @@ def register(run: Run) -> Register:
     """Registers a worker that is alive; returns its id."""
 
     def register_worker(concurrency: int = 1) -> int:
-        [row] = run("RegisterWorker", name="w", queue_names=None, concurrency=concurrency)
+        [row] = run(
+            "RegisterWorker",
+            name="w",
+            queue_names=None,
+            concurrency=concurrency,
+            host=None,
+            version=None,
+        )
         return int(row["id"])
 
     return register_worker
@@ -390,7 +397,9 @@ def test_a_worker_is_registered_as_long_as_its_row_is_as_it_left_it(
         assert asked["registered"] is (rows != [])
         return rows[0] if rows else None
 
-    [worker] = run("RegisterWorker", name="w", queue_names=["mail"], concurrency=1)
+    [worker] = run(
+        "RegisterWorker", name="w", queue_names=["mail"], concurrency=1, host=None, version=None
+    )
     first = beat(worker)
     assert first
     second = beat(worker, last_heartbeat=first["last_heartbeat"])
