@@ -336,6 +336,8 @@ class _Listener:
                 elif connection is not listening:
                     break
                 if await self._receive(connection):
+                    # Subscribers may have come meanwhile, the first one also before it began.
+                    self._connection.bound = self._bound()
                     await self._connection.ask(connection, session.ping)
         # The new one is kept.
         raise DatabaseUnavailable("the connection was lost with a statement of a subscriber")

@@ -96,6 +96,7 @@ def test_the_two_faces_of_a_method_take_the_same_and_say_the_same_of_it(jobs: Jo
         "limits",
         "defer_middleware",
         "keyring",
+        "telemetry",
     }
     assert {f"{name}_async" for name in plain_names - set(faces)} == set(faces)
 
