@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from taskq import App
 from taskq.contrib.dashboard import Access, Dashboard
+from taskq.embedded import EmbeddedServer
 from taskq.job import JobStatus
 from tests.dashboard import shop
 from tests.dashboard.browser import launch
@@ -333,3 +336,26 @@ def test_nothing_is_loaded_from_anywhere_else_and_little_from_here(
     assert asked
     assert all(address.startswith(url) for address in asked)
     assert sum(sizes) < 80_000
+
+
+def test_a_database_that_was_away_is_back_by_itself(browser: Browser) -> None:
+    context = browser.new_context()
+    overview, jobs = context.new_page(), context.new_page()
+    with tempfile.TemporaryDirectory(prefix="taskq-away-") as folder:
+        Path(folder).chmod(0o711)
+        with EmbeddedServer(Path(folder) / "server") as server, App(server.url) as app:
+            app.schema_manager.apply_schema()
+            with serving(Dashboard(app)) as url:
+                overview.goto(url)
+                expect(overview.locator(".live")).to_contain_text("Live")
+                server.stop()
+                expect(overview.locator(".live")).to_contain_text("is away", timeout=15_000)
+                answer = jobs.goto(f"{url}/jobs")
+                assert answer
+                assert answer.status == 503
+                server.start()
+                # Neither of them is touched.
+                expect(jobs.get_by_role("heading", level=1)).to_have_text("Jobs", timeout=20_000)
+                overview.bring_to_front()
+                expect(overview.locator(".live")).to_contain_text("Live", timeout=20_000)
+                context.close()

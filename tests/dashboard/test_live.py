@@ -111,6 +111,23 @@ async def test_a_job_is_shown_as_it_goes_on_until_it_has_ended(app: App) -> None
     assert found[-1][0] == "over"
 
 
+async def test_a_job_that_was_retried_is_not_shown_as_it_was_before(app: App) -> None:
+    job = await shop.charge.defer_async(account="acme", cents=1)
+    await app.run_worker_async(wait=False)
+    with serving(Dashboard(app)) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            async with client.stream("GET", f"/jobs/{job}/live") as response:
+                assert (await events(response))[-1][0] == "over"
+            await app.job_manager.retry_job_by_id_async(job)
+            async with client.stream("GET", f"/jobs/{job}/live") as response:
+                listening = asyncio.create_task(events(response))
+                await asyncio.sleep(0.3)
+                await app.run_worker_async(wait=False)
+                found = await asyncio.wait_for(listening, 30)
+    attempts = [data for name, data in found if name == "part" and data.startswith("attempts\n")]
+    assert "Attempt 2" in attempts[-1]
+
+
 async def test_a_viewer_that_leaves_is_not_served_any_longer(app: App) -> None:
     dashboard = Dashboard(app)
     with serving(dashboard) as url:

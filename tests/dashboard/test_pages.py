@@ -283,6 +283,16 @@ async def test_the_overview_counts_what_there_is(
     assert "none" in page
 
 
+async def test_style_and_script_are_kept_by_browsers_until_they_change(
+    client: httpx.AsyncClient,
+) -> None:
+    page = await client.get("/")
+    assert page.headers["cache-control"] == "no-store"
+    [style] = re.findall(r'href="(/static/[^"]+\.css[^"]*)"', page.text)
+    assert re.search(r"\?v=[0-9a-f]{12}$", style)
+    assert "immutable" in (await client.get(style)).headers["cache-control"]
+
+
 async def test_a_database_that_is_away_is_said_so_and_the_page_comes_back(
     client: httpx.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,9 +44,9 @@ def test_of_many_jobs_a_sample_tells_how_many_ended(
         "task_name": "'task ' || n % 2",
         "started_at": "now() - interval '1 h'",
     }
-    # In one span more than are looked at, evenly spread; and in another one few of them.
+    # For a minute more than are looked at; and in one moment some.
     insert(
-        connection, 20_000, finished_at="now() - interval '30 min' + n * interval '1 ms'", **kinds
+        connection, 20_000, finished_at="now() - interval '30 min' + n * interval '3 ms'", **kinds
     )
     insert(connection, 2_000, finished_at="now() - interval '10 min'", **kinds)
     insert(connection, 5_000, status="'todo'")

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -66,7 +67,7 @@ class Dashboard:
         tasks, queues, periodic = Tasks(), Queues(), PeriodicTasks()
         self._router = Router(
             [
-                Mount("/static", StaticFiles(directory=HERE / "static")),
+                Mount("/static", _Files(directory=HERE / "static")),
                 _get("/", overview.show),
                 _stream("/live", overview.live),
                 _get("/jobs", jobs.show),
@@ -181,6 +182,15 @@ _TITLES = {
 
 # What has nothing of the database in it, and what a page that says so looks like.
 _OPEN = ("/static/dashboard.css", "/static/dashboard.js", "/static/icon.svg")
+
+
+class _Files(StaticFiles):
+    """The style and the script, which browsers keep: what changes has another address."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
 
 
 class _Answer:

@@ -27,13 +27,15 @@ class Reading(Generic[T]):
 
     Attributes:
         number: It grows from one to the next.
-        due: When the next one is to be, by this machine's monotonic clock.
+        began: When it was begun, by this machine's monotonic clock.
+        due: When the next one is to be, likewise.
         value: What was read.
         error: Why it could not be.
         rendered: What was made of it, for those who get the same.
     """
 
     number: int
+    began: float
     due: float
     value: T | None = None
     error: TaskqException | None = None
@@ -62,7 +64,7 @@ class Board(Generic[T]):
     def __init__(self, read: Callable[[], Awaitable[T]], interval: float) -> None:
         self._read = read
         self._interval = interval
-        self._reading: Reading[T] = Reading(number=0, due=0)
+        self._reading: Reading[T] = Reading(number=0, began=0, due=0)
         # Of each event loop, as a test has several.
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             WeakKeyDictionary()
@@ -99,7 +101,7 @@ class Board(Generic[T]):
             error = raised
         ended = time.monotonic()
         due = ended + max(self._interval, _IDLE * (ended - began))
-        self._reading = Reading(number, due, value, error)
+        self._reading = Reading(number, began, due, value, error)
 
     def _lock(self) -> asyncio.Lock:
         return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
@@ -143,13 +145,18 @@ def stream(
     """
 
     async def events() -> AsyncIterator[str]:
-        ends = time.monotonic() + _LONGEST_STREAM
+        begins = time.monotonic()
+        ends = begins + _LONGEST_STREAM
         number = 0
         sent: dict[str, str] = {}
         yield "retry: 3000\n\n"
+        yield _event("alive", "")
         while time.monotonic() < ends:
             reading = await board.after(number)
             number = reading.number
+            if reading.began < begins:
+                # The page may be newer than that, as what it shows was changed just now.
+                continue
             if reading.error is not None:
                 yield _event("away", str(reading.error))
                 continue

@@ -1,5 +1,6 @@
 """Templates, and what they say of times, numbers and values."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from functools import cache
@@ -45,8 +46,14 @@ def _environment() -> Environment:
         "counted": counted,
         "brief": brief,
     }
-    environment.globals |= {"version": VERSION, "stamp": VERSION}
+    environment.globals |= {"version": VERSION, "stamp": _stamp()}
     return environment
+
+
+def _stamp() -> str:
+    """What changes with the files that browsers keep: it is in their addresses."""
+    files = sorted((HERE / "static").iterdir())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def exact(time: datetime) -> str:
