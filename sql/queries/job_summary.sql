@@ -4,9 +4,9 @@
 -- kept.
 --
 -- The last time is cut into so many spans, each of so many seconds, the last of which is not over. The 5,000 newest
--- jobs are looked at, each of them; of all others one in 32, which an index has by the time at which they ended, 100
--- of each sixth of a span at most. Where there are more, as many are taken to have ended as these were in the time they
--- took: of the whole span it would be wrong by far for a burst within it.
+-- jobs are looked at, each of them; of all others those that the index of a sample has, by the time at which they
+-- ended: one in 32, or where more than 200 of a tier are in a span, those of the next tiers alone, each of which then
+-- stands for eight times as many.
 --
 -- Milliseconds beside 5 M finished jobs, PostgreSQL 15, two busy cores; `python -m benchmarks.dashboard` measures it.
 WITH newest AS (
@@ -18,25 +18,65 @@ clock AS (
     SELECT
         given.seconds,
         given.spans,
-        extract(EPOCH FROM now()) AS at,
         floor(extract(EPOCH FROM now()) / given.seconds) AS number
     FROM (SELECT @seconds::integer AS seconds, @spans::integer AS spans) AS given
 ),
 
-slice AS (
+span AS (
     SELECT
-        to_timestamp(part.begins) AS begins,
-        to_timestamp(part.begins + clock.seconds / 6.0) AS ends,
-        -- Of the last one what has passed.
-        least(clock.seconds / 6.0, clock.at - part.begins) AS seconds,
+        to_timestamp((clock.number - back.spans) * clock.seconds) AS begins,
+        to_timestamp((clock.number - back.spans + 1) * clock.seconds) AS ends,
         newest.after
     FROM clock
     CROSS JOIN newest
+    CROSS JOIN LATERAL generate_series(0, clock.spans - 1) AS back (spans)
+),
+
+-- One more than 200 of each tier, to see that there are more.
+sampled AS (
+    SELECT
+        span.begins,
+        tier.number AS tier,
+        entry.*
+    FROM span
+    CROSS JOIN generate_series(0, 3) AS tier (number)
     CROSS JOIN LATERAL (
-        SELECT (clock.number - clock.spans + 1) * clock.seconds + sixth.number * clock.seconds / 6.0 AS begins
-        FROM generate_series(0, clock.spans * 6 - 1) AS sixth (number)
-    ) AS part
-    WHERE part.begins <= clock.at
+        SELECT
+            job.finished_at,
+            job.started_at,
+            job.queue_name,
+            job.task_name,
+            job.status
+        FROM taskq_jobs AS job
+        WHERE
+            CASE
+                WHEN (hashint8(job.id) & 255) <> 0 THEN 0
+                WHEN (hashint8(job.id) & 2047) <> 0 THEN 1
+                WHEN (hashint8(job.id) & 16383) <> 0 THEN 2
+                ELSE 3
+            END = tier.number
+            AND (hashint8(job.id) & 31) = 0
+            AND job.finished_at >= span.begins AND job.finished_at < span.ends
+            AND job.id <= span.after
+        ORDER BY job.finished_at
+        LIMIT 201
+    ) AS entry
+),
+
+-- The first tier of a span of which all are there.
+level AS (
+    SELECT
+        full_tier.begins,
+        least(max(full_tier.tier) + 1, 3) AS tier
+    FROM (
+        SELECT
+            sampled.begins,
+            sampled.tier
+        FROM sampled
+        GROUP BY sampled.begins, sampled.tier
+        HAVING count(*) > 200
+    ) AS full_tier
+    GROUP BY full_tier.begins
 ),
 
 ended AS (
@@ -55,40 +95,18 @@ ended AS (
         ORDER BY taskq_jobs.id
         LIMIT 5000
     ) AS job
-    WHERE job.finished_at >= (SELECT min(slice.begins) FROM slice) AND job.finished_at <= now()
+    WHERE job.finished_at >= (SELECT min(span.begins) FROM span) AND job.finished_at <= now()
     UNION ALL
     SELECT
-        sample.weight,
-        sample.finished_at,
-        sample.started_at,
-        sample.queue_name,
-        sample.task_name,
-        sample.status
-    FROM slice
-    CROSS JOIN LATERAL (
-        SELECT
-            job.finished_at,
-            job.started_at,
-            job.queue_name,
-            job.task_name,
-            job.status,
-            CASE
-                WHEN count(*) OVER () < 100 THEN 32.0
-                ELSE
-                    32.0 * slice.seconds
-                    / greatest(extract(EPOCH FROM max(job.finished_at) OVER () - slice.begins), 0.001)
-            END AS weight
-        FROM (
-            SELECT *
-            FROM taskq_jobs
-            WHERE
-                taskq_jobs.finished_at >= slice.begins AND taskq_jobs.finished_at < slice.ends
-                AND (hashint8(taskq_jobs.id) & 31) = 0
-                AND taskq_jobs.id <= slice.after
-            ORDER BY taskq_jobs.finished_at
-            LIMIT 100
-        ) AS job
-    ) AS sample
+        32.0 * 8.0 ^ coalesce(level.tier, 0) AS weight,
+        sampled.finished_at,
+        sampled.started_at,
+        sampled.queue_name,
+        sampled.task_name,
+        sampled.status
+    FROM sampled
+    LEFT JOIN level ON sampled.begins = level.begins
+    WHERE sampled.tier >= coalesce(level.tier, 0)
 ),
 
 sorted AS (

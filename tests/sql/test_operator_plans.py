@@ -187,8 +187,8 @@ def test_figures_of_what_ended_read_the_newest_jobs_and_a_sample(
 ) -> None:
     hour = {"part": f"'{part}'", "spans": "60", "seconds": "60"}
     assert 5000 < explain("SummarizeEnded", **hour).read <= 5000 + 200
-    # Where all of the sample has ended within it: some of each span, and not all of some hundreds.
-    assert explain("SummarizeEnded", **hour | {"seconds": "86400"}).read <= 5000 + 2 * 40
+    # Where all of the sample has ended in one span: some of each tier, and not all of some hundreds.
+    assert explain("SummarizeEnded", **hour | {"seconds": "86400"}).read <= 5000 + 201 + 150
     latest = explain("ListLatestJobs", task_names="'{noop,none}'")
     assert latest.read == 10_000
 
