@@ -39,11 +39,16 @@ COMMENT ON FUNCTION taskq_ready_jobs(text, bigint, bigint, bigint) IS
     'The first 1,000 ready jobs of a queue in their order: between two priorities, or of the highest after an id.';
 
 
+-- Not in SQL, as what is not planned as a part of its caller is planned for each call: 0.3 ms of a claim's 1.3.
 CREATE FUNCTION taskq_take_ready_jobs(
     queue text, highest bigint, lowest bigint, after_id bigint, max_jobs bigint
 ) RETURNS SETOF bigint
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT taken.id
     FROM (
         SELECT between_two.id
@@ -73,6 +78,7 @@ BEGIN ATOMIC
         ) AS behind
     ) AS taken;
 END;
+$$;
 
 COMMENT ON FUNCTION taskq_take_ready_jobs(text, bigint, bigint, bigint, bigint) IS
     'Locks the first of taskq_ready_jobs that no other transaction has locked.';
