@@ -150,6 +150,7 @@ class FailedAttempt:
         error_type: The exception's class, with its module.
         error_message: The exception's message.
         error_traceback: The traceback, as Python prints it.
+        started_at: When it was claimed; None: not known.
     """
 
     claim: int
@@ -159,6 +160,14 @@ class FailedAttempt:
     error_type: str
     error_message: str
     error_traceback: str
+    started_at: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, from its claim to when its failure was written."""
+        return (
+            None if self.started_at is None else (self.failed_at - self.started_at).total_seconds()
+        )
 
 
 def _storable(text: str) -> str:

@@ -136,6 +136,7 @@ finished AS (
         taskq_jobs.queue_name,
         taskq_jobs.due,
         taskq_jobs.scheduled_at,
+        taskq_jobs.started_at,
         taskq_jobs.claim,
         -- The one that ended, used up or not.
         taskq_jobs.attempt + ended.keeps_attempt\\:\\:integer AS attempt,
@@ -213,7 +214,7 @@ freed AS (
 
 explained AS (
     INSERT INTO taskq_failed_attempts (
-        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback
+        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback, started_at
     )
     SELECT
         finished.id,
@@ -227,7 +228,8 @@ explained AS (
             'not queued again\\: another job with the queueing lock '
             || quote_literal(finished.conflicting_lock) || ' waits already'
         ),
-        coalesce(finished.error_traceback, '')
+        coalesce(finished.error_traceback, ''),
+        finished.started_at
     FROM finished
     WHERE finished.error_type IS NOT NULL OR finished.conflicting_lock IS NOT NULL
     -- A job whose claim was set back by hand fails for the same one again.
@@ -238,7 +240,8 @@ explained AS (
         failed_at = excluded.failed_at,
         error_type = excluded.error_type,
         error_message = excluded.error_message,
-        error_traceback = excluded.error_traceback
+        error_traceback = excluded.error_traceback,
+        started_at = excluded.started_at
 ),
 
 announced AS (

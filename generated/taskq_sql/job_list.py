@@ -40,7 +40,7 @@ _LIST_ALIVE_JOBS = sqlalchemy.text(LIST_ALIVE_JOBS)
 
 
 LIST_FAILED_ATTEMPTS = """-- name: list_failed_attempts \\:many
-SELECT job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback FROM taskq_failed_attempts
+SELECT job_id, claim, attempt, worker_id, failed_at, error_type, error_message, error_traceback, started_at FROM taskq_failed_attempts
 WHERE job_id = :p1\\:\\:bigint
 ORDER BY claim
 """
@@ -494,6 +494,7 @@ class Querier:
                 error_type=row[5],
                 error_message=row[6],
                 error_traceback=row[7],
+                started_at=row[8],
             )
 
     def page_jobs(

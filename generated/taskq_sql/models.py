@@ -46,6 +46,8 @@ class TaskqFailedAttempt(pydantic.BaseModel):
     error_message: str
     # The traceback, as Python prints it.
     error_traceback: str
+    # When the attempt was claimed; null: not known.
+    started_at: datetime.datetime | None
 
 
 class TaskqJob(pydantic.BaseModel):

@@ -482,6 +482,7 @@ CREATE TABLE taskq_failed_attempts (
     error_type text NOT NULL,
     error_message text NOT NULL,
     error_traceback text NOT NULL,
+    started_at timestamptz,
     PRIMARY KEY (job_id, claim)
 );
 
@@ -495,6 +496,7 @@ COMMENT ON COLUMN taskq_failed_attempts.failed_at IS 'When the failure was writt
 COMMENT ON COLUMN taskq_failed_attempts.error_type IS 'The exception''s class, with its module.';
 COMMENT ON COLUMN taskq_failed_attempts.error_message IS 'The exception''s message.';
 COMMENT ON COLUMN taskq_failed_attempts.error_traceback IS 'The traceback, as Python prints it.';
+COMMENT ON COLUMN taskq_failed_attempts.started_at IS 'When the attempt was claimed; null: not known.';
 
 
 CREATE TABLE taskq_periodic (

@@ -154,6 +154,7 @@ rescued AS (
         taskq_jobs.queue_name,
         taskq_jobs.status,
         taskq_jobs.crashes,
+        taskq_jobs.started_at,
         taskq_jobs.lock,
         taskq_jobs.limit_key,
         taskq_jobs.priority,
@@ -179,7 +180,7 @@ freed AS (
 
 explained AS (
     INSERT INTO taskq_failed_attempts (
-        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback
+        job_id, claim, attempt, worker_id, error_type, error_message, error_traceback, started_at
     )
     SELECT
         judged.id,
@@ -188,8 +189,10 @@ explained AS (
         coalesce(judged.worker_id, 0),
         'taskq.exceptions.WorkerDied',
         judged.event || coalesce(judged.ending, ''),
-        ''
+        '',
+        rescued.started_at
     FROM judged
+    INNER JOIN rescued ON judged.id = rescued.id
     WHERE judged.has_begun OR judged.ending IS NOT NULL
     ON CONFLICT (job_id, claim) DO UPDATE
     SET
@@ -198,7 +201,8 @@ explained AS (
         failed_at = excluded.failed_at,
         error_type = excluded.error_type,
         error_message = excluded.error_message,
-        error_traceback = excluded.error_traceback
+        error_traceback = excluded.error_traceback,
+        started_at = excluded.started_at
 ),
 
 announced AS (

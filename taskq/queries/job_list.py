@@ -62,6 +62,7 @@ def list_failed_attempts(connection: Connection, job_id: int) -> list[FailedAtte
             error_type=row.error_type,
             error_message=row.error_message,
             error_traceback=row.error_traceback,
+            started_at=row.started_at,
         )
         for row in _querier(connection).list_failed_attempts(job_id=job_id)
     ]

@@ -16,6 +16,7 @@ def line(output: str, name: str) -> str:
     return found.removeprefix(f"{name}:").strip()
 
 
+@pytest.mark.slow
 def test_arguments_go_to_psql_on_the_database(connection: psycopg.Connection) -> None:
     connection.execute("CREATE TABLE only_here AS SELECT 42")
     query = ["--command", "SELECT * FROM only_here", "--tuples-only", "--no-align"]
@@ -55,6 +56,7 @@ def test_the_password_is_no_argument_of_psql(
     assert told.count("cret") == 1
 
 
+@pytest.mark.slow
 def test_an_embedded_server_runs_as_long_as_psql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,7 @@ def test_the_folds_of_a_file_type_share_a_lock_and_go_on_from_one_another(
     ]
 
 
+@pytest.mark.slow
 def test_what_it_says_to_run_by_hand_runs(folder: Path, manager: JobManager) -> None:
     report = ended("demo", str(folder)).stdout
     hints = [shlex.split(line)[3:] for line in report.splitlines() if line.startswith(PASTED)]

@@ -259,7 +259,7 @@ def test_people_see_all_of_a_job_and_why_it_failed(
     assert re.search(r"^status +failed *$", facts, re.MULTILINE)
     assert r'{"text": "[red]x\nforged: \u001b[2J"}' in facts
     assert re.match(
-        r"attempt 1 failed at \S+ \S+ in worker \d+: ValueError: \[red\]x\\nforged: \\x1b\[2J",
+        r"attempt 1 failed at \S+ \S+ in worker \d+, after \d+s: ValueError: \[red\]x\\nforged: \\x1b\[2J",
         attempt,
     )
     assert traceback[0] == "  Traceback (most recent call last):"

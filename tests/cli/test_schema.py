@@ -97,6 +97,7 @@ def test_apply_stops_where_it_is_told_and_says_what_is_left(
     assert taskq("schema", "apply").stdout == f"applied {rest[1]}\n"
 
 
+@pytest.mark.slow
 def test_who_is_in_the_way_is_told_while_it_waits(
     bare_url: str, connection: psycopg.Connection
 ) -> None:

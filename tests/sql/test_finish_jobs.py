@@ -176,6 +176,9 @@ def test_a_failure_is_kept_by_its_claim_with_the_attempt_that_ran(
         ]
     failed = run("ListFailedAttempts", job_id=id_)
     assert [(row["claim"], row["attempt"]) for row in failed] == [(1, 1), (2, 1), (3, 1), (4, 2)]
+    claimed = [row["started_at"] for row in failed]
+    assert claimed == sorted(set(claimed)), "when each was claimed"
+    assert all(row["started_at"] <= row["failed_at"] for row in failed)
 
 
 def test_a_retry_may_change_priority_queue_and_lock(

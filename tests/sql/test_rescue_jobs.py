@@ -88,6 +88,7 @@ def test_the_jobs_of_a_dead_worker_wait_again(
     [attempt] = run("ListFailedAttempts", job_id=plain)
     assert (attempt["claim"], attempt["attempt"], attempt["worker_id"]) == (1, 1, dead)
     assert attempt["error_type"] == "taskq.exceptions.WorkerDied"
+    assert attempt["started_at"] < attempt["failed_at"]
     assert connection.execute("SELECT FROM taskq_workers").fetchall() == []
 
     assert rescue() == []

@@ -56,6 +56,7 @@ async def stopped(process: "subprocess.Popen[str]") -> str:
     return await asyncio.to_thread(process.stderr.read)
 
 
+@pytest.mark.slow
 async def test_a_job_that_blocks_the_event_loop_is_not_run_again_beside_itself(
     app: App,
     start: Start,
@@ -80,6 +81,7 @@ async def test_a_job_that_blocks_the_event_loop_is_not_run_again_beside_itself(
     assert "for dead" not in said
 
 
+@pytest.mark.slow
 async def test_a_loop_that_is_blocked_for_too_long_gives_its_jobs_to_others(
     app: App, start: Start, program: Program, notes: Any, taken_over: list[str]
 ) -> None:

@@ -119,6 +119,7 @@ async def test_what_the_database_says_of_it_is_told(
 SHORT = {"stalled_worker_timeout": 3.0, "update_heartbeat_interval": 0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "commit lost"])
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 async def test_a_line_that_goes_dead_in_the_commit_leaves_it_to_the_database(

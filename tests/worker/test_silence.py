@@ -91,6 +91,7 @@ async def test_what_ends_on_silent_connections_is_written_and_the_next_job_runs(
     assert not {"heartbeat_overdue", "heartbeat_withheld"} & {action for _, action in actions()}
 
 
+@pytest.mark.slow
 @WAYS
 async def test_a_listening_connection_that_went_silent_is_replaced(
     app: App, far_app: App, line: Line, start: Start, disturbed: Disturbed, ways: Sequence[Way]
@@ -109,9 +110,8 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
     await until(lambda: far.begun == [job_id], "the job", RECOVERED_WITHIN)
 
 
-@pytest.mark.parametrize(
-    ("also_new", "seconds"), [(False, 9), pytest.param(True, 17, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("also_new", "seconds"), [(False, 9), (True, 17)])
 async def test_a_worker_stops_though_its_connections_are_silent(
     far_app: App, line: Line, app: App, finished: Finished, also_new: bool, seconds: float
 ) -> None:
@@ -158,6 +158,7 @@ def refuse(connection: psycopg.Connection, application: str, new: str) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
     make_app: MakeApp,
     database_url: str,

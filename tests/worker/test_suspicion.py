@@ -32,6 +32,7 @@ def defer(app: App, task: str, jobs: int, **args: Any) -> list[int]:
     return app.configure_task(task).batch_defer(*[args] * jobs)
 
 
+@pytest.mark.slow
 async def test_killers_fail_and_each_innocent_job_succeeds(app: App, program: Program) -> None:
     """Whether it ran beside one of them, had just ended, or was claimed ahead."""
     innocent = defer(app, "innocent", 10, seconds=0)

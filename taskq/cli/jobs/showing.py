@@ -15,6 +15,7 @@ from taskq.cli.settings import Settings
 from taskq.escaping import escaped
 from taskq.job import FailedAttempt, Job
 from taskq.manager import Explanation, WaitReason
+from taskq.times import brief
 
 
 @command(example="jobs show 1234 --json", json=True)
@@ -45,10 +46,11 @@ def _print(job: Job, explanation: Explanation, attempts: Sequence[FailedAttempt]
     terminal = console()
     terminal.print(table)
     for attempt in attempts:
+        after = "" if attempt.seconds is None else f", after {brief(attempt.seconds)}"
         terminal.print(
             Text(
                 f"\nattempt {attempt.attempt} failed at {shown(attempt.failed_at)} in worker "
-                f"{attempt.worker_id}: {escaped(attempt.error_type)}: "
+                f"{attempt.worker_id}{after}: {escaped(attempt.error_type)}: "
                 f"{escaped(attempt.error_message)}",
                 "red",
             ),
