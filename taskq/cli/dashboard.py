@@ -1,6 +1,8 @@
 """``taskq dashboard``: the web dashboard, served by this process."""
 
 import ipaddress
+import signal
+import sys
 from collections.abc import Sequence
 
 import click
@@ -81,6 +83,9 @@ def dashboard(
         authorize=None if user is None or password is None else PasswordAccess(user, password),
         hosts=None if user is not None else (*_LOOPBACK, *trusted_host),
     )
+    # Once stopped, uvicorn ends by the signal itself, and so without what is done at exit: an embedded server
+    # would run on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         application,
         host=host,
