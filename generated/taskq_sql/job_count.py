@@ -171,23 +171,7 @@ counted AS (
             job.args, :p13\\:\\:jsonb,
             job.tags, :p14\\:\\:text []
         )
-        -- As in PageJobs.
-        AND (
-            :p15\\:\\:text IS NULL
-            OR coalesce(
-                (
-                    SELECT true
-                    FROM taskq_failed_attempts AS failed
-                    WHERE
-                        failed.job_id = job.id
-                        AND strpos(
-                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p15\\:\\:text)
-                        ) > 0
-                    LIMIT 1
-                ),
-                false
-            )
-        )
+        AND (:p15\\:\\:text IS NULL OR taskq_has_error(job.id, :p15\\:\\:text))
 )
 
 SELECT

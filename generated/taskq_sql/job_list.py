@@ -124,23 +124,7 @@ scanned AS (
             candidate.args, :p15\\:\\:jsonb,
             candidate.tags, :p16\\:\\:text []
         )
-        -- A value, and no EXISTS, for which all errors may be read.
-        AND (
-            :p17\\:\\:text IS NULL
-            OR coalesce(
-                (
-                    SELECT true
-                    FROM taskq_failed_attempts AS failed
-                    WHERE
-                        failed.job_id = candidate.id
-                        AND strpos(
-                            lower(failed.error_type || '\\: ' || failed.error_message), lower(:p17\\:\\:text)
-                        ) > 0
-                    LIMIT 1
-                ),
-                false
-            )
-        ) AS matches
+        AND (:p17\\:\\:text IS NULL OR taskq_has_error(candidate.id, :p17\\:\\:text)) AS matches
     FROM (
         -- Those that are read whole.
         SELECT

@@ -35,3 +35,27 @@ END;
 COMMENT ON FUNCTION taskq_job_fits IS
     'Whether a job fits every filter that is given: each of its values is followed by what is wanted of it, '
     'and null is a filter that is not given.';
+
+
+-- Not a part of taskq_job_fits, which reads no table and is planned as a part of what calls it. The first that there
+-- is, and no EXISTS, for which the errors of all jobs may be read. It takes 5 µs a job, 3 if it were written out where
+-- lists and counts need it.
+CREATE FUNCTION taskq_has_error(job bigint, wanted text) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT
+        coalesce(
+            (
+                SELECT true
+                FROM taskq_failed_attempts AS failed
+                WHERE
+                    failed.job_id = job
+                    AND strpos(lower(failed.error_type || ': ' || failed.error_message), lower(wanted)) > 0
+                LIMIT 1
+            ),
+            false
+        );
+END;
+
+COMMENT ON FUNCTION taskq_has_error(bigint, text) IS
+    'Whether an attempt of a job failed with an error that has a text in it, in whatever case.';

@@ -144,9 +144,8 @@ $$;
 
 COMMENT ON FUNCTION taskq_publish(text, jsonb, jsonb, text [], jsonb, boolean, boolean) IS
     'Publishes an event: defers a job for each task that subscribes to it, with these arguments, all or none, and '
-    'returns their ids in the order of the tasks'' names, with these; no row for one whose queueing lock a job has that '
-    'waits. It '
-    'reads who subscribes when it begins. '
+    'returns their ids in the order of the tasks'' names, with these; no row for one whose queueing lock a '
+    'job has that waits. It reads who subscribes when it begins. '
     'The rest is for a caller that knows subscribers itself: their jobs, complete, as taskq_defer_jobs takes them; the '
     'names of these tasks, which get no other job; and what keys of limits have of the arguments. '
     'share_notification and numbers_checked are as for taskq_defer_jobs.';

@@ -43,7 +43,7 @@ GRANT SELECT ON TABLE %1$I.taskq_migrations TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq_publish, %1$I.taskq_key_text,
     %1$I.taskq_channel, %1$I.taskq_notify,
     %1$I.taskq_abort, %1$I.taskq_pause, %1$I.taskq_ended,
-    %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits,
+    %1$I.taskq_listen, %1$I.taskq_incarnation, %1$I.taskq_job_fits, %1$I.taskq_has_error,
     %1$I.taskq_lock_head, %1$I.taskq_lock_holder, %1$I.taskq_open_locks,
     %1$I.taskq_expire_jobs, %1$I.taskq_next_limit_key, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue,
     %1$I.taskq_is_full, %1$I.taskq_is_ready, %1$I.taskq_ready_jobs, %1$I.taskq_take_ready_jobs,
@@ -65,7 +65,7 @@ GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_limit_gates, %1$I.taskq_failed_attempts,
     %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_subscriptions, %1$I.taskq_migrations,
     %1$I.taskq_ready, %1$I.taskq_limited TO %2$I;
-GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
+GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_has_error, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
     %1$I.taskq_next_limit_key TO %2$I;
 ',
         current_schema(), @role::text

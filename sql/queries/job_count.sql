@@ -169,23 +169,7 @@ counted AS (
             job.args, sqlc.narg(args)::jsonb,
             job.tags, sqlc.narg(tags)::text []
         )
-        -- As in PageJobs.
-        AND (
-            sqlc.narg(error)::text IS NULL
-            OR coalesce(
-                (
-                    SELECT true
-                    FROM taskq_failed_attempts AS failed
-                    WHERE
-                        failed.job_id = job.id
-                        AND strpos(
-                            lower(failed.error_type || ': ' || failed.error_message), lower(sqlc.narg(error)::text)
-                        ) > 0
-                    LIMIT 1
-                ),
-                false
-            )
-        )
+        AND (sqlc.narg(error)::text IS NULL OR taskq_has_error(job.id, sqlc.narg(error)::text))
 )
 
 SELECT

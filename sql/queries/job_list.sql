@@ -104,23 +104,7 @@ scanned AS (
             candidate.args, sqlc.narg(args)::jsonb,
             candidate.tags, sqlc.narg(tags)::text []
         )
-        -- A value, and no EXISTS, for which all errors may be read.
-        AND (
-            sqlc.narg(error)::text IS NULL
-            OR coalesce(
-                (
-                    SELECT true
-                    FROM taskq_failed_attempts AS failed
-                    WHERE
-                        failed.job_id = candidate.id
-                        AND strpos(
-                            lower(failed.error_type || ': ' || failed.error_message), lower(sqlc.narg(error)::text)
-                        ) > 0
-                    LIMIT 1
-                ),
-                false
-            )
-        ) AS matches
+        AND (sqlc.narg(error)::text IS NULL OR taskq_has_error(candidate.id, sqlc.narg(error)::text)) AS matches
     FROM (
         -- Those that are read whole.
         SELECT

@@ -113,7 +113,8 @@ DROP FUNCTION IF EXISTS
     taskq_let_in_paused_jobs, taskq_bar_paused_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
     taskq_next_ready_queue, taskq_free_limits, taskq_open_for_jobs, taskq_open_limits, taskq_turn, taskq_next_limit_key,
     taskq_limit_places, taskq_limit_head,
-    taskq_next_filled_queue, taskq_expire_jobs, taskq_open_locks, taskq_lock_holder, taskq_lock_head, taskq_job_fits,
+    taskq_next_filled_queue, taskq_expire_jobs, taskq_open_locks, taskq_lock_holder, taskq_lock_head, taskq_has_error,
+    taskq_job_fits,
     taskq_notify, taskq_pause, taskq_abort, taskq_ended, taskq_listen, taskq_incarnation,
     taskq_channel;
 DROP VIEW IF EXISTS taskq_barred_queues, taskq_ready, taskq_limited;
