@@ -38,8 +38,8 @@ COMMENT ON FUNCTION taskq_job_fits IS
 
 
 -- Not a part of taskq_job_fits, which reads no table and is planned as a part of what calls it. The first that there
--- is, and no EXISTS, for which the errors of all jobs may be read. It takes 5 µs a job, 3 if it were written out where
--- lists and counts need it.
+-- is, and no EXISTS, for which the errors of all jobs may be read. It takes 0.005 ms a job, 0.003 if it were written out
+-- where lists and counts need it.
 CREATE FUNCTION taskq_has_error(job bigint, wanted text) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
