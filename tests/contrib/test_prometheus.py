@@ -78,9 +78,11 @@ async def test_what_runs_and_how_many_slots_there_are_is_seen_meanwhile(
     monkeypatch.setattr(database, "FRESH_FOR", 0)
     Metrics(app)
     go_on = asyncio.Event()
+    begun: list[None] = []
 
     @app.task(name="wait", queue="slow")
     async def wait() -> None:
+        begun.append(None)
         await go_on.wait()
 
     await wait.batch_defer_async({}, {}, {})
@@ -98,7 +100,8 @@ async def test_what_runs_and_how_many_slots_there_are_is_seen_meanwhile(
     assert value(scraped, "taskq_database_notification_queue_ratio") == 0
     assert (value(scraped, "taskq_database_dead_rows", "taskq_jobs") or 0) >= 0
     go_on.set()
-    await until(lambda: not worker.running_jobs, "the end of the jobs")
+    # Of the third one as well, which is claimed once the others have ended.
+    await until(lambda: len(begun) == 3 and not worker.running_jobs, "the end of the jobs")
     await app.job_manager.pause_queue_async("slow")
     scraped = await asyncio.to_thread(scrape, app)
     # A line at 0, and no gap.
