@@ -1,0 +1,383 @@
+"""The machine: what workers, deferrers and an operator do, one step after the other, and the promises after each."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, TypeVar
+
+import psycopg
+from hypothesis import note
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from psycopg.errors import LockNotAvailable
+
+from taskq.exceptions import AlreadyEnqueued
+from tests.model import invariants, rules
+from tests.model import strategies as given
+from tests.model.database import Session, World
+from tests.model.invariants import check
+from tests.model.rules import End, RefusedError
+from tests.model.state import RUNNING, WAITING, Figures, Job, State, Worker
+from tests.model.strategies import NewJobs
+
+T = TypeVar("T")
+Op = Callable[[State], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a claim gave a worker: with it, it may end the job as long as it is its own."""
+
+    job_id: int
+    claim: int
+    worker: int
+
+
+class Machine(RuleBasedStateMachine):
+    """Each rule runs a query of taskq's, takes it into the model, and compares the answers."""
+
+    # In autocommit; the second is for the transaction that stays open.
+    connections: ClassVar[tuple[psycopg.Connection, psycopg.Connection]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        main, late = self.connections
+        # Only what the transaction that is open has locked is waited for, and it does not end by itself.
+        main.execute("SET lock_timeout = '300ms'")
+        self.main, self.late = Session(main), Session(late)
+        self.world = World(main)
+        self.state = State()
+        self.rows: dict[int, Job] = {}
+        self.tokens: list[Token] = []
+        # What the open transaction has done, for when it is committed.
+        self.pending: list[Callable[[State], Any]] = []
+        self.is_open = False
+
+    def teardown(self) -> None:
+        """End the transaction that is open."""
+        self.late.connection.rollback()
+
+    @initialize(said=given.first_limits)
+    def begin(self, said: Sequence[tuple[str, Figures]]) -> None:
+        self._register()
+        self._register()
+        for key, figures in said:
+            self.say(key, by_operator=False, figures=figures)
+
+    # Deferring.
+
+    @rule(new=given.jobs, on_conflict=given.conflicts)
+    def defer(self, new: NewJobs, on_conflict: Literal["raise", "skip", "replace"]) -> None:
+        on_conflict = on_conflict if new.queueing_lock else "raise"
+        jobs = new.at(self.state.hour)
+        try:
+            ids = self._try(lambda: self.main.defer(jobs, on_conflict, self.state.hour))
+        except AlreadyEnqueued:
+            ids = "refused"  # type: ignore[assignment]
+        note(f"defer({new}, {on_conflict!r}) -> {ids}")
+        if ids is None:
+            return
+        tried = deepcopy(self.state)
+        answers: object
+        try:
+            drawn = iter(ids)
+            answers = [rules.defer(tried, job, on_conflict, lambda: next(drawn)) for job in jobs] if (
+                len(jobs) == 1
+            ) else self._batch(tried, jobs, on_conflict, list(ids))
+        except RefusedError:
+            answers = "refused"
+        else:
+            self.state = tried
+        check(answers == ids, "deferring answers what it is to", (answers, ids))
+
+    def _batch(
+        self, tried: State, jobs: Sequence[Job], on_conflict: str, ids: list[int | None]
+    ) -> list[int | None]:
+        return [
+            rules.defer(tried, job, on_conflict, lambda id_=id_: id_)  # type: ignore[misc]
+            for job, id_ in zip(jobs, ids, strict=False)
+        ]
+
+    @rule(new=given.jobs)
+    def late_defer(self, new: NewJobs) -> None:
+        jobs = replace(new, queueing_lock=None, key=None).at(self.state.hour)
+        self._open()
+        ids = self.late.defer(jobs, "raise", self.state.hour)
+        note(f"in the open transaction: defer({new}) -> {ids}")
+
+        def apply(state: State) -> None:
+            for job, id_ in zip(jobs, ids, strict=True):
+                rules.defer(state, job, "raise", lambda id_=id_: id_)  # type: ignore[misc]
+
+        self.pending.append(apply)
+
+    # Workers.
+
+    @rule(
+        pick=given.picks, queues=given.served, max_jobs=given.few, run_length=given.run_lengths
+    )
+    def claim(
+        self, pick: int, queues: Sequence[str] | None, max_jobs: int, run_length: int
+    ) -> None:
+        worker = self._alive(pick)
+        self._late_ones_go(self.main, before=(claimed := self.main.claim(worker, queues, max_jobs, run_length)))
+        note(f"worker {worker}: claim({queues}, {max_jobs}, {run_length}) -> {claimed}")
+        ids = [id_ for id_, _ in claimed]
+        check(len(ids) <= max_jobs, "no more are claimed than asked for", ids)
+        check(len(ids) == len(set(ids)), "no job is claimed twice", ids)
+        check(
+            all(queues is None or self.state.jobs[id_].queue in queues for id_ in ids),
+            "a worker gets what is in its queues",
+            ids,
+        )
+        invariants.start_claimed(self.state, ids, worker)
+        invariants.the_best_are_claimed(self.state, ids, queues, max_jobs)
+        self.tokens += [Token(id_, claim, worker) for id_, claim in claimed]
+
+    @precondition(lambda self: not self.is_open)
+    @rule(pick=given.picks, queues=given.served, max_jobs=given.few, run_length=given.run_lengths)
+    def late_claim(
+        self, pick: int, queues: Sequence[str] | None, max_jobs: int, run_length: int
+    ) -> None:
+        worker = self._alive(pick)
+        self._open()
+        claimed = self.late.claim(worker, queues, max_jobs, run_length)
+        note(f"in a transaction that stays open: worker {worker}: claim(...) -> {claimed}")
+        tried = deepcopy(self.state)
+        ids = [id_ for id_, _ in claimed]
+        cancelled = self._late_ones_go(self.late, before=claimed, state=tried)
+        batch = invariants.start_claimed(tried, ids, worker)
+        self.state.claims = batch
+        self.state.reserved |= set(ids)
+        self.state.held |= {*ids, *cancelled}
+
+        def apply(state: State) -> None:
+            rules.expire(state, cancelled)
+            for id_, claim in claimed:
+                rules.start(state, state.jobs[id_], worker, batch)
+                self.tokens.append(Token(id_, claim, worker))
+
+        self.pending.append(apply)
+
+    @precondition(lambda self: self.tokens)
+    @rule(pick=given.picks, how=given.ends, is_late=given.rarely)
+    def end(self, pick: int, how: End, is_late: bool) -> None:
+        token = self.tokens[-1 - pick % len(self.tokens)]
+        job = self.state.jobs.get(token.job_id)
+        ends = [replace(how, job_id=token.job_id, claim=token.claim)]
+        if job is not None and job.status == RUNNING and self._is_current(token):
+            if job.id in self.state.held or job.rank != (run := self._run_of(job))[0].rank:
+                return
+            ends = [self._end_of(job, how)]
+            if how.status == WAITING:
+                ends += [self._end_of(other, given.GIVEN_BACK) for other in run[1:]]
+        elif job is not None and job.id in self.state.held:
+            return
+        if is_late and all(
+            self.state.jobs[one.job_id].queueing_lock is None for one in ends if job is not None
+        ):
+            self._open()
+            ended = self.late.end(token.worker, ends)
+            tried = rules.end(deepcopy(self.state), token.worker, ends)
+            self.state.held |= set(ended)
+            self.pending.append(lambda state: rules.end(state, token.worker, ends))
+        else:
+            answered = self._try(lambda: self.main.end(token.worker, ends))
+            if answered is None:
+                return
+            ended, tried = answered, rules.end(self.state, token.worker, ends)
+            is_late = False
+        where = "in the open transaction: " if is_late else ""
+        note(f"{where}worker {token.worker}: end({ends}) -> {ended}")
+        check(ended == tried, "an end is written if the attempt is its worker's own", tried)
+
+    @rule(pick=given.picks, concurrency=given.few)
+    def die(self, pick: int, concurrency: int) -> None:
+        dead = self._alive(pick)
+        self.state.workers[dead].alive = False
+        note(f"worker {dead} dies")
+        self._register(concurrency)
+
+    @rule()
+    def rescue(self) -> None:
+        rescued = self.main.rescue()
+        note(f"rescue() -> {rescued}")
+        # A claim that is open may hold what bars the locks that it has come to.
+        locked = {job.id for job in self.state.running() if job.lock is not None} - rescued.keys()
+        expected = rules.rescue(self.state, self.state.held | (locked if self.is_open else set()))
+        check(rescued == expected, "the jobs of dead workers are rescued", expected)
+
+    @rule()
+    def promote(self) -> None:
+        self.main.promote()
+        note("promote()")
+        late = [job for job in self.state.waiting() if self.state.is_late(job)]
+        rules.expire(self.state, [job.id for job in late if job.id not in self.state.held])
+
+    # Operators.
+
+    @precondition(lambda self: self.state.jobs)
+    @rule(pick=given.picks, change=given.changes, is_late=given.rarely)
+    def change(self, pick: int, change: given.Change, is_late: bool) -> None:
+        ids = sorted(self.state.jobs.keys() - self.state.held)
+        if not ids:
+            return
+        job = self.state.jobs[ids[-1 - pick % len(ids)]]
+        if is_late and job.queueing_lock is None:
+            self._open()
+            done: bool | None = change.run(self.late, job.id)
+            expected = change.apply(deepcopy(self.state), job.id)
+            self.state.held.add(job.id)
+            self.pending.append(lambda state: change.apply(state, job.id))
+            note(f"in the open transaction: {change} of job {job.id} -> {done}")
+        else:
+            done = self._try(lambda: change.run(self.main, job.id))
+            note(f"{change} of job {job.id} -> {done}")
+            if done is None:
+                return
+            expected = change.apply(self.state, job.id)
+        check(done == expected, "what is done is answered", expected)
+
+    @rule(place=given.pauses)
+    def pause(self, place: tuple[str, str]) -> None:
+        self.main.pause(*place)
+        self.state.paused.add(place)
+        note(f"pause{place}")
+
+    @precondition(lambda self: self.state.paused)
+    @rule(pick=given.picks)
+    def resume(self, pick: int) -> None:
+        places = sorted(self.state.paused)
+        place = places[pick % len(places)]
+        if self._try(lambda: [self.main.resume(*place)]) is not None:
+            self.state.paused.remove(place)
+            note(f"resume{place}")
+
+    @precondition(lambda self: not self.state.reserved)
+    @rule(said=given.said)
+    def set_limit(self, said: tuple[str, Figures | None]) -> None:
+        self.say(said[0], by_operator=True, figures=said[1])
+
+    @precondition(lambda self: not self.state.reserved)
+    @rule(said=given.declared)
+    def declare_limit(self, said: tuple[str, Figures]) -> None:
+        self.say(said[0], by_operator=False, figures=said[1])
+
+    def say(self, key: str, *, by_operator: bool, figures: Figures | None) -> None:
+        """Say what a limit allows."""
+        self.main.say(key, by_operator, figures)
+        rules.say(self.state, key, by_operator, figures)
+        note(f"limit {key}: {figures} {'by the operator' if by_operator else 'by the app'}")
+
+    @precondition(lambda self: not self.state.reserved)
+    @rule(queue=given.queues, key=given.queue_limits)
+    def limit_queue(self, queue: str, key: str | None) -> None:
+        self.main.limit_queue(queue, key)
+        note(f"limit of queue {queue}: {key}")
+        if key is None:
+            self.state.queue_limits.pop(queue, None)
+        else:
+            self.state.queue_limits[queue] = key
+
+    # Time, and the open transaction.
+
+    @precondition(lambda self: not self.is_open)
+    @rule(hours=given.few)
+    def move_time(self, hours: int) -> None:
+        self.world.move_time(hours)
+        self.state.hour += hours
+        note(f"it is {self.state.hour} h")
+        for id_, worker in self.state.workers.items():
+            if worker.alive:
+                self.world.beat(id_)
+                worker.beat = self.state.hour
+
+    @precondition(lambda self: self.is_open)
+    @rule(is_committed=given.mostly)
+    def end_transaction(self, is_committed: bool) -> None:
+        pending, self.pending, self.is_open = self.pending, [], False
+        self.state.held, self.state.reserved = set(), set()
+        if is_committed:
+            self.late.connection.commit()
+            for apply in pending:
+                apply(self.state)
+        else:
+            self.late.connection.rollback()
+        note(f"the open transaction is {'committed' if is_committed else 'rolled back'}")
+
+    @invariant()
+    def the_promises_hold(self) -> None:
+        rows = self.world.read_jobs(self.state.hour)
+        invariants.nothing_is_lost(self.state, rows)
+        invariants.transitions_are_legal(self.rows, rows)
+        invariants.jobs_are_what_was_done_with_them(self.state, rows)
+        invariants.one_of_a_lock_runs(self.state)
+        invariants.one_waits_of_a_queueing_lock(rows)
+        invariants.one_job_has_a_key(rows)
+        invariants.rates_are_not_exceeded(self.state)
+        if not self.is_open:
+            invariants.nothing_free_is_forgotten(self.state, self.main, self.world)
+        self.rows = rows
+
+    # What the rules have in common.
+
+    def _open(self) -> None:
+        if not self.is_open:
+            self.late.connection.execute("BEGIN")
+            self.is_open = True
+
+    def _try(self, run: Callable[[], T]) -> T | None:
+        """Run what may have to wait for the open transaction; None: it has to, and nothing was done."""
+        try:
+            return run()
+        except LockNotAvailable:
+            assert self.is_open, "nothing is there that it could wait for"
+            note("it waits for the open transaction, and is given up:")
+            return None
+
+    def _late_ones_go(
+        self, session: Session, *, before: object, state: State | None = None
+    ) -> list[int]:
+        """Take in which jobs a claim has cancelled, as their time was over; returns them."""
+        state = state or self.state
+        rows = self.world.read_jobs(state.hour, session.connection)
+        gone = [job.id for job in state.waiting() if rows[job.id].status == "cancelled"]
+        check(
+            all(state.is_late(state.jobs[id_]) for id_ in gone), "only what is late expires", gone
+        )
+        rules.expire(state, gone)
+        return gone
+
+    def _register(self, concurrency: int = 2) -> None:
+        worker = 1 + max(self.state.workers, default=len(self.tokens))
+        worker = max(worker, 1 + max((token.worker for token in self.tokens), default=0))
+        self.world.register(worker, concurrency)
+        self.state.workers[worker] = Worker(concurrency, self.state.hour)
+
+    def _alive(self, pick: int) -> int:
+        alive = [id_ for id_, worker in self.state.workers.items() if worker.alive]
+        return alive[pick % len(alive)]
+
+    def _is_current(self, token: Token) -> bool:
+        job = self.state.jobs[token.job_id]
+        return (job.claim, job.worker) == (token.claim, token.worker)
+
+    def _run_of(self, job: Job) -> list[Job]:
+        """What was claimed of a lock together, the first of it first."""
+        if job.lock is None:
+            return [job]
+        run = [
+            other
+            for other in self.state.running()
+            if (other.lock, other.batch, other.worker) == (job.lock, job.batch, job.worker)
+        ]
+        return sorted(run, key=lambda other: other.rank)
+
+    def _end_of(self, job: Job, how: End) -> End:
+        """As a worker says it, who knows what it has claimed."""
+        return replace(
+            how,
+            job_id=job.id,
+            claim=job.claim,
+            held_lock=job.lock,
+            held_queue=job.queue if how.queue else None,
+        )

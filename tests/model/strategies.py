@@ -1,0 +1,183 @@
+"""What the machine draws from: few names, so that jobs meet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from tests.model import rules
+from tests.model.database import Session
+from tests.model.rules import End
+from tests.model.state import Figures, Job, State, brief
+
+picks = st.integers(0, 7)
+few = st.integers(1, 3)
+run_lengths = st.sampled_from([1, 3])
+rarely = st.sampled_from([False, False, True])
+mostly = st.sampled_from([True, True, False])
+
+queues = st.sampled_from(["a", "b"])
+served = st.sampled_from([None, ["a", "b"], ["a"], ["b"]])
+pauses = st.sampled_from([("queue", "a"), ("queue", "b"), ("task", "t"), ("task", "u")])
+conflicts = st.sampled_from(["raise", "skip", "replace"])
+limit_keys = st.sampled_from(["conc", "conc:k", "rate", "both", "late"])
+queue_limits = st.sampled_from([None, "conc", "rate"])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewJobs:
+    """Jobs to be deferred, one or several that are alike; ``wait`` and ``expiry`` in hours."""
+
+    number: int = 1
+    task: str = "t"
+    queue: str = "a"
+    priority: int = 0
+    lock: str | None = None
+    queueing_lock: str | None = None
+    key: str | None = None
+    limit: str | None = None
+    wait: int | None = None
+    expiry: int | None = None
+
+    __repr__ = brief
+
+    def at(self, hour: int) -> list[Job]:
+        """These, deferred at an hour."""
+        start = None if self.wait is None else hour + self.wait
+        return [
+            Job(
+                id=0,
+                task=self.task,
+                queue=self.queue,
+                priority=self.priority,
+                lock=self.lock,
+                queueing_lock=self.queueing_lock,
+                key=self.key,
+                limit=self.limit,
+                at=start,
+                expires=None if self.expiry is None else hour + (self.wait or 0) + self.expiry,
+            )
+        ] * self.number
+
+
+jobs = st.builds(
+    NewJobs,
+    number=st.sampled_from([1, 1, 2]),
+    task=st.sampled_from(["t", "t", "u"]),
+    queue=st.sampled_from(["a", "a", "b"]),
+    priority=st.sampled_from([0, 0, 1, -1]),
+    lock=st.sampled_from([None, "x", "x", "y"]),
+    queueing_lock=st.sampled_from([None, None, None, "q"]),
+    key=st.sampled_from([None, None, None, None, "k"]),
+    limit=st.none() | limit_keys,
+    wait=st.sampled_from([None, None, None, 1, 2]),
+    expiry=st.sampled_from([None, None, None, 1, 2]),
+)
+
+
+def _figures(concurrency: int | None, rate: tuple[int, int, int] | None) -> Figures:
+    return Figures(concurrency, *(rate or (None, None, None)))
+
+
+_concurrencies = st.integers(1, 2)
+# So many, each so many hours after the one before, and so many at once.
+_rates = st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 2))
+_of_conc = st.builds(_figures, _concurrencies, st.none())
+_of_rate = st.builds(_figures, st.none(), _rates)
+_of_both = st.builds(_figures, _concurrencies, _rates)
+
+first_limits = st.tuples(
+    st.tuples(st.just("conc"), _of_conc),
+    st.tuples(st.just("rate"), _of_rate),
+    st.tuples(st.just("both"), _of_both),
+)
+declared = st.one_of(*(
+    st.tuples(st.just(name), figures)
+    for name, figures in (
+        ("conc", _of_conc),
+        ("rate", _of_rate),
+        ("both", _of_both),
+        ("late", _of_conc),
+    )
+))
+said = st.one_of(
+    st.tuples(st.sampled_from(["conc", "conc:k", "both"]), st.none() | _of_conc),
+    st.tuples(st.sampled_from(["rate", "both"]), st.none() | _of_rate),
+)
+
+GIVEN_BACK = End("todo", keeps_attempt=True, unstarted=True)
+ends = st.sampled_from([
+    End("succeeded"),
+    End("succeeded"),
+    End("failed"),
+    End("aborted"),
+    End("succeeded", deleted=True),
+    End("todo", retry_in=0),
+    End("todo", retry_in=1),
+    End("todo", retry_in=1, keeps_attempt=True),
+    End("todo", retry_in=0, queue="b", priority=-1),
+    End("todo", lock="y"),
+    GIVEN_BACK,
+    GIVEN_BACK,
+])
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Change:
+    """What an operator does to a job: cancel, abort, delete, retry or reschedule it."""
+
+    what: str
+    wait: int | None = None
+    queue: str | None = None
+    priority: int | None = None
+    lock: str | None = None
+
+    __repr__ = brief
+
+    def run(self, session: Session, job_id: int) -> bool:
+        """Do it."""
+        match self.what:
+            case "delete":
+                return session.delete(job_id)
+            case "retry":
+                return session.retry(job_id, self.wait or 0, self.queue, self.lock)
+            case "reschedule":
+                return session.reschedule(job_id, self.wait, self.queue, self.priority)
+        return session.cancel(
+            job_id, abort=self.what == "abort", delete_job=self.what == "cancel and delete"
+        )
+
+    def apply(self, state: State, job_id: int) -> bool:
+        """Take it into the model."""
+        job = state.jobs[job_id]
+        match self.what:
+            case "delete":
+                if job.status == "doing":
+                    return False
+                rules.remove(state, job_id)
+                return True
+            case "retry":
+                return rules.retry(state, job, self.wait or 0, self.queue, self.lock)
+            case "reschedule":
+                return rules.reschedule(state, job, self.wait, self.queue, self.priority)
+        return rules.cancel(
+            state, job, abort=self.what == "abort", delete_job=self.what == "cancel and delete"
+        )
+
+
+_changes: Sequence[Change] = [
+    Change("cancel"),
+    Change("cancel"),
+    Change("cancel and delete"),
+    Change("abort"),
+    Change("delete"),
+    Change("retry"),
+    Change("retry", wait=1),
+    Change("retry", queue="b", lock="y"),
+    Change("reschedule", wait=0),
+    Change("reschedule", wait=2),
+    Change("reschedule", queue="b"),
+    Change("reschedule", priority=1),
+    Change("reschedule", priority=-1),
+]
+changes = st.sampled_from(_changes)
