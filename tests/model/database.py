@@ -217,7 +217,10 @@ class World:
 
     def __init__(self, main: psycopg.Connection) -> None:
         self._main = main
-        main.execute(f"TRUNCATE {_TABLES} RESTART IDENTITY".encode())
+        # A TRUNCATE takes ten times as long, where there is next to nothing.
+        for table in _TABLES.split(", "):
+            main.execute(f"DELETE FROM {table}".encode())
+        main.execute("SELECT setval(pg_get_serial_sequence('taskq_jobs', 'id'), 1, false)")
         [self._base] = main.execute("SELECT clock_timestamp()::text").fetchone() or ()
         self._times = [
             f"UPDATE {table} SET " + ", ".join(f"{column} = {column} - %(by)s::interval" for column in columns)
