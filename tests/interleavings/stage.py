@@ -172,6 +172,12 @@ def observe(rows: dict[int, Job], connection: psycopg.Connection) -> State:
             "FROM taskq_limit_rates"
         ).fetchall()
     )
+    # What has gone back before it began is written there by the next claim.
+    for key, tokens in connection.execute(
+        "SELECT limit_key, sum(tokens)::integer FROM taskq_limit_gates WHERE tokens > 0 GROUP BY 1"
+    ).fetchall():
+        if (figures := state.figures(key)) is not None and figures.pace is not None:
+            state.spent[key] = state.spent.get(key, 0) - tokens * figures.pace
     return state
 
 

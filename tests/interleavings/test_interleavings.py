@@ -23,6 +23,7 @@ def stage(connect: Connect) -> Iterator[tuple[psycopg.Connection, list[Actor]]]:
         yield opened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meeting", MEETINGS, ids=lambda meeting: f"{meeting.name}")
 def test_the_promises_hold_in_every_order(
     meeting: Meeting, stage: tuple[psycopg.Connection, list[Actor]]

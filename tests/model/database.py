@@ -116,9 +116,7 @@ class Session:
 
     def cancel(self, job_id: int, *, abort: bool, delete_job: bool) -> bool:
         """Cancel a job, or ask for it to be aborted."""
-        return self.run(
-            queries.job_change.cancel_job, job_id, abort=abort, delete_job=delete_job
-        )
+        return self.run(queries.job_change.cancel_job, job_id, abort=abort, delete_job=delete_job)
 
     def retry(self, job_id: int, wait: int, queue: str | None, lock: str | None) -> bool:
         """Retry a job by hand; returns whether it was."""
@@ -158,9 +156,7 @@ class Session:
         name = key.partition(":")[0]
         if not by_operator:
             assert figures is not None
-            said = Limit(
-                name, concurrency=figures.concurrency, rate=figures.rate, **_rate(figures)
-            )
+            said = Limit(name, concurrency=figures.concurrency, rate=figures.rate, **_rate(figures))
             self.run(queries.limits.declare_limits, [said], {}, declared_by="app")
             return
         if figures is None:
@@ -172,9 +168,7 @@ class Session:
                 float(_rate(figures)["per"]) if figures.rate else None,
                 figures.burst,
             )
-            self.run(
-                queries.limits.set_limit, key, wanted, declared_by="operator", is_known=True
-            )
+            self.run(queries.limits.set_limit, key, wanted, declared_by="operator", is_known=True)
         self.run(queries.limits.open_limits, [name])
 
     def limit_queue(self, queue: str, key: str | None) -> None:
@@ -223,7 +217,8 @@ class World:
         main.execute("SELECT setval(pg_get_serial_sequence('taskq_jobs', 'id'), 1, false)")
         [self._base] = main.execute("SELECT clock_timestamp()::text").fetchone() or ()
         self._times = [
-            f"UPDATE {table} SET " + ", ".join(f"{column} = {column} - %(by)s::interval" for column in columns)
+            f"UPDATE {table} SET "
+            + ", ".join(f"{column} = {column} - %(by)s::interval" for column in columns)
             for table, columns in main.execute(
                 "SELECT table_name, array_agg(column_name::text) FROM information_schema.columns "
                 "WHERE table_schema = current_schema() AND data_type = 'timestamp with time zone' "

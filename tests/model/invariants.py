@@ -160,9 +160,7 @@ def the_best_are_claimed(
             continue
         for head in heads:
             is_limited = state.limits_of(job) or state.limits_of(head)
-            is_better = (
-                job.priority > head.priority if is_limited else job.rank < head.rank
-            )
+            is_better = job.priority > head.priority if is_limited else job.rank < head.rank
             check(not is_better, f"the best are claimed: {head} was, and not", job)
 
 

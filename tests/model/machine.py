@@ -71,31 +71,21 @@ class Machine(RuleBasedStateMachine):
         jobs = new.at(self.state.hour)
         try:
             ids = self._try(lambda: self.main.defer(jobs, on_conflict, self.state.hour))
-        except AlreadyEnqueued:
-            ids = "refused"  # type: ignore[assignment]
-        note(f"defer({new}, {on_conflict!r}) -> {ids}")
+        except AlreadyEnqueued as error:
+            ids, refused = [], error
+        else:
+            refused = None
+        note(f"defer({new}, {on_conflict!r}) -> {refused or ids}")
         if ids is None:
             return
         tried = deepcopy(self.state)
-        answers: object
         try:
-            drawn = iter(ids)
-            answers = [rules.defer(tried, job, on_conflict, lambda: next(drawn)) for job in jobs] if (
-                len(jobs) == 1
-            ) else self._batch(tried, jobs, on_conflict, list(ids))
+            answers = _deferred(tried, jobs, on_conflict, ids)
         except RefusedError:
-            answers = "refused"
+            check(refused is not None, "a queueing lock is refused that a waiting job has", ids)
         else:
+            check(answers == ids, "deferring answers what it is to", (answers, ids))
             self.state = tried
-        check(answers == ids, "deferring answers what it is to", (answers, ids))
-
-    def _batch(
-        self, tried: State, jobs: Sequence[Job], on_conflict: str, ids: list[int | None]
-    ) -> list[int | None]:
-        return [
-            rules.defer(tried, job, on_conflict, lambda id_=id_: id_)  # type: ignore[misc]
-            for job, id_ in zip(jobs, ids, strict=False)
-        ]
 
     @rule(new=given.jobs)
     def late_defer(self, new: NewJobs) -> None:
@@ -103,23 +93,17 @@ class Machine(RuleBasedStateMachine):
         self._open()
         ids = self.late.defer(jobs, "raise", self.state.hour)
         note(f"in the open transaction: defer({new}) -> {ids}")
-
-        def apply(state: State) -> None:
-            for job, id_ in zip(jobs, ids, strict=True):
-                rules.defer(state, job, "raise", lambda id_=id_: id_)  # type: ignore[misc]
-
-        self.pending.append(apply)
+        self.pending.append(lambda state: _deferred(state, jobs, "raise", ids))
 
     # Workers.
 
-    @rule(
-        pick=given.picks, queues=given.served, max_jobs=given.few, run_length=given.run_lengths
-    )
+    @rule(pick=given.picks, queues=given.served, max_jobs=given.few, run_length=given.run_lengths)
     def claim(
         self, pick: int, queues: Sequence[str] | None, max_jobs: int, run_length: int
     ) -> None:
         worker = self._alive(pick)
-        self._late_ones_go(self.main, before=(claimed := self.main.claim(worker, queues, max_jobs, run_length)))
+        claimed = self.main.claim(worker, queues, max_jobs, run_length)
+        self._late_ones_go(self.main, self.state)
         note(f"worker {worker}: claim({queues}, {max_jobs}, {run_length}) -> {claimed}")
         ids = [id_ for id_, _ in claimed]
         check(len(ids) <= max_jobs, "no more are claimed than asked for", ids)
@@ -144,7 +128,7 @@ class Machine(RuleBasedStateMachine):
         note(f"in a transaction that stays open: worker {worker}: claim(...) -> {claimed}")
         tried = deepcopy(self.state)
         ids = [id_ for id_, _ in claimed]
-        cancelled = self._late_ones_go(self.late, before=claimed, state=tried)
+        cancelled = self._late_ones_go(self.late, tried)
         batch = invariants.start_claimed(tried, ids, worker)
         self.state.claims = batch
         self.state.reserved |= set(ids)
@@ -159,8 +143,16 @@ class Machine(RuleBasedStateMachine):
         self.pending.append(apply)
 
     @precondition(lambda self: self.tokens)
+    @rule(pick=given.picks)
+    def succeed(self, pick: int) -> None:
+        self._end(pick, given.SUCCEEDED, is_late=False)
+
+    @precondition(lambda self: self.tokens)
     @rule(pick=given.picks, how=given.ends, is_late=given.rarely)
     def end(self, pick: int, how: End, is_late: bool) -> None:
+        self._end(pick, how, is_late=is_late)
+
+    def _end(self, pick: int, how: End, *, is_late: bool) -> None:
         token = self.tokens[-1 - pick % len(self.tokens)]
         job = self.state.jobs.get(token.job_id)
         ends = [replace(how, job_id=token.job_id, claim=token.claim)]
@@ -190,15 +182,17 @@ class Machine(RuleBasedStateMachine):
         note(f"{where}worker {token.worker}: end({ends}) -> {ended}")
         check(ended == tried, "an end is written if the attempt is its worker's own", tried)
 
-    @rule(pick=given.picks, concurrency=given.few)
-    def die(self, pick: int, concurrency: int) -> None:
-        dead = self._alive(pick)
-        self.state.workers[dead].alive = False
-        note(f"worker {dead} dies")
-        self._register(concurrency)
+    @rule(pick=given.picks, concurrency=given.few, dies=given.rarely)
+    def lose_a_worker(self, pick: int, concurrency: int, dies: bool) -> None:
+        if dies:
+            dead = self._alive(pick)
+            self.state.workers[dead].alive = False
+            note(f"worker {dead} dies")
+            self._register(concurrency)
+        else:
+            self._rescue()
 
-    @rule()
-    def rescue(self) -> None:
+    def _rescue(self) -> None:
         rescued = self.main.rescue()
         note(f"rescue() -> {rescued}")
         # A claim that is open may hold what bars the locks that it has come to.
@@ -238,45 +232,34 @@ class Machine(RuleBasedStateMachine):
         check(done == expected, "what is done is answered", expected)
 
     @rule(place=given.pauses)
-    def pause(self, place: tuple[str, str]) -> None:
-        self.main.pause(*place)
-        self.state.paused.add(place)
-        note(f"pause{place}")
-
-    @precondition(lambda self: self.state.paused)
-    @rule(pick=given.picks)
-    def resume(self, pick: int) -> None:
-        places = sorted(self.state.paused)
-        place = places[pick % len(places)]
-        if self._try(lambda: [self.main.resume(*place)]) is not None:
+    def pause_or_resume(self, place: tuple[str, str]) -> None:
+        if place not in self.state.paused:
+            self.main.pause(*place)
+            self.state.paused.add(place)
+            note(f"pause{place}")
+        elif self._try(lambda: [self.main.resume(*place)]) is not None:
             self.state.paused.remove(place)
             note(f"resume{place}")
 
     @precondition(lambda self: not self.state.reserved)
     @rule(said=given.said)
-    def set_limit(self, said: tuple[str, Figures | None]) -> None:
-        self.say(said[0], by_operator=True, figures=said[1])
-
-    @precondition(lambda self: not self.state.reserved)
-    @rule(said=given.declared)
-    def declare_limit(self, said: tuple[str, Figures]) -> None:
-        self.say(said[0], by_operator=False, figures=said[1])
+    def change_a_limit(self, said: given.Said) -> None:
+        if said.queue is None:
+            self.say(said.key, by_operator=said.by_operator, figures=said.figures)
+        elif said.queue in self.state.queue_limits:
+            self.main.limit_queue(said.queue, None)
+            del self.state.queue_limits[said.queue]
+            note(f"queue {said.queue} has no limit")
+        else:
+            self.main.limit_queue(said.queue, said.key)
+            self.state.queue_limits[said.queue] = said.key
+            note(f"queue {said.queue} has the limit {said.key}")
 
     def say(self, key: str, *, by_operator: bool, figures: Figures | None) -> None:
         """Say what a limit allows."""
         self.main.say(key, by_operator, figures)
         rules.say(self.state, key, by_operator, figures)
         note(f"limit {key}: {figures} {'by the operator' if by_operator else 'by the app'}")
-
-    @precondition(lambda self: not self.state.reserved)
-    @rule(queue=given.queues, key=given.queue_limits)
-    def limit_queue(self, queue: str, key: str | None) -> None:
-        self.main.limit_queue(queue, key)
-        note(f"limit of queue {queue}: {key}")
-        if key is None:
-            self.state.queue_limits.pop(queue, None)
-        else:
-            self.state.queue_limits[queue] = key
 
     # Time, and the open transaction.
 
@@ -334,11 +317,8 @@ class Machine(RuleBasedStateMachine):
             note("it waits for the open transaction, and is given up:")
             return None
 
-    def _late_ones_go(
-        self, session: Session, *, before: object, state: State | None = None
-    ) -> list[int]:
+    def _late_ones_go(self, session: Session, state: State) -> list[int]:
         """Take in which jobs a claim has cancelled, as their time was over; returns them."""
-        state = state or self.state
         rows = self.world.read_jobs(state.hour, session.connection)
         gone = [job.id for job in state.waiting() if rows[job.id].status == "cancelled"]
         check(
@@ -381,3 +361,11 @@ class Machine(RuleBasedStateMachine):
             held_lock=job.lock,
             held_queue=job.queue if how.queue else None,
         )
+
+
+def _deferred(
+    state: State, jobs: Sequence[Job], on_conflict: str, ids: Sequence[int | None]
+) -> list[int | None]:
+    """Take jobs into the model, one after the other, with the ids that the call has answered."""
+    drawn = iter(ids)
+    return [rules.defer(state, job, on_conflict, next(drawn, None)) for job in jobs]

@@ -1,6 +1,6 @@
 """What operations make of the state, as the docs say it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.model.state import RUNNING, UNSUCCESSFUL, WAITING, Figures, Job, Start, State, brief
@@ -33,16 +33,14 @@ class End:
     __repr__ = brief
 
 
-def defer(
-    state: State, new: Job, on_conflict: str, draw_id: Callable[[], int | None]
-) -> int | None:
+def defer(state: State, new: Job, on_conflict: str, drawn: int | None) -> int | None:
     """Defer a job; returns the id that the call answers, None if it is skipped.
 
     Args:
         state: The state.
         new: The job, without its id.
         on_conflict: What becomes of it if a job with its queueing lock waits.
-        draw_id: The id that the database has drawn, if a job is to be made.
+        drawn: The id that the database has drawn, if a job is to be made.
     """
     if new.key is not None:
         known = next((job for job in state.jobs.values() if job.key == new.key), None)
@@ -50,11 +48,10 @@ def defer(
             return known.id
     waits = state.in_the_way_of(new)
     if waits is None:
-        id_ = draw_id()
-        assert id_ is not None, "a job was to be made, and none was"
-        assert id_ not in state.jobs, f"a job was to be made, and job {id_} was answered"
-        state.jobs[id_] = replace(new, id=id_)
-        return id_
+        assert drawn is not None, "a job was to be made, and none was"
+        assert drawn not in state.jobs, f"a job was to be made, and job {drawn} was answered"
+        state.jobs[drawn] = replace(new, id=drawn)
+        return drawn
     if on_conflict == "raise":
         raise RefusedError
     if on_conflict == "skip":
@@ -91,11 +88,7 @@ def end(state: State, worker: int, ends: Sequence[End]) -> dict[int, str]:
     ours = {}
     for said in sorted(ends, key=lambda said: said.job_id):
         job = state.jobs.get(said.job_id)
-        if (
-            job is None
-            or (job.claim, job.worker) != (said.claim, worker)
-            or job.status != RUNNING
-        ):
+        if job is None or (job.claim, job.worker) != (said.claim, worker) or job.status != RUNNING:
             continue
         if said.deleted:
             remove(state, job.id)
@@ -126,9 +119,7 @@ def _take_back_start(state: State, job: Job) -> None:
         figures = state.figures(key)
         if figures is not None and figures.pace is not None and key in state.spent:
             state.spent[key] -= figures.pace
-    state.starts = [
-        one for one in state.starts if (one.job_id, one.claim) != (job.id, job.claim)
-    ]
+    state.starts = [one for one in state.starts if (one.job_id, one.claim) != (job.id, job.claim)]
 
 
 def remove(state: State, job_id: int) -> None:
@@ -209,20 +200,14 @@ def rescue(state: State, passed_over: Collection[int] = ()) -> dict[int, str]:
         )
         for worker in {job.worker for job in lost}
     }
-    lost_of = {
-        worker: [job for job in jobs if job in lost] for worker, jobs in in_hand.items()
-    }
+    lost_of = {worker: [job for job in jobs if job in lost] for worker, jobs in in_hand.items()}
     ended = {}
     for job in sorted(lost, key=lambda job: job.id):
         owner = dead.get(job.worker or 0)
-        may_have_run = (
-            lost_of[job.worker][: owner.concurrency] if owner else lost_of[job.worker]
-        )
+        may_have_run = lost_of[job.worker][: owner.concurrency] if owner else lost_of[job.worker]
         has_begun = any(one is job for one in may_have_run)
         is_culprit = (
-            owner is not None
-            and job.crashes + 1 >= MAX_CRASHES
-            and len(in_hand[job.worker]) == 1
+            owner is not None and job.crashes + 1 >= MAX_CRASHES and len(in_hand[job.worker]) == 1
         )
         if has_begun:
             job.crashes += 1
