@@ -1,7 +1,7 @@
 """What meets what. Jobs have the ids 1, 2, 3 … in the order in which a scenario defers them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.interleavings.stage import Operation
@@ -44,7 +44,6 @@ class Meeting:
         name: What meets what.
         set_up: What there was before.
         operations: By their names.
-        most: What runs of each limit at most, if it changes.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Meeting:
 
 def job(**values: Any) -> Job:
     """A job with what differs from a plain one."""
-    return Job(**{"id": 0, "task": "t", "queue": "a"} | values)
+    return replace(Job(id=0, task="t", queue="a"), **values)
 
 
 def _defer(**values: Any) -> Operation:
@@ -243,9 +242,22 @@ def _limited_queue(stage: Stage) -> None:
     stage.defer(job(), job(), job(), job(limit="two", queue="b"))
 
 
+def _nothing(stage: Stage) -> None:
+    """There is nothing yet."""
+
+
+def _waiting_q(stage: Stage) -> None:
+    """A job with a queueing lock waits."""
+    stage.defer(job(queueing_lock="q"))
+
+
+def _meeting(set_up: Callable[[Stage], None], *operations: str) -> Meeting:
+    return Meeting(" and ".join(operations), set_up, operations)
+
+
 MEETINGS = [
-    Meeting(" and ".join(operations), set_up, operations)
-    for set_up, *operations in (
+    _meeting(*which)
+    for which in (
         # The end of a head, and what comes to wait behind it.
         *((_held, end, "defer") for end in ("finish", "fail", "delete", "retry later")),
         *((_held, "retry", new) for new in ("defer", "defer higher")),
@@ -329,11 +341,11 @@ MEETINGS = [
         (_paused, "resume task", "claim", "claim too"),
         (_paused, "resume task", "defer", "claim three"),
         # What is in the queue once.
-        (lambda stage: None, "defer q", "defer q too"),
-        (lambda stage: None, "defer k", "defer k too"),
+        (_nothing, "defer q", "defer q too"),
+        (_nothing, "defer k", "defer k too"),
         (_q, "retry unlocked", "defer q"),
         (_q, "retry unlocked", "replace q"),
-        (lambda stage: stage.defer(job(queueing_lock="q")), "replace q", "claim"),
-        (lambda stage: stage.defer(job(queueing_lock="q")), "replace q", "cancel"),
+        (_waiting_q, "replace q", "claim"),
+        (_waiting_q, "replace q", "cancel"),
     )
 ]

@@ -156,7 +156,13 @@ class Session:
         name = key.partition(":")[0]
         if not by_operator:
             assert figures is not None
-            said = Limit(name, concurrency=figures.concurrency, rate=figures.rate, **_rate(figures))
+            said = Limit(
+                name,
+                concurrency=figures.concurrency,
+                rate=figures.rate,
+                per=_per(figures),
+                burst=figures.burst,
+            )
             self.run(queries.limits.declare_limits, [said], {}, declared_by="app")
             return
         if figures is None:
@@ -165,7 +171,7 @@ class Session:
             wanted = LimitFigures(
                 figures.concurrency,
                 figures.rate,
-                float(_rate(figures)["per"]) if figures.rate else None,
+                _per(figures),
                 figures.burst,
             )
             self.run(queries.limits.set_limit, key, wanted, declared_by="operator", is_known=True)
@@ -184,9 +190,10 @@ class Session:
         """Pause a queue or a task."""
         self.query("Pause", kind=kind, name=name, paused_by=None, reason=None)
 
-    def resume(self, kind: str, name: str) -> None:
-        """Resume a queue or a task."""
-        self.query("ResumeQueue" if kind == "queue" else "ResumeTask", name=name)
+    def resume(self, kind: str, name: str) -> bool:
+        """Resume a queue or a task; returns whether it was paused."""
+        [row] = self.query("ResumeQueue" if kind == "queue" else "ResumeTask", name=name)
+        return bool(row["done"])
 
     def promote(self) -> None:
         """What the timer of a worker does."""
@@ -299,7 +306,7 @@ def _outcome(said: End) -> Outcome:
     )
 
 
-def _rate(figures: Figures) -> dict[str, int]:
-    if figures.rate is None or figures.pace is None or figures.burst is None:
-        return {}
-    return {"per": figures.rate * figures.pace * HOUR, "burst": figures.burst}
+def _per(figures: Figures) -> float | None:
+    if figures.rate is None or figures.pace is None:
+        return None
+    return float(figures.rate * figures.pace * HOUR)

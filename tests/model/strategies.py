@@ -1,7 +1,8 @@
 """What the machine draws from: few names, so that jobs meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -57,18 +58,31 @@ class NewJobs:
         ] * self.number
 
 
-jobs = st.builds(
-    NewJobs,
-    number=st.sampled_from([1, 1, 2]),
-    task=st.sampled_from(["t", "t", "u"]),
-    queue=st.sampled_from(["a", "a", "b"]),
-    priority=st.sampled_from([0, 0, 1, -1]),
-    lock=st.sampled_from([None, "x", "x", "y"]),
-    queueing_lock=st.sampled_from([None, None, None, "q"]),
-    key=st.sampled_from([None, None, None, None, "k"]),
-    limit=st.sampled_from([None, None, "conc", "conc:k", "rate", "rate", "both", "late"]),
-    wait=st.sampled_from([None, None, None, 1, 2]),
-    expiry=st.sampled_from([None, None, None, 1, 2]),
+_numbers = st.sampled_from([1, 1, 2])
+_queues = st.sampled_from(["a", "a", "b"])
+_tasks = st.sampled_from(["t", "t", "u"])
+_priorities = st.sampled_from([0, 0, 1, -1])
+_locks = st.sampled_from(["x", "x", "x", "y"])
+_limits = st.sampled_from(["conc", "conc:k", "rate", "rate", "both", "late"])
+_waits = st.sampled_from([None, None, None, 1, 2])
+# Those that share a lock, or a limit, and next to nothing else, so that they meet; and any.
+jobs = st.one_of(
+    st.builds(NewJobs, _numbers, _tasks, _queues, _priorities, _locks),
+    st.builds(NewJobs, _numbers, _tasks, _queues, lock=_locks, wait=_waits, expiry=_waits),
+    st.builds(NewJobs, _numbers, _tasks, _queues, _priorities, limit=_limits),
+    st.builds(
+        NewJobs,
+        number=_numbers,
+        task=_tasks,
+        queue=_queues,
+        priority=_priorities,
+        lock=st.none() | _locks,
+        queueing_lock=st.sampled_from([None, None, "q"]),
+        key=st.sampled_from([None, None, None, "k"]),
+        limit=st.none() | _limits,
+        wait=_waits,
+        expiry=_waits,
+    ),
 )
 
 
@@ -188,3 +202,24 @@ _changes: Sequence[Change] = [
     Change("reschedule", priority=-1),
 ]
 changes = st.sampled_from(_changes)
+
+_claims = {"pick": picks, "queues": served, "max_jobs": few, "run_length": run_lengths}
+# What the machine does, with what arguments, and how often.
+_STEPS: Mapping[str, tuple[int, Mapping[str, st.SearchStrategy[Any]]]] = {
+    "defer": (6, {"new": jobs, "on_conflict": conflicts}),
+    "late_defer": (1, {"new": jobs}),
+    "claim": (6, _claims),
+    "late_claim": (1, _claims),
+    "succeed": (3, {"pick": picks}),
+    "end": (4, {"pick": picks, "how": ends, "is_late": rarely}),
+    "lose_a_worker": (2, {"pick": picks, "concurrency": few, "dies": rarely}),
+    "promote": (1, {}),
+    "change": (4, {"pick": picks, "change": changes, "is_late": rarely}),
+    "pause_or_resume": (1, {"place": pauses}),
+    "change_a_limit": (2, {"said": said}),
+    "move_time": (2, {"hours": few}),
+    "end_transaction": (3, {"is_committed": mostly}),
+}
+steps = st.sampled_from(
+    [name for name, (often, _) in _STEPS.items() for _ in range(often)]
+).flatmap(lambda name: st.tuples(st.just(name), st.fixed_dictionaries(dict(_STEPS[name][1]))))
