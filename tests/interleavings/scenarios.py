@@ -236,7 +236,10 @@ def _q(stage: Stage) -> None:
 
 
 def _limited_queue(stage: Stage) -> None:
-    """All jobs of a queue count in a limit that lets two; three wait, and one of the limit in another queue."""
+    """All jobs of a queue count in a limit that lets two.
+
+    Three wait, and one of the limit in another queue.
+    """
     stage.session.say("two", False, TWO)
     stage.session.limit_queue("a", "two")
     stage.defer(job(), job(), job(), job(limit="two", queue="b"))
@@ -251,101 +254,95 @@ def _waiting_q(stage: Stage) -> None:
     stage.defer(job(queueing_lock="q"))
 
 
-def _meeting(set_up: Callable[[Stage], None], *operations: str) -> Meeting:
-    return Meeting(" and ".join(operations), set_up, operations)
-
-
-MEETINGS = [
-    _meeting(*which)
-    for which in (
-        # The end of a head, and what comes to wait behind it.
-        *((_held, end, "defer") for end in ("finish", "fail", "delete", "retry later")),
-        *((_held, "retry", new) for new in ("defer", "defer higher")),
-        (_held, "retry behind", "defer"),
-        (_held, "retry elsewhere", "defer"),
-        (_held, "finish", "defer in b"),
-        *((_followed, end, "claim") for end in ("finish", "retry later", "give back", "delete")),
-        (_followed, "finish", "cancel 2"),
-        (_followed, "finish", "defer higher"),
-        (_followed, "cancel", "finish"),
-        (_held, "finish", "defer", "claim"),
-        (_followed, "finish", "claim", "cancel 2"),
-        (_followed, "finish", "defer higher", "claim"),
-        # Claims of one lock.
-        (_waiting, "claim", "claim too"),
-        (_waiting, "claim", "defer higher", "claim too"),
-        (_waiting, "claim", "defer"),
-        (_waiting, "claim", "cancel"),
-        (_waiting, "claim", "delete waiting"),
-        (_waiting, "claim", "put off"),
-        (_waiting, "claim", "prefer 2"),
-        (_waiting, "claim", "move to b"),
-        (_waiting, "claim in b", "move to b"),
-        (_waiting, "cancel", "claim", "claim too"),
-        (_waiting, "prefer 2", "claim", "claim too"),
-        # A head for later.
-        *((_for_later, change, "defer") for change in ("cancel", "put off", "delete waiting")),
-        (_for_later, "bring forward", "claim"),
-        (_behind_one_for_later, "cancel", "claim"),
-        (_for_later, "cancel", "defer", "claim"),
-        (_behind_one_for_later, "bring forward", "claim"),
-        (_timely, "promote", "cancel"),
-        (_timely, "promote", "claim"),
-        (_timely, "promote", "promote too"),
-        (_timely, "promote", "put off"),
-        (_timely, "promote", "defer higher"),
-        (_timely, "promote", "cancel", "claim"),
-        # One that is late.
-        (_late, "promote", "claim"),
-        (_late, "promote", "defer"),
-        (_late, "promote", "cancel", "claim"),
-        (_late, "claim", "claim too"),
-        (_late, "put off", "claim"),
-        # Dead workers.
-        (_dead, "rescue", "finish"),
-        (_dead, "rescue", "rescue too"),
-        (_dead, "rescue", "defer"),
-        (_dead_and_followed, "rescue", "claim"),
-        (_dead_and_followed, "rescue", "finish", "claim"),
-        (_dead_and_followed, "rescue", "cancel", "claim"),
-        (_dead_and_followed, "rescue", "defer higher", "claim"),
-        # Limits.
-        (_full, "finish unlocked", "defer limited"),
-        (_full, "finish unlocked", "defer limited in b"),
-        (_full, "finish unlocked", "finish 2 unlocked", "defer limited"),
-        (_full_and_followed, "finish unlocked", "claim three"),
-        (_full_and_followed, "finish unlocked", "finish 2 unlocked", "claim three"),
-        (_full_and_followed, "finish unlocked", "claim", "claim in b"),
-        (_full_and_followed, "give back unlocked", "claim three"),
-        (_room, "claim", "claim three"),
-        (_room, "claim", "claim too", "claim in b"),
-        (_room, "lower", "claim three"),
-        (_room, "lower", "claim", "claim too"),
-        (_lowered, "raise", "claim three"),
-        (_lowered, "raise", "finish unlocked", "claim three"),
-        (_lowered, "raise", "defer limited"),
-        (_heads_of_a_limit, "finish unlocked", "claim three"),
-        (_heads_of_a_limit, "finish unlocked", "cancel 2", "claim three"),
-        (_heads_of_a_limit, "finish unlocked", "defer higher", "claim three"),
-        (_limited_queue, "claim", "claim too"),
-        (_limited_queue, "claim three", "claim in b"),
-        (_slow, "claim", "claim in b"),
-        (_slow, "claim", "defer paced", "claim in b"),
-        (_slow_begun, "give back unlocked", "claim three"),
-        (_slow_begun, "give back unlocked", "claim", "claim in b"),
-        # Pauses.
-        (_waiting, "pause queue", "claim"),
-        (_waiting, "pause task", "claim three"),
-        (_paused_queue, "resume queue", "claim"),
-        (_paused, "resume task", "claim three"),
-        (_paused, "resume task", "claim", "claim too"),
-        (_paused, "resume task", "defer", "claim three"),
-        # What is in the queue once.
-        (_nothing, "defer q", "defer q too"),
-        (_nothing, "defer k", "defer k too"),
-        (_q, "retry unlocked", "defer q"),
-        (_q, "retry unlocked", "replace q"),
-        (_waiting_q, "replace q", "claim"),
-        (_waiting_q, "replace q", "cancel"),
-    )
-]
+_MEETINGS: Sequence[tuple[Callable[[Stage], None], Sequence[str]]] = (
+    # The end of a head, and what comes to wait behind it.
+    *((_held, (end, "defer")) for end in ("finish", "fail", "delete", "retry later")),
+    *((_held, ("retry", new)) for new in ("defer", "defer higher")),
+    (_held, ("retry behind", "defer")),
+    (_held, ("retry elsewhere", "defer")),
+    (_held, ("finish", "defer in b")),
+    *((_followed, (end, "claim")) for end in ("finish", "retry later", "give back", "delete")),
+    (_followed, ("finish", "cancel 2")),
+    (_followed, ("finish", "defer higher")),
+    (_followed, ("cancel", "finish")),
+    (_held, ("finish", "defer", "claim")),
+    (_followed, ("finish", "claim", "cancel 2")),
+    (_followed, ("finish", "defer higher", "claim")),
+    # Claims of one lock.
+    (_waiting, ("claim", "claim too")),
+    (_waiting, ("claim", "defer higher", "claim too")),
+    (_waiting, ("claim", "defer")),
+    (_waiting, ("claim", "cancel")),
+    (_waiting, ("claim", "delete waiting")),
+    (_waiting, ("claim", "put off")),
+    (_waiting, ("claim", "prefer 2")),
+    (_waiting, ("claim", "move to b")),
+    (_waiting, ("claim in b", "move to b")),
+    (_waiting, ("cancel", "claim", "claim too")),
+    (_waiting, ("prefer 2", "claim", "claim too")),
+    # A head for later.
+    *((_for_later, (change, "defer")) for change in ("cancel", "put off", "delete waiting")),
+    (_for_later, ("bring forward", "claim")),
+    (_behind_one_for_later, ("cancel", "claim")),
+    (_for_later, ("cancel", "defer", "claim")),
+    (_behind_one_for_later, ("bring forward", "claim")),
+    (_timely, ("promote", "cancel")),
+    (_timely, ("promote", "claim")),
+    (_timely, ("promote", "promote too")),
+    (_timely, ("promote", "put off")),
+    (_timely, ("promote", "defer higher")),
+    (_timely, ("promote", "cancel", "claim")),
+    # One that is late.
+    (_late, ("promote", "claim")),
+    (_late, ("promote", "defer")),
+    (_late, ("promote", "cancel", "claim")),
+    (_late, ("claim", "claim too")),
+    (_late, ("put off", "claim")),
+    # Dead workers.
+    (_dead, ("rescue", "finish")),
+    (_dead, ("rescue", "rescue too")),
+    (_dead, ("rescue", "defer")),
+    (_dead_and_followed, ("rescue", "claim")),
+    (_dead_and_followed, ("rescue", "finish", "claim")),
+    (_dead_and_followed, ("rescue", "cancel", "claim")),
+    (_dead_and_followed, ("rescue", "defer higher", "claim")),
+    # Limits.
+    (_full, ("finish unlocked", "defer limited")),
+    (_full, ("finish unlocked", "defer limited in b")),
+    (_full, ("finish unlocked", "finish 2 unlocked", "defer limited")),
+    (_full_and_followed, ("finish unlocked", "claim three")),
+    (_full_and_followed, ("finish unlocked", "finish 2 unlocked", "claim three")),
+    (_full_and_followed, ("finish unlocked", "claim", "claim in b")),
+    (_full_and_followed, ("give back unlocked", "claim three")),
+    (_room, ("claim", "claim three")),
+    (_room, ("claim", "claim too", "claim in b")),
+    (_room, ("lower", "claim three")),
+    (_room, ("lower", "claim", "claim too")),
+    (_lowered, ("raise", "claim three")),
+    (_lowered, ("raise", "finish unlocked", "claim three")),
+    (_lowered, ("raise", "defer limited")),
+    (_heads_of_a_limit, ("finish unlocked", "claim three")),
+    (_heads_of_a_limit, ("finish unlocked", "cancel 2", "claim three")),
+    (_heads_of_a_limit, ("finish unlocked", "defer higher", "claim three")),
+    (_limited_queue, ("claim", "claim too")),
+    (_limited_queue, ("claim three", "claim in b")),
+    (_slow, ("claim", "claim in b")),
+    (_slow, ("claim", "defer paced", "claim in b")),
+    (_slow_begun, ("give back unlocked", "claim three")),
+    (_slow_begun, ("give back unlocked", "claim", "claim in b")),
+    # Pauses.
+    (_waiting, ("pause queue", "claim")),
+    (_waiting, ("pause task", "claim three")),
+    (_paused_queue, ("resume queue", "claim")),
+    (_paused, ("resume task", "claim three")),
+    (_paused, ("resume task", "claim", "claim too")),
+    (_paused, ("resume task", "defer", "claim three")),
+    # What is in the queue once.
+    (_nothing, ("defer q", "defer q too")),
+    (_nothing, ("defer k", "defer k too")),
+    (_q, ("retry unlocked", "defer q")),
+    (_q, ("retry unlocked", "replace q")),
+    (_waiting_q, ("replace q", "claim")),
+    (_waiting_q, ("replace q", "cancel")),
+)
+MEETINGS = [Meeting(" and ".join(names), set_up, names) for set_up, names in _MEETINGS]

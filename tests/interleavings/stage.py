@@ -13,8 +13,8 @@ from tests.model.database import HOUR, Session
 from tests.model.invariants import check
 from tests.model.state import Figures, Job, State
 
-# Where an operation stops: about to change jobs, to open the gate of a lock or of a limit, or to forget one of them;
-# or nowhere, and its transaction stays open at its end.
+# Where an operation stops: about to change jobs, to open the gate of a lock or of a limit, or to forget one
+# of them; or nowhere, and its transaction stays open at its end.
 STOPS = ("end", "taskq_jobs", "taskq_open_gates", "taskq_limit_gates", "forget")
 # In which order they end: as they began, the last one first, or all that begin later within the first one.
 ENDS = ("as begun", "reversed", "within")
@@ -127,7 +127,8 @@ def play(
 
     Args:
         actors: The sessions.
-        operations: What each of them does, in the order in which they begin, and whether it may wait for others.
+        operations: What each of them does, in the order in which they begin, and whether it may wait for
+            others.
         stop: Where the first one stops.
         ends: In which order they end.
     """

@@ -1,4 +1,4 @@
-"""What drives taskq: its own queries on connections, its rows as the model has jobs, and time that is moved."""
+"""taskq's own queries on connections, its rows as jobs of the model, and time that is moved."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,7 @@
-"""The promises, each a function that cites the page of docs/ that makes it. They raise ``BrokenPromiseError``."""
+"""The promises, each a function that cites the page of docs/ that makes it.
+
+They raise ``BrokenPromiseError``.
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +16,7 @@ from tests.model.state import RUNNING, UNSUCCESSFUL, WAITING, Job, State
 LEGAL = {
     WAITING: {RUNNING, "cancelled"},
     RUNNING: {WAITING, "succeeded", "failed", "aborted"},
-    **dict.fromkeys(UNSUCCESSFUL, {WAITING}),
+    **{status: {WAITING} for status in UNSUCCESSFUL},
     "succeeded": set(),
 }
 PROBE = 99
@@ -30,7 +33,10 @@ def check(holds: bool, promise: str, why: object) -> None:
 
 
 def transitions_are_legal(before: Mapping[int, Job], after: Mapping[int, Job]) -> None:
-    """docs/managing-jobs.md, One job: what a job may become. The claim only grows: docs/jobs.md, fencing token."""
+    """docs/managing-jobs.md, One job: what a job may become.
+
+    The claim only grows: docs/jobs.md, fencing token.
+    """
     for id_, job in after.items():
         if (was := before.get(id_)) is None:
             check(job.status == WAITING, "a new job waits", job)
@@ -48,7 +54,8 @@ def nothing_is_lost(state: State, rows: Mapping[int, Job]) -> None:
 
 
 def jobs_are_what_was_done_with_them(state: State, rows: Mapping[int, Job]) -> None:
-    """docs/managing-jobs.md, docs/retries.md, docs/stopping.md, docs/deferring.md: each change does what it says.
+    """docs/managing-jobs.md, docs/retries.md, docs/stopping.md, docs/deferring.md: each change does what it
+    says.
 
     So a stale token changes nothing (docs/jobs.md), and an idempotency key makes nothing (docs/deferring.md).
     """
@@ -73,7 +80,10 @@ def _shown(job: Job) -> dict[str, object]:
 
 
 def one_of_a_lock_runs(state: State) -> None:
-    """docs/locks.md: jobs of a lock run one at a time. Several are only in the hand of one worker, as a run of them."""
+    """docs/locks.md: jobs of a lock run one at a time.
+
+    Several are only in the hand of one worker, as a run of them.
+    """
     runs: dict[str, set[tuple[int | None, int]]] = {}
     for job in state.running():
         if job.lock is not None:
@@ -140,7 +150,8 @@ def rates_are_not_exceeded(state: State) -> None:
 def the_best_are_claimed(
     state: State, ids: Collection[int], queue_names: Sequence[str] | None, max_jobs: int
 ) -> None:
-    """docs/locks.md: higher priorities first, and then by id; limits of one priority take turns (docs/limits.md).
+    """docs/locks.md: higher priorities first, and then by id; limits of one priority take turns
+    (docs/limits.md).
 
     To be called after the jobs were started. Followers of a lock come last: docs/gates.md, Runs.
     """
@@ -167,8 +178,8 @@ def the_best_are_claimed(
 def nothing_free_is_forgotten(state: State, session: Session, world: World) -> None:
     """docs/gates.md, Why no job is forgotten: what nothing bars any more is claimed, once timers have run.
 
-    What would happen is tried, and undone. In the end, when claims find nothing, no worker is told to claim either:
-    what is barred is not held for ready (docs/gates.md).
+    What would happen is tried, and undone. In the end, when claims find nothing, no worker is told to claim
+    either: what is barred is not held for ready (docs/gates.md).
     """
     tried = deepcopy(state)
     with undone(session):

@@ -60,7 +60,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Figures:
-    """What is said of a limit: so many at once, and so many evenly, each ``pace`` hours after the one before."""
+    """What is said of a limit.
+
+    So many at once, and so many evenly, each ``pace`` hours after the one before.
+    """
 
     concurrency: int | None = None
     rate: int | None = None
