@@ -1,4 +1,4 @@
-"""The machine: what workers, deferrers and an operator do, one after the other, and the promises after each."""
+"""The machine: what workers, deferrers and an operator do, step by step, and the promises after each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy

@@ -106,7 +106,7 @@ first_limits = st.tuples(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Said:
-    """What is said of a limit; no figures: an operator takes it back. With a queue: that it has the limit, or none."""
+    """What is said of a limit; no figures: it is taken back. With a queue: that it has the limit, or none."""
 
     key: str
     figures: Figures | None = None
