@@ -22,168 +22,183 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- Side by side with the gates: of which limits they are, where, and since when.
+    new_gates tid [];
+    found integer;
+    -- Side by side with the new gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
     turns bigint [];
 BEGIN
-    WITH gate AS MATERIALIZED (
-        SELECT
-            open_gate.ctid,
-            open_gate.limit_key,
-            queue.name AS queue_name,
-            open_gate.priority,
-            open_gate.turn
-        FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
-        CROSS JOIN LATERAL (
-            SELECT
-                first.ctid,
-                first.limit_key,
-                first.priority,
-                first.turn
-            FROM taskq_limit_gates AS first
-            WHERE first.open_at IS NULL AND first.queue_name = queue.name
-            ORDER BY first.queue_name, first.priority DESC, first.turn
-            LIMIT 4 * max_jobs
-        ) AS open_gate
-    ),
-
-    mine AS MATERIALIZED (
-        SELECT best.limit_key
-        FROM (
-            SELECT gate.limit_key
-            FROM gate
-            GROUP BY gate.limit_key
-            ORDER BY max(gate.priority) DESC, min(gate.turn)
-        ) AS best
-        WHERE taskq_try_gate(best.limit_key)
-        LIMIT max_jobs
-    )
-
-    SELECT
-        array_agg(gate.ctid),
-        array_agg(gate.limit_key),
-        array_agg(gate.queue_name),
-        array_agg(gate.turn)
-    INTO gates, gate_keys, gate_queues, turns
-    FROM gate
-    INNER JOIN mine ON gate.limit_key = mine.limit_key;
-
+    gates := '{}';
     visited := '{}';
+    rooms := '{}';
+    paces := '{}';
     ids := '{}';
+    priorities := '{}';
+    order_ids := '{}';
+    locks := '{}';
+    limit_keys := '{}';
 
-    IF gates IS NULL THEN
-        RETURN;
-    END IF;
-
-    IF has_paused_tasks THEN
-        PERFORM taskq_bar_paused_jobs(ARRAY(
-            SELECT job.id
-            FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
+    -- Each time twice as many, as long as what it comes to has no room: else limits without would have what comes
+    -- behind their gates overtaken by jobs of lower priority.
+    FOR round IN 0..9 LOOP
+        WITH gate AS MATERIALIZED (
+            SELECT
+                open_gate.ctid,
+                open_gate.limit_key,
+                queue.name AS queue_name,
+                open_gate.priority,
+                open_gate.turn
+            FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
             CROSS JOIN LATERAL (
-                SELECT waiting.id
-                FROM taskq_limited AS waiting
-                WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
-                ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
-                LIMIT 1000
-            ) AS job
-        ));
-    END IF;
+                SELECT
+                    first.ctid,
+                    first.limit_key,
+                    first.priority,
+                    first.turn
+                FROM taskq_limit_gates AS first
+                WHERE
+                    first.open_at IS NULL AND first.queue_name = queue.name
+                    AND first.limit_key <> ALL(visited)
+                ORDER BY first.queue_name, first.priority DESC, first.turn
+                LIMIT 4 * (max_jobs << round)
+            ) AS open_gate
+        ),
 
-    -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how
-    -- many limits there are, and would go through all of them for each.
-    WITH visited_limit AS MATERIALIZED (
+        mine AS MATERIALIZED (
+            SELECT best.limit_key
+            FROM (
+                SELECT gate.limit_key
+                FROM gate
+                GROUP BY gate.limit_key
+                ORDER BY max(gate.priority) DESC, min(gate.turn)
+            ) AS best
+            WHERE taskq_try_gate(best.limit_key)
+            LIMIT max_jobs << round
+        )
+
         SELECT
-            named.limit_key,
-            named.queues,
-            named.turn,
-            state.room,
-            state.pace,
-            -- Twice as many as it takes of each to have enough.
-            least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
-        FROM (
-            SELECT
-                gate.limit_key COLLATE "C" AS limit_key,
-                array_agg(DISTINCT gate.queue_name) AS queues,
-                min(gate.turn) AS turn
-            FROM unnest(gate_keys, gate_queues, turns) AS gate (limit_key, queue_name, turn)
-            GROUP BY gate.limit_key COLLATE "C"
-        ) AS named
-        CROSS JOIN LATERAL taskq_limit_state(named.limit_key) AS state
-    ),
+            array_agg(gate.ctid),
+            array_agg(gate.limit_key),
+            array_agg(gate.queue_name),
+            array_agg(gate.turn)
+        INTO new_gates, gate_keys, gate_queues, turns
+        FROM gate
+        INNER JOIN mine ON gate.limit_key = mine.limit_key;
 
-    candidate AS MATERIALIZED (
-        SELECT numbered.*
-        FROM (
+        EXIT WHEN new_gates IS NULL;
+        gates := gates || new_gates;
+        found := cardinality(visited);
+
+        IF has_paused_tasks THEN
+            PERFORM taskq_bar_paused_jobs(ARRAY(
+                SELECT job.id
+                FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
+                CROSS JOIN LATERAL (
+                    SELECT waiting.id
+                    FROM taskq_limited AS waiting
+                    WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
+                    ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                    LIMIT 1000
+                ) AS job
+            ));
+        END IF;
+
+        -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how
+        -- many limits there are, and would go through all of them for each.
+        WITH visited_limit AS MATERIALIZED (
             SELECT
-                job.id,
-                job.priority,
-                job.lock,
-                state.limit_key,
-                state.turn,
+                named.limit_key,
+                named.queues,
+                named.turn,
                 state.room,
-                row_number() OVER (PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id) AS round
+                state.pace,
+                -- Twice as many as it takes of each to have enough.
+                least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
             FROM (
                 SELECT
-                    visited_limit.*,
-                    unnest(visited_limit.queues) AS queue_name
-                FROM visited_limit
-                WHERE visited_limit.most > 0
-            ) AS state
-            CROSS JOIN LATERAL (
-                (
-                    SELECT
-                        waiting.id,
-                        waiting.priority,
-                        null AS lock
-                    FROM taskq_limited AS waiting
-                    WHERE waiting.limit_key = state.limit_key AND waiting.queue_name = state.queue_name
-                    ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
-                    LIMIT state.most
-                )
-                UNION ALL
-                (
-                    SELECT
-                        max(gate.job_id),
-                        max(gate.priority),
-                        gate.lock
-                    FROM taskq_open_gates AS gate
-                    WHERE
-                        -- Whether there is any at all, asked once.
-                        (
-                            SELECT parked.limit_key FROM taskq_open_gates AS parked
-                            WHERE parked.limit_key IS NOT NULL
-                            ORDER BY parked.limit_key
-                            LIMIT 1
-                        ) IS NOT NULL
-                        AND gate.limit_key = state.limit_key AND gate.queue_name = state.queue_name
-                    GROUP BY gate.lock
-                    ORDER BY max(gate.priority) DESC, max(gate.job_id)
-                    LIMIT state.most
-                )
-            ) AS job
-            WHERE job.lock IS NULL OR taskq_try_gate(job.lock)
-        ) AS numbered
-        WHERE numbered.round <= numbered.room
-    )
+                    gate.limit_key COLLATE "C" AS limit_key,
+                    array_agg(DISTINCT gate.queue_name) AS queues,
+                    min(gate.turn) AS turn
+                FROM unnest(gate_keys, gate_queues, turns) AS gate (limit_key, queue_name, turn)
+                GROUP BY gate.limit_key COLLATE "C"
+            ) AS named
+            CROSS JOIN LATERAL taskq_limit_state(named.limit_key) AS state
+        ),
 
-    -- Of each priority they take one another's places in turn.
-    SELECT
-        array_agg(in_turn.id),
-        array_agg(in_turn.priority),
-        (SELECT array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.id) FROM candidate),
-        array_agg(in_turn.lock),
-        array_agg(in_turn.limit_key),
-        (SELECT array_agg(visited_limit.limit_key) FROM visited_limit),
-        (SELECT array_agg(visited_limit.room) FROM visited_limit),
-        (SELECT array_agg(visited_limit.pace) FROM visited_limit)
-    INTO ids, priorities, order_ids, locks, limit_keys, visited, rooms, paces
-    FROM (
-        SELECT candidate.* FROM candidate
-        ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id
-    ) AS in_turn;
+        candidate AS MATERIALIZED (
+            SELECT numbered.*
+            FROM (
+                SELECT
+                    job.id,
+                    job.priority,
+                    job.lock,
+                    state.limit_key,
+                    state.turn,
+                    state.room,
+                    row_number() OVER (PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id) AS round
+                FROM (
+                    SELECT
+                        visited_limit.*,
+                        unnest(visited_limit.queues) AS queue_name
+                    FROM visited_limit
+                    WHERE visited_limit.most > 0
+                ) AS state
+                CROSS JOIN LATERAL (
+                    (
+                        SELECT
+                            waiting.id,
+                            waiting.priority,
+                            null AS lock
+                        FROM taskq_limited AS waiting
+                        WHERE waiting.limit_key = state.limit_key AND waiting.queue_name = state.queue_name
+                        ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                        LIMIT state.most
+                    )
+                    UNION ALL
+                    (
+                        SELECT
+                            max(gate.job_id),
+                            max(gate.priority),
+                            gate.lock
+                        FROM taskq_open_gates AS gate
+                        WHERE
+                            -- Whether there is any at all, asked once.
+                            (
+                                SELECT parked.limit_key FROM taskq_open_gates AS parked
+                                WHERE parked.limit_key IS NOT NULL
+                                ORDER BY parked.limit_key
+                                LIMIT 1
+                            ) IS NOT NULL
+                            AND gate.limit_key = state.limit_key AND gate.queue_name = state.queue_name
+                        GROUP BY gate.lock
+                        ORDER BY max(gate.priority) DESC, max(gate.job_id)
+                        LIMIT state.most
+                    )
+                ) AS job
+                WHERE job.lock IS NULL OR taskq_try_gate(job.lock)
+            ) AS numbered
+            WHERE numbered.round <= numbered.room
+        )
 
-    ids := coalesce(ids, '{}');
+        -- Of each priority they take one another's places in turn.
+        SELECT
+            ids || array_agg(in_turn.id),
+            priorities || array_agg(in_turn.priority),
+            order_ids || (SELECT array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.id) FROM candidate),
+            locks || array_agg(in_turn.lock),
+            limit_keys || array_agg(in_turn.limit_key),
+            visited || (SELECT array_agg(visited_limit.limit_key) FROM visited_limit),
+            rooms || (SELECT array_agg(visited_limit.room) FROM visited_limit),
+            paces || (SELECT array_agg(visited_limit.pace) FROM visited_limit)
+        INTO ids, priorities, order_ids, locks, limit_keys, visited, rooms, paces
+        FROM (
+            SELECT candidate.* FROM candidate
+            ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id
+        ) AS in_turn;
+
+        EXIT WHEN cardinality(ids) >= max_jobs OR cardinality(visited) - found < max_jobs << round;
+    END LOOP;
 END;
 $$;
 

@@ -142,6 +142,19 @@ def test_jobs_without_a_limit_keep_their_place_among_those_with_one(
     assert claim() == ids[4:]
 
 
+@pytest.mark.parametrize("name", ["not declared", "not declared {}"])
+def test_limits_without_room_have_no_job_behind_them_overtaken_by_one_of_lower_priority(
+    declare: Declare, defer: Ids, claim: Ids, name: str
+) -> None:
+    declare("tenant", concurrency=1)
+    [low] = defer({})
+    for n in range(9):
+        defer({"limit": name.format(n), "priority": 1})
+    [limited] = defer({"limit": "tenant", "priority": 1})
+    assert claim(1) == [limited]
+    assert claim(1) == [low]
+
+
 def test_the_jobs_of_a_limit_in_a_queue_that_no_worker_serves_hold_up_none_in_another(
     declare: Declare, defer: Ids, claim: Ids, finish: Ids
 ) -> None:
