@@ -136,7 +136,9 @@ BEGIN
                     state.limit_key,
                     state.turn,
                     state.room,
-                    row_number() OVER (PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id) AS round
+                    row_number() OVER (
+                        PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id
+                    ) AS round
                 FROM (
                     SELECT
                         visited_limit.*,
@@ -234,12 +236,16 @@ BEGIN
                 SELECT other.ctid
                 FROM taskq_limit_gates AS other
                 WHERE
-                    other.limit_key = ANY(limit_keys) AND other.queue_name = ANY(queue_names)
-                    AND (other.tokens IS NOT NULL OR other.open_at IS NOT NULL)
+                    other.limit_key = ANY(limit_keys)
+                    -- Starts that came back to another queue are taken into account by now, and are not to be again.
+                    AND (
+                        other.tokens IS NOT NULL
+                        OR (other.open_at IS NOT NULL AND other.queue_name = ANY(queue_names))
+                    )
                 -- One that is just being opened.
                 FOR UPDATE SKIP LOCKED
             ))
-        RETURNING gate.limit_key, gate.tokens
+        RETURNING gate.limit_key, gate.tokens, gate.claimed_at
     ),
 
     settled AS MATERIALIZED (
@@ -247,7 +253,7 @@ BEGIN
             fact.limit_key,
             max(fact.pace) AS pace,
             sum(fact.started) AS started,
-            sum(fact.tokens) AS tokens,
+            sum(fact.credit) AS credit,
             -- By what the claim took.
             max(fact.pace) IS NULL AND sum(fact.started) >= max(fact.room) AND sum(fact.started) > 0 AS is_full
         FROM (
@@ -256,7 +262,7 @@ BEGIN
                 named.room,
                 named.pace,
                 0 AS started,
-                0 AS tokens
+                '0 seconds'::interval AS credit
             FROM unnest(limit_keys, rooms, paces) AS named (limit_key, room, pace)
             UNION ALL
             SELECT
@@ -264,7 +270,16 @@ BEGIN
                 null,
                 null,
                 0,
-                coalesce(gone.tokens, 0)
+                CASE
+                    WHEN gone.tokens IS NOT NULL
+                        THEN (
+                            SELECT
+                                gone.tokens
+                                * max(greatest(gone.claimed_at + named.pace - now(), '0 seconds'::interval))
+                            FROM unnest(limit_keys, paces) AS named (limit_key, pace)
+                            WHERE named.limit_key = gone.limit_key
+                        )
+                END
             FROM gone
             UNION ALL
             SELECT
@@ -272,7 +287,7 @@ BEGIN
                 null,
                 null,
                 1,
-                0
+                null
             FROM taskq_jobs AS job
             -- Not by what is doing: the planner would take the index of all that is.
             WHERE job.id = ANY(claimed) AND job.status <> 'todo' AND job.limit_key IS NOT NULL
@@ -282,7 +297,7 @@ BEGIN
                 null,
                 null,
                 1,
-                0
+                null
             FROM taskq_queue_limits AS queue_limit
             INNER JOIN taskq_jobs AS job ON queue_limit.queue_name = job.queue_name
             WHERE
@@ -296,11 +311,11 @@ BEGIN
         INSERT INTO taskq_limit_rates (limit_key, spent_until)
         SELECT
             settled.limit_key,
-            greatest(coalesce(used.spent_until, now()) - settled.tokens * settled.pace, now())
+            greatest(coalesce(used.spent_until, now()) - settled.credit, now())
             + settled.started * settled.pace
         FROM settled
         LEFT JOIN taskq_limit_rates AS used ON settled.limit_key = used.limit_key
-        WHERE settled.pace IS NOT NULL AND (settled.started > 0 OR settled.tokens > 0)
+        WHERE settled.pace IS NOT NULL AND (settled.started > 0 OR settled.credit > '0 seconds')
         ON CONFLICT (limit_key) DO UPDATE
         SET spent_until = excluded.spent_until
     )

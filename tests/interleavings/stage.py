@@ -177,8 +177,7 @@ def observe(rows: dict[int, Job], connection: psycopg.Connection) -> State:
     for key, tokens in connection.execute(
         "SELECT limit_key, sum(tokens)::integer FROM taskq_limit_gates WHERE tokens > 0 GROUP BY 1"
     ).fetchall():
-        if (figures := state.figures(key)) is not None and figures.pace is not None:
-            state.spent[key] = state.spent.get(key, 0) - tokens * figures.pace
+        state.returned += [(key, 0)] * tokens
     return state
 
 

@@ -115,10 +115,7 @@ def end(state: State, worker: int, ends: Sequence[End]) -> dict[int, str]:
 
 
 def _take_back_start(state: State, job: Job) -> None:
-    for key in state.limits_of(job):
-        figures = state.figures(key)
-        if figures is not None and figures.pace is not None and key in state.spent:
-            state.spent[key] -= figures.pace
+    state.returned += [(key, job.started) for key in state.limits_of(job)]
     state.starts = [one for one in state.starts if (one.job_id, one.claim) != (job.id, job.claim)]
 
 
@@ -172,9 +169,8 @@ def say(state: State, key: str, by_operator: bool, figures: Figures | None) -> N
         state.said[key, True] = figures | state.said.get((key, True), Figures())
     else:
         state.said[key, False] = figures
-    for limit in {key, *state.spent}:
-        if limit.partition(":")[0] == key.partition(":")[0]:
-            state.changed[limit] = len(state.starts)
+    name = key.partition(":")[0]
+    state.starts = [one for one in state.starts if one.key.partition(":")[0] != name]
 
 
 def rescue(state: State, passed_over: Collection[int] = ()) -> dict[int, str]:

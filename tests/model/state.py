@@ -110,7 +110,8 @@ class State:
         said: What operators (True) and apps say of limits.
         queue_limits: In which limits all jobs of a queue count.
         spent: Of each limit the hour until which its rate is used up.
-        changed: In which hour the rate of a limit was changed last.
+        returned: The limits of jobs that went back before they began, and in which hours they were claimed.
+        starts: What has started since its limit was changed last, but for what went back before it began.
         reserved: What a transaction that is open has claimed.
         held: What a transaction that is open has changed, and so holds.
         claims: How many claims there were.
@@ -125,7 +126,7 @@ class State:
     queue_limits: dict[str, str] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
     starts: list[Start] = field(default_factory=list)
-    changed: dict[str, int] = field(default_factory=dict)
+    returned: list[tuple[str, int]] = field(default_factory=list)
     reserved: set[int] = field(default_factory=set)
     held: set[int] = field(default_factory=set)
     claims: int = 0
@@ -188,13 +189,21 @@ class State:
         )
 
     def tokens(self, key: str) -> int | None:
-        """How many jobs the rate of a limit lets start now; None: any number."""
+        """How many jobs the rate of a limit lets start now at least; None: any number.
+
+        What a start that did not begin has used up is given back as far as its time is not over yet.
+        """
         figures = self.figures(key)
         if figures is None or figures.rate is None:
             return None
         assert figures.pace is not None
         assert figures.burst is not None
-        ahead = max(self.spent.get(key, self.hour) - self.hour, 0)
+        credit = sum(
+            max(claimed + figures.pace - self.hour, 0)
+            for returned, claimed in self.returned
+            if returned == key
+        )
+        ahead = max(self.spent.get(key, self.hour) - credit - self.hour, 0)
         return max(figures.burst - -(-ahead // figures.pace), 0)
 
     # What bars.
