@@ -106,6 +106,16 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How many transactions of tasks are open at once; else 10.",
 )
 @_option(
+    "--max-jobs",
+    metavar="N",
+    help="How many jobs to run before it ends; else any number.",
+)
+@_option(
+    "--max-seconds",
+    metavar="SECONDS",
+    help="After how long to stop, as if it were told to; else never.",
+)
+@_option(
     "--http",
     metavar="[HOST:]PORT",
     help="Where to answer /livez, /readyz and /metrics; of this machine alone without a host.",

@@ -62,6 +62,7 @@ class ExecutorPool:
         self._claim_in_flight = claim_in_flight
         # While a claim was under way, which may not have seen it.
         self._paused_meanwhile: list[Callable[[Job], bool]] = []
+        self._max_jobs = options.max_jobs
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._suspicion = Suspicion(
             concurrency=options.concurrency,
@@ -87,6 +88,11 @@ class ExecutorPool:
         """Whether nothing is ready or running."""
         return not self._busy and not self._ready and not len(self._runs)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has run as many jobs as it may."""
+        return self._max_jobs is not None and self._started >= self._max_jobs and self.is_empty
+
     def capacity(self) -> int:
         """How many jobs may be claimed now.
 
@@ -98,7 +104,11 @@ class ExecutorPool:
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > 2 * prefetch // 3:
             return 0
-        return max(0, len(self._idle) + prefetch - len(self._ready) - len(self._runs))
+        not_begun = len(self._ready) + len(self._runs)
+        capacity = len(self._idle) + prefetch - not_begun
+        if self._max_jobs is not None:
+            capacity = min(capacity, self._max_jobs - self._started - not_begun)
+        return max(0, capacity)
 
     def run_length(self) -> int:
         """How many jobs of one lock may be claimed at once."""

@@ -73,6 +73,7 @@ class Worker(Generic[AppT]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
+        self._asked = False
         self._broken: BaseException | None = None
 
     @property
@@ -117,7 +118,8 @@ class Worker(Generic[AppT]):
             await self._services.completer.lock_written(lock)
 
     async def run(self) -> None:
-        """Run until stopped, or with ``wait=False`` until no job is left for it.
+        """Run until stopped, with ``wait=False`` until no job is left for it, or as far as ``max_jobs`` and
+        ``max_seconds`` say.
 
         Cancelling the task that runs this stops the worker as ``stop`` does.
 
@@ -174,7 +176,8 @@ class Worker(Generic[AppT]):
             )
             try:
                 await services.start(self._on_broken)
-                await self._stopping.wait()
+                with self._max_seconds():
+                    await self._stopping.wait()
                 telemetry.emit(WorkerStopping(worker_id=self.id))
                 await services.stop_finding_work()
                 await self._finish(services)
@@ -290,11 +293,29 @@ class Worker(Generic[AppT]):
         return True
 
     def _stop(self) -> None:
-        if self._stopping.is_set():
+        # A worker that has stopped by itself, as no job is left, is asked for the first time.
+        if self._asked:
             self._leaving.set()
+        self._asked = True
+        self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._stopping.set()
         if self._services is not None:
             self._services.tell_of_stop()
+
+    @contextmanager
+    def _max_seconds(self) -> Iterator[None]:
+        if self.options.max_seconds is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(
+            self.options.max_seconds, self._begin_to_stop
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -319,5 +340,5 @@ class Worker(Generic[AppT]):
         self._broken = error
         # Without a heartbeat others would run its jobs too, and without completions nothing ends.
         self._leaving.set()
-        self._stop()
+        self._begin_to_stop()
         self.app.telemetry.emit(WorkerBroken(worker_id=self.id, error=error))
