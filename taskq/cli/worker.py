@@ -116,6 +116,16 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="After how long to stop, as if it were told to; else never.",
 )
 @_option(
+    "--max-task-processes",
+    metavar="N",
+    help="How many processes to keep for tasks that ask for one; else one for each core.",
+)
+@_option(
+    "--loop",
+    metavar="auto|asyncio|uvloop",
+    help="Which event loop to run on; else uvloop's if it is installed.",
+)
+@_option(
     "--http",
     metavar="[HOST:]PORT",
     help="Where to answer /livez, /readyz and /metrics; of this machine alone without a host.",

@@ -9,13 +9,14 @@ What a signal's handler raises ends the worker, as it ends any program.
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
 from types import CodeType, FrameType
 from typing import Any
 
+from taskq.exceptions import InvalidOption
 from taskq.telemetry import LoopInterrupted
 from taskq.worker.concealed import concealed, conceals
 from taskq.worker.worker import Worker
@@ -30,9 +31,15 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C came while the worker did not handle it.
+        InvalidOption: The worker is to run on uvloop, which is not installed.
         BaseException: Whatever the coroutine, or the handler of a signal, raises.
     """
-    with asyncio.Runner() as runner:
+    try:
+        factory = _loop_factory(worker.options.loop)
+    except InvalidOption:
+        main.close()
+        raise
+    with asyncio.Runner(loop_factory=factory) as runner:
         loop = runner.get_loop()
         task = loop.create_task(main)
         # What a signal's handler raised, which the coroutine is cancelled for.
@@ -63,6 +70,22 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
                     _report(worker, error)
         if signalled:
             raise signalled[0]
+
+
+def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if loop == "asyncio":
+        return None
+    try:
+        # Not imported by those who have not asked for it, nor installed it.
+        import uvloop  # noqa: PLC0415
+    except ImportError as error:
+        if loop == "auto":
+            return None
+        raise InvalidOption(
+            f"loop='uvloop' cannot be had, as uvloop cannot be imported ({error}): "
+            "pip install 'taskq-sql[uvloop]', or say loop='auto'"
+        ) from None
+    return uvloop.new_event_loop
 
 
 def _report(worker: Worker[Any], error: BaseException) -> None:

@@ -61,6 +61,8 @@ class WorkerArguments(TypedDict, total=False):
     max_transactions: int
     max_jobs: int | None
     max_seconds: float | None
+    max_task_processes: int | None
+    loop: Literal["auto", "asyncio", "uvloop"]
     http: int | str | None
     prefetch: Literal["auto"] | int
     retention: Retention | None
@@ -100,6 +102,10 @@ class WorkerOptions(BaseModel):
         max_jobs: How many jobs it runs at most: it claims no more than these, and ends when the last of them
             has; None: any number. What goes back before it has begun does not count.
         max_seconds: After how many seconds it stops, as if it were asked to; None: never.
+        max_task_processes: How many processes it keeps for tasks with ``executor="process"``, of which each
+            runs one job at a time; None: one for each core, and no more than ``concurrency``.
+        loop: Which event loop the worker runs on where taskq makes one, as the command and ``run_worker`` do;
+            "auto": uvloop's if it is installed.
         http: Where it answers ``/livez``, ``/readyz`` and ``/metrics`` by HTTP: a port of this machine alone,
             or a host and a port as in ``0.0.0.0:9090``; port 0 is any that is free, and None: nowhere.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
@@ -142,6 +148,10 @@ class WorkerOptions(BaseModel):
     max_seconds: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_none_if_empty)
     ] = None
+    max_task_processes: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     http: Annotated[HttpAddress | None, BeforeValidator(read_address)] = None
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[
