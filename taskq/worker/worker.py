@@ -109,6 +109,29 @@ class Worker(Generic[AppT]):
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop)
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether it was asked to stop, by ``stop`` or a signal; else it runs, or has ended by itself."""
+        return self._asked
+
+    def obey(self, *, leave: bool) -> None:
+        """Stop, or leave at once, as a supervisor says, from any thread.
+
+        It is not counted with what signals say: the supervisor passes on one that the worker may have got
+        itself, as they are sent to whole groups of processes.
+        """
+
+        def begin() -> None:
+            if leave:
+                self._leaving.set()
+            self._begin_to_stop()
+
+        if self._loop is None:
+            begin()
+        else:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(begin)
+
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
         return await self._connections.shared.retry(queries.job_list.list_failed_attempts, job.id)
@@ -220,7 +243,7 @@ class Worker(Generic[AppT]):
         telemetry = self.app.telemetry
         self._http = http = HttpServer(
             self.options.http,
-            pages(self.app, not_alive=self._not_alive, not_ready=self._not_ready),
+            pages(self.app, not_alive=self.why_not_alive, not_ready=self.why_not_ready),
             telemetry=telemetry,
         )
         http.start(self._on_broken)
@@ -232,10 +255,12 @@ class Worker(Generic[AppT]):
             await http.stop()
             self._http = None
 
-    def _not_alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
+        """Why it should be killed; None: it should not. May be asked in any thread."""
         return None if self._services is None else self._services.stalled
 
-    def _not_ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
+        """Why it runs no jobs at the moment; None: it does. May be asked in any thread."""
         services = self._services
         if self._stopping.is_set():
             return "it stops"
@@ -309,9 +334,7 @@ class Worker(Generic[AppT]):
         if self.options.max_seconds is None:
             yield
             return
-        timer = asyncio.get_running_loop().call_later(
-            self.options.max_seconds, self._begin_to_stop
-        )
+        timer = asyncio.get_running_loop().call_later(self.options.max_seconds, self._begin_to_stop)
         try:
             yield
         finally:

@@ -94,7 +94,7 @@ async def test_an_attempt_that_is_retried_counts_and_what_is_given_back_does_not
     )
     go.set()
     await until(lambda: ran == ["first", "first"], "the retry")
-    await until(lambda: worker._stopping.is_set(), "the end")
+    await until(worker._stopping.is_set, "the end")
     assert await statuses(app) == {JobStatus.SUCCEEDED: 1, JobStatus.TODO: 1}
 
 
