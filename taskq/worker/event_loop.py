@@ -41,6 +41,7 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
         raise
     with asyncio.Runner(loop_factory=factory) as runner:
         loop = runner.get_loop()
+        is_late = not isinstance(loop, asyncio.BaseEventLoop)
         task = loop.create_task(main)
         # What a signal's handler raised, which the coroutine is cancelled for.
         signalled: list[BaseException] = []
@@ -57,7 +58,7 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
                     if task.done():
                         raise
                     if not _is_from_signal(error):
-                        _report(worker, error)
+                        _report(worker, error, is_late=is_late)
                     elif signalled:
                         raise
                     else:
@@ -67,7 +68,7 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
                     # Before the coroutine has ended it says only that the loop was stopped.
                     if task.done() or loop.is_closed():
                         raise
-                    _report(worker, error)
+                    _report(worker, error, is_late=is_late)
         if signalled:
             raise signalled[0]
 
@@ -88,10 +89,12 @@ def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _report(worker: Worker[Any], error: BaseException) -> None:
+def _report(worker: Worker[Any], error: BaseException, *, is_late: bool) -> None:
     jobs, tasks = worker.running_jobs, worker.app.tasks
-    # Of one of them: which is not known.
-    is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs)
+    # Of one of them: which is not known. uvloop tells of it after others have run, and the job may have ended.
+    is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs) or (
+        is_late and any(task.encrypted for task in tasks.values())
+    )
     worker.app.telemetry.emit(
         LoopInterrupted(
             worker_id=worker.id,

@@ -215,7 +215,7 @@ class Services:
         """Stop all that still runs: the heartbeat last, as the worker is unregistered with it."""
         heartbeat, *others = (*self._until_written, *self._until_stopping, self.producer)
         await _stop(others)
-        self.executor_pool.close()
+        await self.executor_pool.close()
         await heartbeat.stop()
 
     def tell_of_stop(self) -> None:

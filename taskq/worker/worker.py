@@ -24,6 +24,7 @@ from taskq.worker.attempt import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
+from taskq.worker.process_pool.pool import ProcessPool
 from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
@@ -60,6 +61,7 @@ class Worker(Generic[AppT]):
             worker=self,
             options=options,
             thread_pool=DaemonThreadPool(options.concurrency),
+            processes=ProcessPool(app, options),
             task_middlewares=options.task_middlewares,
             worker_middlewares=options.worker_middlewares,
             failed_attempts=self.failed_attempts,
@@ -153,7 +155,8 @@ class Worker(Generic[AppT]):
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
             EncryptionUnavailable: A task is encrypted, and the app has no keys.
-            InvalidOption: ``http`` is an address that cannot be had.
+            InvalidOption: ``http`` is an address that cannot be had; or a task asks for a process, and no
+                module has the app.
         """
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
@@ -177,6 +180,7 @@ class Worker(Generic[AppT]):
         await self.app.schema_manager.check_async()
         for task in self.app.tasks.values():
             task.check_keys()
+        self._environment.processes.check()
         with self._signals():
             async with self._serving():
                 await self._work()
