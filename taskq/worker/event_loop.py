@@ -91,7 +91,7 @@ def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _report(worker: Worker[Any], error: BaseException, *, is_late: bool) -> None:
     jobs, tasks = worker.running_jobs, worker.app.tasks
-    # Of one of them: which is not known. uvloop tells of it after others have run, and the job may have ended.
+    # Of one of them: which is not known. uvloop tells late of it, when the job may have ended.
     is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs) or (
         is_late and any(task.encrypted for task in tasks.values())
     )
