@@ -125,6 +125,15 @@ def test_the_readme_says_what_one_sees(tmp_path: Path, bare_url: str) -> None:
         walk.follow(command)
 
 
+@pytest.mark.slow
+def test_a_task_in_a_process_of_its_own_does_what_the_page_says(
+    tmp_path: Path, bare_url: str
+) -> None:
+    walk = Walk(ROOT / "docs" / "processes.md", tmp_path, bare_url)
+    assert list(walk.commands) == ["python reports.py"]
+    walk.follow("python reports.py")
+
+
 FASTAPI = """
 from fastapi.testclient import TestClient
 from web_fastapi import web

@@ -1,6 +1,7 @@
 """``taskq worker``: runs jobs."""
 
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -12,10 +13,15 @@ from taskq.app import App
 from taskq.cli import logs
 from taskq.cli.command import command
 from taskq.cli.settings import Settings
+from taskq.supervisor import Supervised, Supervisor
+from taskq.supervisor.supervisor import INTERRUPTED
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
+from taskq.worker.options import ENVIRONMENT_PREFIX
 
-INTERRUPTED = 130  # what shells take for "ended by Ctrl-C"
+__all__ = ["INTERRUPTED", "leave_at_once", "worker"]
+
+_MOST_PROCESSES = 1000
 
 _EPILOG = """\
 An option wins over its variable, and that over the app's worker_defaults.
@@ -23,7 +29,7 @@ An option wins over its variable, and that over the app's worker_defaults.
 Ctrl-C or SIGTERM lets running jobs finish. A second one leaves at once: they go back into the queue.
 
 Exit codes: 0 it stopped as asked, or with --no-wait no job was left; 1 it failed; 2 the command line
-or the app is wrong; 130 it was told twice and left at once.
+or the app is wrong; 130 it was told twice and left at once. With --processes the same holds for all together.
 """
 
 
@@ -31,6 +37,22 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     # None is "not given": WorkerOptions says what holds then, and what makes sense. It reads the variables
     # too, for workers that no command line starts, and names them if they make none.
     return click.option(*names, default=None, allow_from_autoenv=False, **attributes)
+
+
+class _Processes(click.ParamType[int]):
+    name = "processes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value == "auto":
+            # Those that this process may run on, which a container may have fewer of.
+            return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if not 1 <= number <= _MOST_PROCESSES:
+            self.fail(f"{value!r} is no number from 1 to {_MOST_PROCESSES}, nor auto", param, ctx)
+        return number
 
 
 @command(
@@ -41,6 +63,13 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 @_option("--queues", metavar="NAMES", help="The queues to serve, with commas between; else all.")
 @_option("--name", metavar="NAME", help="What it is called in logs and lists; else worker.")
 @_option("--concurrency", metavar="N", help="How many jobs run side by side; else 1.")
+@click.option(
+    "--processes",
+    metavar="auto|N",
+    type=_Processes(),
+    help="How many processes to run, of a worker each, and to start again when one dies; auto: one "
+    "for each core. Else this one is the worker.",
+)
 @_option("--wait/--no-wait", help="Whether to wait for more when no job is left, or to end.")
 @_option(
     "--fetch-job-polling-interval",
@@ -106,6 +135,26 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How many transactions of tasks are open at once; else 10.",
 )
 @_option(
+    "--max-jobs",
+    metavar="N",
+    help="How many jobs to run before it ends; else any number.",
+)
+@_option(
+    "--max-seconds",
+    metavar="SECONDS",
+    help="After how long to stop, as if it were told to; else never.",
+)
+@_option(
+    "--max-task-processes",
+    metavar="N",
+    help="How many processes to keep for tasks that ask for one; else one for each core.",
+)
+@_option(
+    "--loop",
+    metavar="auto|asyncio|uvloop",
+    help="Which event loop to run on; else uvloop's if it is installed.",
+)
+@_option(
     "--http",
     metavar="[HOST:]PORT",
     help="Where to answer /livez, /readyz and /metrics; of this machine alone without a host.",
@@ -115,15 +164,30 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     metavar="auto|N",
     help="How many jobs to claim beyond those that can start at once; else auto.",
 )
-def worker(settings: Settings, /, **given: Any) -> None:
+def worker(settings: Settings, /, processes: int | None, **given: Any) -> None:
     """Run jobs of the app's tasks until it is told to stop."""
+    supervised = Supervised.of(os.environ)
+    # It is the command's alone, and no option of a worker.
+    os.environ.pop(f"{ENVIRONMENT_PREFIX}PROCESSES", None)
+    if processes is not None and supervised is None:
+        multiprocessing.current_process().name = "supervisor"
+        logs.set_up(verbose=settings.verbose, of_several=True)
+        # What this process was started by, so that each of the others is started in the same way.
+        supervisor = Supervisor(sys.orig_argv[1:], processes)
+        click.get_current_context().exit(supervisor.run())
     app = settings.app()
-    logs.set_up(verbose=settings.verbose)
-    running = app.worker(**{name: value for name, value in given.items() if value is not None})
-    run_to_end(running, _run(app, running))
+    logs.set_up(verbose=settings.verbose, of_several=supervised is not None)
+    options = {name: value for name, value in given.items() if value is not None}
+    running = app.worker(**options)
+    if supervised is not None:
+        http = running.options.http
+        name = f"{running.options.name}-{supervised.number}"
+        running = app.worker(**options | {"name": name, "http": None})
+        supervised.take(running, http)
+    run_to_end(running, _run(app, running, supervised))
 
 
-async def _run(app: App, running: Worker[App]) -> None:
+async def _run(app: App, running: Worker[App], supervised: Supervised | None) -> None:
     database = app.database
     try:
         await running.run()
@@ -133,6 +197,8 @@ async def _run(app: App, running: Worker[App]) -> None:
         app.close()
     if running.has_left:
         leave_at_once()
+    if supervised is not None:
+        supervised.ended()
 
 
 def leave_at_once() -> NoReturn:

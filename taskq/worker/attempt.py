@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -25,9 +25,14 @@ from taskq.worker.app import WorkerApp
 from taskq.worker.concealed import shown
 from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
+from taskq.worker.process_pool.call import process_call
+from taskq.worker.process_pool.pool import ProcessPool
 from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.transaction import AttemptTransaction
 from taskq.worker.transactions import Transactions
+
+if TYPE_CHECKING:
+    from taskq.worker.process_pool.process import ProcessCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class AttemptEnvironment:
         worker: What middleware is called with, and nothing else.
         options: Those of the worker.
         thread_pool: Where sync tasks run.
+        processes: Where those of them run that ask for a process.
         task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
         worker_middlewares: What it wraps around all of them, outside of that; async.
         failed_attempts: Reads why earlier attempts of a job failed.
@@ -50,6 +56,7 @@ class AttemptEnvironment:
     worker: object
     options: WorkerOptions
     thread_pool: Executor
+    processes: ProcessPool
     task_middlewares: Sequence[TaskMiddleware]
     worker_middlewares: Sequence[WorkerMiddleware]
     failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
@@ -78,6 +85,7 @@ class Attempt:
         self._transaction: AttemptTransaction | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_awaiting = False
+        self._process_call: ProcessCall | None = None
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
@@ -110,7 +118,7 @@ class Attempt:
         self._running.add_done_callback(self._make_sure)
 
     def abort(self, reason: AbortReason) -> None:
-        """Ask it to abort: an async task is cancelled, a sync one can see it.
+        """Ask it to abort: an async task is cancelled, a sync one can see it, and a process is ended.
 
         The first reason counts. A task that lived on after it is cancelled again for another one: it
         must not keep its worker from stopping.
@@ -122,6 +130,8 @@ class Attempt:
         # Cancelled before its first step it would never get to say what became of the job.
         if self._began and self._running is not None and self._can_be_cancelled:
             self._running.cancel()
+        if self._process_call is not None:
+            self._process_call.abort(reason)
 
     @property
     def _can_be_cancelled(self) -> bool:
@@ -190,7 +200,7 @@ class Attempt:
             current_job.set(job)
             if self._abort_reason is not None:
                 raise asyncio.CancelledError
-            result = await self._call(task, arguments)
+            result = await self._call(task, arguments, stored)
         except BaseException as error:
             # KeyboardInterrupt as well: who presses Ctrl-C is heard by the worker's signal handler.
             if _is_torn_down(error):
@@ -201,7 +211,7 @@ class Attempt:
                 options,
                 raised=error,
                 abort_reason=self._abort_reason,
-                cancellable=self._can_be_cancelled,
+                cancellable=self._can_be_cancelled or self._process_call is not None,
             )
         finally:
             if timer is not None:
@@ -244,15 +254,24 @@ class Attempt:
             )
         return decision
 
-    async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
+    async def _call(
+        self,
+        task: Task[..., Any],
+        arguments: dict[str, Any],
+        stored: Mapping[str, JsonValue],
+    ) -> Any:
         environment = self._environment
         middlewares = [m for m in environment.task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.task_middleware)
         call: Callable[[], Any] = partial(task.func, **arguments)
+        if task.executor == "process":
+            call = self._in_process(task, stored, None)
         if not (task.pass_context or middlewares or environment.worker_middlewares):
             return await (call() if task.is_async else self._in_thread(call))
         context = await self._context(task)
-        if task.pass_context:
+        if task.pass_context and task.executor == "process":
+            call = self._in_process(task, stored, context)
+        elif task.pass_context:
             call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, environment.worker)
@@ -264,6 +283,26 @@ class Attempt:
         for middleware in reversed(environment.worker_middlewares):
             call = partial(middleware, call, context, environment.worker)
         return await call()
+
+    def _in_process(
+        self,
+        task: Task[..., Any],
+        stored: Mapping[str, JsonValue],
+        context: JobContext[WorkerApp, Task[..., Any], Any] | None,
+    ) -> Callable[[], Any]:
+        """What runs the task in a process, and middleware around that in the thread of the job."""
+        environment = self._environment
+        self._process_call = called = process_call(
+            self.job,
+            task,
+            stored,
+            context,
+            report=partial(environment.progress.report, self.job),
+            loop=asyncio.get_running_loop(),
+        )
+        if self._abort_reason is not None:
+            called.abort(self._abort_reason)
+        return partial(environment.processes.run, called)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         def run() -> Any:

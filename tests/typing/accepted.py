@@ -413,6 +413,11 @@ App("postgresql://", encryption_keys=("key",))
 App("postgresql://", encryption_keys=keys)
 
 
+@app.task(executor="process", store_result=True)
+def compute(number: int) -> int:
+    return number
+
+
 @app.task(encrypted=True, store_result=True)
 async def pay_by_card(card: str) -> int:
     return len(card)
