@@ -200,9 +200,8 @@ def of_dramatiq() -> Iterator[str]:
     yield from parameters(dramatiq.actor)
     for kind in dramatiq.middleware.__dict__.values():
         if isinstance(kind, type) and issubclass(kind, dramatiq.Middleware):
-            yield from kind.actor_options.fget(
-                None
-            )  # a constant, and some need a backend to be made
+            # A constant, and some of them are made with a backend only.
+            yield from inspect.getattr_static(kind, "actor_options").fget(None)
     for action in dramatiq.cli.make_argument_parser()._actions:  # type: ignore[no-untyped-call]
         assert isinstance(action, argparse.Action)
         yield from (option for option in action.option_strings if option.startswith("--"))
