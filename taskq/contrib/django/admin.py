@@ -267,7 +267,7 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description="why it does not run")
     def why(self, job: Any) -> str:
         """What it waits for, or that it runs or has ended."""
-        return str(_app().job_manager.explain_job(job.pk))
+        return _app().job_manager.explain_job(job.pk).text
 
     @admin.display
     def arguments(self, job: Any) -> str:

@@ -30,7 +30,7 @@ def backend_for(package: TasksPackage) -> type[Any]:
         needed. Its OPTIONS: ``database``, an alias of ``DATABASES``, in place of ``TASKQ["DATABASE"]``.
         """
 
-        package: ClassVar[TasksPackage]
+        classes: ClassVar[TasksPackage] = package
         task_class = with_options(package.task_class)
         supports_defer = True
         supports_async_task = True
@@ -157,7 +157,6 @@ def backend_for(package: TasksPackage) -> type[Any]:
             app.django_tasks[name] = made
             return made
 
-    TaskqBackend.package = package
     TaskqBackend.__qualname__ = "TaskqBackend"
     return TaskqBackend
 

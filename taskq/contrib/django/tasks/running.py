@@ -31,7 +31,7 @@ class Backend(Protocol):
     """As much of a backend as is needed here."""
 
     alias: str
-    package: TasksPackage
+    classes: TasksPackage
 
 
 class DjangoTask:
@@ -56,7 +56,7 @@ class DjangoTask:
     def __init__(self, declared: Any, backend: Backend) -> None:
         self.declared = declared
         self._backend = backend
-        self._package = backend.package
+        self._package = backend.classes
         signature = inspect.signature(declared.func)
         parameters = list(signature.parameters.values())[1 if declared.takes_context else 0 :]
         if unnamed := [str(one) for one in parameters if one.kind not in _NAMED]:
@@ -159,10 +159,10 @@ class _Attempt:
     """
 
     def __init__(self, of: DjangoTask, backend: Backend, context: Any) -> None:
-        self._package = backend.package
+        self._package = backend.classes
         self._context = context
         self.result = result_of(
-            backend.package,
+            backend.classes,
             of.declared,
             context.job,
             context.failed_attempts,
