@@ -1,5 +1,6 @@
 """The app of a Django project: one for each database that has jobs."""
 
+import asyncio
 import os
 import threading
 from typing import Any, ClassVar, Final, Unpack, cast
@@ -17,7 +18,7 @@ from taskq.exceptions import TaskqException
 from taskq.manager import JobManager
 from taskq.middleware import several
 from taskq.worker import Worker
-from taskq.worker.options import WorkerArguments
+from taskq.worker.options import WorkerArguments, WorkerOptions
 
 _apps: Final[dict[str, "DjangoApp"]] = {}
 _making: Final = threading.RLock()
@@ -50,7 +51,26 @@ class DjangoApp(App):
         given = options.get("task_middleware", self.worker_defaults.get("task_middleware"))
         own = DjangoConnections()
         options["task_middleware"] = [own.around_sync, own.around_async, *several(given)]
-        return super().worker(**options)
+        self.perform_import_paths()
+        checked = WorkerOptions.of(options, defaults=self._all_worker_defaults())
+        return DjangoWorker(self, checked, own)
+
+
+class DjangoWorker(Worker[App]):
+    """A worker that closes the connections of Django's in its threads when it ends."""
+
+    def __init__(self, app: App, options: WorkerOptions, own: DjangoConnections) -> None:
+        super().__init__(app, options)
+        self._own_connections = own
+
+    async def run(self) -> None:
+        """Run until stopped; see ``Worker.run``."""
+        try:
+            await super().run()
+        finally:
+            # What it has left behind may still use them.
+            if not self.has_left:
+                await asyncio.to_thread(self._own_connections.close_all)
 
 
 def get_app(alias: str | None = None) -> DjangoApp:

@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from weakref import WeakSet
 
 from asgiref.sync import ThreadSensitiveContext
-from django.db import close_old_connections, reset_queries
+from django.db import close_old_connections, connections, reset_queries
 
 from taskq.context import JobContext
 
@@ -21,16 +22,26 @@ class DjangoConnections:
 
     def __init__(self) -> None:
         self._idle: deque[_Thread] = deque()
+        # Those of all its threads.
+        self._used: WeakSet[Any] = WeakSet()
+
+    def close_all(self) -> None:
+        """Close what is kept for the next task, when there is none any more: from another thread."""
+        for connection in list(self._used):
+            connection.inc_thread_sharing()
+            connection.close()
+        while self._idle:
+            self._idle.pop().shutdown(wait=False)
 
     def around_sync(
         self, call_next: Callable[[], Any], context: JobContext[Any, Any, Any], worker: Any
     ) -> Any:
         """Run a sync task, in whose thread its connections are."""
-        _close()
+        self._close_old()
         try:
             return call_next()
         finally:
-            _close()
+            self._close_old()
 
     async def around_async(
         self,
@@ -53,11 +64,16 @@ class DjangoConnections:
             await asyncio.wrap_future(closing)
         return returned
 
+    def _close_old(self) -> None:
+        self._used.update(connections.all(initialized_only=True))
+        reset_queries()
+        close_old_connections()
+
     def _give_back(self, thread: "_Thread") -> "Future[None] | None":
         if not thread.was_used:
             self._idle.append(thread)
             return None
-        closing = thread.submit(_close)
+        closing = thread.submit(self._close_old)
         thread.was_used = False
         # When what it still does has ended.
         closing.add_done_callback(lambda _: self._idle.append(thread))
@@ -75,8 +91,3 @@ class _Thread(ThreadPoolExecutor):
         """Run a function in the thread."""
         self.was_used = True
         return super().submit(fn, *args, **kwargs)
-
-
-def _close() -> None:
-    reset_queries()
-    close_old_connections()
