@@ -221,7 +221,9 @@ class JobAdmin(ReadOnlyAdmin):
         """Cancel jobs."""
         self._change(request, queryset, "cancelled", _app().job_manager.cancel_jobs)
 
-    @admin.action(permissions=["operate"], description="Cancel those that wait, abort those that run")
+    @admin.action(
+        permissions=["operate"], description="Cancel those that wait, abort those that run"
+    )
     def abort(self, request: Any, queryset: Any) -> None:
         """Cancel jobs, and have those that run aborted."""
 
@@ -247,9 +249,7 @@ class JobAdmin(ReadOnlyAdmin):
             },
         )
 
-    def _change(
-        self, request: Any, queryset: Any, done: str, change: Callable[..., int]
-    ) -> None:
+    def _change(self, request: Any, queryset: Any, done: str, change: Callable[..., int]) -> None:
         jobs = list(queryset)
         try:
             count = change(ids=[job.pk for job in jobs])

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from typing import Any, ClassVar, Final, Unpack, cast
+from typing import Any, ClassVar, Final, Unpack
 
 import django
 from django.apps import apps
@@ -84,7 +84,7 @@ def get_app(alias: str | None = None) -> DjangoApp:
     """
     with _making:
         if alias in _apps:
-            return _apps[cast("str", alias)]
+            return _apps[alias]
         configuration = read_configuration()
         alias = check_alias("the database", configuration.database if alias is None else alias)
         if alias not in _apps:

@@ -27,4 +27,3 @@ class TaskqConfig(AppConfig):
         post_migrate.connect(apply_after_migrate, sender=self, dispatch_uid="taskq")
         if (module := read_configuration().tasks_module) is not None:
             autodiscover_modules(module)
-

@@ -107,7 +107,7 @@ def _tasks_module(given: object) -> str | None:
     if given is None or (isinstance(given, str) and given.isidentifier()):
         return given
     raise ImproperlyConfigured(
-        f"TASKQ['TASKS_MODULE']={short_repr(given)}: give the name of a module that apps have, as in 'tasks', "
+        f"TASKQ['TASKS_MODULE']={short_repr(given)}: give the name of a module in each app, as in 'tasks', "
         "or None if none is to be looked for"
     )
 

@@ -1,4 +1,4 @@
-"""Operations on Django's own connection: in its ``atomic`` blocks, and as its own statements outside of them."""
+"""Operations on Django's own connection: in its ``atomic`` blocks, and statements of their own outside."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

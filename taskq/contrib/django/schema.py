@@ -1,7 +1,7 @@
 """The schema, applied with Django's own migrations.
 
-Not by migrations of Django's: they would have to be as many as taskq's, in step with them, and know nothing of
-their two phases. What is left to apply, taskq finds out by itself.
+Not by migrations of Django's: they would have to be as many as taskq's, in step with them, and know nothing
+of their two phases. What is left to apply, taskq finds out by itself.
 """
 
 from typing import Any

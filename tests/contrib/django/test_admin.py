@@ -41,11 +41,10 @@ def of_role(*permissions: str) -> Client:
 
 
 def act(client: Client, action: str, *ids: int, **more: Any) -> str:
-    answer = client.post(
-        JOBS, {"action": action, "_selected_action": ids, **more}, follow=True
-    )
+    answer = client.post(JOBS, {"action": action, "_selected_action": ids, **more}, follow=True)
     assert answer.status_code == 200
-    return answer.content.decode()
+    page: str = answer.content.decode()
+    return page
 
 
 def test_jobs_are_listed_newest_first_in_pages(client: Client) -> None:
@@ -160,8 +159,8 @@ def test_models_are_only_read() -> None:
     job_id = tasks.pay.defer(order_id=1)
     job = Job.objects.get(pk=job_id)
     assert (job.task_name, job.queue_name, job.status) == (tasks.pay.name, "mail", "todo")
-    with pytest.raises(NotSupportedError, match="app.job_manager"):
+    with pytest.raises(NotSupportedError, match="is only read"):
         job.save()
-    with pytest.raises(NotSupportedError, match="app.job_manager"):
+    with pytest.raises(NotSupportedError, match="is only read"):
         job.delete()
     assert not Worker.objects.exists()

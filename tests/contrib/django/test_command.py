@@ -7,12 +7,14 @@ import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.test import override_settings
 
 from taskq import JobStatus
 from taskq.contrib.django import DjangoApp, get_app
 from taskq.contrib.django.configuration import read_configuration
 from taskq.contrib.django.database import conninfo_of
+from taskq.contrib.django.management.commands.taskq import Command
 from taskq.contrib.django.schema import apply_after_migrate
 from tests.contrib.django.conftest import move
 from tests.contrib.django.shop.tasks import pay
@@ -41,9 +43,7 @@ def test_a_worker_runs_what_waits(app: DjangoApp) -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_a_database_is_named_by_its_alias(
-    capsys: pytest.CaptureFixture[str], place: str
-) -> None:
+def test_a_database_is_named_by_its_alias(capsys: pytest.CaptureFixture[str], place: str) -> None:
     pay.defer(order_id=1)
     job_id = get_app("reports").configure_task("reports.make").defer()
     line = ["jobs", "list", "--json"]
@@ -64,8 +64,6 @@ def test_errors_are_djangos_command_errors_with_taskqs_exit_codes() -> None:
 
 
 def test_the_help_is_taskqs() -> None:
-    from taskq.contrib.django.management.commands.taskq import Command
-
     written = StringIO()
     Command().create_parser("manage.py", "taskq").print_help(written)
     assert "manage.py taskq [OPTIONS] COMMAND" in written.getvalue()
@@ -130,8 +128,6 @@ def test_options_that_the_app_refuses_are_told_as_settings(
 
 
 def test_workers_connect_as_djangos_settings_say(app: DjangoApp) -> None:
-    from django.db import connections
-
     said = connections["default"].settings_dict
     said["OPTIONS"] = {
         "options": "-c search_path=shop",
@@ -157,8 +153,6 @@ def test_the_app_follows_django_to_another_database(
     assert app.database is before
     move("default", connection.info)
     assert app.database is before
-    from django.db import connections
-
     other = connections["reports"].settings_dict["NAME"]
     connections["default"].settings_dict["NAME"] = other
     assert other in str(app.database)

@@ -1,5 +1,6 @@
 """Workers run tasks with connections of Django's, as between requests."""
 
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -15,6 +16,16 @@ SESSIONS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
+
+
+def wait_for_no_session(app: DjangoApp, connection: psycopg.Connection) -> None:
+    """Wait until the server has seen that all connections but this one are closed."""
+    app.close()
+    connections["default"].close()
+    deadline = time.monotonic() + 10
+    while connection.execute(SESSIONS).fetchone() != (0,):
+        assert time.monotonic() < deadline, "a connection was left open"
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -39,9 +50,7 @@ def test_sync_and_async_tasks_use_models_and_leave_no_connection(
     app.run_worker(wait=False)
     assert Order.objects.get().paid
     assert tasks.count_orders.result(app.job_manager.get_job(counted)) == 1
-    app.close()
-    connections["default"].close()
-    assert connection.execute(SESSIONS).fetchone() == (0,)
+    wait_for_no_session(app, connection)
 
 
 def test_what_a_failed_task_deferred_in_its_block_is_rolled_back(app: DjangoApp) -> None:
@@ -69,9 +78,7 @@ def test_async_tasks_reuse_their_threads_connection(
     ids = [tasks.session.defer() for _ in range(3)]
     app.run_worker(wait=False, concurrency=1)
     assert len({app.job_manager.get_job(job_id).result for job_id in ids}) == 1
-    app.close()
-    connections["default"].close()
-    assert connection.execute(SESSIONS).fetchone() == (0,), "none is left when the worker has ended"
+    wait_for_no_session(app, connection)
 
 
 def test_async_tasks_side_by_side_do_not_share_a_transaction(app: DjangoApp) -> None:

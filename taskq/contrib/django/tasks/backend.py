@@ -3,7 +3,8 @@
 from typing import Any, ClassVar, Final
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage
+from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
@@ -23,7 +24,7 @@ _OPTIONS: Final = {"database"}
 def backend_for(package: TasksPackage) -> type[Any]:
     """The backend whose tasks are those of one package."""
 
-    class TaskqBackend(package.backend_class):  # type: ignore[misc, name-defined]
+    class TaskqBackend(package.backend_class):  # type: ignore[name-defined]
         """Defers Django's tasks as jobs, on Django's own connection.
 
         So what is enqueued in an ``atomic`` block is committed with it, or rolled back: ``on_commit`` is not
@@ -51,7 +52,7 @@ def backend_for(package: TasksPackage) -> type[Any]:
             return get_app(self.options.get("database"))
 
         def validate_task(self, task: Any) -> None:
-            """Refuse a task that cannot be enqueued; one that can, a worker of this project knows from here on.
+            """Refuse a task that cannot be enqueued; one that can, workers know from here on.
 
             Raises:
                 InvalidTask: It is none for this backend; the message says why.
@@ -86,9 +87,7 @@ def backend_for(package: TasksPackage) -> type[Any]:
                 worker_ids=[],
             )
             options = {
-                name: value
-                for name in OF_JOBS
-                if (value := getattr(task, name, None)) is not None
+                name: value for name in OF_JOBS if (value := getattr(task, name, None)) is not None
             }
             if result.args:
                 options["metadata"] = {**options.get("metadata", {}), POSITIONAL: len(result.args)}
@@ -130,7 +129,7 @@ def backend_for(package: TasksPackage) -> type[Any]:
             messages: list[CheckMessage] = list(super().check(**kwargs))
             if not apps.is_installed("taskq.contrib.django"):
                 messages.append(
-                    Warning(
+                    CheckWarning(
                         "TASKS has taskq's backend, and nothing runs its jobs",
                         hint="Add 'taskq.contrib.django' to INSTALLED_APPS, for `manage.py taskq worker`.",
                         id="taskq.W001",
@@ -186,6 +185,6 @@ def _loaded(*names: str) -> TasksPackage:
             if error.name != name:
                 raise
     raise ImproperlyConfigured(
-        f"taskq's backend for TASKS needs {' or '.join(names)}: Django 6 has django.tasks, and for Django 5.2 "
+        f"taskq's backend for TASKS needs {' or '.join(names)}: Django 6 has django.tasks, and for 5.2 "
         "there is the backport, pip install django-tasks"
     )

@@ -23,7 +23,7 @@ def with_options(task_class: type[Any]) -> type[Any]:
     """
 
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class Task(task_class):  # type: ignore[misc]
+    class Task(task_class):
         """A task of Django's with what taskq can do beside: see ``taskq.App.task`` for each."""
 
         retry: RetryValue = False

@@ -1,4 +1,4 @@
-"""The two packages that have Django's tasks: ``django.tasks`` of Django 6, and ``django_tasks``, its backport.
+"""The packages that have Django's tasks: ``django.tasks`` of Django 6, and its backport, ``django_tasks``.
 
 They are alike, and their classes are not the same; each backend uses those of one.
 """

@@ -16,7 +16,11 @@ from taskq.job import FailedAttempt, Job, JobStatus
 POSITIONAL: Final = "django_positional"
 PRIORITIES: Final = range(-100, 101)
 
-_UNFINISHED: Final = {JobStatus.TODO: "READY", JobStatus.DOING: "RUNNING"}
+_STATUSES: Final = {
+    JobStatus.TODO: "READY",
+    JobStatus.DOING: "RUNNING",
+    JobStatus.SUCCEEDED: "SUCCESSFUL",
+}
 # Of jobs that ended without an error.
 _REASONS: Final = {JobStatus.CANCELLED: "taskq.JobCancelled", JobStatus.ABORTED: "taskq.JobAborted"}
 
@@ -41,10 +45,7 @@ def result_of(
         backend: The alias of the backend.
     """
     args, kwargs = _split(job, names)
-    if job.status is JobStatus.SUCCEEDED:
-        status = "SUCCESSFUL"
-    else:
-        status = _UNFINISHED.get(job.status, "FAILED")
+    status = _STATUSES.get(job.status, "FAILED")
     errors = [
         package.error_class(
             exception_class_path=_importable(attempt.error_type), traceback=attempt.error_traceback
@@ -78,7 +79,7 @@ def result_of(
 def _split(job: Job, names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
     # By name they are stored; those that were given by position are to be found there again.
     count = (job.metadata or {}).get(POSITIONAL, 0)
-    given = [name for name in names[: count if isinstance(count, int) else 0]]
+    given = names[: count if isinstance(count, int) else 0]
     kwargs = {name: value for name, value in job.task_kwargs.items() if name not in given}
     return [job.task_kwargs[name] for name in given if name in job.task_kwargs], kwargs
 
@@ -115,4 +116,5 @@ def _importable(error_type: str) -> str:
 def _local(moment: datetime | None) -> datetime | None:
     if moment is None or settings.USE_TZ:
         return moment
-    return timezone.make_naive(moment)
+    naive: datetime = timezone.make_naive(moment)
+    return naive

@@ -19,7 +19,8 @@ def describe(value: tuple[int, int]) -> dict[str, Any]:
 
 @task(backend="default")
 async def count() -> int:
-    return await Order.objects.acount()
+    counted: int = await Order.objects.acount()
+    return counted
 
 
 @task(backend="default")
@@ -31,7 +32,8 @@ def fail(why: str) -> None:
 def succeed_at_second(context: TaskContext) -> int:
     if context.attempt < 2:
         raise RuntimeError("not yet")
-    return context.attempt
+    attempt: int = context.attempt
+    return attempt
 
 
 @task(backend="default")
