@@ -1,7 +1,7 @@
 """taskq in a Django project: jobs on Django's own connection, ``manage.py taskq``, the admin, and ``TASKS``.
 
 With ``"taskq.contrib.django"`` in ``INSTALLED_APPS``, ``from taskq.contrib.django import app`` is the app of
-the project: an ``App`` on the database that ``TASKQ["DATABASE"]`` names. ``TaskqBackend`` goes into ``TASKS``.
+the project: an ``App`` on the database that ``TASKQ["DATABASE"]`` names; ``TaskqBackend`` is for ``TASKS``.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -15,10 +15,14 @@ def apply_after_migrate(*, using: str, verbosity: int = 1, **_: Any) -> None:
     configuration = read_configuration()
     if configuration.migrate == "nothing" or using not in jobs_databases():
         return
-    manager = get_app(using).schema_manager
-    for migration in manager.apply_schema(pre_only=configuration.migrate == "pre"):
-        if verbosity >= 1:
-            print(f"  Applied {migration.name} of taskq")
+    app = get_app(using)
+    try:
+        applied = app.schema_manager.apply_schema(pre_only=configuration.migrate == "pre")
+    finally:
+        # A test run drops its database afterwards, which nothing else may be connected to.
+        app.close()
+    for migration in applied if verbosity >= 1 else ():
+        print(f"  Applied {migration.name} of taskq")
 
 
 def jobs_databases() -> set[str]:
