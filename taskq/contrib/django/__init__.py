@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 try:
     import django as _django  # noqa: F401 - to say what is missing
-except ModuleNotFoundError as error:
-    raise ImportError("this needs Django: pip install 'taskq-sql[django]'") from error
+except ModuleNotFoundError as _error:
+    raise ImportError("this needs Django: pip install 'taskq-sql[django]'") from _error
 
 if TYPE_CHECKING:
     from taskq.contrib.django.application import DjangoApp, get_app

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
@@ -81,6 +82,10 @@ class JobList(ChangeList):
     """
 
     older: int | None = None
+    result_count: int
+    full_result_count: int | None
+    show_admin_actions: bool
+    paginator: Any
 
     def get_results(self, request: Any) -> None:
         """Read the page."""
@@ -148,7 +153,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 class JobAdmin(ReadOnlyAdmin):
     """Jobs. Who may change jobs has the actions, and who may delete them can do that as well."""
 
-    list_display = (
+    list_display: ClassVar[tuple[Any, ...]] = (
         "id",
         "task_name",
         "queue_name",
@@ -160,16 +165,23 @@ class JobAdmin(ReadOnlyAdmin):
         "started_at",
         "finished_at",
     )
-    list_filter = (StatusFilter, QueueFilter, TaskFilter)
-    search_fields = ("id",)
+    list_filter: ClassVar[tuple[Any, ...]] = (StatusFilter, QueueFilter, TaskFilter)
+    search_fields: ClassVar[tuple[Any, ...]] = ("id",)
     search_help_text = "A job's id, or a text in the error of an attempt"
-    sortable_by = ()
-    ordering = ("-id",)
+    sortable_by: ClassVar[tuple[Any, ...]] = ()
+    ordering: ClassVar[tuple[Any, ...]] = ("-id",)
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
+    show_facets: Any = admin.ShowFacets.NEVER
     change_list_template = "taskq/admin/jobs.html"
-    actions = ("retry", "run_now", "cancel", "abort", "remove")
-    readonly_fields = ("why", "arguments", "result", "metadata", "tags", "errors")
+    actions: ClassVar[tuple[Any, ...]] = ("retry", "run_now", "cancel", "abort", "remove")
+    readonly_fields: ClassVar[tuple[Any, ...]] = (
+        "why",
+        "arguments",
+        "result",
+        "metadata",
+        "tags",
+        "errors",
+    )
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("id", "task_name", "status", "why", "arguments", "result", "errors")}),
         (
@@ -184,7 +196,7 @@ class JobAdmin(ReadOnlyAdmin):
         ),
     )
 
-    def get_changelist(self, request: Any, **kwargs: Any) -> type[JobList]:
+    def get_changelist(self, request: Any, **kwargs: Any) -> type[Any]:
         """The list."""
         return JobList
 
@@ -233,7 +245,7 @@ class JobAdmin(ReadOnlyAdmin):
         self._change(request, queryset, "cancelled or asked to abort", abort)
 
     @admin.action(permissions=["remove"], description="Delete those that do not run …")
-    def remove(self, request: Any, queryset: Any) -> TemplateResponse | None:
+    def remove(self, request: Any, queryset: Any) -> Any:
         """Delete jobs, once that was confirmed."""
         if request.POST.get("confirmed"):
             self._change(request, queryset, "deleted", _app().job_manager.delete_jobs)
@@ -245,12 +257,12 @@ class JobAdmin(ReadOnlyAdmin):
                 **self.admin_site.each_context(request),
                 "title": "Delete jobs",
                 "opts": self.opts,
-                "ids": _ids(queryset),
+                "ids": [job.pk for job in _chosen(request, queryset)],
             },
         )
 
     def _change(self, request: Any, queryset: Any, done: str, change: Callable[..., int]) -> None:
-        jobs = list(queryset)
+        jobs = list(_chosen(request, queryset))
         try:
             count = change(ids=[job.pk for job in jobs])
         except TaskqException as error:
@@ -305,12 +317,21 @@ class JobAdmin(ReadOnlyAdmin):
 class WorkerAdmin(ReadOnlyAdmin):
     """Workers."""
 
-    list_display = ("id", "name", "host", "version", "concurrency", "started_at", "last_heartbeat")
-    ordering = ("name", "id")
+    list_display: ClassVar[tuple[Any, ...]] = (
+        "id",
+        "name",
+        "host",
+        "version",
+        "concurrency",
+        "started_at",
+        "last_heartbeat",
+    )
+    ordering: ClassVar[tuple[Any, ...]] = ("name", "id")
 
 
-def _ids(queryset: Any) -> list[int]:
-    return list(queryset.values_list("pk", flat=True))
+def _chosen(request: Any, queryset: Any) -> Any:
+    # Those of the page, whatever a form says of all: they may be millions.
+    return queryset.filter(pk__in=request.POST.getlist(ACTION_CHECKBOX_NAME))
 
 
 def _shown(value: Any) -> str:

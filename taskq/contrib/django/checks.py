@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Error
+from django.core.checks import Error
 from django.db import connections
 
 from taskq.contrib.django.application import get_app
@@ -10,12 +10,12 @@ from taskq.contrib.django.database import conninfo_of
 from taskq.exceptions import InvalidDatabase
 
 
-def check_database(**_: Any) -> list[CheckMessage]:
+def check_database(**_: Any) -> list[Any]:
     """Whether the database of the jobs is one that taskq can use; it is not connected to."""
     return check_alias_of(get_app().alias)
 
 
-def check_alias_of(alias: str) -> list[CheckMessage]:
+def check_alias_of(alias: str) -> list[Any]:
     """Whether the database of an alias is one that taskq can use."""
     try:
         conninfo_of(alias)

@@ -20,14 +20,14 @@ class TaskqManager(models.Manager):
 class TaskqModel(models.Model):
     """A table of taskq's."""
 
-    objects = TaskqManager()
+    objects: Any = TaskqManager()
 
     class Meta:
         """taskq makes the table, and changes it."""
 
         abstract = True
         managed = False
-        default_permissions = ("view", "change", "delete")
+        default_permissions: tuple[str, ...] = ("view", "change", "delete")
 
     def save(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse: a row that is written past taskq would be neither checked nor notified."""
@@ -45,22 +45,22 @@ class TaskqModel(models.Model):
 class Job(TaskqModel):
     """A job. Its arguments and its result are in ``app.job_manager.get_job(id)``."""
 
-    id = models.BigIntegerField(primary_key=True)
-    task_name = models.TextField("task")
-    queue_name = models.TextField("queue")
-    status = models.CharField(
+    id: Any = models.BigIntegerField(primary_key=True)
+    task_name: Any = models.TextField("task")
+    queue_name: Any = models.TextField("queue")
+    status: Any = models.CharField(
         max_length=9, choices=[(status.value, status.value) for status in JobStatus]
     )
-    priority = models.IntegerField()
-    attempt = models.IntegerField()
-    lock = models.TextField(null=True)
-    queueing_lock = models.TextField("queueing lock", null=True)
-    limit_key = models.TextField("limit", null=True)
-    worker_id = models.BigIntegerField("worker", null=True)
-    deferred_at = models.DateTimeField("deferred")
-    scheduled_at = models.DateTimeField("scheduled", null=True)
-    started_at = models.DateTimeField("started", null=True)
-    finished_at = models.DateTimeField("finished", null=True)
+    priority: Any = models.IntegerField()
+    attempt: Any = models.IntegerField()
+    lock: Any = models.TextField(null=True)
+    queueing_lock: Any = models.TextField("queueing lock", null=True)
+    limit_key: Any = models.TextField("limit", null=True)
+    worker_id: Any = models.BigIntegerField("worker", null=True)
+    deferred_at: Any = models.DateTimeField("deferred")
+    scheduled_at: Any = models.DateTimeField("scheduled", null=True)
+    started_at: Any = models.DateTimeField("started", null=True)
+    finished_at: Any = models.DateTimeField("finished", null=True)
 
     class Meta(TaskqModel.Meta):
         """The table of jobs."""
@@ -89,14 +89,14 @@ class Job(TaskqModel):
 class Worker(TaskqModel):
     """A worker that runs, or did when it last said so."""
 
-    id = models.BigIntegerField(primary_key=True)
-    name = models.TextField()
-    host = models.TextField(null=True)
-    version = models.TextField(null=True)
-    concurrency = models.IntegerField()
-    stopping = models.BooleanField()
-    started_at = models.DateTimeField("started")
-    last_heartbeat = models.DateTimeField("last heartbeat")
+    id: Any = models.BigIntegerField(primary_key=True)
+    name: Any = models.TextField()
+    host: Any = models.TextField(null=True)
+    version: Any = models.TextField(null=True)
+    concurrency: Any = models.IntegerField()
+    stopping: Any = models.BooleanField()
+    started_at: Any = models.DateTimeField("started")
+    last_heartbeat: Any = models.DateTimeField("last heartbeat")
 
     class Meta(TaskqModel.Meta):
         """The table of workers."""

@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 SECRET_KEY = "not a secret"  # noqa: S105
 USE_TZ = True
+# Django makes it the one of the process.
+TIME_ZONE = "UTC"
 LOGGING_CONFIG = None
 DEBUG = False
 ALLOWED_HOSTS = ["testserver"]

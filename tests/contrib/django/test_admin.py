@@ -116,6 +116,12 @@ def test_the_actions_of_the_job_manager(client: Client, app: DjangoApp) -> None:
     assert LogEntry.objects.filter(object_id=str(job_id)).count() == 5
 
 
+def test_all_jobs_at_once_are_not_chosen(client: Client, app: DjangoApp) -> None:
+    chosen, other = tasks.pay.defer(order_id=1), tasks.pay.defer(order_id=2)
+    act(client, "cancel", chosen, select_across="1")
+    assert app.job_manager.get_job_status(other) is JobStatus.TODO
+
+
 def test_what_is_refused_is_said(client: Client, app: DjangoApp) -> None:
     once = tasks.pay.configure(queueing_lock="once")
     cancelled = once.defer(order_id=1)
