@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -80,6 +80,9 @@ class App(Blueprint, EventPublisher):
         InvalidEncryptionKey: One of ``encryption_keys`` is none.
     """
 
+    # An integration may run operations elsewhere than on engines, as Django's does.
+    _job_manager_class: ClassVar[type[JobManager]] = JobManager
+
     def __init__(
         self,
         database: AnyDatabase = None,
@@ -119,7 +122,7 @@ class App(Blueprint, EventPublisher):
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
         self.telemetry: Telemetry = Telemetry()
-        self.job_manager: JobManager = JobManager(
+        self.job_manager: JobManager = self._job_manager_class(
             lambda: self.database, keyring=Keyring(encryption_keys), telemetry=self.telemetry
         )
         self.job_manager.defer_middleware = check_defer_middleware(defer_middleware)

@@ -24,6 +24,16 @@ class JobOperations(SyncAsync):
     # A caller's, in whose transaction they run.
     _connection: AnyConnection | None = None
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the operations are in a transaction that goes on after them: nobody sees its jobs yet."""
+        return self._connection is not None
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether each operation is a transaction of its own, in which a caller has no part."""
+        return self._connection is None
+
     def on(self, connection: AnyConnection) -> Self:
         """Make a manager whose operations are in the transaction of a connection or session.
 

@@ -45,7 +45,7 @@ class Publishing(JobOperations):
         def publish(on: Connection) -> dict[str, int]:
             with naming(publication.jobs):
                 return queries.subscriptions.publish_event(
-                    on, publication, own_transaction=self._connection is None
+                    on, publication, own_transaction=self._is_apart
                 )
 
         return self._run(publish)
