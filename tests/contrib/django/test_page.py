@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from tests.contrib.django import test_example
-from tests.walk import ROOT, blocks
+from tests.walk import blocks
 
-PAGE = ROOT / "docs" / "django.md"
+PAGE = Path(__file__).parents[3] / "docs" / "django.md"
 
 environ = test_example.environ
 pytestmark = pytest.mark.slow
