@@ -110,7 +110,6 @@ def test_with_autocommit_off_a_job_waits_for_the_commit(connection: psycopg.Conn
 
 def test_a_job_whose_statement_fails_is_an_error_of_django_if_taskq_has_no_word_for_it() -> None:
     with transaction.atomic(), connections["default"].cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 1")
         cursor.execute(
             "CREATE OR REPLACE FUNCTION pg_temp.wait() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN PERFORM pg_sleep(5); RETURN NEW; END$$"
@@ -119,6 +118,7 @@ def test_a_job_whose_statement_fails_is_an_error_of_django_if_taskq_has_no_word_
             "CREATE TRIGGER wait BEFORE INSERT ON taskq_jobs "
             "FOR EACH ROW EXECUTE FUNCTION pg_temp.wait()"
         )
+        cursor.execute("SET LOCAL statement_timeout = '1s'")
         with pytest.raises(OperationalError, match="statement timeout"):
             pay.defer(order_id=1)
         assert Order.objects.count() == 0, "the block goes on"
