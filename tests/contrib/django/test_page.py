@@ -58,7 +58,7 @@ def test_the_project_of_the_page_runs(
     connection: psycopg.Connection,
 ) -> None:
     monkeypatch.setattr(test_example, "PROJECT", project)
-    environ["PYTHONPATH"] = str(ROOT)
+    environ["PYTHONPATH"] = str(PAGE.parents[1])
     assert "OK" in test_example.manage(environ, "test", "--noinput", "shop")
     assert "no issues" in test_example.manage(environ, "check")
     test_example.manage(environ, "migrate", "--run-syncdb")
