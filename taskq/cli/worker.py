@@ -1,11 +1,10 @@
 """``taskq worker``: runs jobs."""
 
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -13,13 +12,15 @@ from taskq.app import App
 from taskq.cli import logs
 from taskq.cli.command import command
 from taskq.cli.settings import Settings
-from taskq.supervisor import Supervised, Supervisor
-from taskq.supervisor.supervisor import INTERRUPTED
+from taskq.supervisor.variable import SUPERVISED
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
 from taskq.worker.options import ENVIRONMENT_PREFIX
 
-__all__ = ["INTERRUPTED", "leave_at_once", "worker"]
+if TYPE_CHECKING:
+    from taskq.supervisor.supervised import Supervised
+
+INTERRUPTED: Final = 130  # what shells take for "ended by Ctrl-C"
 
 _MOST_PROCESSES = 1000
 
@@ -39,20 +40,19 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, default=None, allow_from_autoenv=False, **attributes)
 
 
-class _Processes(click.ParamType[int]):
-    name = "processes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if value == "auto":
-            # Those that this process may run on, which a container may have fewer of.
-            return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        try:
-            number = int(value)
-        except ValueError:
-            number = 0
-        if not 1 <= number <= _MOST_PROCESSES:
-            self.fail(f"{value!r} is no number from 1 to {_MOST_PROCESSES}, nor auto", param, ctx)
-        return number
+def _read_processes(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> int | None:
+    if value is None:
+        return None
+    if value == "auto":
+        # Those that this process may run on, which a container may have fewer of.
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if value.isdecimal() and 1 <= int(value) <= _MOST_PROCESSES:
+        return int(value)
+    raise click.BadParameter(
+        f"{value!r} is no number from 1 to {_MOST_PROCESSES}, nor auto", context, parameter
+    )
 
 
 @command(
@@ -66,7 +66,7 @@ class _Processes(click.ParamType[int]):
 @click.option(
     "--processes",
     metavar="auto|N",
-    type=_Processes(),
+    callback=_read_processes,
     help="How many processes to run, of a worker each, and to start again when one dies; auto: one "
     "for each core. Else this one is the worker.",
 )
@@ -166,15 +166,11 @@ class _Processes(click.ParamType[int]):
 )
 def worker(settings: Settings, /, processes: int | None, **given: Any) -> None:
     """Run jobs of the app's tasks until it is told to stop."""
-    supervised = Supervised.of(os.environ)
     # It is the command's alone, and no option of a worker.
     os.environ.pop(f"{ENVIRONMENT_PREFIX}PROCESSES", None)
+    supervised = _supervised()
     if processes is not None and supervised is None:
-        multiprocessing.current_process().name = "supervisor"
-        logs.set_up(verbose=settings.verbose, of_several=True)
-        # What this process was started by, so that each of the others is started in the same way.
-        supervisor = Supervisor(sys.orig_argv[1:], processes)
-        click.get_current_context().exit(supervisor.run())
+        click.get_current_context().exit(_supervise(settings, processes))
     app = settings.app()
     logs.set_up(verbose=settings.verbose, of_several=supervised is not None)
     options = {name: value for name, value in given.items() if value is not None}
@@ -187,7 +183,24 @@ def worker(settings: Settings, /, processes: int | None, **given: Any) -> None:
     run_to_end(running, _run(app, running, supervised))
 
 
-async def _run(app: App, running: Worker[App], supervised: Supervised | None) -> None:
+def _supervised() -> "Supervised | None":
+    if SUPERVISED not in os.environ:
+        return None
+    # Not imported by commands and workers that have nothing to do with it.
+    from taskq.supervisor.supervised import Supervised  # noqa: PLC0415
+
+    return Supervised.of(os.environ)
+
+
+def _supervise(settings: Settings, processes: int) -> int:
+    from taskq.supervisor.supervisor import Supervisor  # noqa: PLC0415
+
+    logs.set_up(verbose=settings.verbose, of_several=True)
+    # What this process was started by, so that each of the others is started in the same way.
+    return Supervisor(sys.orig_argv[1:], processes).run()
+
+
+async def _run(app: App, running: Worker[App], supervised: "Supervised | None") -> None:
     database = app.database
     try:
         await running.run()

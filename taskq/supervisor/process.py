@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from taskq.supervisor.channel import Message, SupervisorChannel
 from taskq.supervisor.restarts import Ended
-from taskq.supervisor.supervised import VARIABLE
+from taskq.supervisor.variable import SUPERVISED
 from taskq.worker.http.address import HttpAddress
 
 _LAST_WORDS_WITHIN = 1.0  # seconds
@@ -58,7 +58,7 @@ class WorkerProcess:
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=[file],
-            env=os.environ | {VARIABLE: f"{self._number}:{file}"},
+            env=os.environ | {SUPERVISED: f"{self._number}:{file}"},
         )
         theirs.close()
         self._channel.start()

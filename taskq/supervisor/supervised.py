@@ -6,18 +6,16 @@ import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any
 
 from taskq.exposition import begin_to_count, render_database_metrics, render_process_metrics
 from taskq.supervisor.channel import Channel, Message
+from taskq.supervisor.variable import SUPERVISED
 from taskq.telemetry import WorkerStarted
 from taskq.worker import Worker
 from taskq.worker.http.address import HttpAddress
 from taskq.worker.http.pages import metrics_page, probe_page
 from taskq.worker.http.request import Answer
-
-# How a process knows that it is one: its number, and the file of its side of the channel.
-VARIABLE: Final = "TASKQ_SUPERVISED"
 
 
 class Supervised:
@@ -47,7 +45,7 @@ class Supervised:
     @classmethod
     def of(cls, environ: MutableMapping[str, str]) -> "Supervised | None":
         """Read from the environment whether this process is supervised, and take that away from others."""
-        said = environ.pop(VARIABLE, None)
+        said = environ.pop(SUPERVISED, None)
         if said is None:
             return None
         number, file = said.split(":")

@@ -5,6 +5,7 @@ runs the same command line: nothing is forked.
 """
 
 import asyncio
+import multiprocessing
 import signal
 from collections.abc import Sequence
 from typing import Final
@@ -50,6 +51,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until all have ended; returns the exit code."""
+        # In each line of the log.
+        multiprocessing.current_process().name = "supervisor"
         return asyncio.run(self._run())
 
     async def _run(self) -> int:

@@ -99,6 +99,8 @@ def test_it_serves_the_queues_that_it_is_given(taskq: Taskq, manager: JobManager
     [
         ("--concurrency", "0"),
         ("--concurrency", "many"),
+        ("--processes", "0"),
+        ("--processes", "some"),
         ("--queues", ""),
         ("--delete-jobs", "sometimes"),
         ("--prefetch", "-1"),
