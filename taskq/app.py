@@ -308,7 +308,7 @@ class App(Blueprint, EventPublisher):
         close = closest(name, self.tasks)
         hint = f"did you mean {close!r}? " if close else ""
         return TaskNotFound(
-            f"task {name!r} is not registered with this app: {hint}import its module, name that in "
+            f"task {short_repr(name)} is not registered with this app: {hint}import its module, name that in "
             "import_paths, or give the task this name as an alias"
         )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypedDict
 
@@ -24,6 +24,9 @@ class TimeDeltaParams(TypedDict, total=False):
 def read_moment(value: object) -> datetime:
     """Check a moment.
 
+    Returns:
+        The same moment, as JSON can write it.
+
     Raises:
         ValueError: Why it is none, to follow the value in a message.
     """
@@ -32,7 +35,7 @@ def read_moment(value: object) -> datetime:
             "which is no datetime: give one with its time zone, as in datetime.now(UTC) + "
             "timedelta(hours=1)"
         )
-    if value.utcoffset() is None:
+    if (offset := value.utcoffset()) is None:
         raise ValueError(
             "which has no time zone: say which, as in datetime.now(UTC) + timedelta(hours=1)"
         )
@@ -40,6 +43,10 @@ def read_moment(value: object) -> datetime:
     # a worker that claims such a job would claim nothing ever again.
     if not 1 < value.year < 9999:
         raise ValueError("which is not in the years 2 to 9998")
+    if offset.microseconds or offset.seconds % 60:
+        # Of local mean time, as in the zones of a city before its railway. JSON has no seconds in an offset,
+        # and without them it would be another moment.
+        return value.astimezone(UTC)
     return value
 
 

@@ -21,6 +21,9 @@ _BY_NAME = {
     inspect.Parameter.VAR_KEYWORD,
 }
 
+# Of many that are wrong, as those of a form or of another program may be.
+_SHOWN_FAULTS = 10
+
 
 class Arguments(Generic[P]):
     """The arguments that a function takes, checked against its own signature.
@@ -243,6 +246,8 @@ class Arguments(Generic[P]):
                     raise
                 faults.append(self._unfit(name, error, conceals=True))
         if faults:
+            if more := faults[_SHOWN_FAULTS:]:
+                faults[_SHOWN_FAULTS:] = [f"and {len(more):,} more"]
             raise InvalidArguments(
                 f"task {self.task_name!r}: {'; '.join(faults)} ({self._expected()})"
             )
@@ -259,7 +264,7 @@ class Arguments(Generic[P]):
 
     def _unfit(self, name: str, error: Exception, *, conceals: bool) -> str:
         if not conceals:
-            return f"argument {name!r} got {error}"
+            return f"argument {short_repr(name)} got {error}"
         # The name of an argument of **kwargs is as much the caller's as its value.
         shown = f"argument {name!r}" if name in self._codecs else "an argument of **kwargs"
         return f"{shown} got what does not fit it, and is not shown, as the job is encrypted"
@@ -267,7 +272,7 @@ class Arguments(Generic[P]):
     def _unknown(self, name: str, *, conceals: bool) -> str:
         close = closest(name, self._codecs)
         hint = f", did you mean {close!r}?" if close else ""
-        shown = "an argument" if conceals else f"argument {name!r}"
+        shown = "an argument" if conceals else f"argument {short_repr(name)}"
         return f"{shown} is unknown{hint}"
 
     def _expected(self) -> str:
