@@ -149,6 +149,27 @@ class Arguments(Generic[P]):
         value: JsonValue = self._codecs[name].dump(self._defaults[name])
         return value
 
+    def dump_one(self, name: str, value: object) -> JsonValue:
+        """The value of one argument as it would be stored.
+
+        Args:
+            name: The argument.
+            value: Its value.
+
+        Raises:
+            InvalidArguments: There is no argument of that name, or the value does not fit it.
+        """
+        codec = self._codecs.get(name, self._extra)
+        if codec is None:
+            unknown = self._unknown(name, conceals=self.conceals)
+            raise InvalidArguments(f"task {self.task_name!r}: {unknown} ({self._expected()})")
+        try:
+            return codec.dump(value)
+        except Unserializable as unfit:
+            raise InvalidArguments(
+                f"task {self.task_name!r}: {self._unfit(name, unfit, conceals=self.conceals)}"
+            ) from None
+
     def refuse_positional(self, args: tuple[object, ...]) -> None:
         """Refuse arguments that are given by position.
 

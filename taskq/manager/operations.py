@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.util import await_only
 
 from taskq.database import executor
+from taskq.database.connection_database import ConnectionDatabase
 from taskq.database.database import Database
 from taskq.database.errors import translated
 from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
@@ -63,6 +64,11 @@ class JobOperations(SyncAsync):
                     return await_only(executor.run_async(connection, operation, *args, **kwargs))
                 return executor.run(connection, operation, *args, **kwargs)
         database = self.database
+        if isinstance(database, ConnectionDatabase):
+            with translated():
+                if self._awaits:
+                    return await_only(database.run_async(operation, *args, **kwargs))
+                return database.run(operation, *args, **kwargs)
         with translated(database), self._connect(database) as own:
             return operation(own, *args, **kwargs)
 
