@@ -5,12 +5,14 @@ notifications and no polling, which is what a worker cannot do on the one connec
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pydantic import JsonValue
 
 from taskq import queries
 from taskq.app import App
@@ -29,6 +31,7 @@ from taskq.telemetry.jobs import JOB_ENDED
 from taskq.worker.attempt import Attempt, AttemptEnvironment
 from taskq.worker.options import WorkerArguments
 from taskq.worker.outcomes import Decision, released
+from taskq.worker.process_pool.pool import ProcessPool
 from taskq.worker.progress_reporter import ProgressBoard
 
 P = ParamSpec("P")
@@ -75,11 +78,14 @@ class Driver:
         self._worker = app.worker(**(unknown | options))
         self._options = self._worker.options
         self._progress = ProgressBoard()
+        self._processes = ProcessPool(app, self._options)
+        self._processes.check()
         self._environment = AttemptEnvironment(
             app=app,
             worker=self._worker,
             options=self._options,
             thread_pool=thread_pool,
+            processes=self._processes,
             task_middlewares=self._options.task_middlewares,
             worker_middlewares=self._options.worker_middlewares,
             failed_attempts=lambda job: self._run(queries.job_list.list_failed_attempts, job.id),
@@ -92,6 +98,10 @@ class Driver:
             ),
             progress=self._progress,
         )
+
+    def close(self) -> None:
+        """End the processes of tasks that have asked for one."""
+        self._processes.close()
 
     async def drain(
         self, *, queues: Sequence[str] | None, until: datetime | timedelta | None, scheduled: bool
@@ -267,8 +277,10 @@ class _RememberingAttempt(Attempt):
 
     returned: Any = None
 
-    async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
-        self.returned = await super()._call(task, arguments)
+    async def _call(
+        self, task: Task[..., Any], arguments: dict[str, Any], stored: Mapping[str, JsonValue]
+    ) -> Any:
+        self.returned = await super()._call(task, arguments, stored)
         return self.returned
 
 

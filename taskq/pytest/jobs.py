@@ -1,7 +1,7 @@
 """Jobs: what a test asks of the jobs of an app, and has done with them."""
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar, overload
@@ -271,12 +271,15 @@ class Jobs(SyncAsync):
     def _drive(self, driven: Callable[[Driver], Coroutine[Any, Any, T]]) -> T:
         if self._awaits:
             pool = DaemonThreadPool(1)
+            driver = Driver(self.app, self._options, pool)
             try:
-                return await_only(driven(Driver(self.app, self._options, pool)))
+                return await_only(driven(driver))
             finally:
+                driver.close()
                 pool.shutdown()
         here = CallingThread()
-        return here.run(driven(Driver(self.app, self._options, here)))
+        with closing(Driver(self.app, self._options, here)) as driver:
+            return here.run(driven(driver))
 
     def _ran(self, before: Job, attempted: Attempted) -> Ran[Any]:
         manager = self.app.job_manager

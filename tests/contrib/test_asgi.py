@@ -103,7 +103,7 @@ async def test_starlette_and_litestar_take_it_as_it_is(app: App, framework: str)
     web = (
         Starlette(lifespan=lifespan(app, worker=True))
         if framework == "starlette"
-        else Litestar(lifespan=[lifespan(app, worker=True)])
+        else Litestar(lifespan=[lifespan(app, worker=True)], logging_config=None)
     )
     sent: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     received: asyncio.Queue[dict[str, str]] = asyncio.Queue()
