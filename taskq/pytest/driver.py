@@ -24,6 +24,7 @@ from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.pytest.transactions import DrivenTransactions
 from taskq.queries.connection import Connection
+from taskq.queries.filters import Filter
 from taskq.queries.job_claim import ReadyRange
 from taskq.queries.job_progress import progress_json
 from taskq.task import Task
@@ -55,11 +56,10 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moment:
-    """A moment that time was moved on to: by how much, when it is, and what has expired at it."""
+    """A moment that time was moved on to: by how much, and when that was by the server's clock."""
 
     moved: timedelta
     server_time: datetime
-    expired: int
 
 
 class Driver:
@@ -108,10 +108,11 @@ class Driver:
     ) -> dict[JobStatus, int]:
         """Run jobs until none is left that may begin; see ``Jobs.drain``."""
         ended: dict[int, JobStatus] = {}
-        expired = attempts = moments = 0
+        attempts = moments = 0
         moved = timedelta()
         async with self._registered(queues) as worker_id:
             began = time = await self._run(queries.session.get_server_time)
+            cancelled = await self._run(_count_cancelled)
             if isinstance(until, timedelta):
                 until = began + until
             elif until is None and not scheduled:
@@ -143,15 +144,15 @@ class Driver:
                         break
                     moved += moment.moved
                     time = moment.server_time
-                    expired += moment.expired
             finally:
                 # What was to be at some time is to be so again for who reads it.
                 await self._run(queries.testing.move_time, -moved)
         counts: dict[JobStatus, int] = {}
         for status in ended.values():
             counts[status] = counts.get(status, 0) + 1
-        if expired:
-            counts[JobStatus.CANCELLED] = counts.get(JobStatus.CANCELLED, 0) + expired
+        # Those that have expired, or that a task has cancelled: none of them has run.
+        if cancelled := await self._run(_count_cancelled) - cancelled:
+            counts[JobStatus.CANCELLED] = cancelled
         return counts
 
     async def run_one(self, job_id: int, attempt: int | None) -> Attempted:
@@ -303,8 +304,13 @@ def _go_on(
         return None
     moved = max(due_at, not_before) - next_moment.server_time
     queries.testing.move_time(connection, moved)
-    promoted = queries.job_schedule.promote_jobs(connection, _MOST_DUE)
-    return _Moment(moved=moved, server_time=next_moment.server_time, expired=promoted.expired)
+    queries.job_schedule.promote_jobs(connection, _MOST_DUE)
+    return _Moment(moved=moved, server_time=next_moment.server_time)
+
+
+def _count_cancelled(connection: Connection) -> int:
+    wanted = Filter.of({"status": JobStatus.CANCELLED})
+    return sum(count.jobs for count in queries.job_count.count_jobs(connection, wanted))
 
 
 def _claim_one(connection: Connection, worker_id: int, job_id: int) -> tuple[Job | None, list[Job]]:

@@ -219,8 +219,8 @@ class Jobs(SyncAsync):
             queues: Of which queues; None: of all.
 
         Returns:
-            How many of the jobs that ran, or expired, are now in which status; what is to run again is
-            ``"todo"``.
+            How many of the jobs that ran are now in which status, and how many were cancelled as they
+            expired; what is to run again is ``"todo"``.
 
         Raises:
             InvalidOption: ``until`` has no time zone.

@@ -64,7 +64,7 @@ class DrivenTransactions(Transactions):
             )
             raise InvalidTransaction(
                 f"the test has put the app on {database.connection!r}, in which a task's transaction cannot "
-                f"be a savepoint: an {'async' if is_async else 'sync'} task needs {wanted} there"
+                f"be a savepoint: {'an async' if is_async else 'a sync'} task needs {wanted} there"
             )
         yield connection, connection.begin_nested()
 
