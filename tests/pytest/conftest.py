@@ -8,9 +8,6 @@ from sqlalchemy import URL
 from taskq import App
 from tests.pytest import shop
 
-pytest_plugins = ["pytester"]
-
-
 @pytest.fixture(scope="session")
 def taskq_app() -> App:
     return shop.app
