@@ -8,6 +8,7 @@ from sqlalchemy import URL
 from taskq import App
 from tests.pytest import shop
 
+
 @pytest.fixture(scope="session")
 def taskq_app() -> App:
     return shop.app
