@@ -59,7 +59,7 @@ class Farm:
         self._seen.update(pids.values())
         return pids
 
-    def ended(self, seconds: float = 30) -> int:
+    def ended(self, seconds: float = 120) -> int:
         """Wait for its end; returns the exit code."""
         code = self.process.wait(seconds)
         self._reader.join(seconds)
