@@ -29,7 +29,8 @@ from taskq.queries.job_claim import ReadyRange
 from taskq.queries.job_progress import progress_json
 from taskq.task import Task
 from taskq.telemetry.jobs import JOB_ENDED
-from taskq.worker.attempt import Attempt, AttemptEnvironment
+from taskq.worker.attempt import Attempt
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.options import WorkerArguments
 from taskq.worker.outcomes import Decision, released
 from taskq.worker.process_pool.pool import ProcessPool

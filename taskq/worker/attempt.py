@@ -3,9 +3,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any
@@ -15,53 +13,21 @@ from pydantic import JsonValue
 from taskq.context import AbortReason, JobContext, JobTransaction
 from taskq.current_job import current_job
 from taskq.exceptions import InvalidTransaction
-from taskq.job import FailedAttempt, Job
-from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
+from taskq.job import Job
+from taskq.middleware import is_async
 from taskq.outcome import Ending, Outcome
 from taskq.task import Task
 from taskq.telemetry import JobFailedAfterCommit, JobOffered, JobStarted, JobTaken
 from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.concealed import shown
-from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
 from taskq.worker.process_pool.call import process_call
-from taskq.worker.process_pool.pool import ProcessPool
-from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.transaction import AttemptTransaction
-from taskq.worker.transactions import Transactions
 
 if TYPE_CHECKING:
     from taskq.worker.process_pool.process import ProcessCall
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnvironment:
-    """What the attempts of one worker share.
-
-    Attributes:
-        app: Whose tasks they run; for their contexts.
-        worker: What middleware is called with, and nothing else.
-        options: Those of the worker.
-        thread_pool: Where sync tasks run.
-        processes: Where those of them run that ask for a process.
-        task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
-        worker_middlewares: What it wraps around all of them, outside of that; async.
-        failed_attempts: Reads why earlier attempts of a job failed.
-        transactions: Where those of the tasks come from.
-        progress: Where they report how far they are.
-    """
-
-    app: WorkerApp
-    worker: object
-    options: WorkerOptions
-    thread_pool: Executor
-    processes: ProcessPool
-    task_middlewares: Sequence[TaskMiddleware]
-    worker_middlewares: Sequence[WorkerMiddleware]
-    failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
-    transactions: Transactions
-    progress: ProgressBoard
 
 
 class Attempt:
@@ -211,7 +177,7 @@ class Attempt:
                 options,
                 raised=error,
                 abort_reason=self._abort_reason,
-                cancellable=self._can_be_cancelled or self._process_call is not None,
+                cancellable=self._can_be_cancelled or task.executor == "process",
             )
         finally:
             if timer is not None:
@@ -263,16 +229,17 @@ class Attempt:
         environment = self._environment
         middlewares = [m for m in environment.task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.task_middleware)
-        call: Callable[[], Any] = partial(task.func, **arguments)
+        context = None
+        if task.pass_context or middlewares or environment.worker_middlewares:
+            context = await self._context(task)
+        passed = context if task.pass_context else None
+        call: Callable[[], Any]
         if task.executor == "process":
-            call = self._in_process(task, stored, None)
-        if not (task.pass_context or middlewares or environment.worker_middlewares):
+            call = self._in_process(task, stored, passed)
+        else:
+            call = partial(task.func, *([] if passed is None else [passed]), **arguments)
+        if context is None:
             return await (call() if task.is_async else self._in_thread(call))
-        context = await self._context(task)
-        if task.pass_context and task.executor == "process":
-            call = self._in_process(task, stored, context)
-        elif task.pass_context:
-            call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, environment.worker)
         if task.transaction:

@@ -16,7 +16,8 @@ from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.telemetry import JobSuspected
 from taskq.telemetry.jobs import JOB_ENDED
-from taskq.worker.attempt import Attempt, AttemptEnvironment
+from taskq.worker.attempt import Attempt
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.lock_runs import LockRuns
 from taskq.worker.outcomes import Decision, released
 from taskq.worker.prefetch import Prefetch

@@ -11,7 +11,7 @@ from taskq.queries.connection import Connection
 from taskq.queries.job_progress import progress_json
 from taskq.retention import kept_for
 from taskq.telemetry import OutcomesWritten, WorkerOnlyPolls
-from taskq.worker.attempt import AttemptEnvironment
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.connections import WorkerConnections

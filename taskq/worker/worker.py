@@ -20,7 +20,7 @@ from taskq.telemetry import (
     WorkerStopping,
 )
 from taskq.worker.app import AppT
-from taskq.worker.attempt import AttemptEnvironment
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
