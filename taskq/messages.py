@@ -1,5 +1,6 @@
 """Values, faults and numbers as messages say them."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -43,6 +44,14 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def shown_place(steps: Iterable[str | int]) -> str:
     """Where something is in a value: fields, indexes and keys, which may be whatever text."""
     return shortened(escaped(".".join(map(str, steps))))
+
+
+def signal_name(number: int) -> str:
+    """A signal by its name, as in ``SIGTERM``; one that has none by its number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def counted(number: int, noun: str) -> str:

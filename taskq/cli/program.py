@@ -29,7 +29,7 @@ from taskq.cli.settings import Settings
 from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
 from taskq.cli.watch.command import watch
-from taskq.cli.worker import INTERRUPTED, worker
+from taskq.cli.worker import worker
 from taskq.cli.workers import workers
 from taskq.escaping import escaped
 from taskq.exceptions import (
@@ -46,6 +46,7 @@ from taskq.exceptions import (
     TaskNotFound,
     TaskqException,
 )
+from taskq.supervisor.exit_codes import INTERRUPTED
 
 # What only another command line or another environment can put right.
 _USAGE = (

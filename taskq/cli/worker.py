@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,15 +12,15 @@ from taskq.app import App
 from taskq.cli import logs
 from taskq.cli.command import command
 from taskq.cli.settings import Settings
+from taskq.supervisor.exit_codes import INTERRUPTED
 from taskq.supervisor.variable import SUPERVISED
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
 from taskq.worker.options import ENVIRONMENT_PREFIX
+from taskq.worker.process_pool.pool import available_cores
 
 if TYPE_CHECKING:
     from taskq.supervisor.supervised import Supervised
-
-INTERRUPTED: Final = 130  # what shells take for "ended by Ctrl-C"
 
 _MOST_PROCESSES = 1000
 
@@ -46,8 +46,7 @@ def _read_processes(
     if value is None:
         return None
     if value == "auto":
-        # Those that this process may run on, which a container may have fewer of.
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return available_cores()
     if value.isdecimal() and 1 <= int(value) <= _MOST_PROCESSES:
         return int(value)
     raise click.BadParameter(

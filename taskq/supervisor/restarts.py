@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-# What a command ends with if its line, its environment or its app is wrong.
-_USAGE = 2
-_FAILED = 1
+from taskq.supervisor.exit_codes import FAILED, USAGE
 
 # One that lived longer did not die at once.
 _LONG = 10.0  # seconds
@@ -75,15 +73,15 @@ class Restarts:
         """
         if ended.done and ended.code == 0:
             return Done()
-        if not ended.started and ended.code == _USAGE:
+        if not ended.started and ended.code == USAGE:
             return GiveUp(
-                _USAGE, "the command line, its environment or the app is wrong, as it says"
+                USAGE, "the command line, its environment or the app is wrong, as it says"
             )
-        if not (ended.started or any_started) and ended.code == _FAILED:
-            return GiveUp(_FAILED, "it could not start, as it says")
+        if not (ended.started or any_started) and ended.code == FAILED:
+            return GiveUp(FAILED, "it could not start, as it says")
         self._short_lives = self._short_lives + 1 if ended.seconds < _LONG else 0
         if not any_started and self._short_lives >= _MOST_TRIES:
-            return GiveUp(_FAILED, f"{_MOST_TRIES} have died before they had started, and none has")
+            return GiveUp(FAILED, f"{_MOST_TRIES} have died before they had started, and none has")
         if not self._short_lives:
             return Restart(0)
         return Restart(min(2.0 ** (self._short_lives - 1), _LONGEST_WAIT))

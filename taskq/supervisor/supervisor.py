@@ -12,6 +12,8 @@ from typing import Final
 
 from taskq.escaping import get_logger
 from taskq.exceptions import InvalidOption
+from taskq.messages import signal_name
+from taskq.supervisor.exit_codes import FAILED, INTERRUPTED, USAGE
 from taskq.supervisor.pages import pages
 from taskq.supervisor.process import WorkerProcess
 from taskq.supervisor.restarts import Done, Ended, GiveUp, Restart, Restarts
@@ -20,9 +22,6 @@ from taskq.worker.http.address import HttpAddress
 from taskq.worker.http.server import HttpServer
 
 logger: Final = get_logger("taskq.supervisor")
-
-INTERRUPTED: Final = 130  # what shells take for "ended by Ctrl-C"
-_USAGE = 2
 
 # How long processes that are to leave at once may take.
 _LEAVE_WITHIN = 10.0  # seconds
@@ -148,7 +147,7 @@ class Supervisor:
 
     def _ended_as_asked(self, process: WorkerProcess, ended: Ended) -> None:
         if ended.code not in _ASKED and self._code == 0:
-            self._code = 1
+            self._code = FAILED
             logger.error(
                 "%s (pid %s) %s while it stopped",
                 process.name,
@@ -176,7 +175,7 @@ class Supervisor:
                 telemetry=Telemetry(),
             )
         except InvalidOption as error:
-            self._give_up(_USAGE, str(error))
+            self._give_up(USAGE, str(error))
             return
         http.start(self._broken)
         logger.info(
@@ -190,7 +189,7 @@ class Supervisor:
         )
 
     def _broken(self, error: BaseException) -> None:
-        self._give_up(1, f"what answers by HTTP broke, which is a bug of taskq: {error!r}")
+        self._give_up(FAILED, f"what answers by HTTP broke, which is a bug of taskq: {error!r}")
 
     def _not_ready(self) -> str | None:
         if self._stopping.is_set():
@@ -201,7 +200,4 @@ class Supervisor:
 def _how(ended: Ended) -> str:
     if ended.code >= 0:
         return f"ended with exit code {ended.code}"
-    try:
-        return f"was ended by {signal.Signals(-ended.code).name}"
-    except ValueError:
-        return f"was ended by signal {-ended.code}"
+    return f"was ended by {signal_name(-ended.code)}"

@@ -28,7 +28,7 @@ class ProcessPool:
     def __init__(self, app: WorkerApp, options: WorkerOptions) -> None:
         self._app = app
         self._name = options.name
-        self._most = options.max_task_processes or min(_cores(), options.concurrency)
+        self._most = options.max_task_processes or min(available_cores(), options.concurrency)
         self._changed = threading.Condition()
         self._idle: list[TaskProcess] = []
         self._busy: set[TaskProcess] = set()
@@ -160,5 +160,6 @@ def _levels() -> dict[str, int]:
     return {"": root.level, **{name: level for name, level in named.items() if level}}
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Those that this process may run on, of which a container may have fewer than the machine."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -11,6 +11,7 @@ from typing import Any
 from taskq.context import AbortReason
 from taskq.exceptions import JobAborted, TaskProcessDied
 from taskq.job import Job
+from taskq.messages import signal_name
 from taskq.progress import NewProgress
 from taskq.worker.process_pool import child
 from taskq.worker.process_pool.crossing import unpack_error, unpack_result
@@ -226,10 +227,7 @@ class TaskProcess:
                 f"ended with exit code {code} while it ran: raise an exception in the task to have it fail, "
                 "and find out what calls os._exit()"
             )
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
+        name = signal_name(-code)
         if -code == signal.SIGKILL:
             return (
                 f"was ended by {name}: as a rule by the kernel, which had no memory left; give it more, or "
