@@ -73,7 +73,7 @@ class TaskFilter(_JobFilter):
 
 
 class JobList(ChangeList):
-    """A page of jobs as the job manager lists them: bounded, and counted by nobody.
+    """A page of jobs as the job manager lists them: bounded, and not counted.
 
     ``p`` of the address is where the page begins, by id: the pages of a queue have no numbers.
 
@@ -134,18 +134,18 @@ class JobList(ChangeList):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """What nobody adds, changes or deletes by forms."""
+    """What is not added, changed or deleted by forms."""
 
     def has_add_permission(self, request: Any) -> bool:
-        """Nobody: tasks defer jobs, and workers register themselves."""
+        """None has it: tasks defer jobs, and workers register themselves."""
         return False
 
     def has_change_permission(self, request: Any, obj: Any = None) -> bool:
-        """Nobody: there are actions for that."""
+        """None has it: there are actions for that."""
         return False
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
-        """Nobody, likewise."""
+        """None has it, likewise."""
         return False
 
 
@@ -284,22 +284,22 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display
     def arguments(self, job: Any) -> str:
         """The arguments, as they are stored."""
-        return _shown(_app().job_manager.get_job(job.pk).task_kwargs)
+        return _shown(job.stored.task_kwargs)
 
     @admin.display
     def result(self, job: Any) -> str:
         """What it returned."""
-        return _shown(_app().job_manager.get_job(job.pk).result)
+        return _shown(job.stored.result)
 
     @admin.display
     def metadata(self, job: Any) -> str:
         """What is noted about it."""
-        return _shown(_app().job_manager.get_job(job.pk).metadata)
+        return _shown(job.stored.metadata)
 
     @admin.display
     def tags(self, job: Any) -> str:
         """Its tags."""
-        return ", ".join(_app().job_manager.get_job(job.pk).tags)
+        return ", ".join(job.stored.tags)
 
     @admin.display
     def errors(self, job: Any) -> str:

@@ -1,9 +1,11 @@
 """taskq's tables as models that are only read: jobs are changed by ``app.job_manager``."""
 
+from functools import cached_property
 from typing import Any, NoReturn
 
 from django.db import NotSupportedError, models
 
+from taskq.contrib.django.application import get_app
 from taskq.contrib.django.configuration import read_configuration
 from taskq.job import Job as TaskqJob
 from taskq.job import JobStatus
@@ -43,7 +45,7 @@ class TaskqModel(models.Model):
 
 
 class Job(TaskqModel):
-    """A job. Its arguments and its result are in ``app.job_manager.get_job(id)``."""
+    """A job. Its arguments and its result are in ``stored``."""
 
     id: Any = models.BigIntegerField(primary_key=True)
     task_name: Any = models.TextField("task")
@@ -71,6 +73,15 @@ class Job(TaskqModel):
 
     def __str__(self) -> str:
         return f"{self.id} ({self.task_name})"
+
+    @cached_property
+    def stored(self) -> TaskqJob:
+        """The job as the job manager reads it, with its arguments and its result; read once.
+
+        Raises:
+            JobNotFound: It has been deleted.
+        """
+        return get_app().job_manager.get_job(self.pk)
 
     @classmethod
     def of(cls, job: TaskqJob) -> "Job":

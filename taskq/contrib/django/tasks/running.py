@@ -103,48 +103,38 @@ class DjangoTask:
 
     def _sync_run(self) -> Callable[..., Any]:
         function = self.declared.func
+        signals, sender = self._package.signals, type(self._backend)
 
         @wraps(function)
         def run(context: Any, /, **kwargs: Any) -> Any:
             attempt = _Attempt(self, self._backend, context)
-            self._package.signals.task_started.send_robust(
-                type(self._backend), task_result=attempt.result
-            )
+            signals.task_started.send_robust(sender, task_result=attempt.result)
             try:
                 returned = attempt.returned(function(*attempt.context, **kwargs))
             except BaseException as error:
                 if attempt.is_final(error, self.task):
-                    self._package.signals.task_finished.send_robust(
-                        type(self._backend), task_result=attempt.result
-                    )
+                    signals.task_finished.send_robust(sender, task_result=attempt.result)
                 raise
-            self._package.signals.task_finished.send_robust(
-                type(self._backend), task_result=attempt.result
-            )
+            signals.task_finished.send_robust(sender, task_result=attempt.result)
             return returned
 
         return run
 
     def _async_run(self) -> Callable[..., Any]:
         function = self.declared.func
+        signals, sender = self._package.signals, type(self._backend)
 
         @wraps(function)
         async def run(context: Any, /, **kwargs: Any) -> Any:
             attempt = _Attempt(self, self._backend, context)
-            await self._package.signals.task_started.asend_robust(
-                type(self._backend), task_result=attempt.result
-            )
+            await signals.task_started.asend_robust(sender, task_result=attempt.result)
             try:
                 returned = attempt.returned(await function(*attempt.context, **kwargs))
             except BaseException as error:
                 if attempt.is_final(error, self.task):
-                    await self._package.signals.task_finished.asend_robust(
-                        type(self._backend), task_result=attempt.result
-                    )
+                    await signals.task_finished.asend_robust(sender, task_result=attempt.result)
                 raise
-            await self._package.signals.task_finished.asend_robust(
-                type(self._backend), task_result=attempt.result
-            )
+            await signals.task_finished.asend_robust(sender, task_result=attempt.result)
             return returned
 
         return run
