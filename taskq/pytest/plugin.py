@@ -90,10 +90,10 @@ def taskq_server(request: pytest.FixtureRequest, pytestconfig: pytest.Config) ->
     elif url := _url_of_pytest_postgresql(request, pytestconfig):
         yield url
     else:
-        from taskq.pytest.server import parent_folder, start_server  # noqa: PLC0415
+        from taskq.pytest.server import in_memory, start_server  # noqa: PLC0415
 
         folder = pytestconfig.stash[_folder]
-        server = start_server(parent_folder(folder.parent) / folder.name)
+        server = start_server((in_memory() or folder.parent) / folder.name)
         try:
             yield server.url
         finally:
@@ -225,4 +225,4 @@ def _is_of_pytest_postgresql(plugin: object) -> bool:
 
 
 def _places(folder: Path) -> list[Path]:
-    return [folder, Path("/dev/shm") / folder.name]  # noqa: S108 - where parent_folder may have put it
+    return [folder, Path("/dev/shm") / folder.name]  # noqa: S108 - where it may be in memory
