@@ -99,10 +99,10 @@ END;
 COMMENT ON FUNCTION taskq_is_ready(text) IS 'Whether a queue has a ready job or an open gate, and is not barred.';
 
 
--- For those who start and stop workers by what there is to do. Each part reads a bounded number of rows, and few that
--- claims have found barred. As no worker may be there to let them in, jobs whose time has come count, and limits whose
--- rate has. Milliseconds: 3 beside a million finished jobs, 4 with 100,000 jobs behind 1,000 locks that are held, 9
--- where these are free; medians on two busy cores.
+-- For what starts and stops workers by how much there is to do. Each part reads a bounded number of rows, and few
+-- that may not run. As there may be no worker to let them in, jobs whose time has come count, and limits whose rate
+-- has. Milliseconds: 3 beside a million finished jobs, 4 with 100,000 jobs behind 1,000 locks that are held, 9 where
+-- these are free; medians on two busy cores.
 CREATE FUNCTION taskq_backlog(queue text DEFAULT null) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

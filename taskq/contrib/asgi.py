@@ -79,11 +79,11 @@ async def _running(worker: Worker[App]) -> AsyncIterator[None]:
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait([run, starting], return_when=asyncio.FIRST_COMPLETED)
-        unsubscribe()
         if run.done():
             run.result()
         yield
     finally:
+        unsubscribe()
         starting.cancel()
         worker.stop()
         await run
