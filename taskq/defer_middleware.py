@@ -119,7 +119,7 @@ def check_defer_middleware(
     Raises:
         MiddlewareKindMismatch: One cannot be called, or is async.
     """
-    return _checked("defer_middleware", given, takes="JobDraft")
+    return _checked("defer_middleware", given, takes="a JobDraft")
 
 
 def check_publish_middleware(
@@ -130,7 +130,7 @@ def check_publish_middleware(
     Raises:
         MiddlewareKindMismatch: One cannot be called, or is async.
     """
-    return _checked("publish_middleware", given, takes="EventDraft")
+    return _checked("publish_middleware", given, takes="an EventDraft")
 
 
 def _checked(name: str, given: Any, *, takes: str) -> tuple[Callable[[Any], None], ...]:
@@ -141,7 +141,7 @@ def _checked(name: str, given: Any, *, takes: str) -> tuple[Callable[[Any], None
         if not callable(middleware):
             raise MiddlewareKindMismatch(
                 f"{name} got {short_repr(middleware)}, which cannot be called: give a function that takes "
-                f"the {takes}"
+                f"{takes}"
             )
         call = getattr(middleware, "__call__", None)  # noqa: B004 - the method, not whether there is one
         if any(map(inspect.iscoroutinefunction, (middleware, call))):
