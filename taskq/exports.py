@@ -10,7 +10,7 @@ from taskq import worker as _worker
 from taskq.app import App
 from taskq.blueprint import Blueprint
 from taskq.context import AbortReason
-from taskq.defer_middleware import DeferMiddleware, JobDraft
+from taskq.defer_middleware import DeferMiddleware, EventDraft, JobDraft, PublishMiddleware
 from taskq.exceptions import (
     AlreadyEnqueued,
     InvalidArguments,
@@ -57,6 +57,7 @@ __all__ = [
     "BaseRetryStrategy",
     "Blueprint",
     "DeferMiddleware",
+    "EventDraft",
     "FailedAttempt",
     "InvalidArguments",
     "InvalidTransaction",
@@ -78,6 +79,7 @@ __all__ = [
     "JobUnsuccessful",
     "Limit",
     "Progress",
+    "PublishMiddleware",
     "Retention",
     "Retry",
     "RetryDecision",

@@ -96,6 +96,7 @@ def test_the_two_faces_of_a_method_take_the_same_and_say_the_same_of_it(jobs: Jo
         "on",
         "limits",
         "defer_middleware",
+        "publish_middleware",
         "keyring",
         "telemetry",
     }

@@ -16,6 +16,7 @@ from taskq import (
     AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
+    EventDraft,
     FailedAttempt,
     Job,
     JobContext,
@@ -228,6 +229,15 @@ def stamped(job: JobDraft) -> None:
 
 App("postgresql://", defer_middleware=stamped)
 App("postgresql://", defer_middleware=[stamped, lambda job: None])
+
+
+def noted(event: EventDraft) -> None:
+    event.metadata["tenant"] = event.arguments["account"]
+    assert_type(event.event, str)
+
+
+App("postgresql://", publish_middleware=noted)
+App("postgresql://", publish_middleware=[noted, lambda event: None])
 
 
 def configured(

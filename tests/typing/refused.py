@@ -12,6 +12,7 @@ from taskq import (
     AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
+    EventDraft,
     Job,
     JobContext,
     JobDraft,
@@ -301,6 +302,16 @@ async def stamped(job: JobDraft) -> None:
 
 App("postgresql://", defer_middleware=stamped)  # refused: async
 App("postgresql://", defer_middleware=[counted])  # refused
+
+
+async def noted(event: EventDraft) -> None:
+    event.event = "another"  # refused
+    event.metadata = ["acme"]  # refused
+    event.queue = "a"  # refused: none of it
+
+
+App("postgresql://", publish_middleware=noted)  # refused: async
+App("postgresql://", publish_middleware=[stamped])  # refused
 
 
 def managed() -> None:

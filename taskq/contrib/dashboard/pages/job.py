@@ -15,7 +15,7 @@ from taskq.contrib.dashboard.tree import Node, tree_of
 from taskq.contrib.dashboard.visit import Visit
 from taskq.encryption import is_encrypted
 from taskq.exceptions import InvalidTransition
-from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.job import FailedAttempt, Job, JobStatus, copied_metadata
 from taskq.limits import LimitState, split_key
 from taskq.manager import Explanation
 from taskq.messages import short_repr
@@ -151,7 +151,7 @@ def options_of(job: Job) -> Any:
         "lock": job.lock,
         "queueing_lock": job.queueing_lock,
         "tags": list(job.tags) or None,
-        "metadata": job.metadata,
+        "metadata": copied_metadata(job.metadata),
     }
     return options
 
