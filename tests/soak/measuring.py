@@ -88,11 +88,11 @@ class Phase:
         """
         third = max(len(self.samples) // 3, 1)
         first, last = self.samples[:third], self.samples[-third:]
-        grown = median(getattr(each, figure) for each in last) - median(
-            getattr(each, figure) for each in first
-        )
-        jobs = median(each.ended for each in last) - median(each.ended for each in first)
-        return grown / max(jobs, 1)
+        def middle(of: Sequence[Sample], name: str) -> float:
+            return float(median(int(getattr(each, name)) for each in of))
+
+        grown = middle(last, figure) - middle(first, figure)
+        return grown / max(middle(last, "ended") - middle(first, "ended"), 1)
 
     def __str__(self) -> str:
         last = self.samples[-1]

@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 
+from taskq.retention import Retention
 from taskq.worker.pruner import Pruner
 from tests.soak.shop import app
 
@@ -12,9 +13,10 @@ KEPT = "TASKQ_SOAK_KEPT"
 
 def main() -> None:
     kept = os.environ.get(KEPT)
-    retention = {}
+    retention: Retention = {}
     if kept is not None:
-        retention = {name: timedelta(seconds=float(kept)) for name in ("succeeded", "failed")}
+        age = timedelta(seconds=float(kept))
+        retention = {"succeeded": age, "failed": age}
         # A round each minute would be one, or none, of the short form.
         assert Pruner.__init__.__kwdefaults__ is not None
         Pruner.__init__.__kwdefaults__["interval"] = min(60.0, float(kept) / 2)
