@@ -20,7 +20,8 @@ def main() -> int:
         held=given.held,
         after=2 * rest / 3,
         rate=given.rate,
-        kept=None if given.keep else 60,
+        # Pruning goes in rounds, of which a phase is to have many.
+        kept=None if given.keep else min(60, given.seconds / 100),
         say=lambda text: print(text, flush=True),
     )
     faults = faults_of(phases, given.rate, most_memory=20, most_size=20)

@@ -88,6 +88,7 @@ class Phase:
         """
         third = max(len(self.samples) // 3, 1)
         first, last = self.samples[:third], self.samples[-third:]
+
         def middle(of: Sequence[Sample], name: str) -> float:
             return float(median(int(getattr(each, name)) for each in of))
 
