@@ -1,4 +1,4 @@
-"""Looks for known vulnerabilities of what taskq depends on, its extras as well, in the versions installed here.
+"""Looks for known vulnerabilities of what taskq depends on, with its extras, in the versions installed here.
 
     python tools/audit.py PIP_AUDIT
 
