@@ -119,7 +119,7 @@ def test_whatever_is_sent_is_answered_by_a_page_that_does_no_harm(
 ) -> None:
     answered: set[tuple[str, str, int]] = set()
 
-    @examples(40)
+    @examples(20)
     @given(strategies.several(REQUESTS, 8))
     def each(requests: list[tuple[str, str, dict[str, str]]]) -> None:
         connection.execute("TRUNCATE taskq_jobs, taskq_pauses, taskq_limits CASCADE")

@@ -69,7 +69,7 @@ def test_a_worker_runs_what_is_beside_them(app: App, connection: psycopg.Connect
     @app.task(name="fine")
     def fine(**values: Any) -> None: ...
 
-    @examples(12)
+    @examples(8)
     @given(st.data())
     def each(data: st.DataObject) -> None:
         taken.update(fill(connection, data))
