@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypedDict
 
+from taskq.messages import short_repr
+
 LONGEST_WAIT = timedelta(days=36_500)
 
 
@@ -63,7 +65,7 @@ def read_wait(value: timedelta | TimeDeltaParams) -> timedelta:
         if isinstance(value, Mapping):
             unknown = [unit for unit in value if unit not in TimeDeltaParams.__annotations__]
             units = ", ".join(TimeDeltaParams.__annotations__)
-            why = f" ({unknown[0]!r} is none of {units})" if unknown else f" ({error})"
+            why = f" ({short_repr(unknown[0])} is none of {units})" if unknown else f" ({error})"
         raise ValueError(
             f"which is no wait{why}: give a timedelta, or its keywords as in {{'minutes': 5}}"
         ) from None
@@ -114,10 +116,12 @@ def time_of(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time: write it as 2030-01-31T18:00:00+01:00") from None
+        raise ValueError(
+            f"{short_repr(text)} is no time: write it as 2030-01-31T18:00:00+01:00"
+        ) from None
     if time.tzinfo is None:
         raise ValueError(
-            f"{text!r} does not say in which time zone: write the offset from UTC after it, as in "
+            f"{short_repr(text)} does not say in which time zone: write the offset from UTC after it, as in "
             f"{time.isoformat()}+01:00, or Z for UTC itself"
         )
     return time
@@ -132,13 +136,13 @@ def duration_of(text: str) -> timedelta:
     match = _DURATION.fullmatch(_with_unit(text))
     if not text or match is None:
         raise ValueError(
-            f"{text!r} is no length of time: write seconds, or w, d, h, m and s in this order, as in "
-            "90, 5m or 1h30m"
+            f"{short_repr(text)} is no length of time: write seconds, or w, d, h, m and s in this order, "
+            "as in 90, 5m or 1h30m"
         )
     try:
         return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
     except OverflowError:
-        raise ValueError(f"{text!r} is longer than any calendar") from None
+        raise ValueError(f"{short_repr(text)} is longer than any calendar") from None
 
 
 def past_of(text: str) -> datetime | timedelta:
@@ -150,7 +154,7 @@ def past_of(text: str) -> datetime | timedelta:
     if text and _DURATION.fullmatch(_with_unit(text)):
         ago = duration_of(text)
         if ago > _LONGEST_AGO:
-            raise ValueError(f"{text!r} ago is before any calendar")
+            raise ValueError(f"{short_repr(text)} ago is before any calendar")
         return ago
     try:
         return time_of(text)

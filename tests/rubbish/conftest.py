@@ -1,5 +1,6 @@
 """Rubbish is the same in each run, and the time that it may take is bounded by the number of examples."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -37,10 +38,16 @@ def app(database_url: str) -> Iterator[App]:
 
 
 def drain(app: App, **options: Any) -> None:
-    """Run a worker until no job is left for it."""
-    app.run_worker(
-        **{"wait": False, "install_signal_handlers": False, "unknown_job_timeout": 0} | options
-    )
+    """Run a worker until no job is left for it, for a while at most."""
+
+    async def run() -> None:
+        async with asyncio.timeout(30):
+            await app.run_worker_async(
+                **{"wait": False, "install_signal_handlers": False, "unknown_job_timeout": 0}
+                | options
+            )
+
+    asyncio.run(run())
 
 
 def left(app: App) -> list[Job]:

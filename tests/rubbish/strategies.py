@@ -1,6 +1,7 @@
 """Rubbish: what may come as an argument, a name, a number or a time, from the plain to the hostile."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +147,13 @@ def as_json(value: Any) -> str:
     """A value as JSON in ASCII: NUL and lone surrogates as escapes; NaN and infinities by name."""
     with any_digits():
         return json.dumps(value)
+
+
+def as_json_that_jsonb_holds(of: st.SearchStrategy[Any]) -> st.SearchStrategy[str]:
+    """JSON without what jsonb refuses: NUL, lone surrogates, NaN and infinities."""
+    return of.map(as_json).filter(
+        lambda text: not re.search(r"\\u0000|\\ud[89a-f]|NaN|Infinity", text)
+    )
 
 
 def ascii_of(value: Any) -> str:
