@@ -1,6 +1,10 @@
 """Django's own test cases, each of which runs in a transaction of Django's connection."""
 
+from pathlib import Path
+
 import pytest
+
+from tests.test_docs import files
 
 pytest.importorskip("django")
 
@@ -104,10 +108,11 @@ class Afterwards(TestCase):
 def test_jobs_run_in_the_transaction_of_a_test_case(
     pytester: pytest.Pytester, taskq_database_url: str
 ) -> None:
-    pytester.makepyfile(shop=SHOP, test_naming=TESTS)
+    page = files(Path(__file__).parents[2] / "docs" / "testing.md")
+    pytester.makepyfile(shop=SHOP, test_naming=TESTS, test_groups=page["test_groups.py"])
     pytester.makeconftest(CONFTEST)
     pytester.makeini(
         "[pytest]\npythonpath = .\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     )
     run = pytester.runpytest_subprocess(f"--taskq-database-url={taskq_database_url}")
-    run.assert_outcomes(passed=6)
+    run.assert_outcomes(passed=7)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_docs import files
+
 SHOP = """
 from taskq import App
 
@@ -110,6 +112,21 @@ def test_an_embedded_server_is_there_for_all_processes_and_gone_afterwards(
     folder = Path((suite.path / "host").read_text()).parent
     assert folder.name.startswith("taskq-pytest-")
     assert not folder.exists()
+
+
+def test_the_suite_of_the_page_passes(suite: pytest.Pytester, taskq_server: str) -> None:
+    page = files(Path(__file__).parents[2] / "docs" / "testing.md")
+    assert page.pop("test_groups.py")  # is run with Django
+    page["conftest.py"] += page.pop("conftest_tables.py")
+    page["test_tables.py"] = (
+        "def test_the_table_is_there(jobs):\n"
+        "    with jobs.app.database.engine.connect() as connection:\n"
+        "        assert connection.exec_driver_sql('SELECT count(*) FROM orders').scalar() == 0\n"
+    )
+    for name, text in page.items():
+        (suite.path / name).write_text(text)
+    run = suite.runpytest_subprocess(f"--taskq-database-url={taskq_server}")
+    run.assert_outcomes(passed=5)
 
 
 def test_an_app_may_come_of_a_fixture(suite: pytest.Pytester, taskq_server: str) -> None:
