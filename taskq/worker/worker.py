@@ -71,6 +71,7 @@ class Worker(Generic[AppT]):
         self._services: Services | None = None  # until it is registered
         self._http: HttpServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
         self._broken: BaseException | None = None
@@ -107,6 +108,10 @@ class Worker(Generic[AppT]):
             # The event loop may be closed: then nothing is left to stop.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop)
+
+    async def started(self) -> None:
+        """Wait until it claims jobs; for ever, if it ends before that."""
+        await self._started.wait()
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
@@ -174,6 +179,7 @@ class Worker(Generic[AppT]):
             )
             try:
                 await services.start(self._on_broken)
+                self._started.set()
                 await self._stopping.wait()
                 telemetry.emit(WorkerStopping(worker_id=self.id))
                 await services.stop_finding_work()
