@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -35,7 +36,8 @@ async def served(web: Any) -> AsyncIterator[httpx.AsyncClient]:
     running = asyncio.create_task(web(scope, received.get, sent.put))
     for half in ("startup", "shutdown"):
         await received.put({"type": f"lifespan.{half}"})
-        assert (await sent.get())["type"] == f"lifespan.{half}.complete"
+        async with asyncio.timeout(30):
+            assert (await sent.get())["type"] == f"lifespan.{half}.complete"
         if half == "startup":
             transport = httpx.ASGITransport(web)
             async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
@@ -47,7 +49,9 @@ async def served(web: Any) -> AsyncIterator[httpx.AsyncClient]:
 def page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What docs/fastapi.md defines."""
     monkeypatch.setenv(URL_VARIABLE, database_url)
-    names: dict[str, Any] = {"__name__": "fastapi_page"}
+    module = ModuleType("fastapi_page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # where Litestar looks names up
+    names = vars(module)
     source = "\n".join(blocks(ROOT / "docs" / "fastapi.md", "python"))
     exec(compile(source, "fastapi.md", "exec"), names)  # noqa: S102
     yield names
@@ -185,7 +189,8 @@ def test_jobs_that_run_when_the_server_gets_sigterm_finish_or_are_run_again(
         later = app.configure_task("shop.tasks.pack", schedule_in={"days": 1}).defer(order_id=1)
         assert client.get("/jobs/").status_code == 200
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 0
+        # It raises the signal once more when all is done.
+        assert server.wait(timeout=60) in {0, -signal.SIGTERM}
 
         manager = app.job_manager
         assert manager.get_job_status(finishes) is JobStatus.SUCCEEDED
