@@ -73,6 +73,7 @@ def test_a_url_by_the_option_is_where_the_tests_run(
     run.assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["ini", "variable"])
 def test_or_by_the_configuration_or_the_environment(
     named: str, suite: pytest.Pytester, taskq_server: str, monkeypatch: pytest.MonkeyPatch
@@ -85,6 +86,7 @@ def test_or_by_the_configuration_or_the_environment(
     suite.runpytest_subprocess("-k", "a_job").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_pytest_postgresql_says_where_its_server_is(
     suite: pytest.Pytester, pytestconfig: pytest.Config
 ) -> None:
@@ -114,6 +116,7 @@ def test_an_embedded_server_is_there_for_all_processes_and_gone_afterwards(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_the_suite_of_the_page_passes(suite: pytest.Pytester, taskq_server: str) -> None:
     page = files(Path(__file__).parents[2] / "docs" / "testing.md")
     assert page.pop("test_groups.py")  # is run with Django
@@ -129,6 +132,7 @@ def test_the_suite_of_the_page_passes(suite: pytest.Pytester, taskq_server: str)
     run.assert_outcomes(passed=5)
 
 
+@pytest.mark.slow
 def test_an_app_may_come_of_a_fixture(suite: pytest.Pytester, taskq_server: str) -> None:
     suite.makeini(INI.format(more=""))
     args = (f"--taskq-database-url={taskq_server}", "-k", "a_job")
