@@ -164,9 +164,10 @@ class JobCommit:
         """
         self._database = database
         with translated(database), ExitStack() as opened:
-            self._opened, self._root = connection, _ = opened.enter_context(
+            connection, self._root = opened.enter_context(
                 self._transactions.begun(database, is_async=is_async)
             )
+            self._opened = connection
             event.listen(connection, "commit", self._on_commit)
             opened.callback(event.remove, connection, "commit", self._on_commit)
             # It begins it on the server: a block of psycopg's own in it is a savepoint then, and no commit.
