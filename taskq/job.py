@@ -298,11 +298,14 @@ _new_jobs = TypeAdapter(list[NewJob], config=ConfigDict(ser_json_inf_nan="consta
 to_json: Callable[..., bytes] = _new_jobs.dump_json
 
 
-def copied_metadata(metadata: Mapping[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-    """What another job like one has of its metadata: all but the trace, as it is deferred in another one."""
-    return {
-        name: value for name, value in (metadata or {}).items() if name not in _OF_A_TRACE
-    } or None
+def copied_metadata(metadata: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+    """What another job like one has of its metadata: all but the trace, as it is deferred in another one.
+
+    What was written by hand and is no object, or cannot be read, stays as it is.
+    """
+    if not isinstance(metadata, dict):
+        return metadata
+    return {name: value for name, value in metadata.items() if name not in _OF_A_TRACE} or None
 
 
 def new_job(**values: Any) -> NewJob:

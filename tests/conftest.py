@@ -31,6 +31,9 @@ from taskq.schema import SchemaManager
 from taskq.task import Task
 from tests.databases import Databases
 
+# A pytest in a test, for what plugins are; pytest takes this line at the top alone.
+pytest_plugins = ["pytester"]
+
 
 def apply_schema(
     host: str, port: int, user: str, dbname: str, password: str | None, **_: object

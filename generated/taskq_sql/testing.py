@@ -122,8 +122,8 @@ class Querier:
         *,
         seconds: float,
     ) -> int | None:
-        """Time moves on, or back: all that is stored becomes older, so that what is to be in an hour is now. All that claims,
-        promotes and finishes goes by the server's clock, which cannot be set, and so nothing of it knows that this is a test.
+        """Time moves on, or back: all that is stored becomes older, so that what is to be in an hour is now. All that
+        claims, promotes and finishes goes by the server's clock, which cannot be set, and so none of it knows of a test.
         """
         row = self._conn.execute(_MOVE_TIME, {"p1": seconds}).first()
         if row is None:

@@ -37,8 +37,8 @@ LEFT JOIN (
 ) AS moment ON true;
 
 -- name: MoveTime :one
--- Time moves on, or back: all that is stored becomes older, so that what is to be in an hour is now. All that claims,
--- promotes and finishes goes by the server's clock, which cannot be set, and so nothing of it knows that this is a test.
+-- Time moves on, or back: all that is stored becomes older, so that what is to be in an hour is now. All that
+-- claims, promotes and finishes goes by the server's clock, which cannot be set, and so none of it knows of a test.
 WITH moved AS (SELECT make_interval(secs => @seconds::double precision) AS span),
 
 jobs AS (

@@ -38,7 +38,7 @@ TABLES: dict[str, tuple[set[str], set[str]]] = {
     # Claims lock what they take of it.
     "taskq_ready": ({"SELECT", "UPDATE"}, READ),
     "taskq_limited": (READ, READ),
-    "taskq_barred_queues": (READ, set()),
+    "taskq_barred_queues": (READ, READ),
 }
 
 VIEWS = {"taskq_ready", "taskq_limited", "taskq_barred_queues"}
@@ -66,12 +66,12 @@ _DEFERRING = {
 }
 _OBSERVING = {
     *("taskq_job_fits", "taskq_has_error", "taskq_limit_figures", "taskq_limit_state"),
-    "taskq_next_limit_key",
+    *("taskq_next_limit_key", "taskq_backlog", "taskq_next_filled_queue", "taskq_next_ready_queue"),
+    *("taskq_is_ready", "taskq_is_full", "taskq_lock_head", "taskq_lock_holder"),
 }
 # What a worker alone calls: it may call the others', too.
 _WORKING = {
     *("taskq_abort", "taskq_pause", "taskq_ended", "taskq_incarnation", "taskq_expire_jobs"),
-    *("taskq_next_filled_queue", "taskq_next_ready_queue", "taskq_is_full", "taskq_is_ready"),
     *("taskq_ready_jobs", "taskq_take_ready_jobs", "taskq_bar_paused_jobs"),
     *("taskq_let_in_paused_jobs", "taskq_limited_jobs", "taskq_settle_limits", "taskq_free_limits"),
     *("taskq_try_gate", "taskq_lock_runs", "taskq_take_gated_jobs", "taskq_claim_jobs"),

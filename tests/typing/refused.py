@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from taskq import (
     App,
@@ -24,6 +25,7 @@ from taskq import (
     TransactionContext,
     Worker,
 )
+from taskq.contrib.asgi import InTransaction, lifespan
 from taskq.telemetry import JobEnded, JobFailed
 
 app = App("postgresql://")
@@ -416,3 +418,10 @@ def encrypted() -> None:
     pay_by_card.defer(card=1)  # refused
     pay_by_card.configure(encrypted=False)  # refused: it is said when the task is declared
     pay_by_card.arguments_of(1)  # refused: not a job
+
+
+def deferred_in_a_session(session: Session) -> None:
+    deferring = InTransaction(session)
+    deferring(pay_by_card).defer(card=1)  # refused
+    InTransaction("a session")  # refused
+    lifespan(app, concurency=1)  # refused

@@ -128,9 +128,7 @@ def _said_of(visit: Visit, name: str, like: Job | None) -> dict[str, str]:
     source: Any = like if like is not None else task
     if source is None:
         return dict.fromkeys(_OPTIONS, "")
-    metadata = source.metadata
-    if isinstance(metadata, Mapping):
-        metadata = copied_metadata(metadata)
+    metadata = copied_metadata(source.metadata)
     return {
         "queue": source.queue,
         "priority": str(source.priority),
