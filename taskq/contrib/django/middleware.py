@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 from asgiref.sync import ThreadSensitiveContext
-from django.db import close_old_connections, connections, reset_queries
+from django.db import connections
 
 from taskq.context import JobContext
 
@@ -65,9 +65,12 @@ class DjangoConnections:
         return returned
 
     def _close_old(self) -> None:
-        self._used.update(connections.all(initialized_only=True))
-        reset_queries()
-        close_old_connections()
+        for connection in connections.all(initialized_only=True):
+            # One in a transaction is that of a test which runs the job on it: Django would close it, too.
+            if not connection.in_atomic_block:
+                self._used.add(connection)
+                connection.queries_log.clear()
+                connection.close_if_unusable_or_obsolete()
 
     def _give_back(self, thread: "_Thread") -> "Future[None] | None":
         if not thread.was_used:
