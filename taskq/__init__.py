@@ -1,92 +1,30 @@
 """taskq: a PostgreSQL task queue for Python, SQL first and typed from end to end."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from taskq import context as _context
-from taskq import worker as _worker
-from taskq.app import App
-from taskq.blueprint import Blueprint
-from taskq.context import AbortReason
-from taskq.defer_middleware import DeferMiddleware, JobDraft
-from taskq.exceptions import (
-    AlreadyEnqueued,
-    InvalidArguments,
-    InvalidTransaction,
-    InvalidTransition,
-    JobAborted,
-    JobCancelled,
-    JobExpired,
-    JobFailed,
-    JobLost,
-    JobNotFound,
-    JobTimeout,
-    JobUnsuccessful,
-    Retry,
-    Snooze,
-    TaskqException,
-    WaitTimeout,
-)
-from taskq.job import FailedAttempt, Job, JobStatus
-from taskq.limits import Limit
-from taskq.manager import JobCounts, JobManager, JobPage
-from taskq.progress import Progress
-from taskq.retention import Retention
-from taskq.retry import BaseRetryStrategy, RetryDecision, RetryStrategy
-from taskq.schema import SchemaManager
-from taskq.task import Task
-
-# Both are generic in the types of the layers above them, which are put in here: at run time they are the
-# classes, and for a type checker those of an app's own.
 if TYPE_CHECKING:
-    JobContext: TypeAlias = _context.JobContext[App, Task[..., Any], Any]
-    TransactionContext: TypeAlias = _context.JobContext[App, Task[..., Any], Connection]
-    AsyncTransactionContext: TypeAlias = _context.JobContext[App, Task[..., Any], AsyncConnection]
-    Worker: TypeAlias = _worker.Worker[App]
+    from taskq.exports import *  # noqa: F403 - its __all__ says which
+    from taskq.exports import __all__ as __all__
 else:
-    JobContext = TransactionContext = AsyncTransactionContext = _context.JobContext
-    Worker = _worker.Worker
+    from importlib import import_module
+    from importlib.util import find_spec
 
-__all__ = [
-    "AbortReason",
-    "AlreadyEnqueued",
-    "App",
-    "AsyncTransactionContext",
-    "BaseRetryStrategy",
-    "Blueprint",
-    "DeferMiddleware",
-    "FailedAttempt",
-    "InvalidArguments",
-    "InvalidTransaction",
-    "InvalidTransition",
-    "Job",
-    "JobAborted",
-    "JobCancelled",
-    "JobContext",
-    "JobCounts",
-    "JobDraft",
-    "JobExpired",
-    "JobFailed",
-    "JobLost",
-    "JobManager",
-    "JobNotFound",
-    "JobPage",
-    "JobStatus",
-    "JobTimeout",
-    "JobUnsuccessful",
-    "Limit",
-    "Progress",
-    "Retention",
-    "Retry",
-    "RetryDecision",
-    "RetryStrategy",
-    "SchemaManager",
-    "Snooze",
-    "Task",
-    "TaskqException",
-    "TransactionContext",
-    "WaitTimeout",
-    "Worker",
-]
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: a module of this package, or all of ``exports``.
+
+        pytest imports this package in every run, for the plugin in it, and few runs need more of it.
+        """
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
+        exports = import_module(f"{__name__}.exports")
+        if name == "__all__":
+            return exports.__all__
+        if name not in exports.__all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(exports, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -3,14 +3,19 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskq.blueprint import Blueprint
 from taskq.database.database import Database, LazyDatabase, check_pooler
-from taskq.defer_middleware import DeferMiddleware, check_defer_middleware
+from taskq.defer_middleware import (
+    DeferMiddleware,
+    PublishMiddleware,
+    check_defer_middleware,
+    check_publish_middleware,
+)
 from taskq.deferrer import Deferrer, arguments_of_unknown
 from taskq.embedded import project_name
 from taskq.encryption import EncryptionKeys, Keyring
@@ -58,6 +63,8 @@ class App(Blueprint, EventPublisher):
             of the queue, as in ``{"payments": Limit("stripe", concurrency=20)}``.
         defer_middleware: What sees each job before it is sent, and may change it: one or several functions of
             a ``JobDraft``, called in this order. What one raises, the call of ``defer`` raises.
+        publish_middleware: What sees each event before it is published, and may note something about all of
+            its jobs: one or several functions of an ``EventDraft``, likewise.
         encryption_keys: The keys of tasks with ``encrypted=True``, as ``taskq keys generate`` prints them:
             the first encrypts, all decrypt. Or what answers them, called when they are first needed; None:
             what ``TASKQ_ENCRYPTION_KEYS`` has, with commas between them.
@@ -75,10 +82,13 @@ class App(Blueprint, EventPublisher):
         InvalidOption: ``import_paths``, ``retention``, or one of ``worker_defaults`` or
             ``periodic_defaults``, makes no sense.
         MiddlewareKindMismatch: A ``worker_middleware`` among the defaults is not async, or one of
-            ``defer_middleware`` is.
+            ``defer_middleware`` or ``publish_middleware`` is.
         InvalidLimit: One of ``queue_limits`` is none, or is by an argument.
         InvalidEncryptionKey: One of ``encryption_keys`` is none.
     """
+
+    # An integration may run operations elsewhere than on engines, as Django's does.
+    _job_manager_class: ClassVar[type[JobManager]] = JobManager
 
     def __init__(
         self,
@@ -91,6 +101,7 @@ class App(Blueprint, EventPublisher):
         periodic_defaults: PeriodicDefaults | None = None,
         queue_limits: Mapping[str, Limit] | None = None,
         defer_middleware: DeferMiddleware | Sequence[DeferMiddleware] | None = None,
+        publish_middleware: PublishMiddleware | Sequence[PublishMiddleware] | None = None,
         encryption_keys: EncryptionKeys | None = None,
     ) -> None:
         check_pooler(pooler)
@@ -119,10 +130,11 @@ class App(Blueprint, EventPublisher):
         WorkerOptions.of(self._all_worker_defaults())
         super().__init__()
         self.telemetry: Telemetry = Telemetry()
-        self.job_manager: JobManager = JobManager(
+        self.job_manager: JobManager = self._job_manager_class(
             lambda: self.database, keyring=Keyring(encryption_keys), telemetry=self.telemetry
         )
         self.job_manager.defer_middleware = check_defer_middleware(defer_middleware)
+        self.job_manager.publish_middleware = check_publish_middleware(publish_middleware)
         self.schema_manager: SchemaManager = SchemaManager(lambda: self.database)
         self.queue_limits: Mapping[str, Limit] = dict(queue_limits or {})
         for queue, limit in self.queue_limits.items():
@@ -154,6 +166,11 @@ class App(Blueprint, EventPublisher):
     def defer_middleware(self) -> Sequence[DeferMiddleware]:
         """What may change each job before it is sent."""
         return self.job_manager.defer_middleware
+
+    @property
+    def publish_middleware(self) -> Sequence[PublishMiddleware]:
+        """What may note something about all jobs of an event before it is published."""
+        return self.job_manager.publish_middleware
 
     @classmethod
     def from_path(cls, path: str) -> Self:
@@ -305,7 +322,7 @@ class App(Blueprint, EventPublisher):
         close = closest(name, self.tasks)
         hint = f"did you mean {close!r}? " if close else ""
         return TaskNotFound(
-            f"task {name!r} is not registered with this app: {hint}import its module, name that in "
+            f"task {short_repr(name)} is not registered with this app: {hint}import its module, name that in "
             "import_paths, or give the task this name as an alias"
         )
 

@@ -1,9 +1,9 @@
-"""Defer middleware: what sees and may change each job before it is sent."""
+"""Defer and publish middleware: what sees each job, or event, before it is sent, and may add to it."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
@@ -77,8 +77,38 @@ class JobDraft:
         return self.metadata
 
 
-# Changes the draft, and returns nothing; what it raises, the call of defer raises.
+class EventDraft:
+    """An event that is about to be published, as far as middleware may see and change it.
+
+    Attributes:
+        metadata: What is noted about each job of it, whichever program's task it is of: what JSON carries as
+            it is, by name. What a subscriber has declared holds.
+    """
+
+    __slots__ = ("_arguments", "_event", "metadata")
+
+    def __init__(self, event: str, arguments: Mapping[str, JsonValue]) -> None:
+        self._event = event
+        self._arguments = arguments
+        self.metadata: dict[str, JsonValue] = {}
+
+    def __repr__(self) -> str:
+        return f"<EventDraft of {self.event!r}>"
+
+    @property
+    def event(self) -> str:
+        """The name of the event."""
+        return self._event
+
+    @property
+    def arguments(self) -> Mapping[str, JsonValue]:
+        """A copy of the arguments, as JSON carries them."""
+        return deepcopy(self._arguments)
+
+
+# Each changes the draft, and returns nothing; what it raises, the call of defer or of publish raises.
 DeferMiddleware: TypeAlias = Callable[[JobDraft], None]
+PublishMiddleware: TypeAlias = Callable[[EventDraft], None]
 
 
 def check_defer_middleware(
@@ -89,19 +119,34 @@ def check_defer_middleware(
     Raises:
         MiddlewareKindMismatch: One cannot be called, or is async.
     """
+    return _checked("defer_middleware", given, takes="a JobDraft")
+
+
+def check_publish_middleware(
+    given: PublishMiddleware | Sequence[PublishMiddleware] | None,
+) -> tuple[PublishMiddleware, ...]:
+    """One middleware, several or none as a tuple.
+
+    Raises:
+        MiddlewareKindMismatch: One cannot be called, or is async.
+    """
+    return _checked("publish_middleware", given, takes="an EventDraft")
+
+
+def _checked(name: str, given: Any, *, takes: str) -> tuple[Callable[[Any], None], ...]:
     if given is None:
         return ()
     checked = tuple(given) if isinstance(given, Iterable) else (given,)
     for middleware in checked:
         if not callable(middleware):
             raise MiddlewareKindMismatch(
-                f"defer_middleware got {short_repr(middleware)}, which cannot be called: give a function "
-                "that takes a JobDraft"
+                f"{name} got {short_repr(middleware)}, which cannot be called: give a function that takes "
+                f"{takes}"
             )
         call = getattr(middleware, "__call__", None)  # noqa: B004 - the method, not whether there is one
         if any(map(inspect.iscoroutinefunction, (middleware, call))):
             raise MiddlewareKindMismatch(
-                f"defer_middleware got {middleware!r}, which is async: sync code defers jobs, too, so "
+                f"{name} got {middleware!r}, which is async: sync code defers and publishes, too, so "
                 "declare it with def, and have it wait for nothing"
             )
     return checked
@@ -123,12 +168,41 @@ def apply_defer_middleware(
 def _applied(middleware: Sequence[DeferMiddleware], job: NewJob) -> NewJob:
     draft = JobDraft(job)
     for each in middleware:
-        returned: object = each(draft)
-        if returned is not None:
-            if inspect.iscoroutine(returned):
-                returned.close()
-            raise MiddlewareKindMismatch(
-                f"the defer middleware {each!r} has returned {short_repr(returned)}: have it change the "
-                "JobDraft that it gets, and return nothing"
-            )
+        _call(each, draft, kind="defer")
     return draft.job()
+
+
+def noted_by(
+    middleware: Sequence[PublishMiddleware], event: str, arguments: Mapping[str, JsonValue]
+) -> Mapping[str, JsonValue]:
+    """What middleware notes about all jobs of an event: their metadata.
+
+    Raises:
+        InvalidJob: It is what no job can have.
+        MiddlewareKindMismatch: One has returned something.
+        Exception: Whatever one raises.
+    """
+    if not middleware:
+        return {}
+    draft = EventDraft(event, arguments)
+    for each in middleware:
+        _call(each, draft, kind="publish")
+    try:
+        JSON_OBJECT.dump(draft.metadata)
+    except Unserializable as unfit:
+        raise InvalidJob(
+            f"event {event!r} cannot be published with metadata={unfit}; publish middleware has put it there"
+        ) from None
+    return draft.metadata
+
+
+def _call(middleware: Callable[[Any], object], draft: object, *, kind: str) -> None:
+    returned = middleware(draft)
+    if returned is None:
+        return
+    if inspect.iscoroutine(returned):
+        returned.close()
+    raise MiddlewareKindMismatch(
+        f"the {kind} middleware {middleware!r} has returned {short_repr(returned)}: have it change the "
+        f"{type(draft).__name__} that it gets, and return nothing"
+    )

@@ -210,8 +210,8 @@ def _carried_as_it_is(event: str, name: str, value: object) -> JsonValue:
         return _ANYTHING.dump(value)
     except Unserializable as unfit:
         raise InvalidArguments(
-            f"event {event!r}: argument {name!r} got {unfit}; no task that is known here takes it, so that "
-            "it has to be what JSON carries"
+            f"event {event!r}: argument {short_repr(name)} got {unfit}; no task that is known here takes it, "
+            "so that it has to be what JSON carries"
         ) from None
 
 

@@ -47,6 +47,8 @@
     ├── WorkerDied
     ├── JobGivenBack
     ├── JobTimeout
+    ├── TaskProcessDied
+    ├── TaskProcessError
     ├── JobUnsuccessful
     │   ├── JobFailed
     │   ├── JobCancelled
@@ -294,6 +296,14 @@ class JobGivenBack(TaskqException):
 
 class JobTimeout(TaskqException):
     """A task ran longer than its timeout allows."""
+
+
+class TaskProcessDied(TaskqException):
+    """The process of a task with ``executor="process"`` died while it ran: a crash, or no memory left."""
+
+
+class TaskProcessError(TaskqException):
+    """A task in a process of its own raised what cannot be passed to the worker: its class and text."""
 
 
 class JobUnsuccessful(TaskqException):

@@ -10,6 +10,8 @@ from typing import Any, cast
 from taskq.import_path import import_named
 
 _RENDER = "taskq.contrib.prometheus:render"
+_RENDER_PROCESS = "taskq.contrib.prometheus.exporter:render_process"
+_RENDER_DATABASE = "taskq.contrib.prometheus.exporter:render_database"
 _BEGIN = "taskq.contrib.prometheus.exporter:metrics_of"
 
 
@@ -28,5 +30,26 @@ def render_metrics(app: object) -> tuple[str, bytes]:
     Raises:
         ImportError: The extra is not installed; it says what to do.
     """
-    render = cast("Callable[[Any], tuple[str, bytes]]", import_named(_RENDER))
-    return render(app)
+    return _render(_RENDER, app)
+
+
+def render_process_metrics(app: object) -> tuple[str, bytes]:
+    """Those that this process counts, and not those of the database, for a supervisor of several.
+
+    Raises:
+        ImportError: The extra is not installed; it says what to do.
+    """
+    return _render(_RENDER_PROCESS, app)
+
+
+def render_database_metrics(app: object) -> tuple[str, bytes]:
+    """Those of the database, which are the same in each process.
+
+    Raises:
+        ImportError: The extra is not installed; it says what to do.
+    """
+    return _render(_RENDER_DATABASE, app)
+
+
+def _render(path: str, app: object) -> tuple[str, bytes]:
+    return cast("Callable[[Any], tuple[str, bytes]]", import_named(path))(app)

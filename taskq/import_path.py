@@ -1,5 +1,6 @@
 """What a path such as ``shop.jobs:app`` names, and the modules that have an app's tasks."""
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 from operator import attrgetter
@@ -43,6 +44,19 @@ def import_app(path: str, kind: type[AppT]) -> AppT:
             "App is assigned to"
         )
     return found
+
+
+def path_of(value: object) -> str | None:
+    """A path by which another process can import what a module of this one has; None: no module has it."""
+    found = [
+        f"{module_name}:{name}"
+        for module_name, module in list(sys.modules.items())
+        for name, known in list(getattr(module, "__dict__", {}).items())
+        if known is value
+    ]
+    # The main module by that name alone: multiprocessing makes it anew under it.
+    found.sort(key=lambda path: path.startswith(("__main__:", "__mp_main__:")))
+    return next(iter(found), None)
 
 
 def import_modules(paths: Iterable[str]) -> None:

@@ -33,6 +33,11 @@ MOST_TAGS = 100
 _INT4 = 2**31
 _LONGEST_WAIT = LONGEST_WAIT.total_seconds()
 
+# What the metadata of a job say of the trace that it is deferred in: see taskq.contrib.opentelemetry.
+TRACEPARENT = "traceparent"
+TRACELINK = "tracelink"
+_OF_A_TRACE = {TRACEPARENT, "tracestate", TRACELINK}
+
 _MAY_BE_UNREADABLE = (
     "task_kwargs",
     "result",
@@ -291,6 +296,16 @@ _name: TypeAdapter[str] = TypeAdapter(Name)
 # never hold it, but a NewJob that is made by hand may.
 _new_jobs = TypeAdapter(list[NewJob], config=ConfigDict(ser_json_inf_nan="constants"))
 to_json: Callable[..., bytes] = _new_jobs.dump_json
+
+
+def copied_metadata(metadata: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+    """What another job like one has of its metadata: all but the trace, as it is deferred in another one.
+
+    What was written by hand and is no object, or cannot be read, stays as it is.
+    """
+    if not isinstance(metadata, dict):
+        return metadata
+    return {name: value for name, value in metadata.items() if name not in _OF_A_TRACE} or None
 
 
 def new_job(**values: Any) -> NewJob:

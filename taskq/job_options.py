@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from taskq.database.executor import AnyConnection
 from taskq.exceptions import InvalidJob
 from taskq.limits import Limit
-from taskq.messages import closest
+from taskq.messages import closest, short_repr
 from taskq.times import TimeDeltaParams
 
 
@@ -82,4 +82,4 @@ def refuse_unknown(given: Mapping[str, Any], known: type, refusal: str, *also: s
     for name in given.keys() - set(names):
         close = closest(name, names)
         hint = f"did you mean {close!r}? " if close else ""
-        raise InvalidJob(f"{refusal} {name!r}: {hint}it takes {', '.join(names)}")
+        raise InvalidJob(f"{refusal} {short_repr(name)}: {hint}it takes {', '.join(names)}")

@@ -55,7 +55,8 @@ class RetryDecision:
             raise InvalidRetryStrategy("a retry takes retry_at or retry_in, not both")
         try:
             if self.retry_at is not None:
-                read_moment(self.retry_at)
+                # Frozen for others.
+                object.__setattr__(self, "retry_at", read_moment(self.retry_at))
         except ValueError as error:
             raise InvalidRetryStrategy(
                 f"a retry got retry_at={short_repr(self.retry_at)}, {error}"

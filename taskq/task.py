@@ -37,9 +37,11 @@ from taskq.results import result_of, wait_for_result, wait_for_result_async
 from taskq.retry import BaseRetryStrategy, get_retry_strategy
 from taskq.task_deferrer import TaskDeferrer, WaitOptions
 from taskq.task_options import (
+    Executor,
     TaskOptions,
     checked_aliases,
     checked_encrypted,
+    checked_executor,
     checked_timeout,
     checked_transaction,
 )
@@ -76,7 +78,8 @@ class Task(Generic[P, R_co]):
         task_middleware: What wraps each attempt, the outermost first.
         encrypted: Whether arguments and results are stored so that only apps with the key can read them.
         func: The function.
-        is_async: Whether it runs on the event loop; otherwise in a thread.
+        is_async: Whether it runs on the event loop; otherwise where ``executor`` says.
+        executor: "thread" or "process"; None: on the event loop.
     """
 
     def __init__(
@@ -111,6 +114,12 @@ class Task(Generic[P, R_co]):
         self.task_middleware: Sequence[TaskMiddleware] = several(options.get("task_middleware"))
         self.encrypted: bool = checked_encrypted(options.get("encrypted", False), self.name)
         self.is_async: bool = is_async(function)
+        self.executor: Executor | None = checked_executor(
+            options.get("executor"),
+            self.name,
+            is_async=self.is_async,
+            transaction=self.transaction,
+        )
         for middleware in self.task_middleware:
             check_task_middleware(middleware, wraps_async=self.is_async, of=f"task {self.name!r}")
         self.arguments: Arguments[P] = Arguments(
@@ -363,7 +372,8 @@ def _check_function(function: object, name: str | None) -> None:
 
 def _dotted_path(function: Callable[..., object]) -> str:
     module = function.__module__
-    if module == "__main__":
+    # The second is what multiprocessing calls it in another process.
+    if module in {"__main__", "__mp_main__"}:
         # As the worker that imports it will know it: it is run with -m, or is a script.
         main = getattr(function, "__globals__", None) or vars(sys.modules["__main__"])
         if spec := main.get("__spec__"):

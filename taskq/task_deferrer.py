@@ -143,9 +143,10 @@ class TaskDeferrer(Deferrer[P, Id], Generic[P, Id, R_co]):
 
     def _awaited_job(self, nothing: ByName, /, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         check_waitable(self.task)
-        if self.connection is not None:
+        if self.connection is not None or self.get_manager().in_transaction:
+            where = "in a transaction" if self.connection is None else "with a connection"
             raise InvalidJob(
-                f"task {self.task_name!r} cannot be deferred and waited for with a connection: no worker "
+                f"task {self.task_name!r} cannot be deferred and waited for {where}: no worker "
                 "sees the job before the transaction commits; defer it there, and wait for its id afterwards"
             )
         if self.on_conflict == "skip":

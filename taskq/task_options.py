@@ -1,13 +1,15 @@
 """What a task is declared with, beside its function."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from taskq.exceptions import InvalidJob, InvalidSignature
 from taskq.job_options import JobDefaults
 from taskq.messages import short_repr
 from taskq.middleware import Several, TaskMiddleware
 from taskq.retry import RetryValue
+
+Executor = Literal["thread", "process"]
 
 
 class TaskOptions(JobDefaults, total=False):
@@ -20,6 +22,9 @@ class TaskOptions(JobDefaults, total=False):
             many times at most; a ``RetryStrategy``: see there.
         timeout: Seconds that an attempt may take. An async task is cancelled then; a sync task cannot be, and
             can ask ``context.should_abort()``.
+        executor: Where a sync function runs: "thread", in the worker, or "process": in a process of its own,
+            whose crash fails this job alone, and which is ended when the job is aborted or its time is over.
+            An async function runs on the event loop.
         store_result: Keep the return value on the job.
         task_middleware: What wraps each attempt, one or several; sync for a sync function, async for an async
             one.
@@ -31,6 +36,7 @@ class TaskOptions(JobDefaults, total=False):
     aliases: Sequence[str]
     retry: RetryValue
     timeout: float | None
+    executor: Executor | None
     store_result: bool
     task_middleware: Several[TaskMiddleware]
     encrypted: bool
@@ -75,3 +81,27 @@ def checked_timeout(timeout: Any, name: str) -> float | None:
             f"task {name!r} got timeout={short_repr(timeout)}: give seconds, more than 0"
         )
     return timeout
+
+
+def checked_executor(
+    executor: Executor | None, name: str, *, is_async: bool, transaction: bool
+) -> Executor | None:
+    """Where it runs; None: on the event loop. Refuses what cannot be."""
+    if executor is None:
+        return None if is_async else "thread"
+    if executor not in {"thread", "process"}:
+        raise InvalidJob(
+            f"task {name!r} got executor={short_repr(executor)}: give 'thread' or 'process'"
+        )
+    if is_async:
+        raise InvalidSignature(
+            f"task {name!r} is declared with executor={executor!r}, and is async, so that it runs on the "
+            "event loop: declare it with def, and what it awaits in asyncio.run(), or leave executor out"
+        )
+    if executor == "process" and transaction:
+        raise InvalidSignature(
+            f"task {name!r} is declared with executor='process' and transaction=True, and the worker's "
+            "connection cannot be passed to another process: leave one of them out, or have it defer a "
+            "second task, with the transaction, by what it has computed"
+        )
+    return executor

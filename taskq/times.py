@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypedDict
+
+from taskq.messages import short_repr
 
 LONGEST_WAIT = timedelta(days=36_500)
 
@@ -24,6 +26,9 @@ class TimeDeltaParams(TypedDict, total=False):
 def read_moment(value: object) -> datetime:
     """Check a moment.
 
+    Returns:
+        The same moment, as JSON can write it.
+
     Raises:
         ValueError: Why it is none, to follow the value in a message.
     """
@@ -32,7 +37,7 @@ def read_moment(value: object) -> datetime:
             "which is no datetime: give one with its time zone, as in datetime.now(UTC) + "
             "timedelta(hours=1)"
         )
-    if value.utcoffset() is None:
+    if (offset := value.utcoffset()) is None:
         raise ValueError(
             "which has no time zone: say which, as in datetime.now(UTC) + timedelta(hours=1)"
         )
@@ -40,6 +45,10 @@ def read_moment(value: object) -> datetime:
     # a worker that claims such a job would claim nothing ever again.
     if not 1 < value.year < 9999:
         raise ValueError("which is not in the years 2 to 9998")
+    if offset.microseconds or offset.seconds % 60:
+        # Of local mean time, as in the zones of a city before its railway. JSON has no seconds in an offset,
+        # and without them it would be another moment.
+        return value.astimezone(UTC)
     return value
 
 
@@ -56,7 +65,7 @@ def read_wait(value: timedelta | TimeDeltaParams) -> timedelta:
         if isinstance(value, Mapping):
             unknown = [unit for unit in value if unit not in TimeDeltaParams.__annotations__]
             units = ", ".join(TimeDeltaParams.__annotations__)
-            why = f" ({unknown[0]!r} is none of {units})" if unknown else f" ({error})"
+            why = f" ({short_repr(unknown[0])} is none of {units})" if unknown else f" ({error})"
         raise ValueError(
             f"which is no wait{why}: give a timedelta, or its keywords as in {{'minutes': 5}}"
         ) from None
@@ -107,10 +116,12 @@ def time_of(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time: write it as 2030-01-31T18:00:00+01:00") from None
+        raise ValueError(
+            f"{short_repr(text)} is no time: write it as 2030-01-31T18:00:00+01:00"
+        ) from None
     if time.tzinfo is None:
         raise ValueError(
-            f"{text!r} does not say in which time zone: write the offset from UTC after it, as in "
+            f"{short_repr(text)} does not say in which time zone: write the offset from UTC after it, as in "
             f"{time.isoformat()}+01:00, or Z for UTC itself"
         )
     return time
@@ -125,13 +136,13 @@ def duration_of(text: str) -> timedelta:
     match = _DURATION.fullmatch(_with_unit(text))
     if not text or match is None:
         raise ValueError(
-            f"{text!r} is no length of time: write seconds, or w, d, h, m and s in this order, as in "
-            "90, 5m or 1h30m"
+            f"{short_repr(text)} is no length of time: write seconds, or w, d, h, m and s in this order, "
+            "as in 90, 5m or 1h30m"
         )
     try:
         return timedelta(**{unit: float(n) for unit, n in match.groupdict("0").items()})
     except OverflowError:
-        raise ValueError(f"{text!r} is longer than any calendar") from None
+        raise ValueError(f"{short_repr(text)} is longer than any calendar") from None
 
 
 def past_of(text: str) -> datetime | timedelta:
@@ -143,7 +154,7 @@ def past_of(text: str) -> datetime | timedelta:
     if text and _DURATION.fullmatch(_with_unit(text)):
         ago = duration_of(text)
         if ago > _LONGEST_AGO:
-            raise ValueError(f"{text!r} ago is before any calendar")
+            raise ValueError(f"{short_repr(text)} ago is before any calendar")
         return ago
     try:
         return time_of(text)

@@ -26,9 +26,13 @@ from pytest_postgresql.executors import NoopExecutor
 from taskq.database.database import Database
 from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
+from taskq.pytest.server import in_memory
 from taskq.schema import SchemaManager
 from taskq.task import Task
 from tests.databases import Databases
+
+# A pytest in a test, for what plugins are; pytest takes this line at the top alone.
+pytest_plugins = ["pytester"]
 
 
 def apply_schema(
@@ -46,9 +50,6 @@ def apply_schema(
 postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
 
 Spoil = Callable[..., None]
-
-# What the server's files take at most, with room to spare: its log alone may have a gigabyte.
-IN_MEMORY = 4 * 2**30
 
 options = pytest.StashKey[dict[str, Any]]()
 
@@ -102,17 +103,6 @@ def start_server(config: pytest.Config) -> str:
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())
     server.stop()
     return server.start()
-
-
-def in_memory() -> Path | None:
-    """Where files are kept in memory, if there is such a place with room; else the usual folder.
-
-    A database of its own for each test is three hundred files, of which a disk made a quarter of the run.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp
-    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > IN_MEMORY:
-        return memory
-    return None
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 
 from taskq.embedded import EmbeddedServer, default_folder
 from taskq.exceptions import EmbeddedServerError
-from tests.conftest import in_memory
+from taskq.pytest.server import in_memory
 
 ROOT = Path(__file__).parents[1]
 

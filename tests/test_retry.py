@@ -220,3 +220,11 @@ def test_a_decision_that_no_job_can_follow_is_refused_where_it_is_made(
 def test_a_decision_takes_a_wait_by_its_keywords() -> None:
     assert Retry({"minutes": 2}).wait == Snooze({"seconds": 120}).wait == timedelta(minutes=2)
     assert RetryDecision(retry_in={"minutes": 1, "seconds": 30}).wait == timedelta(seconds=90)
+
+
+def test_a_time_of_a_zone_with_seconds_in_its_offset_is_the_same_moment() -> None:
+    zone = timezone(timedelta(hours=-7, minutes=-17, seconds=-28))
+    at = datetime(2031, 1, 1, tzinfo=zone)
+    decided = RetryDecision(retry_at=at).retry_at
+    assert decided == at
+    assert decided.utcoffset() == timedelta()

@@ -42,6 +42,7 @@ async def test_a_call_tells_what_it_is_about_to_defer_and_then_what_it_has(
     before, after = told
     assert isinstance(before, JobsDeferring)
     assert isinstance(after, JobsDeferred)
+    assert (before.event, before.tick) == (None, None)
     assert [job.queue_name for job in before.jobs] == ["notes", "notes"]
     assert [job.queue_name for job in after.jobs] == ["moved", "moved"]
     assert after.ids == ids
@@ -97,6 +98,7 @@ async def test_publishing_tells_of_the_jobs_of_the_subscribers_that_are_known(
         before, after = told
         assert isinstance(before, JobsDeferring)
         assert isinstance(after, JobsDeferred)
+        assert (before.event, before.tick) == ("paid", None)
         assert [job.task_name for job in after.jobs] == ["a first", "note"]
         assert {job.queue_name for job in after.jobs} == {"moved"}
         assert after.ids[0] == ids[0]
@@ -127,6 +129,8 @@ async def test_a_worker_tells_of_the_job_of_a_tick_once(
     await asyncio.gather(*running)
     deferred = [event.ids for event in told if isinstance(event, JobsDeferred)]
     assert deferred == [[event.job_id] for event in ticks]
+    begun = {event.tick for event in told if isinstance(event, JobsDeferring)}
+    assert {event.tick for event in ticks} <= begun
     # Those that came second.
     assert all(event.error is None for event in told if isinstance(event, JobsNotDeferred))
     assert len({job_id for [job_id] in deferred}) == len(deferred)

@@ -194,7 +194,7 @@ SELECT
 
 DROP FUNCTION IF EXISTS
     taskq_publish, taskq_key_text, taskq_defer_jobs, taskq_new_jobs, taskq_claim_jobs, taskq_take_gated_jobs,
-    taskq_lock_runs, taskq_settle_limits, taskq_limited_jobs, taskq_try_gate,
+    taskq_backlog, taskq_lock_runs, taskq_settle_limits, taskq_limited_jobs, taskq_try_gate,
     taskq_let_in_paused_jobs, taskq_bar_paused_jobs, taskq_take_ready_jobs, taskq_ready_jobs, taskq_is_ready,
     taskq_next_ready_queue, taskq_free_limits, taskq_open_for_jobs, taskq_open_limits, taskq_turn, taskq_next_limit_key,
     taskq_limit_places, taskq_limit_head,

@@ -111,10 +111,11 @@ FROM taskq_publish(
     :p1\\:\\:text,
     :p2\\:\\:jsonb,
     :p3\\:\\:jsonb,
-    :p4\\:\\:text [],
-    :p5\\:\\:jsonb,
-    :p6\\:\\:boolean,
-    :p7\\:\\:boolean
+    :p4\\:\\:jsonb,
+    :p5\\:\\:text [],
+    :p6\\:\\:jsonb,
+    :p7\\:\\:boolean,
+    :p8\\:\\:boolean
 ) AS published (id, task_name)
 """
 
@@ -181,6 +182,7 @@ class Querier:
         *,
         event: str,
         args: Any,
+        metadata: Any,
         jobs: Any,
         known_names: list[str],
         key_texts: Any,
@@ -188,9 +190,10 @@ class Querier:
         numbers_checked: bool,
     ) -> Iterator[PublishEventRow]:
         """Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
-        them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
+        them; args and metadata are for all others. Who subscribes, and what each is given, taskq_publish says for all who
+        publish.
         """
-        for row in self._conn.execute(_PUBLISH_EVENT, {"p1": event, "p2": args, "p3": jobs, "p4": known_names, "p5": key_texts, "p6": share_notification, "p7": numbers_checked}):
+        for row in self._conn.execute(_PUBLISH_EVENT, {"p1": event, "p2": args, "p3": metadata, "p4": jobs, "p5": known_names, "p6": key_texts, "p7": share_notification, "p8": numbers_checked}):
             yield PublishEventRow(
                 id=row[0],
                 task_name=row[1],

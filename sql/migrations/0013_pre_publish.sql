@@ -49,6 +49,7 @@ COMMENT ON FUNCTION taskq_key_text(jsonb) IS
 CREATE FUNCTION taskq_publish(
     event text,
     args jsonb DEFAULT '{}',
+    metadata jsonb DEFAULT '{}',
     known_jobs jsonb DEFAULT '[]',
     known_names text [] DEFAULT '{}',
     key_texts jsonb DEFAULT '{}',
@@ -77,6 +78,15 @@ BEGIN
             HINT = 'Name them: taskq_publish(''order.paid'', ''{"order_id": 7}'').';
     END IF;
 
+    IF metadata IS NULL OR jsonb_typeof(metadata) <> 'object' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format(
+                'taskq_publish takes the metadata of event %L as a JSON object, not as %s',
+                left(event, 100), coalesce(jsonb_typeof(metadata), 'null')
+            ),
+            HINT = 'Name them, or leave them out: taskq_publish(..., metadata => ''{"tenant": "acme"}'').';
+    END IF;
+
     RETURN QUERY
     WITH wanted AS (
         SELECT
@@ -88,7 +98,9 @@ BEGIN
             subscription.task_name,
             subscription.options
             || jsonb_build_object(
-                'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', args
+                'task_name', subscription.task_name, 'queue_name', subscription.queue_name, 'args', args,
+                -- What the subscriber has declared holds, with the event's name in it.
+                'metadata', metadata || coalesce(nullif(subscription.options -> 'metadata', 'null'), '{}')
             )
             || coalesce(limited.key, '{}')
         FROM taskq_subscriptions AS subscription
@@ -142,10 +154,11 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION taskq_publish(text, jsonb, jsonb, text [], jsonb, boolean, boolean) IS
+COMMENT ON FUNCTION taskq_publish(text, jsonb, jsonb, jsonb, text [], jsonb, boolean, boolean) IS
     'Publishes an event: defers a job for each task that subscribes to it, with these arguments, all or none, and '
     'returns their ids in the order of the tasks'' names, with these; no row for one whose queueing lock a '
     'job has that waits. It reads who subscribes when it begins. '
+    'Each job is given the metadata, too, but for names of which its subscriber has metadata of its own. '
     'The rest is for a caller that knows subscribers itself: their jobs, complete, as taskq_defer_jobs takes them; the '
     'names of these tasks, which get no other job; and what keys of limits have of the arguments. '
     'share_notification and numbers_checked are as for taskq_defer_jobs.';

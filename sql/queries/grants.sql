@@ -51,7 +51,7 @@ GRANT EXECUTE ON FUNCTION %1$I.taskq_defer_jobs, %1$I.taskq_new_jobs, %1$I.taskq
     %1$I.taskq_open_limits, %1$I.taskq_open_for_jobs,
     %1$I.taskq_bar_paused_jobs, %1$I.taskq_let_in_paused_jobs, %1$I.taskq_limited_jobs, %1$I.taskq_settle_limits,
     %1$I.taskq_limit_places, %1$I.taskq_free_limits, %1$I.taskq_try_gate, %1$I.taskq_lock_runs,
-    %1$I.taskq_take_gated_jobs, %1$I.taskq_claim_jobs TO %2$I;
+    %1$I.taskq_take_gated_jobs, %1$I.taskq_claim_jobs, %1$I.taskq_backlog TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;
@@ -64,9 +64,10 @@ SELECT
 GRANT SELECT ON TABLE %1$I.taskq_jobs, %1$I.taskq_open_gates, %1$I.taskq_pauses, %1$I.taskq_limits,
     %1$I.taskq_queue_limits, %1$I.taskq_limit_rates, %1$I.taskq_limit_gates, %1$I.taskq_failed_attempts,
     %1$I.taskq_workers, %1$I.taskq_periodic, %1$I.taskq_retention, %1$I.taskq_subscriptions, %1$I.taskq_migrations,
-    %1$I.taskq_ready, %1$I.taskq_limited TO %2$I;
+    %1$I.taskq_ready, %1$I.taskq_limited, %1$I.taskq_barred_queues TO %2$I;
 GRANT EXECUTE ON FUNCTION %1$I.taskq_job_fits, %1$I.taskq_has_error, %1$I.taskq_limit_figures, %1$I.taskq_limit_state,
-    %1$I.taskq_next_limit_key TO %2$I;
+    %1$I.taskq_next_limit_key, %1$I.taskq_backlog, %1$I.taskq_next_filled_queue, %1$I.taskq_next_ready_queue,
+    %1$I.taskq_is_ready, %1$I.taskq_is_full, %1$I.taskq_lock_head, %1$I.taskq_lock_holder TO %2$I;
 ',
         current_schema(), @role::text
     )::text AS script;

@@ -61,13 +61,15 @@ RETURNING subscription.event, subscription.task_name;
 
 -- name: PublishEvent :many
 -- Defers a job for each subscriber: jobs are those that the caller knows, checked, and as defer middleware has left
--- them; args are for all others. Who subscribes, and what each is given, taskq_publish says for all who publish.
+-- them; args and metadata are for all others. Who subscribes, and what each is given, taskq_publish says for all who
+-- publish.
 SELECT
     published.id::bigint AS id,
     published.task_name::text AS task_name
 FROM taskq_publish(
     @event::text,
     @args::jsonb,
+    @metadata::jsonb,
     @jobs::jsonb,
     @known_names::text [],
     @key_texts::jsonb,

@@ -21,6 +21,9 @@ _BY_NAME = {
     inspect.Parameter.VAR_KEYWORD,
 }
 
+# Of many that are wrong, as those of a form or of another program may be.
+_SHOWN_FAULTS = 10
+
 
 class Arguments(Generic[P]):
     """The arguments that a function takes, checked against its own signature.
@@ -146,6 +149,27 @@ class Arguments(Generic[P]):
         value: JsonValue = self._codecs[name].dump(self._defaults[name])
         return value
 
+    def dump_one(self, name: str, value: object) -> JsonValue:
+        """The value of one argument as it would be stored.
+
+        Args:
+            name: The argument.
+            value: Its value.
+
+        Raises:
+            InvalidArguments: There is no argument of that name, or the value does not fit it.
+        """
+        codec = self._codecs.get(name, self._extra)
+        if codec is None:
+            unknown = self._unknown(name, conceals=self.conceals)
+            raise InvalidArguments(f"task {self.task_name!r}: {unknown} ({self._expected()})")
+        try:
+            return codec.dump(value)
+        except Unserializable as unfit:
+            raise InvalidArguments(
+                f"task {self.task_name!r}: {self._unfit(name, unfit, conceals=self.conceals)}"
+            ) from None
+
     def refuse_positional(self, args: tuple[object, ...]) -> None:
         """Refuse arguments that are given by position.
 
@@ -243,6 +267,8 @@ class Arguments(Generic[P]):
                     raise
                 faults.append(self._unfit(name, error, conceals=True))
         if faults:
+            if more := faults[_SHOWN_FAULTS:]:
+                faults[_SHOWN_FAULTS:] = [f"and {len(more):,} more"]
             raise InvalidArguments(
                 f"task {self.task_name!r}: {'; '.join(faults)} ({self._expected()})"
             )
@@ -259,7 +285,7 @@ class Arguments(Generic[P]):
 
     def _unfit(self, name: str, error: Exception, *, conceals: bool) -> str:
         if not conceals:
-            return f"argument {name!r} got {error}"
+            return f"argument {short_repr(name)} got {error}"
         # The name of an argument of **kwargs is as much the caller's as its value.
         shown = f"argument {name!r}" if name in self._codecs else "an argument of **kwargs"
         return f"{shown} got what does not fit it, and is not shown, as the job is encrypted"
@@ -267,7 +293,7 @@ class Arguments(Generic[P]):
     def _unknown(self, name: str, *, conceals: bool) -> str:
         close = closest(name, self._codecs)
         hint = f", did you mean {close!r}?" if close else ""
-        shown = "an argument" if conceals else f"argument {name!r}"
+        shown = "an argument" if conceals else f"argument {short_repr(name)}"
         return f"{shown} is unknown{hint}"
 
     def _expected(self) -> str:

@@ -20,7 +20,7 @@ from taskq.arguments.jsonb import (
     spell_floats,
 )
 from taskq.arguments.stored_schema import validator_of_stored
-from taskq.messages import short_repr, shortened, validation_summary
+from taskq.messages import short_repr, shortened, shown_place, validation_summary
 
 T = TypeVar("T")
 
@@ -282,7 +282,7 @@ def _is_text(value: str) -> bool:
 
 def _described(difference: Difference) -> str:
     # The first step is the index in our list of one.
-    place = ".".join(difference.place[1:])
+    place = shown_place(difference.place[1:])
     given, arrived = type(difference.given).__name__, type(difference.arrived).__name__
     where = f"at {place}: {short_repr(difference.given)} " if place else ""
     kinds, advice = (

@@ -59,7 +59,9 @@ class Signature:
             for parameter in self.parameters[skip:]
         ]
         returned = self._shown(self._signature.return_annotation)
-        return str(inspect.Signature(parameters, return_annotation=returned))
+        text = str(inspect.Signature(parameters, return_annotation=returned))
+        # What Python 3.13 calls them, which none imports.
+        return text.replace("pathlib._local.", "pathlib.")
 
     def _shown(self, annotation: Any) -> Any:
         """What an annotation says, and not its text, as `from __future__ import annotations` makes of it."""

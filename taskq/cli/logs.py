@@ -32,15 +32,19 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def set_up(*, verbose: bool, level: int = logging.INFO) -> None:
+def set_up(*, verbose: bool, level: int = logging.INFO, of_several: bool = False) -> None:
     """Log to stderr, unless the app has set up logging when it was imported.
 
     Args:
         verbose: Whether to log in detail.
         level: From which level on, otherwise.
+        of_several: Whether each line names the process, as there are several.
     """
     handler = _Stderr()
-    handler.setFormatter(EscapingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    process = "%(processName)s[%(process)d] " if of_several else ""
+    handler.setFormatter(
+        EscapingFormatter(f"%(asctime)s %(levelname)s {process}%(name)s: %(message)s")
+    )
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else level)
     if verbose:  # also where the app has set it up
         logging.getLogger("taskq").setLevel(logging.DEBUG)

@@ -29,7 +29,7 @@ from taskq.cli.settings import Settings
 from taskq.cli.shell import shell
 from taskq.cli.tasks import tasks
 from taskq.cli.watch.command import watch
-from taskq.cli.worker import INTERRUPTED, worker
+from taskq.cli.worker import worker
 from taskq.cli.workers import workers
 from taskq.escaping import escaped
 from taskq.exceptions import (
@@ -46,6 +46,9 @@ from taskq.exceptions import (
     TaskNotFound,
     TaskqException,
 )
+from taskq.supervisor.exit_codes import INTERRUPTED
+
+_LONGEST_MESSAGE = 1_000  # characters
 
 # What only another command line or another environment can put right.
 _USAGE = (
@@ -84,7 +87,8 @@ class Program(Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:
             if settings.verbose:
-                click.echo(traceback.format_exc(), err=True)
+                for line in traceback.format_exc().splitlines():
+                    click.echo(escaped(line), err=True)
             # The two differ in their exit codes.
             kind = click.UsageError if isinstance(error, _USAGE) else click.ClickException
             raise kind(escaped(_message(error))) from None
@@ -101,8 +105,16 @@ def _in_one_line() -> Iterator[None]:
         path = f"{error.ctx.command_path} --help".lstrip() if error.ctx else ""
         hint = f" ({path} shows how)" if path else ""
         raise click.UsageError(
-            escaped(f"{_from_variable(error)}{error.format_message()}") + hint
+            _cut(escaped(f"{_from_variable(error)}{error.format_message()}")) + hint
         ) from None
+
+
+def _cut(message: str) -> str:
+    """A message without the middle of what was typed, of which click shows all."""
+    if len(message) <= _LONGEST_MESSAGE:
+        return message
+    half = _LONGEST_MESSAGE // 2
+    return f"{message[:half]}…{message[-half:]}"
 
 
 def _from_variable(error: click.UsageError) -> str:

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,10 +12,17 @@ from taskq.app import App
 from taskq.cli import logs
 from taskq.cli.command import command
 from taskq.cli.settings import Settings
+from taskq.supervisor.exit_codes import INTERRUPTED
+from taskq.supervisor.variable import SUPERVISED
 from taskq.worker import Worker
 from taskq.worker.event_loop import run_to_end
+from taskq.worker.options import ENVIRONMENT_PREFIX
+from taskq.worker.process_pool.pool import available_cores
 
-INTERRUPTED = 130  # what shells take for "ended by Ctrl-C"
+if TYPE_CHECKING:
+    from taskq.supervisor.supervised import Supervised
+
+_MOST_PROCESSES = 1000
 
 _EPILOG = """\
 An option wins over its variable, and that over the app's worker_defaults.
@@ -23,7 +30,7 @@ An option wins over its variable, and that over the app's worker_defaults.
 Ctrl-C or SIGTERM lets running jobs finish. A second one leaves at once: they go back into the queue.
 
 Exit codes: 0 it stopped as asked, or with --no-wait no job was left; 1 it failed; 2 the command line
-or the app is wrong; 130 it was told twice and left at once.
+or the app is wrong; 130 it was told twice and left at once. With --processes the same holds for all together.
 """
 
 
@@ -31,6 +38,20 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     # None is "not given": WorkerOptions says what holds then, and what makes sense. It reads the variables
     # too, for workers that no command line starts, and names them if they make none.
     return click.option(*names, default=None, allow_from_autoenv=False, **attributes)
+
+
+def _read_processes(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> int | None:
+    if value is None:
+        return None
+    if value == "auto":
+        return available_cores()
+    if value.isdecimal() and 1 <= int(value) <= _MOST_PROCESSES:
+        return int(value)
+    raise click.BadParameter(
+        f"{value!r} is no number from 1 to {_MOST_PROCESSES}, nor auto", context, parameter
+    )
 
 
 @command(
@@ -41,6 +62,13 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 @_option("--queues", metavar="NAMES", help="The queues to serve, with commas between; else all.")
 @_option("--name", metavar="NAME", help="What it is called in logs and lists; else worker.")
 @_option("--concurrency", metavar="N", help="How many jobs run side by side; else 1.")
+@click.option(
+    "--processes",
+    metavar="auto|N",
+    callback=_read_processes,
+    help="How many processes to run, of a worker each, and to start again when one dies; auto: one "
+    "for each core. Else this one is the worker.",
+)
 @_option("--wait/--no-wait", help="Whether to wait for more when no job is left, or to end.")
 @_option(
     "--fetch-job-polling-interval",
@@ -106,6 +134,26 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="How many transactions of tasks are open at once; else 10.",
 )
 @_option(
+    "--max-jobs",
+    metavar="N",
+    help="How many jobs to run before it ends; else any number.",
+)
+@_option(
+    "--max-seconds",
+    metavar="SECONDS",
+    help="After how long to stop, as if it were told to; else never.",
+)
+@_option(
+    "--max-task-processes",
+    metavar="N",
+    help="How many processes to keep for tasks that ask for one; else one for each core.",
+)
+@_option(
+    "--loop",
+    metavar="auto|asyncio|uvloop",
+    help="Which event loop to run on; else uvloop's if it is installed.",
+)
+@_option(
     "--http",
     metavar="[HOST:]PORT",
     help="Where to answer /livez, /readyz and /metrics; of this machine alone without a host.",
@@ -115,15 +163,43 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     metavar="auto|N",
     help="How many jobs to claim beyond those that can start at once; else auto.",
 )
-def worker(settings: Settings, /, **given: Any) -> None:
+def worker(settings: Settings, /, processes: int | None, **given: Any) -> None:
     """Run jobs of the app's tasks until it is told to stop."""
+    # It is the command's alone, and no option of a worker.
+    os.environ.pop(f"{ENVIRONMENT_PREFIX}PROCESSES", None)
+    supervised = _supervised()
+    if processes is not None and supervised is None:
+        click.get_current_context().exit(_supervise(settings, processes))
     app = settings.app()
-    logs.set_up(verbose=settings.verbose)
-    running = app.worker(**{name: value for name, value in given.items() if value is not None})
-    run_to_end(running, _run(app, running))
+    logs.set_up(verbose=settings.verbose, of_several=supervised is not None)
+    options = {name: value for name, value in given.items() if value is not None}
+    running = app.worker(**options)
+    if supervised is not None:
+        http = running.options.http
+        name = f"{running.options.name}-{supervised.number}"
+        running = app.worker(**options | {"name": name, "http": None})
+        supervised.take(running, http)
+    run_to_end(running, _run(app, running, supervised))
 
 
-async def _run(app: App, running: Worker[App]) -> None:
+def _supervised() -> "Supervised | None":
+    if SUPERVISED not in os.environ:
+        return None
+    # Not imported by commands and workers that have nothing to do with it.
+    from taskq.supervisor.supervised import Supervised  # noqa: PLC0415
+
+    return Supervised.of(os.environ)
+
+
+def _supervise(settings: Settings, processes: int) -> int:
+    from taskq.supervisor.supervisor import Supervisor  # noqa: PLC0415
+
+    logs.set_up(verbose=settings.verbose, of_several=True)
+    # What this process was started by, so that each of the others is started in the same way.
+    return Supervisor(sys.orig_argv[1:], processes).run()
+
+
+async def _run(app: App, running: Worker[App], supervised: "Supervised | None") -> None:
     database = app.database
     try:
         await running.run()
@@ -133,6 +209,8 @@ async def _run(app: App, running: Worker[App]) -> None:
         app.close()
     if running.has_left:
         leave_at_once()
+    if supervised is not None:
+        supervised.ended()
 
 
 def leave_at_once() -> NoReturn:

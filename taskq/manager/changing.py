@@ -85,7 +85,7 @@ class Changing(JobOperations):
         def defer(on: Connection) -> list[int | None]:
             with naming(jobs):
                 return queries.job_insert.defer_jobs(
-                    on, jobs, on_conflict=on_conflict, own_transaction=self._connection is None
+                    on, jobs, on_conflict=on_conflict, own_transaction=self._is_apart
                 )
 
         return self._run_naming(defer)
@@ -104,7 +104,7 @@ class Changing(JobOperations):
         with Deferral(self.telemetry, jobs) as deferral:
             jobs = apply_defer_middleware(self.defer_middleware, jobs)
             if (
-                self._connection is None
+                self._is_apart
                 and len(jobs) <= SHARED
                 # These may wait for the transaction of another session.
                 and all(job.queueing_lock is None and job.idempotency_key is None for job in jobs)
@@ -411,7 +411,7 @@ class Changing(JobOperations):
             return self._run(operation)
         except AlreadyEnqueued as error:
             # It came in the same moment, and only now does the database know its id.
-            if error.job_id is not None or self._connection is not None:
+            if error.job_id is not None or not self._is_apart:
                 raise
         return self._run(operation)
 

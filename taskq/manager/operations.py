@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.util import await_only
 
 from taskq.database import executor
+from taskq.database.connection_database import ConnectionDatabase
 from taskq.database.database import Database
 from taskq.database.errors import translated
 from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
@@ -23,6 +24,16 @@ class JobOperations(SyncAsync):
 
     # A caller's, in whose transaction they run.
     _connection: AnyConnection | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the operations are in a transaction that goes on after them: nobody sees its jobs yet."""
+        return self._connection is not None
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether each operation is a transaction of its own, in which a caller has no part."""
+        return self._connection is None
 
     def on(self, connection: AnyConnection) -> Self:
         """Make a manager whose operations are in the transaction of a connection or session.
@@ -53,6 +64,11 @@ class JobOperations(SyncAsync):
                     return await_only(executor.run_async(connection, operation, *args, **kwargs))
                 return executor.run(connection, operation, *args, **kwargs)
         database = self.database
+        if isinstance(database, ConnectionDatabase):
+            with translated():
+                if self._awaits:
+                    return await_only(database.run_async(operation, *args, **kwargs))
+                return database.run(operation, *args, **kwargs)
         with translated(database), self._connect(database) as own:
             return operation(own, *args, **kwargs)
 

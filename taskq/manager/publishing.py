@@ -1,14 +1,21 @@
 """The publishing part of the job manager: events, and who has subscribed to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
+
+from pydantic import JsonValue
 
 from taskq import queries
 from taskq.database.errors import naming
 from taskq.database.sync_async import async_method
-from taskq.defer_middleware import DeferMiddleware, apply_defer_middleware
-from taskq.job import check_name
+from taskq.defer_middleware import (
+    DeferMiddleware,
+    PublishMiddleware,
+    apply_defer_middleware,
+    noted_by,
+)
+from taskq.job import NewJob, check_name
 from taskq.manager.operations import JobOperations
 from taskq.queries.connection import Connection
 from taskq.queries.subscriptions import Publication, Subscription
@@ -16,24 +23,32 @@ from taskq.telemetry import Deferral, Telemetry
 
 
 class Publishing(JobOperations):
-    """What may be asked of events."""
+    """What may be asked of events.
+
+    Attributes:
+        publish_middleware: What may note something about all jobs of an event before it is sent.
+    """
 
     defer_middleware: Sequence[DeferMiddleware]
+    publish_middleware: Sequence[PublishMiddleware] = ()
     telemetry: Telemetry
 
     def publish_event(self, publication: Publication) -> list[int]:
         """Defer a job for each subscriber of an event, all or none, in one statement; see ``App.publish``.
 
         Args:
-            publication: The event, and the jobs of the subscribers that are known, before defer middleware.
+            publication: The event, and the jobs of the subscribers that are known, before middleware.
 
         Returns:
             The ids, in the order of the tasks' names; without a job that was skipped, as one with its
             queueing lock waits already.
         """
-        with Deferral(self.telemetry, publication.jobs) as deferral:
-            jobs = apply_defer_middleware(self.defer_middleware, publication.jobs)
-            ids = self._publish(replace(publication, jobs=jobs))
+        with Deferral(self.telemetry, publication.jobs, event=publication.event) as deferral:
+            metadata = noted_by(self.publish_middleware, publication.event, publication.args)
+            jobs = apply_defer_middleware(
+                self.defer_middleware, [_with(metadata, job) for job in publication.jobs]
+            )
+            ids = self._publish(replace(publication, jobs=jobs, metadata=metadata))
             # In the order in which they were made; the others are jobs of other programs' tasks.
             known = sorted(jobs, key=lambda job: job.task_name)
             deferral.succeeded(known, [ids.get(job.task_name) for job in known])
@@ -45,7 +60,7 @@ class Publishing(JobOperations):
         def publish(on: Connection) -> dict[str, int]:
             with naming(publication.jobs):
                 return queries.subscriptions.publish_event(
-                    on, publication, own_transaction=self._connection is None
+                    on, publication, own_transaction=self._is_apart
                 )
 
         return self._run(publish)
@@ -86,6 +101,13 @@ class Publishing(JobOperations):
         return self._run(queries.subscriptions.remove_subscription, event, task_name)
 
     remove_subscription_async: Final = async_method(remove_subscription)
+
+
+def _with(metadata: Mapping[str, JsonValue], job: NewJob) -> NewJob:
+    """A job of an event with what was noted about that; what the subscriber has declared holds."""
+    if not metadata:
+        return job
+    return job.model_copy(update={"metadata": {**metadata, **(job.metadata or {})}})
 
 
 def check_event(event: object) -> None:

@@ -66,7 +66,7 @@ class Waiting(JobOperations):
         """
         check_id("job_id", job_id)
         seconds = check_timeout("timeout", timeout, InvalidOption)
-        if self._connection is not None:
+        if self.in_transaction:
             raise InvalidDatabase(
                 f"job {job_id} cannot be waited for in a transaction, which keeps others waiting meanwhile: "
                 "call wait_for_job on app.job_manager itself, after the commit"

@@ -28,6 +28,7 @@ from taskq.queries import (
     session,
     stats,
     subscriptions,
+    testing,
     workers,
 )
 
@@ -56,5 +57,6 @@ __all__ = [
     "session",
     "stats",
     "subscriptions",
+    "testing",
     "workers",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from taskq.job import JobStatus
@@ -10,7 +10,7 @@ from taskq.messages import counted, short_repr
 from taskq.queries.connection import Connection, on_any
 from taskq.queries.filters import ALIVE
 from taskq.queries.pauses import Pause, PauseKind
-from taskq.queries.rows import STATUSES, not_found
+from taskq.queries.rows import STATUSES, moment_of, not_found
 from taskq.unreadable import Unreadable
 from taskq_sql import job_explain
 
@@ -254,7 +254,7 @@ def _limit(row: _Row, facts: _Facts) -> Explanation | None:
             limit_key=limit.limit_key,
         )
     if limit.next_at:
-        at = datetime.fromtimestamp(limit.next_at, UTC)
+        at = moment_of(limit.next_at)
         return Explanation(
             job_id=row.id,
             reason=WaitReason.RATE_SPENT,

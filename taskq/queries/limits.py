@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 from taskq.limits import Limit, LimitFigures, LimitState, split_key
 from taskq.queries.connection import Connection, on_any
+from taskq.queries.rows import moment_of
 from taskq_sql import limits
 
 _querier = on_any(limits.Querier)
@@ -171,5 +171,5 @@ def _state_of(row: limits.ListLimitsRow) -> LimitState:
         running=row.running,
         room=None if row.room >= _ANY_NUMBER else row.room,
         waiting=row.waiting,
-        next_at=datetime.fromtimestamp(row.next_at, UTC) if row.next_at else None,
+        next_at=moment_of(row.next_at) if row.next_at else None,
     )

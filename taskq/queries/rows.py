@@ -1,6 +1,7 @@
 """What the rows of queries have in common."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from taskq.exceptions import InvalidJob, JobNotFound
@@ -16,6 +17,9 @@ LARGEST_DOCUMENT = 2**28 - 1
 
 # Calling JobStatus takes ten times as long, and two are looked up for each job that a worker runs.
 STATUSES = {status.value: status for status in JobStatus}
+
+# The last second that a job may be scheduled for.
+_LATEST = datetime(9998, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 # A job's row is the table's where a query reads the table, and the query's own where it passes through a
 # WITH clause.
@@ -92,3 +96,8 @@ def job_of(row: JobRow) -> Job:
 def statuses_of(statuses: Iterable[JobStatus]) -> list[models.TaskqJobStatus]:
     """Statuses as the queries take them."""
     return [models.TaskqJobStatus(status) for status in statuses]
+
+
+def moment_of(epoch: float) -> datetime:
+    """A time to come from its seconds since 1970; by hand one may lie beyond Python's years."""
+    return datetime.fromtimestamp(min(epoch, _LATEST), UTC)

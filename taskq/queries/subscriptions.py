@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -69,6 +69,7 @@ class Publication:
         known_names: The names and aliases of their tasks, which get no other job.
         args: What all other subscribers get.
         key_texts: Each of these as the key of a limit has it.
+        metadata: What is noted about their jobs, beside what they have declared.
     """
 
     event: str
@@ -76,6 +77,7 @@ class Publication:
     known_names: Collection[str]
     args: Mapping[str, JsonValue]
     key_texts: Mapping[str, str]
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 def declare_subscriptions(
@@ -130,26 +132,30 @@ def publish_event(
         to_json(publication.jobs, exclude_none=True).decode(), len(publication.jobs)
     )
     args = bounded_document(_document(publication.args), 1)
+    metadata = bounded_document(_document(publication.metadata), 1)
     key_texts = _document(publication.key_texts)
 
-    def publish(written: tuple[str, str, str]) -> dict[str, int]:
-        jobs, args, key_texts = written
+    def publish(written: tuple[str, str, str, str]) -> dict[str, int]:
+        jobs, args, metadata, key_texts = written
         rows = _querier(connection).publish_event(
             event=publication.event,
             jobs=jobs,
             known_names=list(publication.known_names),
             args=args,
+            metadata=metadata,
             key_texts=key_texts,
             share_notification=own_transaction,
-            numbers_checked=has_short_numbers(jobs) and has_short_numbers(args),
+            numbers_checked=all(map(has_short_numbers, (jobs, args, metadata))),
         )
         return {row.task_name: row.id for row in rows}
 
+    documents = (jobs, args, metadata, key_texts)
     try:
-        return publish((jobs, args, key_texts))
+        return publish(documents)
     except UnicodeEncodeError:
         # A caller's connection has another client_encoding, and nothing was sent.
-        return publish((as_ascii(jobs), as_ascii(args), as_ascii(key_texts)))
+        jobs, args, metadata, key_texts = map(as_ascii, documents)
+        return publish((jobs, args, metadata, key_texts))
 
 
 def list_subscriptions(connection: Connection, event: str | None) -> list[Subscription]:

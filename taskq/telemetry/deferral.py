@@ -17,13 +17,24 @@ class Deferral:
     Args:
         telemetry: Told of it.
         jobs: The jobs, before defer middleware has seen them.
+        event: The event that is published by it, if one is.
+        tick: The tick of a periodic task that it is for, if it is for one.
     """
 
-    __slots__ = ("_began", "_jobs", "_telemetry", "_told")
+    __slots__ = ("_began", "_event", "_jobs", "_telemetry", "_tick", "_told")
 
-    def __init__(self, telemetry: Telemetry, jobs: Sequence[NewJob]) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        jobs: Sequence[NewJob],
+        *,
+        event: str | None = None,
+        tick: int | None = None,
+    ) -> None:
         self._telemetry = telemetry
         self._jobs = jobs
+        self._event = event
+        self._tick = tick
         self._began = 0.0
         # Whether the end is still to be told.
         self._told = (
@@ -35,7 +46,7 @@ class Deferral:
     def __enter__(self) -> Self:
         if self._told:
             self._began = time.monotonic()
-            self._telemetry.emit(JobsDeferring(jobs=self._jobs))
+            self._telemetry.emit(JobsDeferring(jobs=self._jobs, event=self._event, tick=self._tick))
         return self
 
     def succeeded(self, jobs: Sequence[NewJob], ids: Sequence[int | None]) -> None:

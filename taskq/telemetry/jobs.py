@@ -16,9 +16,13 @@ class JobsDeferring(Event):
 
     Attributes:
         jobs: The jobs, as the call has made them.
+        event: The event that the call publishes, to these jobs and those of other programs; None: none.
+        tick: The tick of the periodic task that a worker defers, in seconds since 1970; None: it is a call.
     """
 
     jobs: Sequence[NewJob]
+    event: str | None = None
+    tick: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,58 +3,31 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from taskq.context import AbortReason, JobContext, JobTransaction
 from taskq.current_job import current_job
 from taskq.exceptions import InvalidTransaction
-from taskq.job import FailedAttempt, Job
-from taskq.middleware import TaskMiddleware, WorkerMiddleware, is_async
+from taskq.job import Job
+from taskq.middleware import is_async
 from taskq.outcome import Ending, Outcome
 from taskq.task import Task
 from taskq.telemetry import JobFailedAfterCommit, JobOffered, JobStarted, JobTaken
 from taskq.worker import outcomes
 from taskq.worker.app import WorkerApp
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.concealed import shown
-from taskq.worker.options import WorkerOptions
 from taskq.worker.outcomes import Decision
-from taskq.worker.progress_reporter import ProgressBoard
+from taskq.worker.process_pool.call import process_call
 from taskq.worker.transaction import AttemptTransaction
-from taskq.worker.transactions import Transactions
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnvironment:
-    """What the attempts of one worker share.
-
-    Attributes:
-        app: Whose tasks they run; for their contexts.
-        worker: What middleware is called with, and nothing else.
-        options: Those of the worker.
-        thread_pool: Where sync tasks run.
-        task_middlewares: What the worker wraps around tasks of their kind, the outermost first.
-        worker_middlewares: What it wraps around all of them, outside of that; async.
-        failed_attempts: Reads why earlier attempts of a job failed.
-        transactions: Where those of the tasks come from.
-        progress: Where they report how far they are.
-    """
-
-    app: WorkerApp
-    worker: object
-    options: WorkerOptions
-    thread_pool: Executor
-    task_middlewares: Sequence[TaskMiddleware]
-    worker_middlewares: Sequence[WorkerMiddleware]
-    failed_attempts: Callable[[Job], Awaitable[Sequence[FailedAttempt]]]
-    transactions: Transactions
-    progress: ProgressBoard
+if TYPE_CHECKING:
+    from taskq.worker.process_pool.process import ProcessCall
 
 
 class Attempt:
@@ -78,6 +51,7 @@ class Attempt:
         self._transaction: AttemptTransaction | None = None
         self._running: asyncio.Task[None] | None = None
         self._is_awaiting = False
+        self._process_call: ProcessCall | None = None
         self._abort_reason: AbortReason | None = None
         self._asked: set[AbortReason] = set()
         self._began = False
@@ -110,7 +84,7 @@ class Attempt:
         self._running.add_done_callback(self._make_sure)
 
     def abort(self, reason: AbortReason) -> None:
-        """Ask it to abort: an async task is cancelled, a sync one can see it.
+        """Ask it to abort: an async task is cancelled, a sync one can see it, and a process is ended.
 
         The first reason counts. A task that lived on after it is cancelled again for another one: it
         must not keep its worker from stopping.
@@ -122,6 +96,8 @@ class Attempt:
         # Cancelled before its first step it would never get to say what became of the job.
         if self._began and self._running is not None and self._can_be_cancelled:
             self._running.cancel()
+        if self._process_call is not None:
+            self._process_call.abort(reason)
 
     @property
     def _can_be_cancelled(self) -> bool:
@@ -190,7 +166,7 @@ class Attempt:
             current_job.set(job)
             if self._abort_reason is not None:
                 raise asyncio.CancelledError
-            result = await self._call(task, arguments)
+            result = await self._call(task, arguments, stored)
         except BaseException as error:
             # KeyboardInterrupt as well: who presses Ctrl-C is heard by the worker's signal handler.
             if _is_torn_down(error):
@@ -201,7 +177,7 @@ class Attempt:
                 options,
                 raised=error,
                 abort_reason=self._abort_reason,
-                cancellable=self._can_be_cancelled,
+                cancellable=self._can_be_cancelled or task.executor == "process",
             )
         finally:
             if timer is not None:
@@ -244,16 +220,26 @@ class Attempt:
             )
         return decision
 
-    async def _call(self, task: Task[..., Any], arguments: dict[str, Any]) -> Any:
+    async def _call(
+        self,
+        task: Task[..., Any],
+        arguments: dict[str, Any],
+        stored: Mapping[str, JsonValue],
+    ) -> Any:
         environment = self._environment
         middlewares = [m for m in environment.task_middlewares if is_async(m) == task.is_async]
         middlewares.extend(task.task_middleware)
-        call: Callable[[], Any] = partial(task.func, **arguments)
-        if not (task.pass_context or middlewares or environment.worker_middlewares):
+        context = None
+        if task.pass_context or middlewares or environment.worker_middlewares:
+            context = await self._context(task)
+        passed = context if task.pass_context else None
+        call: Callable[[], Any]
+        if task.executor == "process":
+            call = self._in_process(task, stored, passed)
+        else:
+            call = partial(task.func, *([] if passed is None else [passed]), **arguments)
+        if context is None:
             return await (call() if task.is_async else self._in_thread(call))
-        context = await self._context(task)
-        if task.pass_context:
-            call = partial(task.func, context, **arguments)
         for middleware in reversed(middlewares):
             call = partial(middleware, call, context, environment.worker)
         if task.transaction:
@@ -264,6 +250,26 @@ class Attempt:
         for middleware in reversed(environment.worker_middlewares):
             call = partial(middleware, call, context, environment.worker)
         return await call()
+
+    def _in_process(
+        self,
+        task: Task[..., Any],
+        stored: Mapping[str, JsonValue],
+        context: JobContext[WorkerApp, Task[..., Any], Any] | None,
+    ) -> Callable[[], Any]:
+        """What runs the task in a process, and middleware around that in the thread of the job."""
+        environment = self._environment
+        self._process_call = called = process_call(
+            self.job,
+            task,
+            stored,
+            context,
+            report=partial(environment.progress.report, self.job),
+            loop=asyncio.get_running_loop(),
+        )
+        if self._abort_reason is not None:
+            called.abort(self._abort_reason)
+        return partial(environment.processes.run, called)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
         def run() -> Any:

@@ -9,13 +9,14 @@ What a signal's handler raises ends the worker, as it ends any program.
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from traceback import walk_tb
 from types import CodeType, FrameType
 from typing import Any
 
+from taskq.exceptions import InvalidOption
 from taskq.telemetry import LoopInterrupted
 from taskq.worker.concealed import concealed, conceals
 from taskq.worker.worker import Worker
@@ -30,10 +31,17 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
 
     Raises:
         KeyboardInterrupt: Ctrl-C came while the worker did not handle it.
+        InvalidOption: The worker is to run on uvloop, which is not installed.
         BaseException: Whatever the coroutine, or the handler of a signal, raises.
     """
-    with asyncio.Runner() as runner:
+    try:
+        factory = _loop_factory(worker.options.loop)
+    except InvalidOption:
+        main.close()
+        raise
+    with asyncio.Runner(loop_factory=factory) as runner:
         loop = runner.get_loop()
+        is_late = not isinstance(loop, asyncio.BaseEventLoop)
         task = loop.create_task(main)
         # What a signal's handler raised, which the coroutine is cancelled for.
         signalled: list[BaseException] = []
@@ -50,7 +58,7 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
                     if task.done():
                         raise
                     if not _is_from_signal(error):
-                        _report(worker, error)
+                        _report(worker, error, is_late=is_late)
                     elif signalled:
                         raise
                     else:
@@ -60,15 +68,33 @@ def run_to_end(worker: Worker[Any], main: Coroutine[Any, Any, None]) -> None:
                     # Before the coroutine has ended it says only that the loop was stopped.
                     if task.done() or loop.is_closed():
                         raise
-                    _report(worker, error)
+                    _report(worker, error, is_late=is_late)
         if signalled:
             raise signalled[0]
 
 
-def _report(worker: Worker[Any], error: BaseException) -> None:
+def _loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if loop == "asyncio":
+        return None
+    try:
+        # Not imported by those who have not asked for it, nor installed it.
+        import uvloop  # noqa: PLC0415
+    except ImportError as error:
+        if loop == "auto":
+            return None
+        raise InvalidOption(
+            f"loop='uvloop' cannot be had, as uvloop cannot be imported ({error}): "
+            "pip install 'taskq-sql[uvloop]', or say loop='auto'"
+        ) from None
+    return uvloop.new_event_loop
+
+
+def _report(worker: Worker[Any], error: BaseException, *, is_late: bool) -> None:
     jobs, tasks = worker.running_jobs, worker.app.tasks
-    # Of one of them: which is not known.
-    is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs)
+    # Of one of them: which is not known. uvloop tells late of it, when the job may have ended.
+    is_concealed = any(conceals(job, tasks.get(job.task_name)) for job in jobs) or (
+        is_late and any(task.encrypted for task in tasks.values())
+    )
     worker.app.telemetry.emit(
         LoopInterrupted(
             worker_id=worker.id,

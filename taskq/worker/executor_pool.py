@@ -9,13 +9,15 @@ have killed a worker it runs alone.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Thread
 
 from taskq.context import AbortReason
 from taskq.job import Job, JobStatus
 from taskq.outcome import Outcome
 from taskq.telemetry import JobSuspected
 from taskq.telemetry.jobs import JOB_ENDED
-from taskq.worker.attempt import Attempt, AttemptEnvironment
+from taskq.worker.attempt import Attempt
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.lock_runs import LockRuns
 from taskq.worker.outcomes import Decision, released
 from taskq.worker.prefetch import Prefetch
@@ -62,6 +64,7 @@ class ExecutorPool:
         self._claim_in_flight = claim_in_flight
         # While a claim was under way, which may not have seen it.
         self._paused_meanwhile: list[Callable[[Job], bool]] = []
+        self._max_jobs = options.max_jobs
         self._prefetch = Prefetch(options.concurrency, options.prefetch)
         self._suspicion = Suspicion(
             concurrency=options.concurrency,
@@ -87,6 +90,11 @@ class ExecutorPool:
         """Whether nothing is ready or running."""
         return not self._busy and not self._ready and not len(self._runs)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has run as many jobs as it may."""
+        return self._max_jobs is not None and self._started >= self._max_jobs and self.is_empty
+
     def capacity(self) -> int:
         """How many jobs may be claimed now.
 
@@ -98,7 +106,11 @@ class ExecutorPool:
         prefetch = self._prefetch.size
         if not self._idle and len(self._ready) > 2 * prefetch // 3:
             return 0
-        return max(0, len(self._idle) + prefetch - len(self._ready) - len(self._runs))
+        not_begun = len(self._ready) + len(self._runs)
+        capacity = len(self._idle) + prefetch - not_begun
+        if self._max_jobs is not None:
+            capacity = min(capacity, self._max_jobs - self._started - not_begun)
+        return max(0, capacity)
 
     def run_length(self) -> int:
         """How many jobs of one lock may be claimed at once."""
@@ -248,10 +260,20 @@ class ExecutorPool:
         self._busy.clear()
         self._empty.set()
 
-    def close(self) -> None:
-        """Let go of the threads; those that still run a task end with it."""
+    async def close(self) -> None:
+        """End the processes, and let go of the threads; those that still run a task end with it."""
         if self._impatient is not None:
             self._impatient.cancel()
+        # In a thread, as it waits for them, and not in one of the loop's: tasks may have all of these.
+        closed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def close() -> None:
+            self._environment.processes.close()
+            loop.call_soon_threadsafe(closed.set)
+
+        Thread(target=close, name="taskq ProcessPool", daemon=True).start()
+        await closed.wait()
         self._environment.thread_pool.shutdown(wait=False)
 
     # Inside

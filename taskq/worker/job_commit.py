@@ -13,13 +13,12 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, RootTransaction, event
+from sqlalchemy import Connection, Transaction, event
 from sqlalchemy.exc import DBAPIError
 
 from taskq import queries
 from taskq.database.database import Database
 from taskq.database.errors import is_refusal, translated
-from taskq.database.executor import borrowed
 from taskq.exceptions import (
     DatabaseUnavailable,
     InvalidResult,
@@ -84,7 +83,7 @@ class JobCommit:
         # By a worker that has no id, nothing was claimed.
         self._claimed = ClaimedJob(job_id=job.id, claim=job.claim, worker_id=job.worker_id or 0)
         self._opened: Connection | None = None
-        self._root: RootTransaction | None = None
+        self._root: Transaction | None = None
         self._began_at = 0
         self._number = ""
         self._may_commit = False
@@ -153,23 +152,21 @@ class JobCommit:
             )
         self._state = _State.UNDONE
 
-    def open(self, database: Database, engine: Engine) -> Connection:
+    def open(self, database: Database, *, is_async: bool) -> Connection:
         """Begin the transaction, if the job is still this worker's.
 
         Args:
             database: Where.
-            engine: The engine of that to take the connection from.
+            is_async: Whether this is an async task's, in a greenlet.
 
         Raises:
             JobLost: It is not.
         """
         self._database = database
-        transactional = engine.execution_options(isolation_level="READ COMMITTED")
         with translated(database), ExitStack() as opened:
-            self._opened = connection = opened.enter_context(
-                borrowed(transactional, pooler=database.pooler)
+            self._opened, self._root = connection, _ = opened.enter_context(
+                self._transactions.begun(database, is_async=is_async)
             )
-            self._root = connection.begin()
             event.listen(connection, "commit", self._on_commit)
             opened.callback(event.remove, connection, "commit", self._on_commit)
             # It begins it on the server: a block of psycopg's own in it is a savepoint then, and no commit.
@@ -277,9 +274,9 @@ class JobCommit:
         if self._state is _State.OPEN:
             self._state = _State.UNDONE
         connection, self._opened = self._opened, None
-        if connection is not None and not connection.closed:
+        if connection is not None and self._root is not None and not connection.closed:
             try:
-                connection.rollback()
+                self._transactions.undo(connection, self._root)
             except Exception:
                 connection.invalidate()
         with suppress(Exception):

@@ -59,6 +59,10 @@ class WorkerArguments(TypedDict, total=False):
     unknown_job_timeout: float
     max_crashes: int
     max_transactions: int
+    max_jobs: int | None
+    max_seconds: float | None
+    max_task_processes: int | None
+    loop: Literal["auto", "asyncio", "uvloop"]
     http: int | str | None
     prefetch: Literal["auto"] | int
     retention: Retention | None
@@ -95,6 +99,13 @@ class WorkerOptions(BaseModel):
             before the last one it is run alone.
         max_transactions: How many transactions of tasks are open at once, of sync and of async tasks each;
             others wait. Each takes a connection of the app's engine, of whose 15 tasks may need some besides.
+        max_jobs: How many jobs it runs at most: it claims no more than these, and ends when the last of them
+            has; None: any number. What goes back before it has begun does not count.
+        max_seconds: After how many seconds it stops, as if it were asked to; None: never.
+        max_task_processes: How many processes it keeps for tasks with ``executor="process"``, of which each
+            runs one job at a time; None: one for each core, and no more than ``concurrency``.
+        loop: Which event loop the worker runs on where taskq makes one, as the command and ``run_worker`` do;
+            "auto": uvloop's if it is installed.
         http: Where it answers ``/livez``, ``/readyz`` and ``/metrics`` by HTTP: a port of this machine alone,
             or a host and a port as in ``0.0.0.0:9090``; port 0 is any that is free, and None: nowhere.
         prefetch: How many jobs to claim beyond those that can start at once; "auto": what will start
@@ -133,6 +144,14 @@ class WorkerOptions(BaseModel):
     unknown_job_timeout: Annotated[float, Field(ge=0, le=86400)] = 300.0
     max_crashes: Annotated[int, Field(ge=1)] = 3
     max_transactions: Annotated[int, Field(ge=1, le=1000)] = 10
+    max_jobs: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)] = None
+    max_seconds: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    max_task_processes: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     http: Annotated[HttpAddress | None, BeforeValidator(read_address)] = None
     prefetch: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)] = "auto"
     retention: Annotated[

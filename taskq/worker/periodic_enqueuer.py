@@ -104,7 +104,7 @@ class PeriodicEnqueuer(Service):
 
     async def _deferred(self, period: Periodic, tick: int) -> tuple[NewJob, int | None]:
         jobs = [period.job(tick)]
-        with Deferral(self._telemetry, jobs) as deferral:
+        with Deferral(self._telemetry, jobs, tick=tick) as deferral:
             [job] = apply_defer_middleware(self._defer_middleware, jobs)
             job_id = await self._connection.retry(
                 queries.periodic.defer_periodic, job, period.periodic_id, tick

@@ -11,7 +11,7 @@ from taskq.queries.connection import Connection
 from taskq.queries.job_progress import progress_json
 from taskq.retention import kept_for
 from taskq.telemetry import OutcomesWritten, WorkerOnlyPolls
-from taskq.worker.attempt import AttemptEnvironment
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.canceller import Canceller
 from taskq.worker.completer import Completer
 from taskq.worker.connections import WorkerConnections
@@ -48,7 +48,8 @@ class Services:
         environment: What the attempts share; with the app and the options of the worker.
         connections: Those of the worker.
         registration: Who the worker is.
-        stopping: Set when the worker is to stop. With ``wait=False`` it is set here, once no job is left.
+        stopping: Set when the worker is to stop. It is set here with ``wait=False``, once no job is left, and
+            with ``max_jobs``, once so many have ended.
     """
 
     def __init__(
@@ -214,7 +215,7 @@ class Services:
         """Stop all that still runs: the heartbeat last, as the worker is unregistered with it."""
         heartbeat, *others = (*self._until_written, *self._until_stopping, self.producer)
         await _stop(others)
-        self.executor_pool.close()
+        await self.executor_pool.close()
         await heartbeat.stop()
 
     def tell_of_stop(self) -> None:
@@ -269,6 +270,9 @@ class Services:
             self._on_written([outcome])
 
     def _on_freed(self) -> None:
+        if self.executor_pool.is_done:
+            self._stopping.set()
+            return
         self.producer.more_capacity()
         if not self._options.wait and self.executor_pool.is_empty and self.completer.is_empty:
             # Nothing will be written that would have it look whether this was all.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -70,7 +71,7 @@ class AttemptTransaction:
         self._ended.callback(self._transactions.take(self._abort_reason))
         try:
             database = self._transactions.database()
-            self.connection = self.job_commit.open(database, database.engine)
+            self.connection = self.job_commit.open(database, is_async=False)
         except BaseException:
             self._close()
             raise
@@ -123,12 +124,11 @@ class AttemptTransaction:
         self._ended.callback(await self._transactions.take_async())
         try:
             database = self._transactions.database()
-            engine = database.async_engine
-            opened = await greenlet_spawn(self.job_commit.open, database, engine.sync_engine)
+            opened = await greenlet_spawn(partial(self.job_commit.open, database, is_async=True))
         except BaseException:
             await to_its_end(greenlet_spawn(self._close))
             raise
-        self.connection = connection = AsyncConnection(engine, opened)
+        self.connection = connection = self._transactions.as_async(database, opened)
         return connection
 
     async def __aexit__(

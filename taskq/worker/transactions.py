@@ -6,11 +6,15 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection, Transaction
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from taskq import queries
 from taskq.context import AbortReason
 from taskq.database.backoff import Backoff
 from taskq.database.connection import cut
 from taskq.database.database import Database
+from taskq.database.executor import borrowed
 from taskq.exceptions import InvalidTransaction, JobAborted
 from taskq.queries.connection import Driver
 from taskq.queries.job_commit import ClaimedJob
@@ -80,6 +84,29 @@ class Transactions:
         """Wait until one more may be open; returns what says that it is closed."""
         await self._async_places.acquire()
         return self._async_places.release
+
+    @contextmanager
+    def begun(
+        self, database: Database, *, is_async: bool
+    ) -> Iterator[tuple[Connection, Transaction]]:
+        """A connection in a transaction of its own; where ``is_async``, one to be used in a greenlet.
+
+        Args:
+            database: Where.
+            is_async: Whether it is an async engine's.
+        """
+        engine = database.async_engine.sync_engine if is_async else database.engine
+        transactional = engine.execution_options(isolation_level="READ COMMITTED")
+        with borrowed(transactional, pooler=database.pooler) as connection:
+            yield connection, connection.begin()
+
+    def undo(self, connection: Connection, transaction: Transaction) -> None:
+        """Roll back what was not committed of a transaction that ``begun`` gave."""
+        connection.rollback()
+
+    def as_async(self, database: Database, connection: Connection) -> AsyncConnection:
+        """A connection that ``begun`` gave, as an async task sees it."""
+        return AsyncConnection(database.async_engine, connection)
 
     @contextmanager
     def bounded(self, driver: Driver, loop: asyncio.AbstractEventLoop) -> Iterator[None]:

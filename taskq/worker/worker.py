@@ -20,10 +20,11 @@ from taskq.telemetry import (
     WorkerStopping,
 )
 from taskq.worker.app import AppT
-from taskq.worker.attempt import AttemptEnvironment
+from taskq.worker.attempt_environment import AttemptEnvironment
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
+from taskq.worker.process_pool.pool import ProcessPool
 from taskq.worker.progress_reporter import ProgressBoard
 from taskq.worker.registration import Registration
 from taskq.worker.services import Services
@@ -60,6 +61,7 @@ class Worker(Generic[AppT]):
             worker=self,
             options=options,
             thread_pool=DaemonThreadPool(options.concurrency),
+            processes=ProcessPool(app, options),
             task_middlewares=options.task_middlewares,
             worker_middlewares=options.worker_middlewares,
             failed_attempts=self.failed_attempts,
@@ -73,6 +75,7 @@ class Worker(Generic[AppT]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
+        self._asked = False
         self._broken: BaseException | None = None
 
     @property
@@ -108,6 +111,29 @@ class Worker(Generic[AppT]):
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop)
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether it was asked to stop, by ``stop`` or a signal; else it runs, or has ended by itself."""
+        return self._asked
+
+    def obey(self, *, leave: bool) -> None:
+        """Stop, or leave at once, as a supervisor says, from any thread.
+
+        It is not counted with what signals say: the supervisor passes on one that the worker may have got
+        itself, as they are sent to whole groups of processes.
+        """
+
+        def begin() -> None:
+            if leave:
+                self._leaving.set()
+            self._begin_to_stop()
+
+        if self._loop is None:
+            begin()
+        else:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(begin)
+
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
         return await self._connections.shared.retry(queries.job_list.list_failed_attempts, job.id)
@@ -117,7 +143,8 @@ class Worker(Generic[AppT]):
             await self._services.completer.lock_written(lock)
 
     async def run(self) -> None:
-        """Run until stopped, or with ``wait=False`` until no job is left for it.
+        """Run until stopped, with ``wait=False`` until no job is left for it, or as far as ``max_jobs`` and
+        ``max_seconds`` say.
 
         Cancelling the task that runs this stops the worker as ``stop`` does.
 
@@ -128,7 +155,8 @@ class Worker(Generic[AppT]):
             DatabaseUnavailable: The database does not answer when the worker starts. Later that is
                 only a bad moment.
             EncryptionUnavailable: A task is encrypted, and the app has no keys.
-            InvalidOption: ``http`` is an address that cannot be had.
+            InvalidOption: ``http`` is an address that cannot be had; or a task asks for a process, and no
+                module has the app.
         """
         self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
@@ -152,6 +180,7 @@ class Worker(Generic[AppT]):
         await self.app.schema_manager.check_async()
         for task in self.app.tasks.values():
             task.check_keys()
+        self._environment.processes.check()
         with self._signals():
             async with self._serving():
                 await self._work()
@@ -174,7 +203,8 @@ class Worker(Generic[AppT]):
             )
             try:
                 await services.start(self._on_broken)
-                await self._stopping.wait()
+                with self._max_seconds():
+                    await self._stopping.wait()
                 telemetry.emit(WorkerStopping(worker_id=self.id))
                 await services.stop_finding_work()
                 await self._finish(services)
@@ -217,7 +247,7 @@ class Worker(Generic[AppT]):
         telemetry = self.app.telemetry
         self._http = http = HttpServer(
             self.options.http,
-            pages(self.app, not_alive=self._not_alive, not_ready=self._not_ready),
+            pages(self.app, not_alive=self.why_not_alive, not_ready=self.why_not_ready),
             telemetry=telemetry,
         )
         http.start(self._on_broken)
@@ -229,10 +259,12 @@ class Worker(Generic[AppT]):
             await http.stop()
             self._http = None
 
-    def _not_alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
+        """Why it should be killed; None: it should not. May be asked in any thread."""
         return None if self._services is None else self._services.stalled
 
-    def _not_ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
+        """Why it runs no jobs at the moment; None: it does. May be asked in any thread."""
         services = self._services
         if self._stopping.is_set():
             return "it stops"
@@ -290,11 +322,27 @@ class Worker(Generic[AppT]):
         return True
 
     def _stop(self) -> None:
-        if self._stopping.is_set():
+        # A worker that has stopped by itself, as no job is left, is asked for the first time.
+        if self._asked:
             self._leaving.set()
+        self._asked = True
+        self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._stopping.set()
         if self._services is not None:
             self._services.tell_of_stop()
+
+    @contextmanager
+    def _max_seconds(self) -> Iterator[None]:
+        if self.options.max_seconds is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_later(self.options.max_seconds, self._begin_to_stop)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -319,5 +367,5 @@ class Worker(Generic[AppT]):
         self._broken = error
         # Without a heartbeat others would run its jobs too, and without completions nothing ends.
         self._leaving.set()
-        self._stop()
+        self._begin_to_stop()
         self.app.telemetry.emit(WorkerBroken(worker_id=self.id, error=error))

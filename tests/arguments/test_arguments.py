@@ -314,3 +314,17 @@ def test_postgresql_gives_back_what_was_dumped(connection: psycopg.Connection) -
     row = connection.execute("SELECT %s::jsonb", [json.dumps(arguments.dump(**values))]).fetchone()
     assert row
     assert arguments.load(row[0]) == values
+
+
+def test_names_and_places_are_shown_short_and_escaped() -> None:
+    def take(**values: Any) -> None: ...
+
+    long, odd = "n" * 10_000, "\x1b[2J\u202e\n"
+    values = {long: {odd: 1e300}} | {f"{odd}{n}": float("nan") for n in range(100)}
+    with pytest.raises(InvalidArguments) as refused:
+        Arguments(take, task_name="take").dump(**values)
+    said = str(refused.value)
+    assert said.isprintable()
+    assert len(said) < 5_000
+    assert r"at \x1b[2J\u202e\n: 1e+300 would arrive as" in said
+    assert "and 91 more" in said

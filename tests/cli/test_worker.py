@@ -62,7 +62,7 @@ def hold(tmp_path: Path, environment: None) -> Iterator[Hold]:
 
 
 def test_every_option_of_a_worker_can_be_said_on_the_command_line() -> None:
-    assert {parameter.name for parameter in worker.params} - {"app", "verbose"} == (
+    assert {parameter.name for parameter in worker.params} - {"app", "verbose", "processes"} == (
         WorkerOptions.model_fields.keys() - IN_CODE_ONLY
     )
 
@@ -99,6 +99,8 @@ def test_it_serves_the_queues_that_it_is_given(taskq: Taskq, manager: JobManager
     [
         ("--concurrency", "0"),
         ("--concurrency", "many"),
+        ("--processes", "0"),
+        ("--processes", "some"),
         ("--queues", ""),
         ("--delete-jobs", "sometimes"),
         ("--prefetch", "-1"),

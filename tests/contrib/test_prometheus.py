@@ -1,12 +1,8 @@
 """Metrics for Prometheus: what is counted, what is read, and what happens when that is not to be had."""
 
 import asyncio
-import gc
-import subprocess
-import sys
 import threading
 import time
-import weakref
 from datetime import timedelta
 
 import psycopg
@@ -237,38 +233,3 @@ def test_what_makes_no_sense_is_refused_with_what_does(app: App, wrong: dict[str
         Metrics(app, **wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="is no app"):
         render("app")  # type: ignore[arg-type]
-
-
-def test_metrics_live_as_long_as_their_app(database_url: str) -> None:
-    app = App(database_url)
-    Metrics(app)
-    app.task(name="noop")(lambda: None).defer()
-    gc.collect()
-    assert value(scrape(app), "taskq_jobs_deferred_total", "default", "noop") == 1
-    app.close()
-    dead = weakref.ref(app)
-    del app
-    gc.collect()
-    assert dead() is None
-
-
-def test_without_the_extra_it_says_what_to_install() -> None:
-    program = "import sys; sys.modules['prometheus_client'] = None; import taskq.contrib.prometheus"
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 1
-    assert "pip install 'taskq-sql[prometheus]'" in ran.stderr.splitlines()[-1]
-
-
-def test_nothing_of_it_is_imported_where_it_is_not_asked_for() -> None:
-    program = (
-        "import sys, taskq, taskq.worker, taskq.cli.program\n"
-        "print([name for name in sys.modules if name.partition('.')[0] in "
-        "('prometheus_client', 'opentelemetry') or name.startswith('taskq.contrib') "
-        "or name == 'http.server'])"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == "[]\n"

@@ -261,6 +261,15 @@ async def test_what_python_cannot_read_of_a_row_is_shown_as_it_is(
     assert "unreadable: infinity" in text_of(await client.get(f"/jobs/{job}"))
 
 
+@pytest.mark.parametrize("key", ["", ":", ":acme", "n" * 600])
+async def test_a_limit_that_no_job_could_be_deferred_with_is_shown(
+    client: httpx.AsyncClient, spoil: Spoil, key: str
+) -> None:
+    job = await shop.wait.defer_async(seconds=1)
+    spoil(job, limit_key=key)
+    assert (await client.get(f"/jobs/{job}")).status_code == 200
+
+
 async def test_the_overview_counts_what_there_is(
     client: httpx.AsyncClient, app: App, connection: psycopg.Connection
 ) -> None:

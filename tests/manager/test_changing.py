@@ -92,9 +92,11 @@ def test_the_two_faces_of_a_method_take_the_same_and_say_the_same_of_it(jobs: Jo
         assert inspect.iscoroutinefunction(face)
     plain_names = {name for name in dir(jobs) if not name.startswith("_")} - {
         "database",
+        "in_transaction",
         "on",
         "limits",
         "defer_middleware",
+        "publish_middleware",
         "keyring",
         "telemetry",
     }

@@ -1,15 +1,18 @@
 """What operators say of limits, and how full they are, by an app's job manager."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
-from taskq import App, Limit
+from taskq import App, JobStatus, Limit
 from taskq.exceptions import InvalidLimit, InvalidName, InvalidOption, TaskqException, UnknownLimit
 from taskq.limits import LimitFigures, LimitState
+from taskq.manager import WaitReason
 from tests.manager import callers
 
 TENANT = Limit("tenant", concurrency=2, by="account")
@@ -238,3 +241,30 @@ def test_names_and_numbers_that_can_be_none_are_refused(app: App) -> None:
             jobs.list_limits(max_limits=most)
     with pytest.raises(InvalidName):
         jobs.unset_queue_limit("")
+
+
+@pytest.mark.parametrize("until", ["infinity", "294276-12-31", "9999-12-31", "-infinity"])
+async def test_a_rate_that_is_spent_beyond_pythons_years_is_shown_and_bars_its_own_jobs_alone(
+    database_url: str, connection: psycopg.Connection, until: str
+) -> None:
+    async with App(database_url) as app:
+        far = Limit("far", rate=1, per=1)
+
+        @app.task(name="limited", limit=far)
+        async def limited() -> None: ...
+
+        @app.task(name="free")
+        async def free() -> None: ...
+
+        limited_id, free_id = await limited.defer_async(), await free.defer_async()
+        app.job_manager.set_limit("far", rate=1, per=1)
+        connection.execute("INSERT INTO taskq_limit_rates VALUES ('far', %s)", [until])
+        is_spent = until != "-infinity"
+        [state] = app.job_manager.list_limits("far")
+        assert (state.next_at is None) != is_spent
+        explained = app.job_manager.explain_job(limited_id)
+        assert (explained.reason is WaitReason.RATE_SPENT) == is_spent
+        async with asyncio.timeout(15):
+            await app.run_worker_async(wait=False, install_signal_handlers=False)
+        assert app.job_manager.get_job_status(free_id) is JobStatus.SUCCEEDED
+        assert (app.job_manager.get_job_status(limited_id) is JobStatus.TODO) == is_spent

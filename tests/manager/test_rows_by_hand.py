@@ -1,5 +1,6 @@
 """Rows that were written by hand: what cannot be read of one decides about it alone."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,18 @@ from tests.manager.callers import (
 
 NESTED = "[" * 250 + "]" * 250
 HUGE = '{"n": 1e5000}'
+
+# Of other drivers, which read by Python's own json; jsonb holds some thousands.
+DEEP = "[" * 2_000 + "]" * 2_000
+
+
+def reads_deep() -> bool:
+    try:
+        json.loads(DEEP)
+    except RecursionError:
+        return False
+    return True
+
 
 # A value of a column that Python cannot read, and the attribute that has its place.
 UNREADABLE = [
@@ -148,7 +161,10 @@ def told(job: Job) -> dict[str, str]:
     ("column", "value", "attribute"),
     [
         ("args", HUGE, "task_kwargs"),
-        ("result", "[" * 2000 + "]" * 2000, "result"),
+        pytest.param(
+            *("result", DEEP, "result"),
+            marks=pytest.mark.skipif(reads_deep(), reason="this Python reads all that jsonb holds"),
+        ),
         ("metadata", HUGE, "metadata"),
         *(
             ("deferred_at", value, "deferred_at")

@@ -1,5 +1,7 @@
 """Crowds of jobs for a claim to find its way through, straight into the tables."""
 
+from time import monotonic
+
 import psycopg
 
 
@@ -30,3 +32,21 @@ def hold(connection: psycopg.Connection, pattern: str) -> None:
         """,
         [pattern],
     )
+
+
+def vacuum(connection: psycopg.Connection, *tables: str) -> None:
+    """Remove what is dead from the tables and their indexes, and have their statistics made anew.
+
+    Autovacuum can come in between: its ANALYZE has a snapshot, for which what is dead is kept, and its VACUUM
+    can leave so little that the next one would pass the indexes by.
+    """
+    deadline = monotonic() + 15
+    while connection.execute(
+        """
+        SELECT
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+        """
+    ).fetchone():
+        assert monotonic() < deadline, "another session keeps its snapshot"
+    connection.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {', '.join(tables)}".encode())

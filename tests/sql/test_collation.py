@@ -8,7 +8,7 @@ from psycopg import sql
 
 from taskq import App, JobStatus
 from tests.conftest import url_of
-from tests.sql.crowds import insert
+from tests.sql.crowds import insert, vacuum
 from tests.sql.plans import counting
 from tests.sql.sqlc import claim
 
@@ -96,7 +96,7 @@ def test_a_claim_goes_along_the_indexes(
     insert(in_english, 10_000)
     insert(in_english, 10_000, lock="'own ' || n")
     insert(in_english, 100, queue="'queue ' || n", priority="1")
-    in_english.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    vacuum(in_english, "taskq_jobs", "taskq_open_gates")
     with counting(in_english, plans) as count:
         jobs = claim(in_english, max_jobs=10, queue_names=queue_names, marks={("default", 0): 5})
         counted = count()

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.sql.crowds import insert
+from tests.sql.crowds import insert, vacuum
 from tests.sql.plans import run_explained
 from tests.sql.sqlc import read_queries
 
@@ -89,7 +89,7 @@ def test_it_reads_a_bounded_number_of_rows_however_many_there_are(
     insert(connection, 25_000, queue="'wide ' || n % 150")
     insert(connection, 25_000, lock="'lock ' || n % 100", queue="'locked'")
     insert(connection, 25_000, due="false", scheduled_at="now() + interval '1 day'")
-    connection.execute("VACUUM ANALYZE taskq_jobs")
+    vacuum(connection, "taskq_jobs")
     explained = run_explained(connection, QUERY, plans, stalled_after="30.0")
     assert "Seq Scan" not in explained.kinds
     # 166 of each of 150 queues and 20 again, 1,324 of the deep one, and 10,000 with a lock, by two ways.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from tests.sql.crowds import insert
+from tests.sql.crowds import insert, vacuum
 from tests.sql.plans import Explained, run_explained
 from tests.sql.sqlc import Query
 
@@ -72,9 +72,7 @@ def crowd(connection: psycopg.Connection) -> None:
     insert(connection, 300, status="'doing'", worker_id="1 + n % 3", started_at="now()")
     insert(connection, 3000, status="'succeeded'", deferred_at="now()", finished_at="now()")
     connection.execute("INSERT INTO taskq_workers (name) SELECT 'w' FROM generate_series(1, 3)")
-    connection.execute(
-        "VACUUM ANALYZE taskq_jobs, taskq_open_gates, taskq_workers, taskq_failed_attempts"
-    )
+    vacuum(connection, "taskq_jobs", "taskq_open_gates", "taskq_workers", "taskq_failed_attempts")
 
 
 @pytest.fixture(params=["force_generic_plan", "force_custom_plan"])
@@ -162,7 +160,7 @@ def test_what_is_done_to_jobs_reads_those(connection: psycopg.Connection, explai
     cancel = {"abort": "true", "delete_job": "false"}
     # A follower of each lock, past those that were cancelled.
     assert explain("CancelJobs", ids=waiting, statuses=STATUSES, **cancel).read <= 500
-    connection.execute("VACUUM ANALYZE taskq_jobs")
+    vacuum(connection, "taskq_jobs")
     waiting = ids("todo", "lock IS NOT NULL")
     assert explain("DeleteJobs", ids=waiting, statuses=STATUSES).read <= 500
     reschedule = {"schedule_at": "NULL", "schedule_in": "9", "priority": "1", "queue_name": "NULL"}

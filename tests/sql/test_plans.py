@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.sql.conftest import Connect
-from tests.sql.crowds import hold, insert
+from tests.sql.crowds import hold, insert, vacuum
 from tests.sql.plans import Counted, Explained, counting, run_explained
 from tests.sql.sqlc import Query, claim
 
@@ -82,7 +82,7 @@ def test_a_claim_of_ten_reads_no_more_than_it_must(
 ) -> None:
     shape(connection)
     insert(connection, MANY)
-    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    vacuum(connection, "taskq_jobs", "taskq_open_gates")
     with counting(connection, plans) as count:
         jobs = claim(connection, max_jobs=10, queue_names=queue_names, run_length=5)
         counted = count()
@@ -100,7 +100,7 @@ def test_a_claim_of_the_only_job_of_a_queue_reads_little_else(
 ) -> None:
     shape(connection)
     insert(connection, 1)
-    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    vacuum(connection, "taskq_jobs", "taskq_open_gates")
     with counting(connection, plans) as count:
         [_] = claim(connection, max_jobs=10, queue_names=["default"])
         assert count() == Counted(0, 2)
@@ -112,7 +112,7 @@ def test_a_claim_of_jobs_of_one_deep_lock_reads_those(
     connection: psycopg.Connection, run_length: int, plans: str
 ) -> None:
     insert(connection, MANY, lock="'deep'")
-    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    vacuum(connection, "taskq_jobs", "taskq_open_gates")
     with counting(connection, plans) as count:
         jobs = claim(connection, max_jobs=10, run_length=run_length)
         counted = count()
@@ -163,9 +163,7 @@ def crowd(connection: psycopg.Connection) -> None:
         FROM generate_series(1, 20) AS n;
         """
     )
-    connection.execute(
-        "VACUUM ANALYZE taskq_jobs, taskq_open_gates, taskq_workers, taskq_failed_attempts"
-    )
+    vacuum(connection, "taskq_jobs", "taskq_open_gates", "taskq_workers", "taskq_failed_attempts")
 
 
 Explain = Callable[..., Explained]
@@ -254,7 +252,7 @@ def test_asking_whether_jobs_are_ready_reads_one_at_most(
     if barred:
         connection.execute("DELETE FROM taskq_jobs WHERE status = 'todo' AND due AND lock IS NULL")
         connection.execute("DELETE FROM taskq_open_gates")
-        connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+        vacuum(connection, "taskq_jobs", "taskq_open_gates")
     with counting(connection, plans) as count:
         [answer] = queries["HasReadyJobs"].run(connection, queue_names=queue_names)
         counted = count()
@@ -282,7 +280,7 @@ def test_what_is_late_is_found_among_much_that_is_not(
     insert(connection, MANY)
     insert(connection, MANY, expires_at="now() + interval '1 day'")
     insert(connection, 1000, expires_at="now() - interval '1 s'", lock=lock)
-    connection.execute("VACUUM ANALYZE taskq_jobs, taskq_open_gates")
+    vacuum(connection, "taskq_jobs", "taskq_open_gates")
     with counting(connection, plans) as count:
         [promotion] = queries["PromoteJobs"].run(connection, max_jobs=100)
         counted = count()

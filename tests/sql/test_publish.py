@@ -122,6 +122,49 @@ def test_arguments_without_names_are_refused_whether_anyone_subscribes_or_not(
         publish(connection, event, args)
 
 
+@pytest.mark.parametrize("args", [{"account": 1}, {}])
+def test_metadata_are_given_to_each_job_but_for_what_its_subscriber_has_declared(
+    app: App, connection: psycopg.Connection, args: dict[str, Any]
+) -> None:
+    metadata = {"tenant": {"name": "acmé"}, "by": "shop", "event": "another"}
+    connection.execute(
+        "SELECT taskq_publish(%s, %s, %s)", [PAID, json.dumps(args), json.dumps(metadata)]
+    )
+    found = {job.task_name: job.metadata for job in app.job_manager.list_jobs()}
+    of_event = {"tenant": {"name": "acmé"}, "event": PAID}
+    assert found == {
+        "bill": {**of_event, "by": "billing"},
+        "count": {**of_event, "by": "shop"},
+        "thank": {**of_event, "by": "shop"},
+    }
+
+
+def test_a_subscription_without_metadata_takes_those_of_the_event(
+    app: App, connection: psycopg.Connection
+) -> None:
+    """As one that was written by hand."""
+    for options in ({"metadata": None}, {}):
+        connection.execute(
+            "UPDATE taskq_subscriptions SET options = %s WHERE task_name = 'regret'",
+            [json.dumps(options)],
+        )
+        connection.execute("SELECT taskq_publish('order.lost', metadata => '{\"tenant\": 7}')")
+    assert [job.metadata for job in app.job_manager.list_jobs()] == [{"tenant": 7}] * 2
+
+
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize("event", [PAID, "order.found"])
+@pytest.mark.parametrize(("metadata", "kind"), [("[]", "array"), ("7", "number"), (None, "null")])
+def test_metadata_without_names_are_refused_whether_anyone_subscribes_or_not(
+    connection: psycopg.Connection, event: str, metadata: str | None, kind: str
+) -> None:
+    with pytest.raises(
+        InvalidParameterValue,
+        match=f"the metadata of event '{event}' as a JSON object, not as {kind}",
+    ):
+        connection.execute("SELECT taskq_publish(%s, metadata => %s)", [event, metadata])
+
+
 @pytest.mark.parametrize("event", [None, "", "x" * 501])
 def test_what_no_event_is_called_is_refused(
     connection: psycopg.Connection, event: str | None

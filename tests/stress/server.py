@@ -9,8 +9,8 @@ import psycopg
 
 from taskq.database.database import Database
 from taskq.embedded import EmbeddedServer
+from taskq.pytest.server import in_memory
 from taskq.schema import SchemaManager
-from tests.conftest import in_memory
 
 _SETTINGS = (
     # These data are of no use after a crash.

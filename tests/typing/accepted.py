@@ -6,6 +6,7 @@ from typing import Any, assert_type
 from uuid import UUID
 
 import psycopg
+from fastapi import FastAPI
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from taskq import (
     AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
+    EventDraft,
     FailedAttempt,
     Job,
     JobContext,
@@ -36,8 +38,10 @@ from taskq import (
     WaitTimeout,
     Worker,
 )
+from taskq.contrib.asgi import InTransaction, lifespan
 from taskq.limits import LimitFigures, LimitState
 from taskq.manager import Pause, Subscription
+from taskq.pytest import Jobs, Ran, jobs_on
 from taskq.telemetry import Ending, Event, JobEnded, JobFailed
 
 tenant = Limit("tenant", concurrency=2, by="account")
@@ -230,6 +234,15 @@ App("postgresql://", defer_middleware=stamped)
 App("postgresql://", defer_middleware=[stamped, lambda job: None])
 
 
+def noted(event: EventDraft) -> None:
+    event.metadata["tenant"] = event.arguments["account"]
+    assert_type(event.event, str)
+
+
+App("postgresql://", publish_middleware=noted)
+App("postgresql://", publish_middleware=[noted, lambda event: None])
+
+
 def configured(
     engine_connection: Connection, session: Session, own: "psycopg.Connection[tuple[Any, ...]]"
 ) -> None:
@@ -413,6 +426,11 @@ App("postgresql://", encryption_keys=("key",))
 App("postgresql://", encryption_keys=keys)
 
 
+@app.task(executor="process", store_result=True)
+def compute(number: int) -> int:
+    return number
+
+
 @app.task(encrypted=True, store_result=True)
 async def pay_by_card(card: str) -> int:
     return len(card)
@@ -424,3 +442,33 @@ def encrypted() -> None:
     assert_type(pay_by_card.result(job), int)
     assert_type(app.job_manager.rotate_encryption_keys().jobs, int)
     pay_by_card.defer(card="4111")
+
+
+@app.task
+def weigh(item: str) -> float:
+    return 1.0
+
+
+@app.task
+async def weigh_later(item: str) -> float:
+    return 1.0
+
+
+def run_in_tests(jobs: Jobs, connection: Connection, session: Session) -> None:
+    assert_type(jobs.run(weigh, item="tea"), Ran[float])
+    assert_type(jobs.run(weigh_later, item="tea", attempt=2).result, float)
+    assert_type(jobs.run(weigh.configure(queue="slow"), item="tea").result, float)
+    assert_type(jobs.deferred(weigh, item="tea"), list[Job])
+    assert_type(jobs.drain(until=timedelta(days=1)), dict[JobStatus, int])
+    with jobs_on(app, connection) as there:
+        assert_type(there, Jobs)
+    assert_type(InTransaction(session)(weigh).defer(item="tea"), int)
+
+
+async def run_in_async_tests(jobs: Jobs) -> None:
+    assert_type((await jobs.run_async(weigh_later, item="tea")).result, float)
+    assert_type(await jobs.assert_deferred_async(weigh, item="tea"), list[Job])
+    assert_type(await jobs.drain_async(), dict[JobStatus, int])
+
+
+FastAPI(lifespan=lifespan(app, worker=True, concurrency=4))

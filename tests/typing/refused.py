@@ -6,12 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from taskq import (
     App,
     AsyncTransactionContext,
     BaseRetryStrategy,
     Blueprint,
+    EventDraft,
     Job,
     JobContext,
     JobDraft,
@@ -23,6 +25,7 @@ from taskq import (
     TransactionContext,
     Worker,
 )
+from taskq.contrib.asgi import InTransaction, lifespan
 from taskq.telemetry import JobEnded, JobFailed
 
 app = App("postgresql://")
@@ -53,6 +56,10 @@ def forgot() -> None: ...
 
 @app.task(transaction=True)  # refused: it could not reach its connection
 def unreachable() -> None: ...
+
+
+@app.task(executor="fork")  # refused: none of the two
+def forked() -> None: ...
 
 
 @app.task(pass_context=True, transaction="yes")  # refused
@@ -299,6 +306,16 @@ App("postgresql://", defer_middleware=stamped)  # refused: async
 App("postgresql://", defer_middleware=[counted])  # refused
 
 
+async def noted(event: EventDraft) -> None:
+    event.event = "another"  # refused
+    event.metadata = ["acme"]  # refused
+    event.queue = "a"  # refused: none of it
+
+
+App("postgresql://", publish_middleware=noted)  # refused: async
+App("postgresql://", publish_middleware=[stamped])  # refused
+
+
 def managed() -> None:
     jobs = app.job_manager
     jobs.list_jobs(status="done")  # refused
@@ -401,3 +418,10 @@ def encrypted() -> None:
     pay_by_card.defer(card=1)  # refused
     pay_by_card.configure(encrypted=False)  # refused: it is said when the task is declared
     pay_by_card.arguments_of(1)  # refused: not a job
+
+
+def deferred_in_a_session(session: Session) -> None:
+    deferring = InTransaction(session)
+    deferring(pay_by_card).defer(card=1)  # refused
+    InTransaction("a session")  # refused
+    lifespan(app, concurency=1)  # refused

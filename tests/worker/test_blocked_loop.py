@@ -82,6 +82,23 @@ async def test_a_job_that_blocks_the_event_loop_is_not_run_again_beside_itself(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_it_is_named_with_its_stack_while_it_blocks(
+    app: App, program: Program, notes: Any, loop: str
+) -> None:
+    job_id = await app.configure_task("hog").defer_async(seconds=20)
+    process = program(loop=loop)
+    said = ""
+    assert process.stderr is not None
+    while "time.sleep(seconds)" not in said:
+        said += await asyncio.to_thread(process.stderr.readline)
+    assert f"for 1.0 s, as job {job_id} ('hog') blocks it" in said
+    assert "in hog\n" in said
+    assert notes() == ["hog"], "it has not ended"
+    process.kill()
+
+
+@pytest.mark.slow
 async def test_a_loop_that_is_blocked_for_too_long_gives_its_jobs_to_others(
     app: App, start: Start, program: Program, notes: Any, taken_over: list[str]
 ) -> None:

@@ -261,7 +261,7 @@ async def test_a_page_that_fails_says_so_and_the_log_says_why(
     def fail(self: object) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("taskq.worker.worker.Worker._not_ready", fail)
+    monkeypatch.setattr("taskq.worker.worker.Worker.why_not_ready", fail)
     worker = await start(app, http=0)
     assert await ask(worker, "/readyz") == (500, "this failed; the worker's log says why\n")
     [logged] = [record for record in caplog.records if record.exc_info]

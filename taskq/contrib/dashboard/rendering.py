@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -22,9 +23,26 @@ VERSION = version("taskq-sql")
 _SHOWN = 120  # characters
 
 
+# Text between two tags, in which no value has a bracket, and what turns the direction of writing for all that
+# follows in it: of the words of the page as well.
+_TEXT = re.compile(r">[^<]*[\u202a-\u202e\u2066-\u2069][^<]*")
+_TURN = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+
+
 def render(template: str, **values: Any) -> str:
-    """What a template makes of some values, all of which are text and never markup."""
-    return _environment().get_template(template).render(**values)
+    """What a template makes of some values, all of which are text and never markup.
+
+    What turns the direction of writing is seen as an escape, also of a JSON text in a form, which it does not
+    change. What fields and addresses hold stays as it is.
+    """
+    text = _environment().get_template(template).render(**values)
+    if _TURN.search(text) is None:
+        return text
+    return _TEXT.sub(lambda found: _TURN.sub(_escape, found[0]), text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 @cache

@@ -19,5 +19,7 @@ WAIT_TIME: Final = "messaging.taskq.job.wait_time"
 WORKER: Final = "messaging.taskq.worker.name"
 
 TASKQ: Final = "taskq"
+CREATE: Final = "create"
+PUBLISH: Final = "publish"
 SEND: Final = "send"
 PROCESS: Final = "process"

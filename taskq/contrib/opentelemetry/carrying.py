@@ -1,37 +1,39 @@
 """How the context of a trace gets from where a job is deferred to where it runs: in the job's metadata."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext
+from pydantic import JsonValue
 
-from taskq.defer_middleware import JobDraft
-from taskq.job import Job
-
-# Whoever defers a job may say in whose trace it is; by any name that a propagator reads.
-TRACEPARENT: Final = "traceparent"
-
-# Of a job that begins a trace of its own, with a link to that span: of a batch all jobs have the same.
-_LINKED: Final = "tracelink"
+from taskq.job import TRACELINK, TRACEPARENT, Job
 
 
-def write(job: JobDraft, context: Context, *, linked: bool) -> None:
-    """Write the context of a trace into the metadata of a job, unless its deferrer has.
+def write(metadata: dict[str, JsonValue], context: Context, *, linked: bool = False) -> None:
+    """Write the context of a trace into the metadata of a job.
 
     Args:
-        job: The job.
+        metadata: Those of the job.
         context: What it belongs to.
-        linked: Whether it is one of several that do.
+        linked: Whether it is one of several that do: its attempts begin traces that are linked to it.
     """
-    if TRACEPARENT in job.metadata:
-        return
     carrier: dict[str, str] = {}
     propagate.inject(carrier, context)
-    job.metadata.update(carrier)
+    metadata.update(carrier)
     if linked and carrier:
-        job.metadata[_LINKED] = True
+        metadata[TRACELINK] = True
+
+
+def said(metadata: Mapping[str, JsonValue]) -> SpanContext | None:
+    """The span that a deferrer has said itself that a job comes of, by W3C's name; None: it has said nothing.
+
+    What it says may be none that there can be, and counts as well.
+    """
+    if TRACEPARENT not in metadata:
+        return None
+    return trace.get_current_span(_extracted(metadata)).get_span_context()
 
 
 class Origin(NamedTuple):
@@ -55,9 +57,13 @@ def read(job: Job, *, always_link: bool) -> Origin:
     """
     # What cannot be read of a row is none; nor is what somebody else means by the same name.
     metadata = job.metadata if isinstance(job.metadata, Mapping) else {}
-    carrier = {name: value for name, value in metadata.items() if isinstance(value, str)}
-    context = propagate.extract(carrier, Context())
+    context = _extracted(metadata)
     deferred = trace.get_current_span(context).get_span_context()
-    if not deferred.is_valid or not (always_link or metadata.get(_LINKED) is True):
+    if not deferred.is_valid or not (always_link or metadata.get(TRACELINK) is True):
         return Origin(context, [])
     return Origin(trace.set_span_in_context(INVALID_SPAN, context), [Link(deferred)])
+
+
+def _extracted(metadata: Mapping[str, JsonValue]) -> Context:
+    carrier = {name: value for name, value in metadata.items() if isinstance(value, str)}
+    return propagate.extract(carrier, Context())

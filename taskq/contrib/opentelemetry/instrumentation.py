@@ -34,6 +34,7 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     always_link: bool = False,
+    create_spans: bool = True,
     database: bool = True,
     max_names: int = 100,
 ) -> None:
@@ -43,8 +44,10 @@ def instrument(
         app: The app. Instrument it where it is made, before a worker of it starts.
         tracer_provider: Where spans go; None: to the program's own.
         meter_provider: Where metrics go; None: to the program's own.
-        always_link: Whether each attempt begins a trace of its own, linked to where its job was deferred, and
-            not only those of jobs that are deferred several at a time.
+        always_link: Whether each attempt begins a trace of its own, linked to where its job was deferred; if
+            not, all attempts of a job are of one trace.
+        create_spans: Whether each job of a batch has a span of its own where it is deferred, with which its
+            trace begins; if not, a batch is one span, and each attempt begins a trace that is linked to it.
         database: Whether the figures of the database are metrics, too: of one process of all, that is enough.
         max_names: How many queues, and how many tasks, that the app's tasks do not have are told apart in
             metrics; others are ``(other)``.
@@ -53,7 +56,11 @@ def instrument(
         InvalidOption: An argument is none of these.
     """
     _check(app)
-    for name, given in (("always_link", always_link), ("database", database)):
+    for name, given in (
+        ("always_link", always_link),
+        ("create_spans", create_spans),
+        ("database", database),
+    ):
         if not isinstance(given, bool):
             raise InvalidOption(f"{name}={short_repr(given)}: give True or False")
     with _instrumenting:
@@ -70,6 +77,7 @@ def instrument(
             tracer_provider,
             meter_provider,
             always_link=always_link,
+            create_spans=create_spans,
             database=database,
         )
         _instrumented[app] = ref(instrumentation)
@@ -99,6 +107,7 @@ class _Instrumentation:
         meter_provider: MeterProvider | None,
         *,
         always_link: bool,
+        create_spans: bool,
         database: bool,
     ) -> None:
         taskq_version = version("taskq-sql")
@@ -109,17 +118,24 @@ class _Instrumentation:
             figures = DatabaseFigures(lambda: app.database, names, stalled_after=stalled_after(app))
         self._metering = Metering(meter, figures, self)
         self._counting = Counting(app.telemetry, self._metering, names)
-        self._tracing = Tracing(app.telemetry, tracer, app.tasks, always_link=always_link)
-        self._manager = app.job_manager
+        self._tracing = Tracing(
+            app.telemetry, tracer, app.tasks, always_link=always_link, create_spans=create_spans
+        )
+        self._manager = manager = app.job_manager
         # Last, so that what the others say of a trace holds.
-        self._manager.defer_middleware = (*self._manager.defer_middleware, self._tracing.carry)
+        manager.defer_middleware = (*manager.defer_middleware, self._tracing.carry)
+        manager.publish_middleware = (*manager.publish_middleware, self._tracing.carry_event)
 
     def close(self) -> None:
         self._counting.close()
         self._metering.close()
         self._tracing.close()
-        self._manager.defer_middleware = tuple(
-            other for other in self._manager.defer_middleware if other != self._tracing.carry
+        manager = self._manager
+        manager.defer_middleware = tuple(
+            other for other in manager.defer_middleware if other != self._tracing.carry
+        )
+        manager.publish_middleware = tuple(
+            other for other in manager.publish_middleware if other != self._tracing.carry_event
         )
 
 

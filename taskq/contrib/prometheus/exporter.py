@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -19,6 +20,8 @@ from taskq.exceptions import InvalidOption
 from taskq.messages import short_repr
 
 _making = threading.Lock()
+# Whether the figures of the database are left out of what is rendered here.
+_without_database: ContextVar[bool] = ContextVar("taskq.without_database", default=False)
 # Kept alive as long as their app is, by its telemetry: see _Recorder. Here they would keep the app alive.
 _metrics_of: "WeakKeyDictionary[App, ref[Metrics]]" = WeakKeyDictionary()
 
@@ -54,13 +57,16 @@ class Metrics:
         self.registry: CollectorRegistry = CollectorRegistry() if registry is None else registry
         names = Names(app.tasks, max_names)
         self._collectors: list[Collector] = []
+        self._of_database: CollectorRegistry = CollectorRegistry()
         try:
             recorder = _Recorder({figure: self._metric(figure) for figure in COUNTED}, self)
             if database:
                 figures = DatabaseFigures(
                     lambda: app.database, names, stalled_after=stalled_after(app)
                 )
-                self._register(_DatabaseCollector(figures))
+                collector = _DatabaseCollector(figures)
+                self._register(collector)
+                self._of_database.register(collector)
         except ValueError as error:
             self._unregister()
             raise InvalidOption(
@@ -76,6 +82,18 @@ class Metrics:
         It waits for the database, for two seconds at most: where an event loop runs, call it in a thread.
         """
         return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.registry)
+
+    def render_process(self) -> tuple[str, bytes]:
+        """The same without the figures of the database."""
+        token = _without_database.set(True)
+        try:
+            return self.render()
+        finally:
+            _without_database.reset(token)
+
+    def render_database(self) -> tuple[str, bytes]:
+        """The figures of the database alone."""
+        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._of_database)
 
     def close(self) -> None:
         """Count no more, and take the metrics out of their registry."""
@@ -121,6 +139,16 @@ def render(app: App) -> tuple[str, bytes]:
         InvalidOption: It is no app.
     """
     return metrics_of(app).render()
+
+
+def render_process(app: App) -> tuple[str, bytes]:
+    """What ``render`` answers, without the figures of the database."""
+    return metrics_of(app).render_process()
+
+
+def render_database(app: App) -> tuple[str, bytes]:
+    """The figures of the database, of what ``render`` answers."""
+    return metrics_of(app).render_database()
 
 
 def metrics_of(app: App) -> Metrics:
@@ -184,6 +212,8 @@ class _DatabaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read them; of a database that is away only that it is."""
+        if _without_database.get():
+            return
         families: dict[Figure, GaugeMetricFamily | CounterMetricFamily] = {}
         for figure, labels, value in self._figures.samples():
             family = families.setdefault(figure, _family(figure))

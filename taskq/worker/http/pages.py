@@ -22,21 +22,23 @@ def pages(
     """
     begin_to_count(app)
     return {
-        "/metrics": lambda: _metrics(app),
-        "/livez": lambda: _probe(not_alive()),
-        "/readyz": lambda: _probe(not_ready()),
+        "/metrics": lambda: metrics_page(lambda: render_metrics(app)),
+        "/livez": lambda: probe_page(not_alive()),
+        "/readyz": lambda: probe_page(not_ready()),
     }
 
 
-def _metrics(app: WorkerApp) -> Answer:
+def metrics_page(render: Callable[[], tuple[str, bytes]]) -> Answer:
+    """A page of metrics: what renders answers the content type and the text."""
     try:
-        content_type, text = render_metrics(app)
+        content_type, text = render()
     except ImportError as error:
         return Answer.text(HTTPStatus.NOT_IMPLEMENTED, str(error))
     return Answer(HTTPStatus.OK, text, content_type)
 
 
-def _probe(why_not: str | None) -> Answer:
+def probe_page(why_not: str | None) -> Answer:
+    """What a probe is answered; None: all is well."""
     if why_not is None:
         return Answer.text(HTTPStatus.OK, "ok")
     return Answer.text(HTTPStatus.SERVICE_UNAVAILABLE, why_not)

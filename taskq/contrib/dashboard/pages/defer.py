@@ -27,7 +27,7 @@ from taskq.exceptions import (
     InvalidJob,
     InvalidLimit,
 )
-from taskq.job import Job
+from taskq.job import Job, copied_metadata
 from taskq.messages import short_repr
 
 _OPTIONS = ("queue", "priority", "lock", "queueing_lock", "tags", "metadata", "when", "key")
@@ -128,13 +128,14 @@ def _said_of(visit: Visit, name: str, like: Job | None) -> dict[str, str]:
     source: Any = like if like is not None else task
     if source is None:
         return dict.fromkeys(_OPTIONS, "")
+    metadata = copied_metadata(source.metadata)
     return {
         "queue": source.queue,
         "priority": str(source.priority),
         "lock": source.lock or "",
         "queueing_lock": source.queueing_lock or "",
         "tags": ", ".join(source.tags),
-        "metadata": "" if source.metadata is None else pretty_json(source.metadata),
+        "metadata": "" if metadata is None else pretty_json(metadata),
         "when": "",
         "key": "",
     }

@@ -1,6 +1,7 @@
 """A job: everything that is known of it, why it does not run, and what may be done to it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,8 +15,8 @@ from taskq.contrib.dashboard.live import Board, Boards, stream
 from taskq.contrib.dashboard.tree import Node, tree_of
 from taskq.contrib.dashboard.visit import Visit
 from taskq.encryption import is_encrypted
-from taskq.exceptions import InvalidTransition
-from taskq.job import FailedAttempt, Job, JobStatus
+from taskq.exceptions import InvalidLimit, InvalidTransition
+from taskq.job import FailedAttempt, Job, JobStatus, copied_metadata
 from taskq.limits import LimitState, split_key
 from taskq.manager import Explanation
 from taskq.messages import short_repr
@@ -151,7 +152,7 @@ def options_of(job: Job) -> Any:
         "lock": job.lock,
         "queueing_lock": job.queueing_lock,
         "tags": list(job.tags) or None,
-        "metadata": job.metadata,
+        "metadata": copied_metadata(job.metadata),
     }
     return options
 
@@ -162,7 +163,9 @@ async def _read(app: App, job_id: int) -> JobState:
     limits: list[LimitState] = []
     if job.limit_key is not None and job.status in ALIVE:
         name, key = split_key(job.limit_key)
-        limits = [each for each in await jobs.list_limits_async(name) if each.key == key]
+        # The key of a row that was written by hand may begin with no name of a limit.
+        with suppress(InvalidLimit):
+            limits = [each for each in await jobs.list_limits_async(name) if each.key == key]
     return JobState(
         now=await jobs.get_server_time_async(),
         job=job,
