@@ -23,7 +23,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     new_gates tid [];
-    found integer;
+    reached integer;
     -- Side by side with the new gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
@@ -39,8 +39,9 @@ BEGIN
     locks := '{}';
     limit_keys := '{}';
 
-    -- Each time twice as many, as long as what it comes to has no room: else limits without would have what comes
-    -- behind their gates overtaken by jobs of lower priority.
+    -- Each time twice as many, 1,023 times max_jobs in all, until what it found has the priority that it has come down
+    -- to. A gate may be of a limit without room, or have the priority of the job that ended, above that of all that
+    -- wait: jobs behind it would else be overtaken by others of lower priority.
     FOR round IN 0..9 LOOP
         WITH gate AS MATERIALIZED (
             SELECT
@@ -59,16 +60,21 @@ BEGIN
                 FROM taskq_limit_gates AS first
                 WHERE
                     first.open_at IS NULL AND first.queue_name = queue.name
-                    AND first.limit_key <> ALL(visited)
+                    -- Hashed, other than <> ALL of what is not known to the plan.
+                    AND first.limit_key NOT IN (SELECT unnest(visited))
                 ORDER BY first.queue_name, first.priority DESC, first.turn
                 LIMIT 4 * (max_jobs << round)
             ) AS open_gate
         ),
 
         mine AS MATERIALIZED (
-            SELECT best.limit_key
+            SELECT
+                best.limit_key,
+                best.priority
             FROM (
-                SELECT gate.limit_key
+                SELECT
+                    gate.limit_key,
+                    max(gate.priority) AS priority
                 FROM gate
                 GROUP BY gate.limit_key
                 ORDER BY max(gate.priority) DESC, min(gate.turn)
@@ -81,14 +87,14 @@ BEGIN
             array_agg(gate.ctid),
             array_agg(gate.limit_key),
             array_agg(gate.queue_name),
-            array_agg(gate.turn)
-        INTO new_gates, gate_keys, gate_queues, turns
+            array_agg(gate.turn),
+            min(mine.priority)
+        INTO new_gates, gate_keys, gate_queues, turns, reached
         FROM gate
         INNER JOIN mine ON gate.limit_key = mine.limit_key;
 
         EXIT WHEN new_gates IS NULL;
         gates := gates || new_gates;
-        found := cardinality(visited);
 
         IF has_paused_tasks THEN
             PERFORM taskq_bar_paused_jobs(ARRAY(
@@ -104,8 +110,8 @@ BEGIN
             ));
         END IF;
 
-        -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how
-        -- many limits there are, and would go through all of them for each.
+        -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know
+        -- how many limits there are, and would go through all of them for each.
         WITH visited_limit AS MATERIALIZED (
             SELECT
                 named.limit_key,
@@ -199,7 +205,8 @@ BEGIN
             ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id
         ) AS in_turn;
 
-        EXIT WHEN cardinality(ids) >= max_jobs OR cardinality(visited) - found < max_jobs << round;
+        EXIT WHEN cardinality(new_gates) < max_jobs << round;
+        EXIT WHEN (SELECT count(*) FROM unnest(priorities) AS job (priority) WHERE job.priority >= reached) >= max_jobs;
     END LOOP;
 END;
 $$;

@@ -115,8 +115,16 @@ OPERATIONS: dict[str, Operation] = {
     "pause task": lambda session: session.pause("task", "t"),
     "resume task": lambda session: session.resume("task", "t"),
 }
-# What may not wait for any other transaction: docs/gates.md, Claiming.
-WAITS_FOR_NONE = {name for name in OPERATIONS if name.startswith(("claim", "promote", "rescue"))}
+
+
+def may_wait(name: str, others: Sequence[str]) -> bool:
+    """Whether an operation may wait for the transactions of others: docs/gates.md, Claiming.
+
+    Of rescues at once one does the work, and the others wait for it.
+    """
+    if name.startswith("rescue"):
+        return any(other.startswith("rescue") for other in others if other != name)
+    return not name.startswith(("claim", "promote"))
 
 
 def _held(stage: Stage) -> None:

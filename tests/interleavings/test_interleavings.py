@@ -6,7 +6,7 @@ from itertools import permutations
 import psycopg
 import pytest
 
-from tests.interleavings.scenarios import MEETINGS, OPERATIONS, WAITS_FOR_NONE, Meeting, Stage
+from tests.interleavings.scenarios import MEETINGS, OPERATIONS, Meeting, Stage, may_wait
 from tests.interleavings.stage import ENDS, STOPS, Actor, actors_of, observe, play
 from tests.model import invariants
 from tests.model.database import Session, World
@@ -39,7 +39,7 @@ def test_the_promises_hold_in_every_order(
                 try:
                     play(
                         actors,
-                        [(OPERATIONS[name], name not in WAITS_FOR_NONE) for name in names],
+                        [(OPERATIONS[name], may_wait(name, names)) for name in names],
                         stop=stop,
                         ends=ends,
                     )

@@ -267,8 +267,8 @@ class Machine(RuleBasedStateMachine):
     # Time, and the open transaction.
 
     def move_time(self, hours: int) -> None:
-        if self.is_open:
-            return
+        # The rows that it holds cannot be put back.
+        self.end_transaction(is_committed=True)
         self.world.move_time(hours)
         self.state.hour += hours
         note(f"it is {self.state.hour} h")

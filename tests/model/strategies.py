@@ -217,8 +217,8 @@ _STEPS: Mapping[str, tuple[int, Mapping[str, st.SearchStrategy[Any]]]] = {
     "change": (4, {"pick": picks, "change": changes, "is_late": rarely}),
     "pause_or_resume": (1, {"place": pauses}),
     "change_a_limit": (2, {"said": said}),
-    "move_time": (2, {"hours": few}),
-    "end_transaction": (3, {"is_committed": mostly}),
+    "move_time": (4, {"hours": few}),
+    "end_transaction": (6, {"is_committed": mostly}),
 }
 steps = st.sampled_from(
     [name for name, (often, _) in _STEPS.items() for _ in range(often)]

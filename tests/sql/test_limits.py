@@ -155,6 +155,20 @@ def test_limits_without_room_have_no_job_behind_them_overtaken_by_one_of_lower_p
     assert claim(1) == [low]
 
 
+def test_the_place_that_a_job_of_higher_priority_leaves_has_no_other_one_overtaken(
+    declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    """Its gate has its priority, and not that of the next one."""
+    declare("stripe", concurrency=1)
+    declare("mail", concurrency=1)
+    urgent, low = defer({"limit": "stripe", "priority": 5}, {"limit": "stripe"})
+    assert claim(1) == [urgent]
+    [high] = defer({"limit": "mail", "priority": 1})
+    finish(urgent)
+    assert claim(1) == [high]
+    assert claim(1) == [low]
+
+
 def test_the_jobs_of_a_limit_in_a_queue_that_no_worker_serves_hold_up_none_in_another(
     declare: Declare, defer: Ids, claim: Ids, finish: Ids
 ) -> None:
