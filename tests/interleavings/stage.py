@@ -1,20 +1,21 @@
 """Sessions that stop in the middle of their transactions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.errors import UniqueViolation
+from psycopg.pq import TransactionStatus
 
 from taskq.exceptions import AlreadyEnqueued
 from tests.model.database import HOUR, Session
 from tests.model.invariants import check
 from tests.model.state import Figures, Job, State
 
-# Where an operation stops: about to change jobs, to open the gate of a lock or of a limit, or to forget one
-# of them; or nowhere, and its transaction stays open at its end.
+# Where an operation stops: nowhere, and its transaction stays open at its end; or about to change jobs, to
+# open the gate of a lock or of a limit, or to forget one of them.
 STOPS = ("end", "taskq_jobs", "taskq_open_gates", "taskq_limit_gates", "forget")
 # In which order they end: as they began, the last one first, or all that begin later within the first one.
 ENDS = ("as begun", "reversed", "within")
@@ -22,6 +23,7 @@ ENDS = ("as begun", "reversed", "within")
 _TRIGGERS = """
 CREATE FUNCTION stop_here() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM set_config('stage.passed', current_setting('stage.passed', true) || ' ' || TG_ARGV[0], false);
     IF current_setting('stage.stop', true) = TG_ARGV[0] THEN
         PERFORM set_config('stage.stop', '', false);
         PERFORM pg_advisory_xact_lock(77, current_setting('stage.actor')::integer);
@@ -65,15 +67,17 @@ class Actor:
         self._number = number
         self._pool = pool
         self._running: Future[Any] | None = None
-        self.result: Any = None
 
     def start(self, operation: Operation, *, stop: str, may_wait: bool) -> None:
         """Begin an operation, as far as it comes: to its stop, to its end, or until it waits for another."""
         connection = self._session.connection
         if stop != "end":
             self._director.execute("SELECT pg_advisory_lock(77, %s)", [self._number])
-        connection.execute("SELECT set_config('stage.actor', %s, false)", [str(self._number)])
-        connection.execute("SELECT set_config('stage.stop', %s, false)", [stop])
+        connection.execute(
+            "SELECT set_config('stage.actor', %s, false), set_config('stage.stop', %s, false), "
+            "set_config('stage.passed', '', false)",
+            [str(self._number), stop],
+        )
         connection.execute("BEGIN")
         self._may_wait = may_wait
         self._running = self._pool.submit(operation, self._session)
@@ -95,12 +99,29 @@ class Actor:
         """Commit; what was refused is rolled back."""
         assert self._running is not None
         try:
-            self.result = self._running.result()
-        except (AlreadyEnqueued, UniqueViolation) as error:
+            self._running.result()
+        except (AlreadyEnqueued, UniqueViolation):
             self._session.connection.execute("ROLLBACK")
-            self.result = error
         else:
             self._session.connection.execute("COMMIT")
+
+    def give_up(self) -> None:
+        """End what is under way, where a promise was broken."""
+        self._director.execute("SELECT pg_advisory_unlock_all()")
+        connection = self._session.connection
+        if connection.info.transaction_status is not TransactionStatus.IDLE:
+            connection.cancel_safe()
+            assert self._running is not None
+            wait([self._running])
+            connection.execute("ROLLBACK")
+
+    @property
+    def passed(self) -> set[str]:
+        """Which stops it has come to, whether it was to stop there or not."""
+        [names] = self._session.connection.execute(
+            "SELECT current_setting('stage.passed')"
+        ).fetchone() or ("",)
+        return set(names.split())
 
     def _watch(self) -> None:
         pid = self._session.connection.info.backend_pid
@@ -122,8 +143,8 @@ def play(
     *,
     stop: str,
     ends: str,
-) -> list[Any]:
-    """Run operations at once; returns what each has answered.
+) -> set[str]:
+    """Run operations at once; returns which stops the first one has come to.
 
     Args:
         actors: The sessions.
@@ -149,7 +170,7 @@ def play(
         assert done is not None
         done.end()
         left.remove(done)
-    return [actor.result for actor in actors[: len(operations)]]
+    return first.passed
 
 
 def observe(rows: dict[int, Job], connection: psycopg.Connection) -> State:
@@ -182,18 +203,17 @@ def observe(rows: dict[int, Job], connection: psycopg.Connection) -> State:
 
 
 @contextmanager
-def actors_of(
-    connect: Callable[[], psycopg.Connection], number: int
-) -> Iterator[tuple[psycopg.Connection, list[Actor]]]:
-    """The director's connection, and so many actors."""
-    director = connect()
+def actors_of(director: psycopg.Connection, number: int) -> Iterator[list[Actor]]:
+    """So many actors in the database of the director's connection."""
     director.execute(_TRIGGERS.encode())
-    with ThreadPoolExecutor(number) as pool:
-        connections = [connect() for _ in range(number)]
-        try:
-            yield director, [Actor(own, director, n, pool) for n, own in enumerate(connections)]
-        finally:
-            # Where a promise was broken, some are still under way.
-            director.execute("SELECT pg_advisory_unlock_all()")
-            for own in connections:
-                own.cancel_safe()
+    dsn, password = director.info.dsn, director.info.password
+    with ThreadPoolExecutor(number) as pool, ExitStack() as opened:
+        yield [
+            Actor(
+                opened.enter_context(psycopg.connect(dsn, password=password, autocommit=True)),
+                director,
+                actor,
+                pool,
+            )
+            for actor in range(number)
+        ]

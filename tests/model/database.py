@@ -219,25 +219,18 @@ class World:
     def __init__(self, main: psycopg.Connection) -> None:
         self._main = main
         # A TRUNCATE takes ten times as long, where there is next to nothing.
-        for table in _TABLES.split(", "):
-            main.execute(f"DELETE FROM {table}".encode())
-        main.execute("SELECT setval(pg_get_serial_sequence('taskq_jobs', 'id'), 1, false)")
-        [self._base] = main.execute("SELECT clock_timestamp()::text").fetchone() or ()
-        self._times = [
-            f"UPDATE {table} SET "
-            + ", ".join(f"{column} = {column} - %(by)s::interval" for column in columns)
-            for table, columns in main.execute(
-                "SELECT table_name, array_agg(column_name::text) FROM information_schema.columns "
-                "WHERE table_schema = current_schema() AND data_type = 'timestamp with time zone' "
-                "AND table_name || '' = ANY(%s) GROUP BY table_name",
-                [_TABLES.split(", ")],
-            ).fetchall()
-        ]
+        main.execute("; ".join(f"DELETE FROM {table}" for table in _TABLES.split(", ")).encode())
+        [_, self._base] = (
+            main.execute(
+                "SELECT setval(pg_get_serial_sequence('taskq_jobs', 'id'), 1, false), clock_timestamp()::text"
+            ).fetchone()
+            or ()
+        )
 
     def move_time(self, hours: int) -> None:
         """So many hours later: all that is written was so long before."""
         with self._main.transaction():
-            for statement in self._times:
+            for statement in _moves(self._main):
                 self._main.execute(statement.encode(), {"by": f"{hours} hours"})
 
     def read_jobs(self, hour: int, connection: psycopg.Connection | None = None) -> dict[int, Job]:
@@ -270,6 +263,23 @@ def undone(session: Session) -> Iterator[None]:
         session.connection.execute("ROLLBACK")
 
 
+def _moves(connection: psycopg.Connection) -> list[str]:
+    """What puts all times back, a statement for each table."""
+    if not _statements:
+        _statements.extend(
+            f"UPDATE {table} SET "
+            + ", ".join(f"{column} = {column} - %(by)s::interval" for column in columns)
+            for table, columns in connection.execute(
+                "SELECT table_name, array_agg(column_name::text) FROM information_schema.columns "
+                "WHERE table_schema = current_schema() AND data_type = 'timestamp with time zone' "
+                "AND table_name || '' = ANY(%s) GROUP BY table_name",
+                [_TABLES.split(", ")],
+            ).fetchall()
+        )
+    return _statements
+
+
+_statements: list[str] = []
 _read: dict[str, Query] = {}
 
 
