@@ -317,6 +317,7 @@ _MEETINGS: Sequence[tuple[Callable[[Stage], None], Sequence[str]]] = (
     # Limits.
     (_full, ("finish unlocked", "defer limited")),
     (_full, ("finish unlocked", "defer limited in b")),
+    (_full, ("finish unlocked", "defer limited", "claim")),
     (_full, ("finish unlocked", "finish 2 unlocked", "defer limited")),
     (_full_and_followed, ("finish unlocked", "claim three")),
     (_full_and_followed, ("finish unlocked", "finish 2 unlocked", "claim three")),

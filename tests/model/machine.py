@@ -56,12 +56,14 @@ class Machine(RuleBasedStateMachine):
         """End the transaction that is open."""
         self.late.connection.rollback()
 
-    @initialize(said=given.first_limits)
-    def begin(self, said: Sequence[tuple[str, Figures]]) -> None:
+    @initialize(said=given.first_limits, queue_limit=given.first_queue_limits)
+    def begin(self, said: Sequence[tuple[str, Figures]], queue_limit: str | None) -> None:
         self._register()
         self._register()
         for key, figures in said:
             self.say(key, by_operator=False, figures=figures)
+        if queue_limit is not None:
+            self.limit_queue("a", queue_limit)
 
     @rule(step=given.steps)
     def step(self, step: tuple[str, Mapping[str, Any]]) -> None:
@@ -249,14 +251,18 @@ class Machine(RuleBasedStateMachine):
             return
         if said.queue is None:
             self.say(said.key, by_operator=said.by_operator, figures=said.figures)
-        elif said.queue in self.state.queue_limits:
-            self.main.limit_queue(said.queue, None)
-            del self.state.queue_limits[said.queue]
-            note(f"queue {said.queue} has no limit")
         else:
-            self.main.limit_queue(said.queue, said.key)
-            self.state.queue_limits[said.queue] = said.key
-            note(f"queue {said.queue} has the limit {said.key}")
+            has_one = said.queue in self.state.queue_limits
+            self.limit_queue(said.queue, None if has_one else said.key)
+
+    def limit_queue(self, queue: str, key: str | None) -> None:
+        """Have all jobs of a queue count in a limit, or in none."""
+        self.main.limit_queue(queue, key)
+        if key is None:
+            del self.state.queue_limits[queue]
+        else:
+            self.state.queue_limits[queue] = key
+        note(f"queue {queue} has the limit {key}")
 
     def say(self, key: str, *, by_operator: bool, figures: Figures | None) -> None:
         """Say what a limit allows."""

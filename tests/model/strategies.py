@@ -97,6 +97,8 @@ _of_conc = st.builds(_figures, _concurrencies, st.none())
 _of_rate = st.builds(_figures, st.none(), _rates)
 _of_both = st.builds(_figures, _concurrencies, _rates)
 
+# In which limit all jobs of a queue count, from the beginning.
+first_queue_limits = st.sampled_from([None, None, "conc", "rate"])
 first_limits = st.tuples(
     st.tuples(st.just("conc"), _of_conc),
     st.tuples(st.just("rate"), _of_rate),

@@ -11,7 +11,7 @@ from tests.sql.conftest import Connect, connect
 
 __all__ = ["connect"]  # a fixture
 
-EXAMPLES = int(os.environ.get("TASKQ_MODEL_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("TASKQ_MODEL_EXAMPLES", "60"))
 SEED = int(os.environ.get("TASKQ_MODEL_SEED", "1"))
 STEPS = int(os.environ.get("TASKQ_MODEL_STEPS", "40"))
 # What a failing example is made smaller by takes a while, and mutations.py has no use for it.

@@ -65,6 +65,7 @@ def run(folder: Path, *module: str) -> subprocess.CompletedProcess[str]:
             # What is kept of a run goes with the copy.
             "TMPDIR": str(folder),
             "TASKQ_MODEL_SHORTENS": "0",
+            "TASKQ_MODEL_EXAMPLES": os.environ.get("TASKQ_MODEL_EXAMPLES", "400"),
         },
         check=False,
         stdout=subprocess.PIPE,

@@ -57,14 +57,15 @@ OF_CLAIMS = {
         path=_CLAIM_LOCKS,
         old="                ELSE numbered.lock IS NULL OR numbered.place = numbered.number\n",
         new="                ELSE true\n",
-        found_by=frozenset({"order"}),
+        test="tests/sql/test_claim_jobs.py::test_a_row_of_jobs_ends_before_one_that_another_transaction_has",
     ),
     "skipped-head": Mutation(
         what="a claim forgets the gate of a head whose row is locked",
         path=_CLAIM,
         old="                WHERE gate.lock IN (SELECT unnest(settled))\n",
         new="                WHERE gate.lock IN (SELECT unnest(settled || run_locks))\n",
-        found_by=frozenset({"stall"}),
+        test="tests/sql/test_claim_jobs.py::"
+        "test_what_a_claim_leaves_to_a_change_under_way_is_claimed_when_that_has_ended",
     ),
     "head-for-later": Mutation(
         what="a head that is for later holds no others",
@@ -92,7 +93,7 @@ OF_CLAIMS = {
         path=_CLAIM_LIMITS,
         old="        WHERE taskq_try_gate(best.limit_key)\n",
         new="",
-        found_by=frozenset({"crowd", "limit", "rate"}),
+        test=f"{INTERLEAVINGS}[claim and claim three]",
     ),
     "limit-end-at-once": Mutation(
         what="the end of a job opens its limit only if it sees a job that waits",
@@ -103,7 +104,7 @@ OF_CLAIMS = {
         AND EXISTS (SELECT FROM taskq_jobs AS job WHERE job.status = 'todo' AND job.limit_key =
         gone.limit_key)
 """,
-        test=f"{INTERLEAVINGS}[finish unlocked and defer limited]",
+        test=f"{INTERLEAVINGS}[finish unlocked and defer limited and claim]",
     ),
     "limit-end": Mutation(
         what="the end of a job does not open its limit",
@@ -132,7 +133,40 @@ OF_CLAIMS = {
         path=_CLAIM,
         old="            WHERE queue_limits <> '{}' AND key.name = ANY(limits_visited)\n",
         new="            WHERE false\n",
-        test=MODEL,
+        test="tests/sql/test_limits.py::"
+        "test_a_limit_of_a_queue_counts_all_jobs_of_it_however_they_were_deferred",
+    ),
+    "limits-in-rounds": Mutation(
+        what="a claim goes on behind no limit that has no room",
+        path=_CLAIM_LIMITS,
+        old="    FOR round IN 0..9 LOOP\n",
+        new="    FOR round IN 0..0 LOOP\n",
+        test="tests/sql/test_limits.py::"
+        "test_limits_without_room_have_no_job_behind_them_overtaken_by_one_of_lower_priority",
+    ),
+    "place-of-what-ended": Mutation(
+        what="a claim takes what waits at a gate for as urgent as the job that left it",
+        path=_CLAIM_LIMITS,
+        old="        EXIT WHEN (SELECT count(*) FROM unnest(priorities) AS job (priority) "
+        "WHERE job.priority >= reached) >= max_jobs;\n",
+        new="        EXIT WHEN cardinality(ids) >= max_jobs;\n",
+        test="tests/sql/test_limits.py::"
+        "test_the_place_that_a_job_of_higher_priority_leaves_has_no_other_one_overtaken",
+    ),
+    "start-given-back-late": Mutation(
+        what="a start that is given back after its time lets another one start sooner",
+        path=_LIMITS,
+        old="gate.tokens * greatest(gate.claimed_at + step.pace - now(), '0 seconds')",
+        new="gate.tokens * step.pace",
+        test="tests/sql/test_limits.py::test_a_start_that_comes_back_late_lets_no_other_one_start_sooner",
+    ),
+    "start-given-back-twice": Mutation(
+        what="a start that is given back in another queue is counted by each claim",
+        path=_CLAIM_LIMITS,
+        old="                        other.tokens IS NOT NULL\n                        OR (",
+        new="                        (",
+        test="tests/sql/test_limits.py::"
+        "test_a_start_that_came_back_to_a_queue_that_is_not_served_counts_once",
     ),
     "pace": Mutation(
         what="a start takes nothing from the rate of its limit",
@@ -156,14 +190,14 @@ OF_CLAIMS = {
         new="    IF false THEN\n",
         and_old=_NOT_EXPIRED,
         and_new="\n        RETURNING taskq_jobs.*\n",
-        found_by=frozenset({"expiry"}),
+        test="tests/sql/test_expiry.py::test_a_claim_starts_none_that_is_late_and_forgets_no_gate",
     ),
     "expired-head": Mutation(
         what="the next job of a lock is not let in when the first one expires",
         path=_EXPIRY,
         old="        FROM expired\n        WHERE expired.lock IS NOT NULL\n",
         new="        FROM expired\n        WHERE expired.lock IS NULL\n",
-        test=MODEL,
+        test="tests/sql/test_expiry.py::test_the_head_of_a_lock_that_expires_lets_the_next_one_in",
     ),
     "paused-queue": Mutation(
         what="a claim that is told a paused queue takes jobs of it",

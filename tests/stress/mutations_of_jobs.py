@@ -68,7 +68,8 @@ OF_JOBS = {
         path="taskq/worker/executor_pool.py",
         old="        if outcome is None or outcome.status is JobStatus.TODO:\n",
         new="        if outcome is None:\n",
-        found_by=frozenset({"order"}),
+        test="tests/worker/test_locks.py::"
+        "test_what_follows_a_job_that_is_to_run_again_goes_back_and_waits_for_it",
     ),
     "fence": Mutation(
         what="a worker writes the end of an attempt that is not its own any more",
@@ -100,7 +101,7 @@ OF_JOBS = {
         path="taskq/worker/job_commit.py",
         old="                self._finish(connection, outcome)\n",
         new="",
-        found_by=frozenset({"effects", "ends"}),
+        test="tests/worker/test_transaction.py::test_effects_jobs_and_the_end_come_with_one_commit",
     ),
     "fence-of-the-worker": Mutation(
         what="a worker writes the end of another worker's attempt, if the number of the claim is right",
