@@ -226,6 +226,13 @@ def _slow_begun(stage: Stage) -> None:
     stage.claim()
 
 
+def _slow_again(stage: Stage) -> None:
+    """The rate lets the next one start by now, which nothing has told yet."""
+    _slow_begun(stage)
+    assert stage.session.claim(1, None, 1, 1) == []
+    stage.wait()
+
+
 def _paused(stage: Stage) -> None:
     """The task of all jobs is paused, which no claim has come to yet."""
     stage.defer(job(), job(lock="x"))
@@ -337,6 +344,8 @@ _MEETINGS: Sequence[tuple[Callable[[Stage], None], Sequence[str]]] = (
     (_limited_queue, ("claim three", "claim in b")),
     (_slow, ("claim", "claim in b")),
     (_slow, ("claim", "defer paced", "claim in b")),
+    (_slow_again, ("promote", "claim three")),
+    (_slow_again, ("promote", "promote too")),
     (_slow_begun, ("give back unlocked", "claim three")),
     (_slow_begun, ("give back unlocked", "claim", "claim in b")),
     # Pauses.

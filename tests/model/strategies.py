@@ -18,7 +18,9 @@ rarely = st.sampled_from([False, False, True])
 mostly = st.sampled_from([True, True, False])
 
 served = st.sampled_from([None, ["a", "b"], ["a"], ["b"]])
-pauses = st.sampled_from([("queue", "a"), ("queue", "b"), ("task", "t"), ("task", "u")])
+pauses = st.sampled_from(
+    [("queue", "a"), ("queue", "b"), ("task", "t"), ("task", "t"), ("task", "u")]
+)
 conflicts = st.sampled_from(["raise", "skip", "replace"])
 
 
@@ -217,7 +219,7 @@ _STEPS: Mapping[str, tuple[int, Mapping[str, st.SearchStrategy[Any]]]] = {
     "lose_a_worker": (2, {"pick": picks, "concurrency": few, "dies": rarely}),
     "promote": (1, {}),
     "change": (4, {"pick": picks, "change": changes, "is_late": rarely}),
-    "pause_or_resume": (1, {"place": pauses}),
+    "pause_or_resume": (3, {"place": pauses}),
     "change_a_limit": (2, {"said": said}),
     "move_time": (4, {"hours": few}),
     "end_transaction": (6, {"is_committed": mostly}),

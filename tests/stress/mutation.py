@@ -15,8 +15,7 @@ class Mutation:
         path: In which file.
         old: What it says, once.
         new: What it says instead.
-        found_by: The checks of which one must find it.
-        test: The test that must fail instead.
+        test: The test that must fail.
         and_old: What the file says in another place, if two are to be changed; once.
         and_new: What it says there instead.
     """
@@ -25,8 +24,7 @@ class Mutation:
     path: str
     old: str
     new: str
-    found_by: frozenset[str] = frozenset()
-    test: str = ""
+    test: str
     and_old: str = ""
     and_new: str = ""
 

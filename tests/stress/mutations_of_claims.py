@@ -160,8 +160,8 @@ OF_CLAIMS = {
         new="gate.tokens * step.pace",
         test="tests/sql/test_limits.py::test_a_start_that_comes_back_late_lets_no_other_one_start_sooner",
     ),
-    "start-given-back-twice": Mutation(
-        what="a start that is given back in another queue is counted by each claim",
+    "start-given-back-elsewhere": Mutation(
+        what="a start that came back to another queue is not taken back from the rate's row",
         path=_CLAIM_LIMITS,
         old="                        other.tokens IS NOT NULL\n                        OR (",
         new="                        (",
@@ -211,6 +211,9 @@ OF_CLAIMS = {
         path=_CLAIM_LOCKS,
         old=" AND numbered.task_name <> ALL(paused_tasks)\n",
         new="\n",
+        # Either alone is equivalent: the other one ends the run as well.
+        and_old="            AND job.queue_name = ANY(queue_names) AND job.task_name <> ALL(paused_tasks)\n",
+        and_new="            AND job.queue_name = ANY(queue_names)\n",
         test="tests/sql/test_task_pauses.py::test_a_run_of_a_lock_ends_before_a_job_whose_task_is_paused",
     ),
     "resumed-lock": Mutation(
@@ -218,21 +221,25 @@ OF_CLAIMS = {
         path=_PAUSES,
         old="        WHERE let_in.lock IS NOT NULL OR let_in.limit_key IS NOT NULL\n",
         new="        WHERE false\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[resume task and claim three]",
     ),
     "limit-in-a-run": Mutation(
         what="a run of a lock goes on with a job that has a limit",
         path=_CLAIM_LOCKS,
         old="                    AND numbered.limit_key IS NULL AND numbered",
         new="                    AND numbered",
-        test=MODEL,
+        # Either alone is equivalent, as above.
+        and_old="\n                    AND run.limit_key IS NOT DISTINCT FROM held.limit_key\n",
+        and_new="\n",
+        test="tests/sql/test_limits.py::test_a_run_of_a_lock_ends_before_a_job_with_a_limit",
     ),
     "limit-of-a-key": Mutation(
         what="what is said of a whole limit goes before what is said of a key",
         path=_LIMITS,
         old="        coalesce(own.concurrency, whole.concurrency, declared.concurrency),\n",
         new="        coalesce(whole.concurrency, own.concurrency, declared.concurrency),\n",
-        test=MODEL,
+        test="tests/sql/test_limits.py::"
+        "test_what_an_operator_says_goes_before_what_apps_declare_and_a_key_before_the_whole",
     ),
     "rate-given-back": Mutation(
         what="a job that goes back before it began does not give its start back",
@@ -253,7 +260,7 @@ OF_CLAIMS = {
         path="sql/queries/job_schedule.sql",
         old="            WHERE gate.open_at <= now()\n",
         new="            WHERE gate.open_at <= now() AND false\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[promote and claim three]",
     ),
     "expiry-of-a-waiting-job": Mutation(
         what="the timer does not end what has not begun by its time",

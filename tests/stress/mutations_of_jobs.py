@@ -54,14 +54,14 @@ OF_JOBS = {
         path="sql/queries/job_rescue.sql",
         old="    WHERE rescued.lock IS NOT NULL\n",
         new="    WHERE rescued.lock IS NULL\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[rescue and claim]",
     ),
     "cancelled-head": Mutation(
         what="the next job of a lock is not let in when the first one is cancelled",
         path="sql/queries/job_change.sql",
         old="    FROM gone\n    WHERE gone.lock IS NOT NULL\n",
         new="    FROM gone\n    WHERE gone.lock IS NULL\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[cancel and claim]",
     ),
     "run-after-retry": Mutation(
         what="a worker goes on with what follows a job that is to run again",
@@ -129,7 +129,7 @@ OF_JOBS = {
         path=_FINISH,
         old="            WHEN ended.status = 'todo' AND taskq_jobs.abort_requested THEN 'aborted'\n",
         new="",
-        test=MODEL,
+        test="tests/sql/test_finish_jobs.py::test_a_job_that_is_to_be_aborted_is_not_queued_again",
     ),
     "attempt-of-a-snooze": Mutation(
         what="a snooze uses up an attempt",
@@ -172,7 +172,7 @@ OF_JOBS = {
         path=_RESCUE,
         old="            WHEN suspected.abort_requested THEN ', and was to abort it'\n",
         new="",
-        test=MODEL,
+        test="tests/sql/test_rescue_jobs.py::test_a_job_that_was_to_be_aborted_is_not_run_again",
     ),
     "rescue-of-a-limit": Mutation(
         what="the rescue of a job does not open its limit",
