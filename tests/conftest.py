@@ -28,6 +28,7 @@ from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from tests.chaos import table as chaos_table
 from tests.databases import Databases
 
 
@@ -80,6 +81,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the server is."""
     node.workerinput["postgresql"] = node.config.stash[options]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the faults of the chaos tests have led to."""
+    rows = [
+        value
+        for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+        for name, value in report.user_properties
+        if name == chaos_table.PROPERTY
+    ]
+    if rows:
+        terminalreporter.section("chaos")
+        for line in chaos_table.table(rows):
+            terminalreporter.line(line)
 
 
 def start_server(config: pytest.Config) -> str:

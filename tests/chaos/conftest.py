@@ -1,0 +1,147 @@
+"""A server for all faults that it survives, a database for each test, and what stops all that was started."""
+
+import dataclasses
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+
+from tests.chaos.crew import Crew
+from tests.chaos.deferring import Deferring
+from tests.chaos.proxy import Proxy
+from tests.chaos.scene import Figures, Scene
+from tests.chaos.server import TEMPLATE, Server
+from tests.chaos.table import PROPERTY
+from tests.conftest import in_memory
+
+TIMES = int(os.environ.get("TASKQ_TEST_CHAOS", "1"))
+SEED = os.environ.get("TASKQ_TEST_CHAOS_SEED", "7")
+
+MakeServer = Callable[..., Server]
+Record = Callable[[Figures], None]
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="taskq-chaos-", dir=in_memory()) as name:
+        folder = Path(name)
+        # The server runs as another user than root.
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def server(server_folder: Path) -> Iterator[Server]:
+    """The server of the tests that it survives, with the template."""
+    server = Server(server_folder)
+    server.create()
+    try:
+        server.start()
+        server.make_template()
+        yield server
+    finally:
+        server.stop("immediate")
+
+
+@pytest.fixture
+def make_server(server_folder: Path) -> Iterator[MakeServer]:
+    """Makes servers for one test, created and not started; they are stopped at its end."""
+    with ExitStack() as stack:
+
+        def make(*settings: str, **options: object) -> Server:
+            server = Server(server_folder, *settings, **options)  # type: ignore[arg-type]
+            stack.callback(server.stop, "immediate")
+            return server
+
+        yield make
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """What a test draws at random, from the seed of the run and its own name."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture
+def proxies() -> Iterator[Callable[[int], Proxy]]:
+    """Makes proxies before ports, which are closed at the end."""
+    with ExitStack() as stack:
+
+        def make(port: int) -> Proxy:
+            proxy = Proxy(port)
+            stack.callback(proxy.close)
+            return proxy
+
+        yield make
+
+
+@pytest.fixture
+def record(record_property: Callable[[str, object], None]) -> Record:
+    """Puts the figures of a test into the table of the run."""
+    return lambda figures: record_property(PROPERTY, dataclasses.asdict(figures))
+
+
+class Stage:
+    """Makes the scenes of a test.
+
+    Args:
+        folder: Where workers log.
+        stack: What is to be ended with the test.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+
+    def database(self, server: Server) -> str:
+        """A database of a server, with the schema; its name."""
+        name = f"chaos_{os.getpid()}_{next(_numbers)}"
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        return name
+
+    def scene(
+        self,
+        name: str,
+        server: Server,
+        *,
+        database: str | None = None,
+        workers: str | None = None,
+        deferrers: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        connect: Callable[[], psycopg.Connection[TupleRow]] | None = None,
+        size: int = 2,
+    ) -> Scene:
+        """Workers and deferrers at work on a database.
+
+        Args:
+            name: Of the fault.
+            server: Whose.
+            database: Its name; None: one of its own.
+            workers: Its URL for the workers; None: of the server itself.
+            deferrers: Its URL for the deferrers, likewise.
+            environment: Variables for the workers.
+            connect: Connects past what is disturbed; None: to the server.
+            size: How many workers.
+        """
+        url = server.url(database or self.database(server))
+        crew = Crew(workers or url, self._folder, environment=environment, size=size)
+        self._stack.callback(crew.close)
+        deferring = Deferring(deferrers or url, SEED)
+        self._stack.callback(deferring.end)
+        direct = connect or (lambda: psycopg.connect(url, connect_timeout=5))
+        return Scene(name, direct, url, crew, deferring)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        yield Stage(tmp_path, stack)

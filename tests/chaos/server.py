@@ -1,0 +1,174 @@
+"""A PostgreSQL server that can be stopped in each way, crash, and be promoted."""
+
+import os
+import pwd
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.server import installed
+from taskq.app import App
+from taskq.embedded.wheel import open_wheel
+
+TEMPLATE = "chaos_template"
+
+SETTINGS = (
+    # A process that crashes leaves to the kernel what it has written.
+    "fsync = off",
+    "max_connections = 60",
+    "log_line_prefix = '%m [%p] %a: '",
+)
+
+
+def _programs() -> tuple[Path, pwd.struct_passwd | None]:
+    """Those of the machine's PostgreSQL or of the wheel, and whom they run as in place of root."""
+    if found := installed():
+        if os.geteuid() != 0:
+            return found[0], None
+        try:
+            return found[0], pwd.getpwnam("postgres")
+        except KeyError:
+            pass
+    wheel = open_wheel()
+    return wheel.programs, wheel.user
+
+
+class Server:
+    """A server on a port of this machine alone.
+
+    Args:
+        folder: Where its data go; its user can reach it.
+        settings: Lines for its configuration, beside those that all have.
+        environment: Variables for it.
+        wal: Where its write-ahead log goes, if not among the data.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *settings: str,
+        environment: Mapping[str, str] | None = None,
+        wal: Path | None = None,
+    ) -> None:
+        self._programs, self.user = _programs()
+        self._environment = {"LC_ALL": "C", **(environment or {})}
+        self._wal = wal
+        self._settings = settings
+        self.port = free_port()
+        self.data = folder / f"data-{self.port}"
+        self.log = folder / f"server-{self.port}.log"
+
+    def create(self) -> None:
+        """Make the data directory."""
+        self.give_to_user(self.data, mkdir=True)
+        elsewhere = [f"--waldir={self._wal}"] if self._wal else []
+        self.run(
+            "initdb",
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            *elsewhere,
+        )
+        self.configure(*SETTINGS, *self._settings)
+
+    def copy_of(self, primary: "Server") -> None:
+        """Make the data directory as that of a standby of a primary."""
+        self.give_to_user(self.data, mkdir=True)
+        host = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
+        self.run("pg_basebackup", f"--dbname={host}", "--write-recovery-conf", "--checkpoint=fast")
+        self.configure(*self._settings)
+
+    def configure(self, *settings: str) -> None:
+        """Write lines to the end of its configuration."""
+        address = ("listen_addresses = '127.0.0.1'", f"port = {self.port}")
+        sockets = f"unix_socket_directories = '{self.data}'"
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write("\n".join((*address, sockets, *settings)) + "\n")
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        self.run("pg_ctl", "start", "--wait", "--timeout=60", f"--log={self.data / 'log'}")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it, if it runs: ``fast`` as for a restart, ``immediate`` as in a crash."""
+        if (self.data / "postmaster.pid").exists():
+            self.run("pg_ctl", "stop", "--wait", "--timeout=60", f"--mode={mode}", check=False)
+
+    def promote(self) -> None:
+        """Make a standby the primary, and wait until it is."""
+        self.run("pg_ctl", "promote", "--wait", "--timeout=60")
+
+    def url(self, database: str, *, port: int | None = None, user: str = "postgres") -> str:
+        """The URL of a database, as libpq takes it.
+
+        Args:
+            database: Its name.
+            port: That of a proxy.
+            user: As whom.
+        """
+        return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
+
+    @contextmanager
+    def administrator(self, database: str = "postgres") -> Iterator[psycopg.Connection]:
+        """A connection of the superuser in autocommit."""
+        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=10) as connection:
+            yield connection
+
+    def execute(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run statements as the superuser; the rows of the last one."""
+        with self.administrator(database) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def make_template(self) -> None:
+        """Make the database that those of the tests are copies of."""
+        self.execute(f"CREATE DATABASE {TEMPLATE}")
+        with App(self.url(TEMPLATE)) as app:
+            app.schema_manager.apply_schema()
+        self.execute(
+            "CREATE TABLE effects (number bigint, job_id bigint, claim bigint)",
+            database=TEMPLATE,
+        )
+
+    def give_to_user(self, folder: Path, *, mkdir: bool = False) -> None:
+        """Have a folder belong to the server's user."""
+        if mkdir:
+            folder.mkdir(mode=0o700)
+        if self.user:
+            os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> None:
+        """Run one of PostgreSQL's programs on its data."""
+        user = self.user
+        # Not a pipe: the server that is started would keep it open.
+        with self.log.open("ab") as log:
+            done = subprocess.run(
+                [str(self._programs / program), "-D", str(self.data), *arguments],
+                check=False,
+                cwd=self.data,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=user and user.pw_uid,
+                group=user and user.pw_gid,
+                extra_groups=user and [],
+            )
+        if check and done.returncode:
+            said = self.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{program} failed with {done.returncode}: {said}")
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
