@@ -17,15 +17,23 @@ from tests.chaos.crew import Crew
 from tests.chaos.deferring import Deferring
 from tests.chaos.proxy import Proxy
 from tests.chaos.scene import Figures, Scene
-from tests.chaos.server import TEMPLATE, Server
+from tests.chaos.server import Server
 from tests.chaos.table import PROPERTY
 from tests.conftest import in_memory
 
-TIMES = int(os.environ.get("TASKQ_TEST_CHAOS", "1"))
+_LONG = int(os.environ.get("TASKQ_TEST_CHAOS", "0"))
+
+# How often each fault is made.
+TIMES = max(_LONG, 1)
+
+long_form = pytest.mark.skipif(not _LONG, reason="in the long form alone: TASKQ_TEST_CHAOS=1")
 SEED = os.environ.get("TASKQ_TEST_CHAOS_SEED", "7")
 
 MakeServer = Callable[..., Server]
 Record = Callable[[Figures], None]
+
+# Whatever a test sets for the database.
+_PLAIN = "-c statement_timeout=0 -c default_transaction_read_only=off"
 
 _numbers = count(1)
 
@@ -102,10 +110,10 @@ class Stage:
         self._folder = folder
         self._stack = stack
 
-    def database(self, server: Server) -> str:
+    def database(self, server: Server, options: str = "") -> str:
         """A database of a server, with the schema; its name."""
         name = f"chaos_{os.getpid()}_{next(_numbers)}"
-        server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        server.make_database(name, options=options)
         return name
 
     def scene(
@@ -114,8 +122,8 @@ class Stage:
         server: Server,
         *,
         database: str | None = None,
-        workers: str | None = None,
-        deferrers: str | None = None,
+        through: Callable[[str], str] = lambda url: url,
+        deferrers: Callable[[str], str] | None = None,
         environment: Mapping[str, str] | None = None,
         connect: Callable[[], psycopg.Connection[TupleRow]] | None = None,
         size: int = 2,
@@ -126,19 +134,27 @@ class Stage:
             name: Of the fault.
             server: Whose.
             database: Its name; None: one of its own.
-            workers: Its URL for the workers; None: of the server itself.
-            deferrers: Its URL for the deferrers, likewise.
+            through: Turns its URL into that of the workers, and of the deferrers.
+            deferrers: Turns its URL into that of the deferrers, if that is another one.
             environment: Variables for the workers.
             connect: Connects past what is disturbed; None: to the server.
             size: How many workers.
         """
-        url = server.url(database or self.database(server))
-        crew = Crew(workers or url, self._folder, environment=environment, size=size)
+        name_of_database = database or self.database(server)
+        url = server.url(name_of_database)
+        direct_url = server.url(name_of_database, user="postgres")
+        crew = Crew(through(url), self._folder, environment=environment, size=size)
         self._stack.callback(crew.close)
-        deferring = Deferring(deferrers or url, SEED)
+        deferring = Deferring((deferrers or through)(url), SEED)
         self._stack.callback(deferring.end)
-        direct = connect or (lambda: psycopg.connect(url, connect_timeout=5))
-        return Scene(name, direct, url, crew, deferring)
+        return Scene(
+            name,
+            name_of_database,
+            connect=connect or (lambda: psycopg.connect(direct_url, connect_timeout=5, options=_PLAIN)),
+            url=url,
+            crew=crew,
+            deferring=deferring,
+        )
 
 
 @pytest.fixture

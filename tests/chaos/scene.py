@@ -56,15 +56,24 @@ class Scene:
 
     Args:
         name: Of the fault, for the table.
-        connect: Connects to the database past whatever is disturbed.
-        url: The database, for jobs that are deferred at the end.
+        database: The name of the database.
+        connect: Connects to it past whatever is disturbed.
+        url: The same, for jobs that are deferred at the end.
         crew: The workers.
         deferring: The deferrers.
     """
 
     def __init__(
-        self, name: str, connect: Connect, url: str, crew: Crew, deferring: Deferring
+        self,
+        name: str,
+        database: str,
+        *,
+        connect: Connect,
+        url: str,
+        crew: Crew,
+        deferring: Deferring,
     ) -> None:
+        self.database = database
         self.figures = Figures(name)
         self.crew = crew
         self.deferring = deferring
@@ -123,6 +132,10 @@ class Scene:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def app(self) -> App:
+        """An app on the database, to be closed."""
+        return App(self._url)
+
     def until(self, condition: Callable[[], Any], otherwise: str) -> None:
         """Wait for something, for as long as the database cannot be asked as well."""
         deadline = time.monotonic() + PATIENCE
@@ -158,7 +171,7 @@ class Scene:
         began = time.monotonic()
         jobs = [plain.configure(lock=lock).prepare(number=0, seconds=0) for lock in LOCKS]
         jobs += [limited.configure().prepare(number=0, seconds=0) for _ in range(4)]
-        with App(self._url) as app:
+        with self.app() as app:
             ids = app.job_manager.defer_jobs(jobs)
         listed = ", ".join(map(str, ids))
         left = f"SELECT count(*) FROM taskq_jobs WHERE finished_at IS NULL AND id IN ({listed})"

@@ -4,6 +4,7 @@ import os
 import pwd
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from taskq.app import App
 from taskq.embedded.wheel import open_wheel
 
 TEMPLATE = "chaos_template"
+
+# The owner of the databases, and no superuser: for those the server keeps some connections.
+OWNER = "chaos"
 
 SETTINGS = (
     # A process that crashes leaves to the kernel what it has written.
@@ -104,7 +108,7 @@ class Server:
         """Make a standby the primary, and wait until it is."""
         self.run("pg_ctl", "promote", "--wait", "--timeout=60")
 
-    def url(self, database: str, *, port: int | None = None, user: str = "postgres") -> str:
+    def url(self, database: str, *, port: int | None = None, user: str = OWNER) -> str:
         """The URL of a database, as libpq takes it.
 
         Args:
@@ -117,7 +121,8 @@ class Server:
     @contextmanager
     def administrator(self, database: str = "postgres") -> Iterator[psycopg.Connection]:
         """A connection of the superuser in autocommit."""
-        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(
+            self.url(database, user="postgres"), autocommit=True, connect_timeout=10) as connection:
             yield connection
 
     def execute(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
@@ -130,13 +135,40 @@ class Server:
 
     def make_template(self) -> None:
         """Make the database that those of the tests are copies of."""
-        self.execute(f"CREATE DATABASE {TEMPLATE}")
+        self.execute(f"CREATE ROLE {OWNER} LOGIN", f"CREATE DATABASE {TEMPLATE} OWNER {OWNER}")
         with App(self.url(TEMPLATE)) as app:
             app.schema_manager.apply_schema()
         self.execute(
+            f"SET ROLE {OWNER}",
             "CREATE TABLE effects (number bigint, job_id bigint, claim bigint)",
             database=TEMPLATE,
         )
+
+    def make_database(self, name: str, *, template: str = TEMPLATE, options: str = "") -> None:
+        """Make a database of the owner's."""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} {options}")
+
+    def terminate(self, database: str) -> None:
+        """End all sessions of a database."""
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
+
+    @contextmanager
+    def closed(self, database: str) -> Iterator[None]:
+        """A database that lets no session in, and has none."""
+        self.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+        try:
+            self.terminate(database)
+            # They end by themselves, each when it has read that it is to.
+            sessions = f"SELECT FROM pg_stat_activity WHERE datname = '{database}'"
+            deadline = time.monotonic() + 20
+            while self.execute(sessions):
+                assert time.monotonic() < deadline, f"sessions of {database} do not end"
+                time.sleep(0.01)
+            yield
+        finally:
+            self.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
 
     def give_to_user(self, folder: Path, *, mkdir: bool = False) -> None:
         """Have a folder belong to the server's user."""
