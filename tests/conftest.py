@@ -87,7 +87,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what the faults of the chaos tests have led to."""
     rows = [
         value
-        for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+        for report in (
+            *terminalreporter.getreports("passed"),
+            *terminalreporter.getreports("failed"),
+        )
         for name, value in report.user_properties
         if name == chaos_table.PROPERTY
     ]

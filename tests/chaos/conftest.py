@@ -150,7 +150,8 @@ class Stage:
         return Scene(
             name,
             name_of_database,
-            connect=connect or (lambda: psycopg.connect(direct_url, connect_timeout=5, options=_PLAIN)),
+            connect=connect
+            or (lambda: psycopg.connect(direct_url, connect_timeout=5, options=_PLAIN)),
             url=url,
             crew=crew,
             deferring=deferring,

@@ -47,7 +47,7 @@ class Deferring:
         seed: What they defer follows from it.
     """
 
-    def __init__(self, url: str, seed: int) -> None:
+    def __init__(self, url: str, seed: str) -> None:
         self._url = url
         self._numbers = itertools.count(1)
         self._end = threading.Event()
@@ -69,7 +69,9 @@ class Deferring:
         """Defer one job besides."""
         with App(self._url) as app:
             asked = time.monotonic()
-            [job_id] = app.job_manager.defer_jobs([task.configure().prepare(number=number, seconds=seconds)])
+            [job_id] = app.job_manager.defer_jobs(
+                [task.configure().prepare(number=number, seconds=seconds)]
+            )
             self._note(number, job_id, asked)
 
     def end(self) -> None:
@@ -112,7 +114,8 @@ class Deferring:
 
         asyncio.run(defer())
 
-    def _note(self, number: int, job_id: int, asked: float) -> None:
+    def _note(self, number: int, job_id: int | None, asked: float) -> None:
+        assert job_id is not None
         self.acknowledged.append(Acknowledged(number, job_id, asked, time.monotonic()))
 
     def _note_refused(self, error: Exception) -> None:

@@ -88,10 +88,11 @@ class Proxy:
 
         async def end() -> None:
             self._server.close()
+            connections = list(self._connections)
             for carrier in self._carriers:
                 carrier.cancel()
             await asyncio.gather(*self._carriers, return_exceptions=True)
-            for connection in self._connections:
+            for connection in connections:
                 for writer in connection.writers:
                     writer.transport.abort()
             await asyncio.sleep(0)

@@ -122,7 +122,8 @@ class Server:
     def administrator(self, database: str = "postgres") -> Iterator[psycopg.Connection]:
         """A connection of the superuser in autocommit."""
         with psycopg.connect(
-            self.url(database, user="postgres"), autocommit=True, connect_timeout=10) as connection:
+            self.url(database, user="postgres"), autocommit=True, connect_timeout=10
+        ) as connection:
             yield connection
 
     def execute(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:

@@ -53,7 +53,9 @@ def test_connections_are_cut(
 def test_nothing_connects_for_longer_than_the_stall(
     server: Server, proxy: Proxy, stage: Stage, record: Record
 ) -> None:
-    scene = stage.scene("network: cut off, for longer than the stall", server, through=through(server, proxy))
+    scene = stage.scene(
+        "network: cut off, for longer than the stall", server, through=through(server, proxy)
+    )
     for _ in range(TIMES):
         with scene.fault():
             proxy.refuse()

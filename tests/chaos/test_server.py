@@ -62,9 +62,7 @@ def take_all(server: Server, taken: ExitStack) -> None:
 def await_refusals(scene: Scene, refusals: int = 10) -> None:
     """Wait until defers have failed, and for as long as half a stall of the workers."""
     before = scene.deferring.refused.total()
-    scene.until(
-        lambda: scene.deferring.refused.total() >= before + refusals, "no defer is refused"
-    )
+    scene.until(lambda: scene.deferring.refused.total() >= before + refusals, "no defer is refused")
     time.sleep(STALLED_AFTER / 2)
 
 
