@@ -152,7 +152,7 @@ class Stage:
             name_of_database,
             connect=connect
             or (lambda: psycopg.connect(direct_url, connect_timeout=5, options=_PLAIN)),
-            url=url,
+            url=through(url),
             crew=crew,
             deferring=deferring,
         )

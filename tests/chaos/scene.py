@@ -58,7 +58,7 @@ class Scene:
         name: Of the fault, for the table.
         database: The name of the database.
         connect: Connects to it past whatever is disturbed.
-        url: The same, for jobs that are deferred at the end.
+        url: The same, as the workers reach it, for jobs that are deferred at the end.
         crew: The workers.
         deferring: The deferrers.
     """

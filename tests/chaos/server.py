@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import time
@@ -84,9 +85,9 @@ class Server:
     def copy_of(self, primary: "Server") -> None:
         """Make the data directory as that of a standby of a primary."""
         self.give_to_user(self.data, mkdir=True)
-        host = f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
-        self.run("pg_basebackup", f"--dbname={host}", "--write-recovery-conf", "--checkpoint=fast")
+        self.run("pg_basebackup", f"--dbname={_replication(primary)}", "--checkpoint=fast")
         self.configure(*self._settings)
+        self.follow(primary)
 
     def configure(self, *settings: str) -> None:
         """Write lines to the end of its configuration."""
@@ -103,6 +104,22 @@ class Server:
         """Stop it, if it runs: ``fast`` as for a restart, ``immediate`` as in a crash."""
         if (self.data / "postmaster.pid").exists():
             self.run("pg_ctl", "stop", "--wait", "--timeout=60", f"--mode={mode}", check=False)
+
+    def kill(self) -> None:
+        """End it and its sessions with SIGKILL, as the loss of its machine does."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        # First what would otherwise notice and shut down in order.
+        os.kill(postmaster, signal.SIGSTOP)
+        for child in children(postmaster):
+            os.kill(child, signal.SIGKILL)
+        os.kill(postmaster, signal.SIGKILL)
+
+    def follow(self, primary: "Server") -> None:
+        """Have it be the standby of another one, when it is started."""
+        self.configure(f"primary_conninfo = '{_replication(primary)}'")
+        signal_file = self.data / "standby.signal"
+        signal_file.touch()
+        self.give_to_user(signal_file)
 
     def promote(self) -> None:
         """Make a standby the primary, and wait until it is."""
@@ -198,6 +215,16 @@ class Server:
         if check and done.returncode:
             said = self.log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{program} failed with {done.returncode}: {said}")
+
+
+def _replication(primary: Server) -> str:
+    return f"host=127.0.0.1 port={primary.port} user=postgres application_name=standby"
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
 
 
 def free_port() -> int:

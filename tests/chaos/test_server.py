@@ -176,7 +176,7 @@ def test_the_schema_is_dropped_and_applied_anew(
 def test_the_database_is_restored_to_an_earlier_moment(
     server: Server, stage: Stage, record: Record
 ) -> None:
-    """What was deferred between is gone, and its ids come again. What ran then and had not run before runs."""
+    """What was deferred between is gone, and its ids come again; what had not run before runs."""
     scene = stage.scene("database: restored to an earlier moment", server)
     name, copy = scene.database, f"{scene.database}_copy"
     for _ in range(TIMES):

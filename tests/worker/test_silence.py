@@ -389,7 +389,7 @@ async def test_a_statement_that_takes_long_is_not_given_up(
 async def test_a_job_that_a_lost_machine_was_about_to_commit_is_run_by_another_worker(
     app: App, start: Start, finished: Finished, connection: psycopg.Connection, database_url: str
 ) -> None:
-    """Its session holds the row of the job, and nothing more comes by it, of which the server does not know."""
+    """Its session holds the row of the job; nothing more comes by it, which the server does not know."""
     gated = Gated(app)
     gated.gate.set()
     job_id = await gated.task.defer_async()
