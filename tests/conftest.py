@@ -28,6 +28,7 @@ from taskq.deferrer import Deferrer
 from taskq.embedded import EmbeddedServer
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from tests import pooler
 from tests.chaos import table as chaos_table
 from tests.databases import Databases
 
@@ -232,10 +233,15 @@ def session_waits(connection: psycopg.Connection) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def database_url(postgresql: psycopg.Connection) -> str:
+def database_url(postgresql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of the test's own database, which has the schema, for SQLAlchemy."""
     info = postgresql.info
-    return url_of(info.host, info.port, info.user, info.dbname, info.password)
+    url = url_of(info.host, info.port, info.user, info.dbname, info.password)
+    if not (port := os.environ.get(pooler.PORT_VARIABLE)):
+        return url
+    if os.environ.get(pooler.LISTEN_VARIABLE):
+        monkeypatch.setenv("TASKQ_WORKER_LISTEN_DATABASE", url)
+    return f"{url_of('127.0.0.1', port, info.user, info.dbname, info.password)}&pooler=true"
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
 """A primary that dies, and a synchronous standby that is promoted: deferrers and workers go over by themselves."""
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.chaos import patroni
 from tests.chaos.conftest import MakeServer, Record, Stage, long_form
 from tests.chaos.server import Server
+from tests.conftest import in_memory
 
 pytestmark = pytest.mark.chaos
 
@@ -113,3 +117,29 @@ def await_synchronous(primary: Server) -> None:
     while primary.execute("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
         assert time.monotonic() < deadline, "the standby does not become synchronous"
         time.sleep(0.05)
+
+
+@long_form
+@pytest.mark.skipif(patroni.missing() is not None, reason=f"not installed: {patroni.missing()}")
+def test_patroni_fails_over(stage: Stage, record: Record) -> None:
+    """It finds out by itself, which takes as long as a primary may be silent, 20 s. The former one comes back."""
+    with tempfile.TemporaryDirectory(prefix="taskq-patroni-", dir=in_memory()) as folder:
+        Path(folder).chmod(0o711)
+        with patroni.cluster(Path(folder)) as nodes:
+            first, second = nodes
+            first.server.make_template()
+            database = stage.database(first.server)
+            servers = (first.server, second.server)
+            scene = stage.scene(
+                "fail-over: by Patroni and etcd, primary killed",
+                first.server,
+                database=database,
+                through=lambda url: as_libpq(url, *servers),
+                connect=lambda: connect(database, *servers),
+            )
+            for old, new in (nodes, nodes[::-1]):
+                with scene.fault():
+                    old.kill()
+                old.restart()
+                patroni.await_roles({new: "master", old: "sync_standby"})
+            record(scene.settle())

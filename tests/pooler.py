@@ -1,0 +1,135 @@
+"""Runs tests through PgBouncer in transaction mode, with notifications past it and with polling alone.
+
+    python -m tests.pooler [ARGUMENTS OF PYTEST]
+
+Tests find it by the fixture ``database_url``, which is the pooler's; what they look at by a connection of their
+own they look at past it. Without arguments these are the tests of workers, deferrers and the job manager,
+but for those that are about what nothing behind a pooler has, which ``UNFIT`` names.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from benchmarks.server import embedded_server, installed, server_of
+from tests.chaos.server import free_port
+
+PORT_VARIABLE = "TASKQ_TEST_POOLER_PORT"
+LISTEN_VARIABLE = "TASKQ_TEST_POOLER_LISTENS"
+
+# These data are of no use after a crash.
+_CARELESS = ("fsync = off", "full_page_writes = off", "max_connections = 500")
+
+_SUITE = ("tests/worker", "tests/manager", "tests/test_deferring.py", "tests/test_app.py")
+
+
+def find_pgbouncer() -> str | None:
+    """The program, wherever Debian or the path has it."""
+    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+
+@contextmanager
+def pgbouncer(server: str, *, settings: Mapping[str, object] | None = None) -> Iterator[int]:
+    """PgBouncer in transaction mode before all databases of a server; its port.
+
+    Args:
+        server: The server, as libpq takes it.
+        settings: Of PgBouncer, beside those that it needs.
+    """
+    program = find_pgbouncer()
+    assert program, "PgBouncer is not installed"
+    named = conninfo_to_dict(server)
+    said = {key: named[key] for key in ("host", "port", "user") if named.get(key)}
+    with tempfile.TemporaryDirectory(prefix="taskq-pooler-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        log, port = folder / "log", free_port()
+        log.touch()
+        user = None
+        if os.geteuid() == 0:
+            # It refuses to run as root.
+            user = pwd.getpwnam("postgres" if installed() else "nobody").pw_uid
+            os.chown(log, user, -1)
+        lines = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "max_client_conn": 1000,
+            "default_pool_size": 20,
+            "server_idle_timeout": 2,
+            "logfile": log,
+            **(settings or {}),
+        }
+        to = " ".join(f"{key}={value}" for key, value in said.items())
+        (folder / "ini").write_text(
+            f"[databases]\n* = {to}\n[pgbouncer]\n"
+            + "".join(f"{key} = {value}\n" for key, value in lines.items())
+        )
+        process = subprocess.Popen(
+            [program, "-q", str(folder / "ini")], user=user, cwd=folder, stdin=subprocess.DEVNULL
+        )
+        try:
+            _await(port, process, log)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main() -> int:
+    """Run them in both ways; returns how many of these failed."""
+    if find_pgbouncer() is None:
+        print("PgBouncer is not installed: apt-get install pgbouncer")
+        return 0
+    with ExitStack() as stack:
+        programs = installed()
+        server = stack.enter_context(
+            server_of(programs[0], *_CARELESS) if programs else embedded_server()
+        )
+        port = stack.enter_context(pgbouncer(server))
+        return sum(_run(server, port, listens) for listens in (True, False))
+
+
+def _run(server: str, port: int, listens: bool) -> bool:
+    print(f"-- {'with notifications past it' if listens else 'with polling alone'}", flush=True)
+    arguments = sys.argv[1:] or list(_SUITE)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *arguments],
+        env=os.environ
+        | {
+            "TASKQ_TEST_DATABASE_URL": server,
+            PORT_VARIABLE: str(port),
+            LISTEN_VARIABLE: "1" if listens else "",
+        },
+        cwd=Path(__file__).parents[1],
+        check=False,
+    )
+    return done.returncode != 0
+
+
+def _await(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            psycopg.connect(f"host=127.0.0.1 port={port} dbname=postgres user=postgres").close()
+            return
+        except psycopg.OperationalError as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PgBouncer does not run: {log.read_text()}") from error
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
