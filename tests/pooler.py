@@ -17,11 +17,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.server import embedded_server, installed, server_of
+from taskq.worker.options import WorkerOptions
 from tests.chaos.server import free_port
 
 PORT_VARIABLE = "TASKQ_TEST_POOLER_PORT"
@@ -30,7 +33,41 @@ LISTEN_VARIABLE = "TASKQ_TEST_POOLER_LISTENS"
 # These data are of no use after a crash.
 _CARELESS = ("fsync = off", "full_page_writes = off", "max_connections = 500")
 
-_SUITE = ("tests/worker", "tests/manager", "tests/test_deferring.py", "tests/test_app.py")
+# What jobs, deferrers, workers and operators are promised. Not those of connections, sessions and settings, which
+# are about what a pooler takes away.
+_SUITE = (
+    *(
+        f"tests/worker/test_{name}.py"
+        for name in (
+            "canceller",
+            "context",
+            "expiry",
+            "groups",
+            "limits",
+            "locks",
+            "middleware",
+            "outcomes",
+            "pausing",
+            "periodic_enqueuer",
+            "progress",
+            "pruner",
+            "rescue",
+            "stopping",
+            "transaction",
+            "transaction_refused",
+            "unknown_jobs",
+            "waking",
+        )
+    ),
+    *(
+        f"tests/manager/test_{name}.py"
+        for name in ("changing", "counting", "limiting", "listing", "pausing", "manager")
+    ),
+    *(
+        f"tests/test_{name}.py"
+        for name in ("deferring", "events", "expiry", "idempotency", "limits", "periodic", "retry")
+    ),
+)
 
 
 def find_pgbouncer() -> str | None:
@@ -86,6 +123,21 @@ def pgbouncer(server: str, *, settings: Mapping[str, object] | None = None) -> I
         finally:
             process.kill()
             process.wait()
+
+
+def have_workers_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the workers of a test poll, often, in place of whatever it says; it waits for notifications else."""
+    of = WorkerOptions.of.__func__  # type: ignore[attr-defined]
+
+    def polling(
+        cls: type[WorkerOptions], given: Mapping[str, Any], **others: Any
+    ) -> WorkerOptions:
+        options: WorkerOptions = of(
+            cls, {**given, "listen_notify": False, "fetch_job_polling_interval": 0.1}, **others
+        )
+        return options
+
+    monkeypatch.setattr(WorkerOptions, "of", classmethod(polling))
 
 
 def main() -> int:

@@ -10,12 +10,18 @@ import os
 import sys
 import threading
 import time
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
 from taskq import App, JobContext, Limit
 
 NOTES_VARIABLE = "TASKQ_CHAOS_NOTES"
+
+# A file that says by how many seconds this machine's clock is off for this program.
+CLOCK_VARIABLE = "TASKQ_CHAOS_CLOCK"
 
 app = App()
 
@@ -94,6 +100,21 @@ PLAIN = (plain, thread, limited)
 WITH_EFFECT = (whole_async, block_sync, block_async)
 
 
+def have_clock_be_off(file: Path) -> None:
+    """Have what tells the time of day tell another one. Timers go by another clock."""
+    true_time = time.time
+
+    class OffDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return cls.fromtimestamp(time.time(), tz)
+
+    time.time = lambda: true_time() + int(file.read_text())
+    for name, module in list(sys.modules.items()):
+        if name.startswith("taskq.") and getattr(module, "datetime", None) is datetime:
+            vars(module)["datetime"] = OffDatetime
+
+
 def end_with_the_parent() -> None:
     """Have the process end when the one that started it has."""
 
@@ -110,6 +131,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(process)d %(levelname)s %(message)s"
     )
+    if file := os.environ.get(CLOCK_VARIABLE):
+        have_clock_be_off(Path(file))
     app.run_worker()
 
 
