@@ -243,7 +243,8 @@ def database_url(postgresql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("TASKQ_WORKER_LISTEN_DATABASE", url)
     else:
         pooler.have_workers_poll(monkeypatch)
-    return f"{url_of('127.0.0.1', port, info.user, info.dbname, info.password)}&pooler=true"
+    pooler.have_databases_know(monkeypatch, port)
+    return url_of("127.0.0.1", port, info.user, info.dbname, info.password)
 
 
 @pytest.fixture

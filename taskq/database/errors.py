@@ -147,7 +147,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def is_outdated(error: BaseException) -> bool:
-    """Whether a session has prepared what the database is not any more, so that it fails on this session for ever.
+    """Whether a session has prepared what is not there any more, so that it fails there for ever.
 
     As where the schema was dropped and applied anew, and its types are others by the same names.
     """

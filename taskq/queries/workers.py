@@ -65,7 +65,7 @@ class RegisteredWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A worker that is alive: the queues it serves (None: all), its last heartbeat, and that in seconds ago."""
+    """A worker that is alive: its queues (None: all), its last heartbeat, and how long ago that is."""
 
     queues: frozenset[str] | None
     last_heartbeat: datetime

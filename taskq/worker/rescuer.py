@@ -55,7 +55,8 @@ class Rescuer(Service):
         self._stalled_after = stalled_after
         self._max_crashes = max_crashes
         self._overdue = overdue
-        # The heartbeats that are of a time to come, and since when they are the last ones, by this machine's clock.
+        # The heartbeats that are of a time to come, and since when they are the last ones, by this
+        # machine's clock.
         self._ahead: dict[tuple[int, datetime], float] = {}
         self._last_lock = ""
         self._last_limit = ""

@@ -1,9 +1,9 @@
 """SilenceMonitor: transactions of tasks whose connection went silent are ended.
 
-What a task sends in its transaction may take as long as it likes. But a connection can go silent for ever without
-being closed, and the task would wait for ever. So the server is asked, on another connection, of those that have
-waited for long: if it has had nothing of a transaction meanwhile, or does not have it any more, the connection
-is cut, and the attempt fails as with any that is lost.
+What a task sends in its transaction may take as long as it likes. But a connection can go silent for ever
+without being closed, and the task would wait for ever. So the server is asked, on another connection, of
+those that have waited for long: if it has had nothing of a transaction meanwhile, or does not have it any
+more, the connection is cut, and the attempt fails as with any that is lost.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Deferring all the time, and what of it was acknowledged: by a thread, and in an event loop of another one."""
+"""Deferring all the time, by a thread and in an event loop, and what of it was acknowledged."""
 
 import asyncio
 import itertools

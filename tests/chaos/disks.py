@@ -1,4 +1,4 @@
-"""Small disks, which can be full: memory that is mounted as a file system, if this machine lets the tests do so."""
+"""Small disks, which can be full: memory that is mounted as a file system, where that is allowed."""
 
 import subprocess
 from collections.abc import Iterator

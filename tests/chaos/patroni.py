@@ -1,4 +1,4 @@
-"""Two servers that Patroni keeps, with etcd, as Debian has both: one the primary, one its synchronous standby."""
+"""A primary and its synchronous standby that Patroni keeps, with etcd, as Debian has both."""
 
 import json
 import os
@@ -49,10 +49,10 @@ class Node:
         self._process = self._start()
 
     def role(self) -> str:
-        """What it is, as Patroni says: ``master``, ``replica``, ``sync_standby``; empty if it does not answer."""
+        """What Patroni says it is: ``master``, ``replica``, ``sync_standby``; empty if it says nothing."""
         try:
             url = f"http://127.0.0.1:{self._api}/patroni"
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 said = json.load(answer)
         except (URLError, OSError, ValueError):
             return ""
@@ -191,4 +191,3 @@ def _etcd(folder: Path, user: pwd.struct_passwd | None) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
-

@@ -1,7 +1,7 @@
 """The worker of the chaos tests, in a process of its own, and its tasks; options come from the environment.
 
-A task notes that it begins in a file, which is there whatever becomes of the database. Its effect is a row that
-it writes in its transaction.
+A task notes that it begins in a file, which is there whatever becomes of the database. Its effect is a row
+that it writes in its transaction.
 """
 
 import asyncio

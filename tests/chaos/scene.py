@@ -1,4 +1,4 @@
-"""A database with workers and deferrers at work, on which faults are made; what came of it, measured and checked."""
+"""Workers and deferrers at work, on which faults are made; what came of it, measured and checked."""
 
 import dataclasses
 import time
@@ -36,7 +36,7 @@ class Figures:
         lost: How many of these have not, or have never run.
         repeated: How many ran more than once.
         doubled: How many effects are there more than once, or are missing.
-        first: Seconds from the end of the fault to the first start of a job that was deferred after it, at most.
+        first: Seconds from the end of the fault to the first start of a job deferred after it, at most.
         all: Seconds until all that was acknowledged before the end of the fault had ended, at most.
     """
 

@@ -1,4 +1,4 @@
-"""A primary that dies, and a synchronous standby that is promoted: deferrers and workers go over by themselves."""
+"""A primary that dies, and a synchronous standby that is promoted: all go over by themselves."""
 
 import tempfile
 import time
@@ -22,7 +22,9 @@ def as_libpq(url: str, primary: Server, standby: Server) -> str:
 
 
 def as_sqlalchemy(url: str, primary: Server, standby: Server) -> str:
-    bare = url.replace(f"127.0.0.1:{primary.port}", "").replace("postgresql:", "postgresql+psycopg:")
+    bare = url.replace(f"127.0.0.1:{primary.port}", "").replace(
+        "postgresql:", "postgresql+psycopg:"
+    )
     hosts = f"host=127.0.0.1:{primary.port}&host=127.0.0.1:{standby.port}"
     return f"{bare}?{hosts}&target_session_attrs=read-write"
 
@@ -37,7 +39,11 @@ def as_pairs(url: str, primary: Server, standby: Server) -> str:
 
 def cluster(make_server: MakeServer, stage: Stage) -> tuple[Server, Server, str]:
     """A primary, its synchronous standby, and a database that both have."""
-    settings = ("wal_log_hints = on", "synchronous_standby_names = '*'", "wal_sender_timeout = '5s'")
+    settings = (
+        "wal_log_hints = on",
+        "synchronous_standby_names = '*'",
+        "wal_sender_timeout = '5s'",
+    )
     primary = make_server(*settings, "synchronous_commit = local")
     primary.create()
     primary.start()
@@ -91,7 +97,7 @@ def test_what_was_acknowledged_outlives_the_primary(
 
 @long_form
 def test_a_switch_over_and_back(make_server: MakeServer, stage: Stage, record: Record) -> None:
-    """The former primary comes back as a standby: it answers, and takes no writes. Then the other way round."""
+    """The former primary comes back as a standby, which takes no writes; then the other way round."""
     primary, standby, database = cluster(make_server, stage)
     servers = (primary, standby)
     scene = stage.scene(
@@ -122,7 +128,7 @@ def await_synchronous(primary: Server) -> None:
 @long_form
 @pytest.mark.skipif(patroni.missing() is not None, reason=f"not installed: {patroni.missing()}")
 def test_patroni_fails_over(stage: Stage, record: Record) -> None:
-    """It finds out by itself, which takes as long as a primary may be silent, 20 s. The former one comes back."""
+    """By itself, once the primary has been silent for 20 s; the former one comes back as a standby."""
     with tempfile.TemporaryDirectory(prefix="taskq-patroni-", dir=in_memory()) as folder:
         Path(folder).chmod(0o711)
         with patroni.cluster(Path(folder)) as nodes:

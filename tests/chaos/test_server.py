@@ -162,14 +162,13 @@ def test_the_schema_is_dropped_and_applied_anew(
     """What was in it is gone; what is deferred from then on is run by the same workers."""
     scene = stage.scene("database: the schema dropped, and applied anew", server)
     for _ in range(TIMES):
-        with scene.fault():
-            with scene.app() as app:
-                app.schema_manager.remove()
-                server.execute("TRUNCATE effects", database=scene.database)
-                await_refusals(scene)
-                applied = time.monotonic()
-                scene.kept = lambda one, applied=applied: one.asked > applied  # type: ignore[misc]
-                app.schema_manager.apply_schema()
+        with scene.fault(), scene.app() as app:
+            app.schema_manager.remove()
+            server.execute("TRUNCATE effects", database=scene.database)
+            await_refusals(scene)
+            applied = time.monotonic()
+            scene.kept = lambda one, applied=applied: one.asked > applied  # type: ignore[misc]
+            app.schema_manager.apply_schema()
     record(scene.settle())
 
 
