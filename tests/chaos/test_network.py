@@ -37,6 +37,7 @@ def test_all_that_is_sent_takes_long(
     record(scene.settle())
 
 
+@long_form
 def test_connections_are_cut(
     server: Server, proxy: Proxy, stage: Stage, rng: random.Random, record: Record
 ) -> None:

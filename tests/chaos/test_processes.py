@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.chaos.conftest import TIMES, Record, Stage
+from tests.chaos.conftest import TIMES, Record, Stage, long_form
 from tests.chaos.crew import STALLED_AFTER
 from tests.chaos.program import hog
 from tests.chaos.server import Server
@@ -25,7 +25,11 @@ def test_what_a_killed_worker_ran_is_run_by_others(
 
 
 @pytest.mark.parametrize(
-    ("name", "share"), [("shorter than the stall", 0.6), ("longer than the stall", 1.6)]
+    ("name", "share"),
+    [
+        pytest.param("shorter than the stall", 0.6, marks=long_form),
+        ("longer than the stall", 1.6),
+    ],
 )
 def test_a_worker_that_was_stopped_goes_on(
     server: Server, stage: Stage, rng: random.Random, record: Record, name: str, share: float
@@ -41,6 +45,7 @@ def test_a_worker_that_was_stopped_goes_on(
     record(scene.settle())
 
 
+@long_form
 def test_all_workers_stopped_at_once_go_on(server: Server, stage: Stage, record: Record) -> None:
     scene = stage.scene("all workers: SIGSTOP, longer than the stall, SIGCONT", server)
     for _ in range(TIMES):

@@ -17,7 +17,7 @@ from tests.chaos.server import OWNER, Server
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=long_form), "immediate"])
 def test_the_server_restarts(server: Server, stage: Stage, record: Record, mode: str) -> None:
     scene = stage.scene(f"server: restarted, {mode}", server)
     for _ in range(TIMES):
@@ -27,6 +27,7 @@ def test_the_server_restarts(server: Server, stage: Stage, record: Record, mode:
     record(scene.settle())
 
 
+@long_form
 def test_backends_are_terminated(
     server: Server, stage: Stage, rng: random.Random, record: Record
 ) -> None:
@@ -66,11 +67,12 @@ def await_refusals(scene: Scene, refusals: int = 10) -> None:
     time.sleep(STALLED_AFTER / 2)
 
 
+@long_form
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
         ("statement_timeout of 1 ms", "statement_timeout = '1ms'"),
-        pytest.param("read-only", "default_transaction_read_only = on", marks=long_form),
+        ("read-only", "default_transaction_read_only = on"),
     ],
 )
 def test_a_setting_that_taskq_sets_for_itself_changes_nothing(
@@ -88,25 +90,24 @@ def test_a_setting_that_taskq_sets_for_itself_changes_nothing(
     record(scene.settle())
 
 
+@long_form
 @pytest.mark.parametrize(
     ("name", "setting", "parameter"),
     [
-        pytest.param(
+        (
             "statement_timeout of 1 ms, where nothing is set on sessions",
             "statement_timeout = '1ms'",
             "pooler=true",
-            marks=long_form,
         ),
         (
             "read-only, where nothing is set on sessions",
             "default_transaction_read_only = on",
             "pooler=true",
         ),
-        pytest.param(
+        (
             "read-only, where the URL wants read-write",
             "default_transaction_read_only = on",
             "target_session_attrs=read-write",
-            marks=long_form,
         ),
     ],
 )
@@ -136,10 +137,11 @@ def test_a_setting_that_refuses_all_for_a_time(
             [f"REVOKE INSERT, UPDATE ON taskq_jobs, taskq_workers FROM {OWNER}"],
             [f"GRANT INSERT, UPDATE ON taskq_jobs, taskq_workers TO {OWNER}"],
         ),
-        (
+        pytest.param(
             "the namespace away",
             ["ALTER SCHEMA public RENAME TO away", "CREATE SCHEMA public"],
             ["DROP SCHEMA public", "ALTER SCHEMA away RENAME TO public"],
+            marks=long_form,
         ),
     ],
 )
