@@ -1,5 +1,6 @@
 """Worker processes, and what is done to them."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -43,7 +44,8 @@ class Crew:
         self.log = folder / "workers.log"
         self._url = url
         self._environment = environment or {}
-        self._stopped: set[int] = set()
+        self._numbers = itertools.count(1)
+        self._names: dict[int, str] = {}
         self.workers = [self._start() for _ in range(size)]
 
     def kill(self, index: int) -> None:
@@ -57,13 +59,15 @@ class Crew:
 
     def pause(self, index: int) -> None:
         """Stop one in the middle of whatever it does."""
-        self._stopped.add(self.workers[index].pid)
         self.workers[index].send_signal(signal.SIGSTOP)
 
     def resume(self, index: int) -> None:
         """Let one that was paused go on."""
         self.workers[index].send_signal(signal.SIGCONT)
-        self._stopped.discard(self.workers[index].pid)
+
+    def names(self) -> list[str]:
+        """What those are called that were not killed."""
+        return sorted(self._names[worker.pid] for worker in self.workers)
 
     def ended(self) -> list[int]:
         """The exit codes of those that ended by themselves."""
@@ -84,8 +88,9 @@ class Crew:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         options = {f"TASKQ_WORKER_{name}": str(value) for name, value in OPTIONS.items()}
+        options["TASKQ_WORKER_NAME"] = name = f"worker-{next(self._numbers)}"
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            worker = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.program"],
                 cwd=ROOT,
                 env={
@@ -99,6 +104,8 @@ class Crew:
                 stdout=log,
                 stderr=log,
             )
+        self._names[worker.pid] = name
+        return worker
 
 
 def _close(worker: "subprocess.Popen[bytes]") -> None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from taskq import App
-from tests.chaos.crew import STALLED_AFTER, Crew
+from tests.chaos.crew import Crew
 from tests.chaos.deferring import LOCKS, Acknowledged, Deferring
 from tests.chaos.program import PLAIN, WITH_EFFECT, limited, plain
 
@@ -87,7 +87,7 @@ class Scene:
         """Make a fault while jobs flow; it is over at the end. Then wait until that is got over."""
         if not self.figures.times:
             # A worker insists on a database when it starts.
-            self._await_registered(len(self.crew.workers))
+            self._await_registered()
         self.flow()
         yield
         over = time.monotonic()
@@ -117,7 +117,7 @@ class Scene:
         self._probe()
         self._count()
         assert self.crew.ended() == [], f"workers ended by themselves: see {self.crew.log}"
-        self._await_registered(len(self.crew.workers))
+        self._await_registered()
         assert self.crew.stop() == [0] * len(self.crew.workers)
         assert self.read("SELECT count(*) FROM taskq_workers") == [(0,)]
         assert (self.figures.lost, self.figures.doubled) == (0, 0), self.figures
@@ -216,18 +216,11 @@ class Scene:
         ends = Counter(status for _, status, _ in jobs.values())
         assert ends.keys() <= {"succeeded"}, f"jobs have ended otherwise: {ends}"
 
-    def _await_registered(self, workers: int) -> None:
+    def _await_registered(self) -> None:
         """Those that died have gone, and those that live are there."""
-        registered = (
-            "SELECT count(*) FROM taskq_workers WHERE last_heartbeat > "
-            f"clock_timestamp() - interval '{STALLED_AFTER} s'"
-        )
+        names = "SELECT name FROM taskq_workers ORDER BY name"
         self.until(
-            lambda: (
-                self.read(registered)
-                == [(workers,)]
-                == self.read("SELECT count(*) FROM taskq_workers")
-            ),
+            lambda: [name for (name,) in self.read(names)] == self.crew.names(),
             "the workers are not those that live",
         )
 
