@@ -30,6 +30,8 @@ from tests.worker.conftest import (
 )
 from tests.worker.effects import Effects
 
+pytestmark = pytest.mark.slow
+
 # A statement has a second and a half.
 SHORT: dict[str, Any] = {"update_heartbeat_interval": 0.5, "stalled_worker_timeout": 3}
 RECOVERED_WITHIN = 3.0  # seconds
@@ -96,7 +98,6 @@ async def test_what_ends_on_silent_connections_is_written_and_the_next_job_runs(
     assert not {"heartbeat_overdue", "heartbeat_withheld"} & {action for _, action in actions()}
 
 
-@pytest.mark.slow
 @WAYS
 async def test_a_listening_connection_that_went_silent_is_replaced(
     app: App, far_app: App, line: Line, start: Start, disturbed: Disturbed, ways: Sequence[Way]
@@ -115,7 +116,6 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
     await until(lambda: far.begun == [job_id], "the job", RECOVERED_WITHIN)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("also_new", "seconds"), [(False, 9), (True, 17)])
 async def test_a_worker_stops_though_its_connections_are_silent(
     far_app: App, line: Line, app: App, finished: Finished, also_new: bool, seconds: float
@@ -163,7 +163,6 @@ def refuse(connection: psycopg.Connection, application: str, new: str) -> None:
     )
 
 
-@pytest.mark.slow
 async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
     make_app: MakeApp,
     database_url: str,
@@ -208,7 +207,6 @@ async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
         await stuck_app.close_async()
 
 
-@pytest.mark.slow
 async def test_a_job_whose_row_another_session_holds_keeps_no_other_from_its_end(
     app: App, start: Start, finished: Finished, database_url: str, actions: Any
 ) -> None:
@@ -306,7 +304,6 @@ class Writing:
         self.task: Task[..., Any] = writing if is_async else writing_in_a_thread
 
 
-@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_what_a_task_sends_in_its_transaction_on_a_silent_connection_is_given_up(
@@ -333,7 +330,6 @@ async def test_what_a_task_sends_in_its_transaction_on_a_silent_connection_is_gi
     assert kind.endswith(("OperationalError", "DatabaseUnavailable"))
 
 
-@pytest.mark.slow
 @WAYS
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_transaction_takes_another_connection_if_that_of_the_pool_went_silent(
@@ -357,7 +353,6 @@ async def test_a_transaction_takes_another_connection_if_that_of_the_pool_went_s
     assert effects() == ["written"] * 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_statement_that_takes_long_is_not_given_up(
     app: App, start: Start, finished: Finished, effects: Effects, is_async: bool
@@ -385,7 +380,6 @@ async def test_a_statement_that_takes_long_is_not_given_up(
     assert effects() == ["written"]
 
 
-@pytest.mark.slow
 async def test_a_job_that_a_lost_machine_was_about_to_commit_is_run_by_another_worker(
     app: App, start: Start, finished: Finished, connection: psycopg.Connection, database_url: str
 ) -> None:
