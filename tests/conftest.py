@@ -29,6 +29,8 @@ from taskq.embedded import EmbeddedServer
 from taskq.pytest.server import in_memory
 from taskq.schema import SchemaManager
 from taskq.task import Task
+from tests import pooler
+from tests.chaos import table as chaos_table
 from tests.databases import Databases
 
 # A pytest in a test, for what plugins are; pytest takes this line at the top alone.
@@ -81,6 +83,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the server is."""
     node.workerinput["postgresql"] = node.config.stash[options]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the faults of the chaos tests have led to."""
+    rows = [
+        value
+        for report in (
+            *terminalreporter.getreports("passed"),
+            *terminalreporter.getreports("failed"),
+        )
+        for name, value in report.user_properties
+        if name == chaos_table.PROPERTY
+    ]
+    if rows:
+        terminalreporter.section("chaos")
+        for line in chaos_table.table(rows):
+            terminalreporter.line(line)
 
 
 def start_server(config: pytest.Config) -> str:
@@ -204,10 +223,18 @@ def session_waits(connection: psycopg.Connection) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def database_url(postgresql: psycopg.Connection) -> str:
+def database_url(postgresql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of the test's own database, which has the schema, for SQLAlchemy."""
     info = postgresql.info
-    return url_of(info.host, info.port, info.user, info.dbname, info.password)
+    url = url_of(info.host, info.port, info.user, info.dbname, info.password)
+    if not (port := os.environ.get(pooler.PORT_VARIABLE)):
+        return url
+    if os.environ.get(pooler.LISTEN_VARIABLE):
+        monkeypatch.setenv("TASKQ_WORKER_LISTEN_DATABASE", url)
+    else:
+        pooler.have_workers_poll(monkeypatch)
+    pooler.have_databases_know(monkeypatch, port)
+    return url_of("127.0.0.1", port, info.user, info.dbname, info.password)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sqlalchemy
 BEGIN_JOB_COMMIT = """-- name: begin_job_commit \\:one
 SELECT
     (extract(EPOCH FROM now()) * 1000000)\\:\\:bigint AS began_at,
+    pg_backend_pid()\\:\\:integer AS pid,
     (
         EXISTS (
             SELECT FROM taskq_jobs AS job
@@ -29,6 +30,7 @@ _BEGIN_JOB_COMMIT = sqlalchemy.text(BEGIN_JOB_COMMIT)
 
 class BeginJobCommitRow(pydantic.BaseModel):
     began_at: int
+    pid: int
     is_ours: bool
 
 
@@ -41,16 +43,56 @@ WHERE activity.backend_xid = cast(cast(:p1\\:\\:text AS xid8) AS xid)
 _END_JOB_COMMIT = sqlalchemy.text(END_JOB_COMMIT)
 
 
+END_SILENT_TRANSACTIONS = """-- name: end_silent_transactions \\:many
+SELECT
+    judged.pid\\:\\:integer AS pid,
+    (CASE WHEN judged.is_idle THEN pg_terminate_backend(judged.pid) ELSE judged.is_gone END)\\:\\:boolean AS is_silent
+FROM (
+    SELECT
+        given.pid,
+        activity.pid IS NULL
+        OR (
+            activity.state IS NOT NULL
+            AND (extract(EPOCH FROM activity.xact_start) * 1000000)\\:\\:bigint IS DISTINCT FROM given.began_at
+        ) AS is_gone,
+        coalesce(
+            activity.state IN ('idle in transaction', 'idle in transaction (aborted)')
+            AND (extract(EPOCH FROM activity.xact_start) * 1000000)\\:\\:bigint = given.began_at
+            AND activity.state_change < clock_timestamp() - make_interval(secs => :p1\\:\\:double precision),
+            false
+        ) AS is_idle
+    FROM (
+        SELECT
+            unnest(:p2\\:\\:integer []) AS pid,
+            unnest(:p3\\:\\:bigint []) AS began_at
+    ) AS given
+    LEFT JOIN pg_catalog.pg_stat_activity AS activity ON given.pid = activity.pid
+) AS judged
+"""
+
+_END_SILENT_TRANSACTIONS = sqlalchemy.text(END_SILENT_TRANSACTIONS)
+
+
+class EndSilentTransactionsRow(pydantic.BaseModel):
+    pid: int
+    is_silent: bool
+
+
 HOLD_JOB = """-- name: hold_job \\:one
 SELECT
     job.abort_requested,
+    set_config(
+        'idle_in_transaction_session_timeout',
+        coalesce(:p1\\:\\:text, current_setting('idle_in_transaction_session_timeout')),
+        true
+    ) AS idle_for,
     (extract(EPOCH FROM now()) * 1000000)\\:\\:bigint AS began_at,
     pg_current_xact_id()\\:\\:text AS transaction_id
 FROM taskq_jobs AS job
 WHERE
-    job.id = :p1\\:\\:bigint
-    AND job.claim = :p2\\:\\:integer
-    AND job.worker_id = :p3\\:\\:bigint
+    job.id = :p2\\:\\:bigint
+    AND job.claim = :p3\\:\\:integer
+    AND job.worker_id = :p4\\:\\:bigint
     AND job.status = 'doing'
 FOR UPDATE
 """
@@ -60,6 +102,7 @@ _HOLD_JOB = sqlalchemy.text(HOLD_JOB)
 
 class HoldJobRow(pydantic.BaseModel):
     abort_requested: bool
+    idle_for: str
     began_at: int
     transaction_id: str
 
@@ -112,14 +155,16 @@ class Querier:
         worker_id: int,
     ) -> BeginJobCommitRow | None:
         """In the transaction of a task, before anything else: whether the job is still what the worker claimed, and when
-        the transaction began, in microseconds, by which it is known from another one in the same session.
+        the transaction began, in microseconds, by which it is known from another one in the same session; and which
+        session that is, behind a pooler too.
         """
         row = self._conn.execute(_BEGIN_JOB_COMMIT, {"p1": job_id, "p2": claim, "p3": worker_id}).first()
         if row is None:
             return None
         return BeginJobCommitRow(
             began_at=row[0],
-            is_ours=row[1],
+            pid=row[1],
+            is_ours=row[2],
         )
 
     def end_job_commit(
@@ -134,9 +179,27 @@ class Querier:
             value: bool = row[0]
             yield value
 
+    def end_silent_transactions(
+        self,
+        *,
+        idle_for: float,
+        pids: list[int],
+        began_at: list[int],
+    ) -> Iterator[EndSilentTransactionsRow]:
+        """Of transactions of tasks whose client waits for an answer: those that get none, as their session has ended, or
+        has been idle for so many seconds. What is idle is ended, as nobody will. Of another role's session nothing is
+        known.
+        """
+        for row in self._conn.execute(_END_SILENT_TRANSACTIONS, {"p1": idle_for, "p2": pids, "p3": began_at}):
+            yield EndSilentTransactionsRow(
+                pid=row[0],
+                is_silent=row[1],
+            )
+
     def hold_job(
         self,
         *,
+        idle_for: str | None,
         job_id: int,
         claim: int,
         worker_id: int,
@@ -144,14 +207,17 @@ class Querier:
         """The same at the end, just before FinishJobs and COMMIT: the row of the job is held from here on, and not while the
         task works, so that a session that aborts or rescues it waits for two round trips at most. No row: it has
         moved on. The number of the transaction says afterwards what became of it, if the answer to COMMIT is lost.
+        If nothing comes any more, as from a machine that was lost, the server ends the session after a while, and not when
+        TCP finds out in two hours: the job could not be rescued, and what it keeps others from would stand still.
         """
-        row = self._conn.execute(_HOLD_JOB, {"p1": job_id, "p2": claim, "p3": worker_id}).first()
+        row = self._conn.execute(_HOLD_JOB, {"p1": idle_for, "p2": job_id, "p3": claim, "p4": worker_id}).first()
         if row is None:
             return None
         return HoldJobRow(
             abort_requested=row[0],
-            began_at=row[1],
-            transaction_id=row[2],
+            idle_for=row[1],
+            began_at=row[2],
+            transaction_id=row[3],
         )
 
     def open_locks_after_commit(

@@ -32,6 +32,15 @@ class BeatWorkerRow(pydantic.BaseModel):
     server_time: float
 
 
+DISBELIEVE_HEARTBEAT = """-- name: disbelieve_heartbeat \\:exec
+UPDATE taskq_workers
+SET last_heartbeat = now() - make_interval(years => 1)
+WHERE id = :p1\\:\\:bigint AND last_heartbeat = :p2\\:\\:timestamptz
+"""
+
+_DISBELIEVE_HEARTBEAT = sqlalchemy.text(DISBELIEVE_HEARTBEAT)
+
+
 IS_WORKER_REGISTERED = """-- name: is_worker_registered \\:one
 SELECT
     EXISTS (
@@ -50,6 +59,7 @@ _IS_WORKER_REGISTERED = sqlalchemy.text(IS_WORKER_REGISTERED)
 LIST_PEERS = """-- name: list_peers \\:many
 SELECT
     worker.id,
+    worker.last_heartbeat,
     (worker.queue_names IS NULL)\\:\\:boolean AS serves_all,
     array(
         SELECT queue.name
@@ -68,6 +78,7 @@ _LIST_PEERS = sqlalchemy.text(LIST_PEERS)
 
 class ListPeersRow(pydantic.BaseModel):
     id: int
+    last_heartbeat: datetime.datetime
     serves_all: bool
     queue_names: list[str]
     silent_for: float
@@ -183,6 +194,18 @@ class Querier:
             server_time=row[1],
         )
 
+    def disbelieve_heartbeat(
+        self,
+        *,
+        id: int,
+        last_heartbeat: datetime.datetime,
+    ) -> None:
+        """Takes a worker for dead whose last heartbeat is of a time to come, as the server's clock was put back, unless it has
+        said that it is alive since: it would not be too old until the clock has come round to it. A year is too old for
+        each worker.
+        """
+        self._conn.execute(_DISBELIEVE_HEARTBEAT, {"p1": id, "p2": last_heartbeat})
+
     def is_worker_registered(
         self,
         *,
@@ -205,14 +228,16 @@ class Querier:
         stalled_after: float,
     ) -> Iterator[ListPeersRow]:
         """The workers that are alive, so that those that get the same notification know which goes first; and
-        for how long each has said nothing, in seconds, to be there when it is too long.
+        for how long each has said nothing, in seconds, to be there when it is too long; less than 0 if the server's clock
+        was put back.
         """
         for row in self._conn.execute(_LIST_PEERS, {"p1": stalled_after}):
             yield ListPeersRow(
                 id=row[0],
-                serves_all=row[1],
-                queue_names=row[2],
-                silent_for=row[3],
+                last_heartbeat=row[1],
+                serves_all=row[2],
+                queue_names=row[3],
+                silent_for=row[4],
             )
 
     def list_workers(

@@ -43,9 +43,11 @@ SELECT
 
 -- name: ListPeers :many
 -- The workers that are alive, so that those that get the same notification know which goes first; and
--- for how long each has said nothing, in seconds, to be there when it is too long.
+-- for how long each has said nothing, in seconds, to be there when it is too long; less than 0 if the server's clock
+-- was put back.
 SELECT
     worker.id,
+    worker.last_heartbeat,
     (worker.queue_names IS NULL)::boolean AS serves_all,
     array(
         SELECT queue.name
@@ -57,6 +59,14 @@ FROM taskq_workers AS worker
 WHERE
     worker.last_heartbeat > now() - make_interval(secs => @stalled_after::double precision)
     AND worker.last_heartbeat < 'infinity';
+
+-- name: DisbelieveHeartbeat :exec
+-- Takes a worker for dead whose last heartbeat is of a time to come, as the server's clock was put back, unless it has
+-- said that it is alive since: it would not be too old until the clock has come round to it. A year is too old for
+-- each worker.
+UPDATE taskq_workers
+SET last_heartbeat = now() - make_interval(years => 1)
+WHERE id = @id::bigint AND last_heartbeat = @last_heartbeat::timestamptz;
 
 -- name: UnregisterWorker :exec
 DELETE FROM taskq_workers

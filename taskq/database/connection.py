@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from taskq.database import executor as connections
-from taskq.database.errors import translated
+from taskq.database.errors import is_outdated, translated
 from taskq.escaping import get_logger
 from taskq.exceptions import DatabaseUnavailable
 from taskq.queries.connection import Connection
@@ -98,9 +98,10 @@ class DedicatedConnection:
                 yield
         except BaseException as error:
             # Cut off in the middle, or of unknown state: a new one is cheaper than a doubt. An
-            # error that the server answered with leaves the connection as it was.
+            # error that the server answered with leaves the connection as it was, unless what is prepared on
+            # it is what fails.
             cause = error.__cause__ if error.__cause__ is not None else error
-            if not isinstance(cause, psycopg.Error) or self._is_lost():
+            if not isinstance(cause, psycopg.Error) or self._is_lost() or is_outdated(cause):
                 await self._drop()
             raise
 

@@ -146,6 +146,14 @@ def is_refusal(error: Exception) -> bool:
     return is_too_large(cause) or (cause.sqlstate or "").startswith(("54", "P0"))
 
 
+def is_outdated(error: BaseException) -> bool:
+    """Whether a session has prepared what is not there any more, so that it fails there for ever.
+
+    As where the schema was dropped and applied anew, and its types are others by the same names.
+    """
+    return isinstance(error, errors.FeatureNotSupported | errors.InvalidSqlStatementName)
+
+
 def as_psycopg(error: BaseException | None) -> BaseException | None:
     """What psycopg would raise for an error of another driver of a caller's, such as asyncpg or psycopg2."""
     if error is None or isinstance(error, Error):

@@ -24,6 +24,7 @@ from taskq.database.bridges import (
     neutral,
 )
 from taskq.database.engines import has_ended
+from taskq.database.errors import is_outdated
 from taskq.database.savepoints import (
     async_psycopg_savepoint,
     psycopg_savepoint,
@@ -163,6 +164,10 @@ def pooled(engine: Engine) -> Iterator[Connection]:
     driver = cast("psycopg.Connection | psycopg.AsyncConnection", taken.driver_connection)
     try:
         yield bridge(driver)
+    except psycopg.Error as error:
+        if is_outdated(error):
+            taken.invalidate()
+        raise
     finally:
         if driver.closed:
             # As SQLAlchemy does it: the server is gone, and for the others in the pool as well.

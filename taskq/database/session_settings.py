@@ -32,6 +32,12 @@ _DEFAULTS: Mapping[str, str] = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    # A client whose machine is lost is missed after half a minute, and what it has locked is free. By itself
+    # the server waits for two hours.
+    "tcp_keepalives_idle": "10",  # seconds, as the next one
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",  # milliseconds
     # Offsets come out the same everywhere, and psycopg knows this one.
     "TimeZone": "UTC",
 }

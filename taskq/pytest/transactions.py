@@ -48,6 +48,11 @@ class DrivenTransactions(Transactions):
             )
         return self._database
 
+    @property
+    def idle_for(self) -> float | None:
+        """None on the one connection of a test, which goes on afterwards, perhaps in a debugger."""
+        return None if isinstance(self._database, ConnectionDatabase) else super().idle_for
+
     @contextmanager
     def begun(
         self, database: Database, *, is_async: bool

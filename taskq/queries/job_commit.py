@@ -1,6 +1,6 @@
 """The end of a job in the transaction of its task: held until the commit, asked for if the answer is lost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg.errors import InvalidParameterValue
@@ -44,19 +44,43 @@ class SentCommit:
     is_under_way: bool
 
 
-def begin_job_commit(connection: Connection, job: ClaimedJob) -> int | None:
-    """When this transaction began, in microseconds; None: the job has moved on."""
+@dataclass(frozen=True, slots=True)
+class BegunCommit:
+    """A transaction in which a job is to end.
+
+    Attributes:
+        began_at: When it began, in microseconds.
+        pid: The process of its session.
+    """
+
+    began_at: int
+    pid: int
+
+
+def begin_job_commit(connection: Connection, job: ClaimedJob) -> BegunCommit | None:
+    """Begin the transaction on the server; None: the job has moved on."""
     row = only_row(
         _querier(connection).begin_job_commit(
             job_id=job.job_id, claim=job.claim, worker_id=job.worker_id
         )
     )
-    return row.began_at if row.is_ours else None
+    return BegunCommit(row.began_at, row.pid) if row.is_ours else None
 
 
-def hold_job(connection: Connection, job: ClaimedJob) -> HeldJob | None:
-    """Hold the row of a job until the transaction ends; None: it has moved on."""
-    row = _querier(connection).hold_job(job_id=job.job_id, claim=job.claim, worker_id=job.worker_id)
+def hold_job(connection: Connection, job: ClaimedJob, *, idle_for: float | None) -> HeldJob | None:
+    """Hold the row of a job until the transaction ends; None: it has moved on.
+
+    Args:
+        connection: The connection.
+        job: The job.
+        idle_for: Seconds after which the server ends the session if nothing more comes; None: it is not told.
+    """
+    row = _querier(connection).hold_job(
+        job_id=job.job_id,
+        claim=job.claim,
+        worker_id=job.worker_id,
+        idle_for=None if idle_for is None else f"{round(1000 * idle_for)}ms",
+    )
     if row is None:
         return None
     return HeldJob(
@@ -64,6 +88,24 @@ def hold_job(connection: Connection, job: ClaimedJob) -> HeldJob | None:
         began_at=row.began_at,
         transaction_id=row.transaction_id,
     )
+
+
+def end_silent_transactions(
+    connection: Connection, transactions: Sequence[BegunCommit], *, idle_for: float
+) -> set[int]:
+    """End what is idle of transactions whose clients wait for an answer; the processes that answer no more.
+
+    Args:
+        connection: The connection.
+        transactions: The transactions.
+        idle_for: Seconds for which the server has got nothing of one.
+    """
+    rows = _querier(connection).end_silent_transactions(
+        pids=[one.pid for one in transactions],
+        began_at=[one.began_at for one in transactions],
+        idle_for=idle_for,
+    )
+    return {row.pid for row in rows if row.is_silent}
 
 
 def read_job_commit(connection: Connection, job: ClaimedJob, transaction_id: str) -> SentCommit:

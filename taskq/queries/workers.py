@@ -65,9 +65,10 @@ class RegisteredWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A worker that is alive: the queues it serves (None: all), and its last heartbeat, seconds ago."""
+    """A worker that is alive: its queues (None: all), its last heartbeat, and how long ago that is."""
 
     queues: frozenset[str] | None
+    last_heartbeat: datetime
     silent_for: float
 
 
@@ -123,10 +124,16 @@ def list_peers(connection: Connection, stalled_after: float) -> dict[int, Peer]:
     return {
         row.id: Peer(
             queues=None if row.serves_all else frozenset(row.queue_names),
+            last_heartbeat=row.last_heartbeat,
             silent_for=row.silent_for,
         )
         for row in _querier(connection).list_peers(stalled_after=stalled_after)
     }
+
+
+def disbelieve_heartbeat(connection: Connection, worker_id: int, last_heartbeat: datetime) -> None:
+    """Take a worker for dead, if this is still its last heartbeat."""
+    _querier(connection).disbelieve_heartbeat(id=worker_id, last_heartbeat=last_heartbeat)
 
 
 def unregister_worker(connection: Connection, worker_id: int) -> None:

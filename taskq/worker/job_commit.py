@@ -30,7 +30,7 @@ from taskq.job import Job
 from taskq.messages import first_line
 from taskq.outcome import Ending, Outcome
 from taskq.progress import NewProgress
-from taskq.queries.connection import driver_of
+from taskq.queries.connection import Driver, driver_of
 from taskq.queries.job_commit import ClaimedJob
 from taskq.queries.job_progress import progress_json
 from taskq.task import Task
@@ -83,6 +83,7 @@ class JobCommit:
         # By a worker that has no id, nothing was claimed.
         self._claimed = ClaimedJob(job_id=job.id, claim=job.claim, worker_id=job.worker_id or 0)
         self._opened: Connection | None = None
+        self._driver: Driver | None = None
         self._root: Transaction | None = None
         self._began_at = 0
         self._number = ""
@@ -162,18 +163,32 @@ class JobCommit:
         Raises:
             JobLost: It is not.
         """
-        self._database = database
+        try:
+            return self._open(database, is_async=is_async)
+        except DatabaseUnavailable:
+            if self._driver is None:
+                raise  # there was no connection
+        # One that went dead in the pool: nothing has been done on it, and it is not there any more.
+        return self._open(database, is_async=is_async)
+
+    def _open(self, database: Database, *, is_async: bool) -> Connection:
+        self._database, self._driver = database, None
         with translated(database), ExitStack() as opened:
-            self._opened, self._root = connection, _ = opened.enter_context(
+            connection, self._root = opened.enter_context(
                 self._transactions.begun(database, is_async=is_async)
             )
+            self._opened = connection
+            self._driver = driver = driver_of(connection)
+            assert driver is not None  # noqa: S101 - the engines are on psycopg
             event.listen(connection, "commit", self._on_commit)
             opened.callback(event.remove, connection, "commit", self._on_commit)
             # It begins it on the server: a block of psycopg's own in it is a savepoint then, and no commit.
-            began_at = queries.job_commit.begin_job_commit(connection, self._claimed)
-            if began_at is None:
+            with self._transactions.bounded(driver, self._loop):
+                begun = queries.job_commit.begin_job_commit(connection, self._claimed)
+            if begun is None:
                 raise self._lost()
-            self._began_at = began_at
+            self._transactions.opened(driver, begun)
+            self._began_at = begun.began_at
             self._state = _State.OPEN
             self._ended.push(opened.pop_all())
         return connection
@@ -188,7 +203,9 @@ class JobCommit:
         """
         with translated(self._database):
             connection = self._checked()
-            held = queries.job_commit.hold_job(connection, self._claimed)
+            held = queries.job_commit.hold_job(
+                connection, self._claimed, idle_for=self._transactions.idle_for
+            )
             if held is None:
                 raise self._lost()
             if held.began_at != self._began_at:
@@ -209,8 +226,8 @@ class JobCommit:
             self.returned(None)
         connection, root, outcome = self._opened, self._root, self.outcome
         assert connection is not None and root is not None and outcome is not None  # noqa: S101, PT018
-        driver = driver_of(connection)
-        assert driver is not None  # noqa: S101 - the engines are on psycopg
+        driver = self._driver
+        assert driver is not None  # noqa: S101
         self._state = _State.ENDING
         began = self._loop.time()
         try:
@@ -274,11 +291,15 @@ class JobCommit:
         if self._state is _State.OPEN:
             self._state = _State.UNDONE
         connection, self._opened = self._opened, None
-        if connection is not None and self._root is not None and not connection.closed:
+        root, driver = self._root, self._driver
+        if connection is not None and root is not None and driver is not None:
             try:
-                self._transactions.undo(connection, self._root)
+                if not connection.closed:
+                    with self._transactions.bounded(driver, self._loop):
+                        self._transactions.undo(connection, root)
             except Exception:
                 connection.invalidate()
+            self._transactions.closed(driver)
         with suppress(Exception):
             self._ended.close()
 

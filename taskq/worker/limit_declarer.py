@@ -1,7 +1,8 @@
 """LimitDeclarer: what the app says of its limits is in the database before the worker claims.
 
 It writes when the worker starts, and again when the app has come to know more of them, as of jobs that are
-deferred with a limit that no task has.
+deferred with a limit that no task has; and when the worker had to register again, as in a database that was
+restored or made anew, where jobs with a limit that is not there would wait for ever.
 """
 
 import asyncio
@@ -43,19 +44,21 @@ class LimitDeclarer(Service):
         self._interval = interval
         self._limits = limits
         self._queue_limits = queue_limits
-        self._declared = 0
+        # By which registration, and how many.
+        self._declared = (0, 0)
 
     async def declare(self) -> None:
         """Write what was not written yet."""
         known = list(self._limits)
-        if len(known) == self._declared:
+        declaring = (self._registration.id, len(known))
+        if not known or declaring == self._declared:
             return
         changes = await self._connection.retry(
             lambda connection: queries.limits.declare_limits(
                 connection, known, self._queue_limits, declared_by=self._registration.name
             )
         )
-        self._declared = len(known)
+        self._declared = declaring
         for change in changes:
             self._telemetry.emit(
                 LimitChanged(

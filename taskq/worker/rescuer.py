@@ -5,10 +5,13 @@ overdue: by its clock it is dead itself then.
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from taskq import queries
 from taskq.queries.connection import Connection
+from taskq.queries.workers import Peer
 from taskq.telemetry import JobRescued, Telemetry
 from taskq.worker.connection import WorkerConnection
 from taskq.worker.registration import Registration
@@ -52,6 +55,9 @@ class Rescuer(Service):
         self._stalled_after = stalled_after
         self._max_crashes = max_crashes
         self._overdue = overdue
+        # The heartbeats that are of a time to come, and since when they are the last ones, by this
+        # machine's clock.
+        self._ahead: dict[tuple[int, datetime], float] = {}
         self._last_lock = ""
         self._last_limit = ""
 
@@ -89,5 +95,21 @@ class Rescuer(Service):
         )
         peers = queries.workers.list_peers(connection, self._stalled_after)
         self._registration.see_peers(peers)
+        self._see_heartbeats_ahead(connection, peers)
         silent_for = max((other.silent_for for other in peers.values()), default=0.0)
         return self._stalled_after - silent_for + _AFTERWARDS
+
+    def _see_heartbeats_ahead(self, connection: Connection, peers: Mapping[int, Peer]) -> None:
+        """Find dead workers whose last heartbeat does not get old, as the server's clock was put back."""
+        now = time.monotonic()
+        self._ahead = {
+            heartbeat: self._ahead.get(heartbeat, now)
+            for heartbeat in (
+                (worker_id, peer.last_heartbeat)
+                for worker_id, peer in peers.items()
+                if peer.silent_for < 0
+            )
+        }
+        for (worker_id, last_heartbeat), since in self._ahead.items():
+            if now - since > self._stalled_after:
+                queries.workers.disbelieve_heartbeat(connection, worker_id, last_heartbeat)

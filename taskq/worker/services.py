@@ -27,6 +27,7 @@ from taskq.worker.registration import Registration
 from taskq.worker.rescuer import Rescuer
 from taskq.worker.scheduler import Scheduler
 from taskq.worker.service import Service
+from taskq.worker.silence_monitor import SilenceMonitor
 from taskq.worker.subscriber import Subscriber
 from taskq.worker.unknown_names import UnknownNames
 
@@ -178,6 +179,9 @@ class Services:
             rescuer,
             self.completer,
             ProgressReporter(connections.shared, environment.progress),
+            SilenceMonitor(
+                connections.shared, environment.transactions, bound=options.statement_bound
+            ),
             self._canceller,
         )
         self._until_stopping: Sequence[Service] = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Transaction
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +18,7 @@ from taskq.database.database import Database
 from taskq.database.executor import borrowed
 from taskq.exceptions import InvalidTransaction, JobAborted
 from taskq.queries.connection import Driver
-from taskq.queries.job_commit import ClaimedJob
+from taskq.queries.job_commit import BegunCommit, ClaimedJob
 from taskq.worker.app import WorkerApp
 from taskq.worker.connections import WorkerConnections
 from taskq.worker.options import WorkerOptions
@@ -49,6 +50,8 @@ class Transactions:
         self.options = options
         self._app = app
         self._connections = connections
+        # Those that are open, by threads and by the event loop.
+        self._open: dict[Driver, BegunCommit] = {}
         self.lock_written: Callable[[str], Coroutine[Any, Any, None]] = lock_written
         # Each of the two engines has a pool of its own.
         self._places = threading.Semaphore(options.max_transactions)
@@ -84,6 +87,27 @@ class Transactions:
         """Wait until one more may be open; returns what says that it is closed."""
         await self._async_places.acquire()
         return self._async_places.release
+
+    @property
+    def idle_for(self) -> float | None:
+        """Seconds after which the server ends a session that holds a job and gets nothing; None: never."""
+        return self.options.stalled_worker_timeout
+
+    def opened(self, driver: Driver, begun: BegunCommit) -> None:
+        """Take in that a transaction is open on a connection."""
+        self._open[driver] = begun
+
+    def closed(self, driver: Driver) -> None:
+        """Take in that it is open no more."""
+        self._open.pop(driver, None)
+
+    def waiting(self) -> dict[Driver, BegunCommit]:
+        """Those whose connection waits for an answer of the server at this moment."""
+        return {
+            driver: begun
+            for driver, begun in list(self._open.items())
+            if driver.info.transaction_status is TransactionStatus.ACTIVE
+        }
 
     @contextmanager
     def begun(

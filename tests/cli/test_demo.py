@@ -24,6 +24,8 @@ from taskq.embedded import FOLDER_VARIABLE
 from tests.cli.conftest import ended, process
 from tests.cli.terminal import on_terminal
 
+pytestmark = pytest.mark.slow
+
 # To root nothing is locked.
 AS_ROOT = os.geteuid() == 0
 SUCCEEDED, FAILED = (12, 2) if AS_ROOT else (11, 3)  # with one fold for each of four file types
@@ -162,7 +164,6 @@ def test_the_folds_of_a_file_type_share_a_lock_and_go_on_from_one_another(
     ]
 
 
-@pytest.mark.slow
 def test_what_it_says_to_run_by_hand_runs(folder: Path, manager: JobManager) -> None:
     report = ended("demo", str(folder)).stdout
     hints = [shlex.split(line)[3:] for line in report.splitlines() if line.startswith(PASTED)]

@@ -23,6 +23,7 @@ from taskq.job import Job, JobStatus
 from taskq.worker.services import Services
 from taskq.worker.subscriber import Subscriber
 from taskq_sql import job_claim
+from tests import pooler
 from tests.worker.effects import Effects, Tasks
 
 ROOT = Path(__file__).parents[2]
@@ -291,7 +292,7 @@ def program(database_url: str, tmp_path: Path) -> Iterator[Program]:
                 **os.environ,
                 **variables,
                 **(environment or {}),
-                "TASKQ_DATABASE_URL": database_url,
+                "TASKQ_DATABASE_URL": pooler.for_another_process(database_url),
                 "TASKQ_TEST_FOLDER": str(tmp_path),
                 "PYTHONPATH": str(ROOT),
             },

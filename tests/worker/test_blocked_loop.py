@@ -19,6 +19,8 @@ from taskq.worker.loop_monitor import LoopMonitor
 from taskq.worker.registration import Registration
 from tests.worker.conftest import Finished, Program, Start, errors_of, until
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"update_heartbeat_interval": 0.3, "stalled_worker_timeout": 1.2}
 
 
@@ -56,7 +58,6 @@ async def stopped(process: "subprocess.Popen[str]") -> str:
     return await asyncio.to_thread(process.stderr.read)
 
 
-@pytest.mark.slow
 async def test_a_job_that_blocks_the_event_loop_is_not_run_again_beside_itself(
     app: App,
     start: Start,
@@ -81,7 +82,6 @@ async def test_a_job_that_blocks_the_event_loop_is_not_run_again_beside_itself(
     assert "for dead" not in said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_it_is_named_with_its_stack_while_it_blocks(
     app: App, program: Program, notes: Any, loop: str
@@ -98,7 +98,6 @@ async def test_it_is_named_with_its_stack_while_it_blocks(
     process.kill()
 
 
-@pytest.mark.slow
 async def test_a_loop_that_is_blocked_for_too_long_gives_its_jobs_to_others(
     app: App, start: Start, program: Program, notes: Any, taken_over: list[str]
 ) -> None:

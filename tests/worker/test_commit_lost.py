@@ -22,6 +22,8 @@ from tests.worker.conftest import (
 )
 from tests.worker.effects import Effects, Tasks, leave
 
+pytestmark = pytest.mark.slow
+
 Lose = Callable[[Connection, Callable[[], None]], None]
 
 
@@ -119,7 +121,6 @@ async def test_what_the_database_says_of_it_is_told(
 SHORT = {"stalled_worker_timeout": 3.0, "update_heartbeat_interval": 0.5}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "commit lost"])
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 async def test_a_line_that_goes_dead_in_the_commit_leaves_it_to_the_database(

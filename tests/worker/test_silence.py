@@ -1,17 +1,20 @@
 """Connections that go silent for ever, and statements that never succeed: a worker that is alive works."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
-from taskq import App, JobContext
+from taskq import App, JobContext, Task, queries
 from taskq.context import AbortReason
+from taskq.database.bridges import bridge
 from taskq.job import JobStatus
+from taskq.queries.job_commit import ClaimedJob
 from tests.worker.conftest import (
     Disturbed,
     Finished,
@@ -20,10 +23,14 @@ from tests.worker.conftest import (
     Start,
     Way,
     cut_off,
+    errors_of,
     idle,
     statuses,
     until,
 )
+from tests.worker.effects import Effects
+
+pytestmark = pytest.mark.slow
 
 # A statement has a second and a half.
 SHORT: dict[str, Any] = {"update_heartbeat_interval": 0.5, "stalled_worker_timeout": 3}
@@ -91,7 +98,6 @@ async def test_what_ends_on_silent_connections_is_written_and_the_next_job_runs(
     assert not {"heartbeat_overdue", "heartbeat_withheld"} & {action for _, action in actions()}
 
 
-@pytest.mark.slow
 @WAYS
 async def test_a_listening_connection_that_went_silent_is_replaced(
     app: App, far_app: App, line: Line, start: Start, disturbed: Disturbed, ways: Sequence[Way]
@@ -110,7 +116,6 @@ async def test_a_listening_connection_that_went_silent_is_replaced(
     await until(lambda: far.begun == [job_id], "the job", RECOVERED_WITHIN)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("also_new", "seconds"), [(False, 9), (True, 17)])
 async def test_a_worker_stops_though_its_connections_are_silent(
     far_app: App, line: Line, app: App, finished: Finished, also_new: bool, seconds: float
@@ -158,7 +163,6 @@ def refuse(connection: psycopg.Connection, application: str, new: str) -> None:
     )
 
 
-@pytest.mark.slow
 async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
     make_app: MakeApp,
     database_url: str,
@@ -203,7 +207,6 @@ async def test_a_worker_that_cannot_write_ends_lets_its_jobs_go_until_it_can(
         await stuck_app.close_async()
 
 
-@pytest.mark.slow
 async def test_a_job_whose_row_another_session_holds_keeps_no_other_from_its_end(
     app: App, start: Start, finished: Finished, database_url: str, actions: Any
 ) -> None:
@@ -275,3 +278,121 @@ async def test_what_fails_for_too_long_is_an_error(
     await until(lambda: "database_failing" in logged(), "the error")
     assert logged() == ["database_failed", "database_failing"]
     failing.ends = True
+
+
+class Writing:
+    """A task that writes in its transaction, the first time once its gate is open."""
+
+    def __init__(self, app: App, is_async: bool) -> None:
+        self.begun = 0
+        self.gate = threading.Event()
+
+        @app.task(name="writing", pass_context=True, retry=3)
+        async def writing(context: JobContext) -> None:
+            async with context.transaction() as connection:
+                self.begun += 1
+                await asyncio.to_thread(self.gate.wait)
+                await connection.execute(text("INSERT INTO effects VALUES ('written')"))
+
+        @app.task(name="writing in a thread", pass_context=True, retry=3)
+        def writing_in_a_thread(context: JobContext) -> None:
+            with context.transaction() as connection:
+                self.begun += 1
+                self.gate.wait()
+                connection.execute(text("INSERT INTO effects VALUES ('written')"))
+
+        self.task: Task[..., Any] = writing if is_async else writing_in_a_thread
+
+
+@WAYS
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_what_a_task_sends_in_its_transaction_on_a_silent_connection_is_given_up(
+    app: App,
+    far_app: App,
+    line: Line,
+    start: Start,
+    finished: Finished,
+    effects: Effects,
+    ways: Sequence[Way],
+    is_async: bool,
+) -> None:
+    """However long its statements may take, which nothing bounds."""
+    writing = Writing(far_app, is_async)
+    await start(far_app, abort_job_polling_interval=0.3, **SHORT)
+    job_id = await app.configure_task(writing.task.name).defer_async()
+    await until(lambda: writing.begun == 1, "the job")
+    line.die(ways=ways)
+    writing.gate.set()
+    job = await finished(job_id)
+    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+    assert effects() == ["written"]
+    [(kind, _)] = await errors_of(app, job_id)
+    assert kind.endswith(("OperationalError", "DatabaseUnavailable"))
+
+
+@WAYS
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_transaction_takes_another_connection_if_that_of_the_pool_went_silent(
+    app: App,
+    far_app: App,
+    line: Line,
+    start: Start,
+    finished: Finished,
+    effects: Effects,
+    ways: Sequence[Way],
+    is_async: bool,
+) -> None:
+    writing = Writing(far_app, is_async)
+    writing.gate.set()
+    await start(far_app, abort_job_polling_interval=0.3, **SHORT)
+    for _ in range(2):
+        job_id = await app.configure_task(writing.task.name).defer_async()
+        job = await finished(job_id)
+        assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 1)
+        line.die(ways=ways)
+    assert effects() == ["written"] * 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_statement_that_takes_long_is_not_given_up(
+    app: App, start: Start, finished: Finished, effects: Effects, is_async: bool
+) -> None:
+    """Nor a task that does something else for as long."""
+
+    @app.task(name="slow", pass_context=True)
+    async def slow(context: JobContext) -> None:
+        async with context.transaction() as connection:
+            await connection.execute(text("SELECT pg_sleep(4)"))
+            await asyncio.sleep(4)
+            await connection.execute(text("INSERT INTO effects VALUES ('written')"))
+
+    @app.task(name="slow in a thread", pass_context=True)
+    def slow_in_a_thread(context: JobContext) -> None:
+        with context.transaction() as connection:
+            connection.execute(text("SELECT pg_sleep(4)"))
+            time.sleep(4)
+            connection.execute(text("INSERT INTO effects VALUES ('written')"))
+
+    await start(app, **SHORT)
+    task: Task[..., Any] = slow if is_async else slow_in_a_thread
+    job = await finished(await task.defer_async())
+    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 1)
+    assert effects() == ["written"]
+
+
+async def test_a_job_that_a_lost_machine_was_about_to_commit_is_run_by_another_worker(
+    app: App, start: Start, finished: Finished, connection: psycopg.Connection, database_url: str
+) -> None:
+    """Its session holds the row of the job; nothing more comes by it, which the server does not know."""
+    gated = Gated(app)
+    gated.gate.set()
+    job_id = await gated.task.defer_async()
+    connection.execute(
+        "UPDATE taskq_jobs SET status = 'doing', claim = 1, worker_id = 1, started_at = now()"
+    )
+    lost = psycopg.connect(database_url.replace("+psycopg", ""))
+    claimed = ClaimedJob(job_id=job_id, claim=1, worker_id=1)
+    assert queries.job_commit.hold_job(bridge(lost), claimed, idle_for=1)
+    await start(app, **SHORT)
+    assert (await finished(job_id)).status is JobStatus.SUCCEEDED
+    lost.close()

@@ -11,6 +11,8 @@ import pytest
 from taskq import App, JobStatus
 from tests.worker.conftest import Program, Start, statuses, until
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"update_heartbeat_interval": 0.1, "stalled_worker_timeout": 0.5}
 
 
@@ -32,7 +34,6 @@ def defer(app: App, task: str, jobs: int, **args: Any) -> list[int]:
     return app.configure_task(task).batch_defer(*[args] * jobs)
 
 
-@pytest.mark.slow
 async def test_killers_fail_and_each_innocent_job_succeeds(app: App, program: Program) -> None:
     """Whether it ran beside one of them, had just ended, or was claimed ahead."""
     innocent = defer(app, "innocent", 10, seconds=0)
