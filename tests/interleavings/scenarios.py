@@ -139,6 +139,12 @@ def _followed(stage: Stage) -> None:
     stage.defer(job(lock="x"))
 
 
+def _failed(stage: Stage) -> None:
+    """Job 1 of a lock has failed."""
+    _held(stage)
+    OPERATIONS["fail"](stage.session)
+
+
 def _waiting(stage: Stage) -> None:
     """Job 1 of a lock is ready, and job 2 waits behind it."""
     stage.defer(job(lock="x"), job(lock="x"))
@@ -283,6 +289,9 @@ _MEETINGS: Sequence[tuple[Callable[[Stage], None], Sequence[str]]] = (
     (_held, ("finish", "defer", "claim")),
     (_followed, ("finish", "claim", "cancel 2")),
     (_followed, ("finish", "defer higher", "claim")),
+    (_failed, ("retry by hand", "defer")),
+    (_failed, ("retry by hand", "claim")),
+    (_failed, ("retry by hand", "defer", "claim")),
     # Claims of one lock.
     (_waiting, ("claim", "claim too")),
     (_waiting, ("claim", "defer higher", "claim too")),
@@ -299,6 +308,7 @@ _MEETINGS: Sequence[tuple[Callable[[Stage], None], Sequence[str]]] = (
     *((_for_later, (change, "defer")) for change in ("cancel", "put off", "delete waiting")),
     (_for_later, ("bring forward", "claim")),
     (_behind_one_for_later, ("cancel", "claim")),
+    (_behind_one_for_later, ("delete waiting", "claim")),
     (_for_later, ("cancel", "defer", "claim")),
     (_behind_one_for_later, ("bring forward", "claim")),
     (_timely, ("promote", "cancel")),

@@ -195,20 +195,20 @@ OF_JOBS = {
         path=_CHANGE,
         old="    WHERE found.status = 'todo' AND deleted.lock IS NOT NULL\n",
         new="    WHERE false\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[delete waiting and claim]",
     ),
     "rescheduled": Mutation(
         what="a job that is brought forward opens no gate",
         path=_CHANGE,
         old="    WHERE rescheduled.lock IS NOT NULL OR rescheduled.limit_key IS NOT NULL\n",
         new="    WHERE false\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[bring forward and claim1]",
     ),
     "retried-by-hand": Mutation(
         what="a job that is retried by hand opens no gate",
         path=_CHANGE,
         old="    WHERE retried.lock IS NOT NULL OR retried.limit_key IS NOT NULL\n",
         new="    WHERE false\n",
-        test=MODEL,
+        test=f"{INTERLEAVINGS}[retry by hand and claim]",
     ),
 }
