@@ -94,7 +94,7 @@ OF_JOBS = {
         path="sql/queries/job_finish.sql",
         old="            WHEN ended.status <> 'todo' OR ended.unstarted OR ended.given_back IS NOT NULL THEN",
         new="            WHEN true THEN",
-        test=MODEL,
+        test="tests/sql/test_expiry.py::test_only_what_goes_back_before_it_has_begun_still_expires",
     ),
     "own-commit": Mutation(
         what="a task's transaction is committed without the end of its job",
@@ -115,14 +115,14 @@ OF_JOBS = {
         path=_FINISH,
         old=_FENCED,
         new=_FENCED.replace("        AND taskq_jobs.claim = ended.claim\n", ""),
-        test=MODEL,
+        test="tests/sql/test_finish_jobs.py::test_a_worker_that_no_longer_has_the_job_changes_nothing",
     ),
     "fence-of-a-deletion": Mutation(
         what="a worker deletes a job that it has lost",
         path=_FINISH,
         old="        AND taskq_jobs.status = 'doing'\n        AND ended.deleted\n",
         new="        AND ended.deleted\n",
-        test=MODEL,
+        test="tests/sql/test_finish_jobs.py::test_a_worker_that_no_longer_has_the_job_changes_nothing",
     ),
     "abort-of-a-retry": Mutation(
         what="a job that is to be aborted is queued again by its retry",
@@ -188,7 +188,7 @@ OF_JOBS = {
         "        OR last_heartbeat",
         new="        last_heartbeat < now() + make_interval(secs => @stalled_after::double precision)\n"
         "        OR last_heartbeat",
-        test=MODEL,
+        test="tests/sql/test_rescue_jobs.py::test_the_jobs_of_a_live_worker_are_not_touched",
     ),
     "deleted-head": Mutation(
         what="the next job of a lock is not let in when the first one is deleted",
