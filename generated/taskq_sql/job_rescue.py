@@ -287,7 +287,7 @@ freed AS (
     SELECT
         taskq_free_limits(
             array_agg(rescued.limit_key), array_agg(rescued.queue_name), array_agg(rescued.priority),
-            array_agg(false)
+            array_agg(null\\:\\:timestamptz)
         ) AS queues
     FROM rescued
     HAVING count(*) > 0

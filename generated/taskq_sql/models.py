@@ -141,6 +141,8 @@ class TaskqLimitGate(pydantic.BaseModel):
     open_at: datetime.datetime | None
     # How many starts its rate gets back, of jobs that did not begin; null: none.
     tokens: int | None
+    # When they were claimed, the first of them: as far as that is less than the time for one ago.
+    claimed_at: datetime.datetime | None
 
 
 class TaskqLimitRate(pydantic.BaseModel):

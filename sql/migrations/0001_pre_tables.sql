@@ -387,7 +387,8 @@ CREATE TABLE taskq_limit_gates (
     turn bigint NOT NULL,
     limit_key text COLLATE "C" NOT NULL,
     open_at timestamptz,
-    tokens integer
+    tokens integer,
+    claimed_at timestamptz
 );
 
 COMMENT ON TABLE taskq_limit_gates IS
@@ -400,6 +401,8 @@ COMMENT ON COLUMN taskq_limit_gates.limit_key IS 'The limit.';
 COMMENT ON COLUMN taskq_limit_gates.open_at IS 'When its rate lets the next one start; null: it is open.';
 COMMENT ON COLUMN taskq_limit_gates.tokens IS
     'How many starts its rate gets back, of jobs that did not begin; null: none.';
+COMMENT ON COLUMN taskq_limit_gates.claimed_at IS
+    'When they were claimed, the first of them: as far as that is less than the time for one ago.';
 
 CREATE INDEX taskq_limit_gates_place ON taskq_limit_gates (queue_name, priority DESC, turn)
 WHERE open_at IS NULL;

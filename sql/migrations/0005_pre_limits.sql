@@ -80,12 +80,13 @@ BEGIN ATOMIC
                     coalesce(
                         (SELECT used.spent_until FROM taskq_limit_rates AS used WHERE used.limit_key = wanted),
                         now()
-                    ) - step.pace * coalesce(
+                    ) - coalesce(
                         (
-                            SELECT sum(gate.tokens) FROM taskq_limit_gates AS gate
+                            SELECT sum(gate.tokens * greatest(gate.claimed_at + step.pace - now(), '0 seconds'))
+                            FROM taskq_limit_gates AS gate
                             WHERE gate.limit_key = wanted AND gate.tokens IS NOT NULL
                         ),
-                        0
+                        '0 seconds'
                     ) - now(),
                     '0 seconds'
                 ) AS lead
@@ -283,10 +284,13 @@ COMMENT ON FUNCTION taskq_open_for_jobs(text [], text [], boolean) IS
     'transaction that has them wait, after the change.';
 
 
--- Side by side: the limit, the queue and the priority of each job that has ended, and whether it never began. The limit
--- of its queue has room again as well. Whether any job waits for them is for claims to see.
+-- Side by side: the limit, the queue and the priority of each job that has ended, and if it never began, when it was
+-- claimed. The limit of its queue has room again as well. Whether any job waits for them is for claims to see.
+--
+-- A start that did not begin is given back only as far as its time, of one pace, is not over: for the rest of it, the
+-- rate would have let the next ones start no earlier without it.
 CREATE FUNCTION taskq_free_limits(
-    limit_keys text [], queue_names text [], priorities integer [], unstarted boolean []
+    limit_keys text [], queue_names text [], priorities integer [], unstarted timestamptz []
 ) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -301,13 +305,14 @@ BEGIN ATOMIC
     ),
 
     opened AS (
-        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens)
+        INSERT INTO taskq_limit_gates (queue_name, priority, turn, limit_key, tokens, claimed_at)
         SELECT
             freed.queue_name COLLATE "C",
             max(freed.priority),
             taskq_turn(),
             freed.limit_key COLLATE "C",
-            nullif(count(*) FILTER (WHERE freed.unstarted), 0)
+            nullif(count(freed.unstarted), 0),
+            min(freed.unstarted)
         FROM (
             SELECT gone.* FROM gone
             WHERE gone.limit_key IS NOT NULL
@@ -337,5 +342,5 @@ BEGIN ATOMIC
     SELECT count(*) FROM notified;
 END;
 
-COMMENT ON FUNCTION taskq_free_limits(text [], text [], integer [], boolean []) IS
+COMMENT ON FUNCTION taskq_free_limits(text [], text [], integer [], timestamptz []) IS
     'Leaves a gate for each limit in which jobs have ended: in the transaction that ends them.';

@@ -22,168 +22,192 @@ SET search_path FROM CURRENT
 AS $$
 #variable_conflict use_column
 DECLARE
-    -- Side by side with the gates: of which limits they are, where, and since when.
+    new_gates tid [];
+    reached integer;
+    -- Side by side with the new gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
     turns bigint [];
 BEGIN
-    WITH gate AS MATERIALIZED (
-        SELECT
-            open_gate.ctid,
-            open_gate.limit_key,
-            queue.name AS queue_name,
-            open_gate.priority,
-            open_gate.turn
-        FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
-        CROSS JOIN LATERAL (
-            SELECT
-                first.ctid,
-                first.limit_key,
-                first.priority,
-                first.turn
-            FROM taskq_limit_gates AS first
-            WHERE first.open_at IS NULL AND first.queue_name = queue.name
-            ORDER BY first.queue_name, first.priority DESC, first.turn
-            LIMIT 4 * max_jobs
-        ) AS open_gate
-    ),
-
-    mine AS MATERIALIZED (
-        SELECT best.limit_key
-        FROM (
-            SELECT gate.limit_key
-            FROM gate
-            GROUP BY gate.limit_key
-            ORDER BY max(gate.priority) DESC, min(gate.turn)
-        ) AS best
-        WHERE taskq_try_gate(best.limit_key)
-        LIMIT max_jobs
-    )
-
-    SELECT
-        array_agg(gate.ctid),
-        array_agg(gate.limit_key),
-        array_agg(gate.queue_name),
-        array_agg(gate.turn)
-    INTO gates, gate_keys, gate_queues, turns
-    FROM gate
-    INNER JOIN mine ON gate.limit_key = mine.limit_key;
-
+    gates := '{}';
     visited := '{}';
+    rooms := '{}';
+    paces := '{}';
     ids := '{}';
+    priorities := '{}';
+    order_ids := '{}';
+    locks := '{}';
+    limit_keys := '{}';
 
-    IF gates IS NULL THEN
-        RETURN;
-    END IF;
-
-    IF has_paused_tasks THEN
-        PERFORM taskq_bar_paused_jobs(ARRAY(
-            SELECT job.id
-            FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
+    -- Each time twice as many, 1,023 times max_jobs in all, until what it found has the priority that it has come down
+    -- to. A gate may be of a limit without room, or have the priority of the job that ended, above that of all that
+    -- wait: jobs behind it would else be overtaken by others of lower priority.
+    FOR round IN 0..9 LOOP
+        WITH gate AS MATERIALIZED (
+            SELECT
+                open_gate.ctid,
+                open_gate.limit_key,
+                queue.name AS queue_name,
+                open_gate.priority,
+                open_gate.turn
+            FROM (SELECT DISTINCT unnest(queue_names) COLLATE "C" AS name) AS queue
             CROSS JOIN LATERAL (
-                SELECT waiting.id
-                FROM taskq_limited AS waiting
-                WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
-                ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
-                LIMIT 1000
-            ) AS job
-        ));
-    END IF;
+                SELECT
+                    first.ctid,
+                    first.limit_key,
+                    first.priority,
+                    first.turn
+                FROM taskq_limit_gates AS first
+                WHERE
+                    first.open_at IS NULL AND first.queue_name = queue.name
+                    -- Hashed, other than <> ALL of what is not known to the plan.
+                    AND first.limit_key NOT IN (SELECT unnest(visited))
+                ORDER BY first.queue_name, first.priority DESC, first.turn
+                LIMIT 4 * (max_jobs << round)
+            ) AS open_gate
+        ),
 
-    -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know how
-    -- many limits there are, and would go through all of them for each.
-    WITH visited_limit AS MATERIALIZED (
-        SELECT
-            named.limit_key,
-            named.queues,
-            named.turn,
-            state.room,
-            state.pace,
-            -- Twice as many as it takes of each to have enough.
-            least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
-        FROM (
+        mine AS MATERIALIZED (
             SELECT
-                gate.limit_key COLLATE "C" AS limit_key,
-                array_agg(DISTINCT gate.queue_name) AS queues,
-                min(gate.turn) AS turn
-            FROM unnest(gate_keys, gate_queues, turns) AS gate (limit_key, queue_name, turn)
-            GROUP BY gate.limit_key COLLATE "C"
-        ) AS named
-        CROSS JOIN LATERAL taskq_limit_state(named.limit_key) AS state
-    ),
-
-    candidate AS MATERIALIZED (
-        SELECT numbered.*
-        FROM (
-            SELECT
-                job.id,
-                job.priority,
-                job.lock,
-                state.limit_key,
-                state.turn,
-                state.room,
-                row_number() OVER (PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id) AS round
+                best.limit_key,
+                best.priority
             FROM (
                 SELECT
-                    visited_limit.*,
-                    unnest(visited_limit.queues) AS queue_name
-                FROM visited_limit
-                WHERE visited_limit.most > 0
-            ) AS state
-            CROSS JOIN LATERAL (
-                (
-                    SELECT
-                        waiting.id,
-                        waiting.priority,
-                        null AS lock
+                    gate.limit_key,
+                    max(gate.priority) AS priority
+                FROM gate
+                GROUP BY gate.limit_key
+                ORDER BY max(gate.priority) DESC, min(gate.turn)
+            ) AS best
+            WHERE taskq_try_gate(best.limit_key)
+            LIMIT max_jobs << round
+        )
+
+        SELECT
+            array_agg(gate.ctid),
+            array_agg(gate.limit_key),
+            array_agg(gate.queue_name),
+            array_agg(gate.turn),
+            min(mine.priority)
+        INTO new_gates, gate_keys, gate_queues, turns, reached
+        FROM gate
+        INNER JOIN mine ON gate.limit_key = mine.limit_key;
+
+        EXIT WHEN new_gates IS NULL;
+        gates := gates || new_gates;
+
+        IF has_paused_tasks THEN
+            PERFORM taskq_bar_paused_jobs(ARRAY(
+                SELECT job.id
+                FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
+                CROSS JOIN LATERAL (
+                    SELECT waiting.id
                     FROM taskq_limited AS waiting
-                    WHERE waiting.limit_key = state.limit_key AND waiting.queue_name = state.queue_name
+                    WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
                     ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
-                    LIMIT state.most
-                )
-                UNION ALL
-                (
+                    LIMIT 1000
+                ) AS job
+            ));
+        END IF;
+
+        -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know
+        -- how many limits there are, and would go through all of them for each.
+        WITH visited_limit AS MATERIALIZED (
+            SELECT
+                named.limit_key,
+                named.queues,
+                named.turn,
+                state.room,
+                state.pace,
+                -- Twice as many as it takes of each to have enough.
+                least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
+            FROM (
+                SELECT
+                    gate.limit_key COLLATE "C" AS limit_key,
+                    array_agg(DISTINCT gate.queue_name) AS queues,
+                    min(gate.turn) AS turn
+                FROM unnest(gate_keys, gate_queues, turns) AS gate (limit_key, queue_name, turn)
+                GROUP BY gate.limit_key COLLATE "C"
+            ) AS named
+            CROSS JOIN LATERAL taskq_limit_state(named.limit_key) AS state
+        ),
+
+        candidate AS MATERIALIZED (
+            SELECT numbered.*
+            FROM (
+                SELECT
+                    job.id,
+                    job.priority,
+                    job.lock,
+                    state.limit_key,
+                    state.turn,
+                    state.room,
+                    row_number() OVER (
+                        PARTITION BY state.limit_key ORDER BY job.priority DESC, job.id
+                    ) AS round
+                FROM (
                     SELECT
-                        max(gate.job_id),
-                        max(gate.priority),
-                        gate.lock
-                    FROM taskq_open_gates AS gate
-                    WHERE
-                        -- Whether there is any at all, asked once.
-                        (
-                            SELECT parked.limit_key FROM taskq_open_gates AS parked
-                            WHERE parked.limit_key IS NOT NULL
-                            ORDER BY parked.limit_key
-                            LIMIT 1
-                        ) IS NOT NULL
-                        AND gate.limit_key = state.limit_key AND gate.queue_name = state.queue_name
-                    GROUP BY gate.lock
-                    ORDER BY max(gate.priority) DESC, max(gate.job_id)
-                    LIMIT state.most
-                )
-            ) AS job
-            WHERE job.lock IS NULL OR taskq_try_gate(job.lock)
-        ) AS numbered
-        WHERE numbered.round <= numbered.room
-    )
+                        visited_limit.*,
+                        unnest(visited_limit.queues) AS queue_name
+                    FROM visited_limit
+                    WHERE visited_limit.most > 0
+                ) AS state
+                CROSS JOIN LATERAL (
+                    (
+                        SELECT
+                            waiting.id,
+                            waiting.priority,
+                            null AS lock
+                        FROM taskq_limited AS waiting
+                        WHERE waiting.limit_key = state.limit_key AND waiting.queue_name = state.queue_name
+                        ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                        LIMIT state.most
+                    )
+                    UNION ALL
+                    (
+                        SELECT
+                            max(gate.job_id),
+                            max(gate.priority),
+                            gate.lock
+                        FROM taskq_open_gates AS gate
+                        WHERE
+                            -- Whether there is any at all, asked once.
+                            (
+                                SELECT parked.limit_key FROM taskq_open_gates AS parked
+                                WHERE parked.limit_key IS NOT NULL
+                                ORDER BY parked.limit_key
+                                LIMIT 1
+                            ) IS NOT NULL
+                            AND gate.limit_key = state.limit_key AND gate.queue_name = state.queue_name
+                        GROUP BY gate.lock
+                        ORDER BY max(gate.priority) DESC, max(gate.job_id)
+                        LIMIT state.most
+                    )
+                ) AS job
+                WHERE job.lock IS NULL OR taskq_try_gate(job.lock)
+            ) AS numbered
+            WHERE numbered.round <= numbered.room
+        )
 
-    -- Of each priority they take one another's places in turn.
-    SELECT
-        array_agg(in_turn.id),
-        array_agg(in_turn.priority),
-        (SELECT array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.id) FROM candidate),
-        array_agg(in_turn.lock),
-        array_agg(in_turn.limit_key),
-        (SELECT array_agg(visited_limit.limit_key) FROM visited_limit),
-        (SELECT array_agg(visited_limit.room) FROM visited_limit),
-        (SELECT array_agg(visited_limit.pace) FROM visited_limit)
-    INTO ids, priorities, order_ids, locks, limit_keys, visited, rooms, paces
-    FROM (
-        SELECT candidate.* FROM candidate
-        ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id
-    ) AS in_turn;
+        -- Of each priority they take one another's places in turn.
+        SELECT
+            ids || array_agg(in_turn.id),
+            priorities || array_agg(in_turn.priority),
+            order_ids || (SELECT array_agg(candidate.id ORDER BY candidate.priority DESC, candidate.id) FROM candidate),
+            locks || array_agg(in_turn.lock),
+            limit_keys || array_agg(in_turn.limit_key),
+            visited || (SELECT array_agg(visited_limit.limit_key) FROM visited_limit),
+            rooms || (SELECT array_agg(visited_limit.room) FROM visited_limit),
+            paces || (SELECT array_agg(visited_limit.pace) FROM visited_limit)
+        INTO ids, priorities, order_ids, locks, limit_keys, visited, rooms, paces
+        FROM (
+            SELECT candidate.* FROM candidate
+            ORDER BY candidate.priority DESC, candidate.round, candidate.turn, candidate.id
+        ) AS in_turn;
 
-    ids := coalesce(ids, '{}');
+        EXIT WHEN cardinality(new_gates) < max_jobs << round;
+        EXIT WHEN (SELECT count(*) FROM unnest(priorities) AS job (priority) WHERE job.priority >= reached) >= max_jobs;
+    END LOOP;
 END;
 $$;
 
@@ -219,12 +243,16 @@ BEGIN
                 SELECT other.ctid
                 FROM taskq_limit_gates AS other
                 WHERE
-                    other.limit_key = ANY(limit_keys) AND other.queue_name = ANY(queue_names)
-                    AND (other.tokens IS NOT NULL OR other.open_at IS NOT NULL)
+                    other.limit_key = ANY(limit_keys)
+                    -- Starts that came back to another queue are taken into account by now, and are not to be again.
+                    AND (
+                        other.tokens IS NOT NULL
+                        OR (other.open_at IS NOT NULL AND other.queue_name = ANY(queue_names))
+                    )
                 -- One that is just being opened.
                 FOR UPDATE SKIP LOCKED
             ))
-        RETURNING gate.limit_key, gate.tokens
+        RETURNING gate.limit_key, gate.tokens, gate.claimed_at
     ),
 
     settled AS MATERIALIZED (
@@ -232,7 +260,7 @@ BEGIN
             fact.limit_key,
             max(fact.pace) AS pace,
             sum(fact.started) AS started,
-            sum(fact.tokens) AS tokens,
+            sum(fact.credit) AS credit,
             -- By what the claim took.
             max(fact.pace) IS NULL AND sum(fact.started) >= max(fact.room) AND sum(fact.started) > 0 AS is_full
         FROM (
@@ -241,7 +269,7 @@ BEGIN
                 named.room,
                 named.pace,
                 0 AS started,
-                0 AS tokens
+                '0 seconds'::interval AS credit
             FROM unnest(limit_keys, rooms, paces) AS named (limit_key, room, pace)
             UNION ALL
             SELECT
@@ -249,7 +277,16 @@ BEGIN
                 null,
                 null,
                 0,
-                coalesce(gone.tokens, 0)
+                CASE
+                    WHEN gone.tokens IS NOT NULL
+                        THEN (
+                            SELECT
+                                gone.tokens
+                                * max(greatest(gone.claimed_at + named.pace - now(), '0 seconds'::interval))
+                            FROM unnest(limit_keys, paces) AS named (limit_key, pace)
+                            WHERE named.limit_key = gone.limit_key
+                        )
+                END
             FROM gone
             UNION ALL
             SELECT
@@ -257,7 +294,7 @@ BEGIN
                 null,
                 null,
                 1,
-                0
+                null
             FROM taskq_jobs AS job
             -- Not by what is doing: the planner would take the index of all that is.
             WHERE job.id = ANY(claimed) AND job.status <> 'todo' AND job.limit_key IS NOT NULL
@@ -267,7 +304,7 @@ BEGIN
                 null,
                 null,
                 1,
-                0
+                null
             FROM taskq_queue_limits AS queue_limit
             INNER JOIN taskq_jobs AS job ON queue_limit.queue_name = job.queue_name
             WHERE
@@ -281,11 +318,11 @@ BEGIN
         INSERT INTO taskq_limit_rates (limit_key, spent_until)
         SELECT
             settled.limit_key,
-            greatest(coalesce(used.spent_until, now()) - settled.tokens * settled.pace, now())
+            greatest(coalesce(used.spent_until, now()) - settled.credit, now())
             + settled.started * settled.pace
         FROM settled
         LEFT JOIN taskq_limit_rates AS used ON settled.limit_key = used.limit_key
-        WHERE settled.pace IS NOT NULL AND (settled.started > 0 OR settled.tokens > 0)
+        WHERE settled.pace IS NOT NULL AND (settled.started > 0 OR settled.credit > '0 seconds')
         ON CONFLICT (limit_key) DO UPDATE
         SET spent_until = excluded.spent_until
     )

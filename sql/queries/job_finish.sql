@@ -180,14 +180,14 @@ gone AS (
         finished.limit_key,
         finished.held_queue AS queue_name,
         finished.priority,
-        finished.unstarted
+        CASE WHEN finished.unstarted THEN finished.started_at END AS unstarted
     FROM finished
     UNION ALL
     SELECT
         deleted.limit_key,
         deleted.queue_name,
         deleted.priority,
-        false AS unstarted
+        null AS unstarted
     FROM deleted
     UNION ALL
     -- One that is to run again waits, perhaps in another queue.
@@ -195,7 +195,7 @@ gone AS (
         finished.limit_key,
         finished.queue_name,
         finished.priority,
-        false AS unstarted
+        null AS unstarted
     FROM finished
     WHERE finished.status = 'todo' AND finished.queue_name <> finished.held_queue
 ),

@@ -113,14 +113,15 @@ def test_a_claim_waits_for_no_other_and_takes_no_second_job_of_its_lock(
 def test_what_a_claim_leaves_to_a_change_under_way_is_claimed_when_that_has_ended(
     connect: Connect, run: Run, queries: dict[str, Query], defer: Ids, claim: Ids, ends: str
 ) -> None:
-    """The head is cancelled by a transaction that is open while claims look at the lock."""
-    head, follower = defer({"lock": "a"}, {"lock": "a"})
+    """The head is cancelled by a transaction that is open while claims look at the lock, and at another."""
+    head, follower, other = defer({"lock": "a"}, {"lock": "a"}, {"lock": "b"})
     operator = connect()
     operator.autocommit = False
     queries["CancelJobs"].run(
         operator, ids=[head], statuses=["todo"], abort=False, delete_job=False
     )
-    assert claim() == claim() == []
+    assert claim() == [other]
+    assert claim() == []
     getattr(operator, ends)()
     assert claim() == [follower if ends == "commit" else head]
 
@@ -190,6 +191,17 @@ def test_a_row_of_jobs_ends_before_one_that_may_not_run(
 ) -> None:
     first, _, _ = defer({"lock": "a"}, {"lock": "a"} | other, {"lock": "a"})
     assert claim(queue_names=["default"], run_length=10) == [first]
+
+
+def test_a_row_of_jobs_ends_before_one_that_another_transaction_has(
+    connect: Connect, defer: Ids, claim: Ids
+) -> None:
+    """It may be about to change its place, or when it is to run."""
+    first, second, _ = defer(*[{"lock": "a"}] * 3)
+    other = connect()
+    with other.transaction():
+        other.execute("SELECT FROM taskq_jobs WHERE id = %s FOR UPDATE", [second])
+        assert claim(run_length=3) == [first]
 
 
 def test_a_lock_whose_head_is_in_another_queue_is_left_to_who_serves_that(

@@ -142,6 +142,33 @@ def test_jobs_without_a_limit_keep_their_place_among_those_with_one(
     assert claim() == ids[4:]
 
 
+@pytest.mark.parametrize("name", ["not declared", "not declared {}"])
+def test_limits_without_room_have_no_job_behind_them_overtaken_by_one_of_lower_priority(
+    declare: Declare, defer: Ids, claim: Ids, name: str
+) -> None:
+    declare("tenant", concurrency=1)
+    [low] = defer({})
+    for n in range(9):
+        defer({"limit": name.format(n), "priority": 1})
+    [limited] = defer({"limit": "tenant", "priority": 1})
+    assert claim(1) == [limited]
+    assert claim(1) == [low]
+
+
+def test_the_place_that_a_job_of_higher_priority_leaves_has_no_other_one_overtaken(
+    declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    """Its gate has its priority, and not that of the next one."""
+    declare("stripe", concurrency=1)
+    declare("mail", concurrency=1)
+    urgent, low = defer({"limit": "stripe", "priority": 5}, {"limit": "stripe"})
+    assert claim(1) == [urgent]
+    [high] = defer({"limit": "mail", "priority": 1})
+    finish(urgent)
+    assert claim(1) == [high]
+    assert claim(1) == [low]
+
+
 def test_the_jobs_of_a_limit_in_a_queue_that_no_worker_serves_hold_up_none_in_another(
     declare: Declare, defer: Ids, claim: Ids, finish: Ids
 ) -> None:
@@ -312,6 +339,43 @@ def test_a_job_that_goes_back_before_it_began_gives_its_start_back(
     finish(first, claim=2, status="todo", keeps_attempt=True)
     assert claim() == []
     assert gates(connection) == [("stripe", False)]
+
+
+def an_hour_later(connection: psycopg.Connection) -> None:
+    for table, column in (
+        ("taskq_limit_rates", "spent_until"),
+        ("taskq_limit_gates", "claimed_at"),
+        ("taskq_jobs", "started_at"),
+    ):
+        connection.execute(f"UPDATE {table} SET {column} = {column} - interval '1 h'".encode())
+    connection.execute("UPDATE taskq_limit_gates SET open_at = null")
+
+
+def test_a_start_that_came_back_to_a_queue_that_is_not_served_counts_once(
+    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    declare("stripe", rate=1, per=3600)
+    [mail] = defer({"limit": "stripe", "queue_name": "mail"})
+    assert claim() == [mail]
+    finish(mail, status="todo", keeps_attempt=True, unstarted=True)
+    ids = defer(*[{"limit": "stripe"}] * 3)
+    for id_ in ids:
+        assert claim(queue_names=["default"]) == [id_]
+        assert claim(queue_names=["default"]) == []
+        an_hour_later(connection)
+
+
+def test_a_start_that_comes_back_late_lets_no_other_one_start_sooner(
+    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    """Its time is over, and the rate has let the next one start."""
+    declare("stripe", rate=1, per=3600)
+    first, second, _ = defer(*[{"limit": "stripe"}] * 3)
+    assert claim() == [first]
+    an_hour_later(connection)
+    assert claim() == [second]
+    finish(first, status="todo", keeps_attempt=True, unstarted=True)
+    assert claim() == []
 
 
 def test_a_start_is_given_back_also_by_a_job_of_a_queue_with_a_limit_and_by_one_with_a_lock(
