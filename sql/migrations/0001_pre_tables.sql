@@ -370,7 +370,9 @@ COMMENT ON COLUMN taskq_queue_limits.declared_at IS 'When it was declared last.'
 -- Few rows, which are written again and again: room for new versions on the same page.
 CREATE TABLE taskq_limit_rates (
     limit_key text COLLATE "C" PRIMARY KEY,
-    spent_until timestamptz NOT NULL
+    spent_until timestamptz NOT NULL,
+    -- Claims and lists subtract it, which is an error of infinity before PostgreSQL 17, for all other limits too.
+    CONSTRAINT taskq_limit_rates_is_time CHECK (isfinite(spent_until))
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE taskq_limit_rates IS
@@ -388,7 +390,8 @@ CREATE TABLE taskq_limit_gates (
     limit_key text COLLATE "C" NOT NULL,
     open_at timestamptz,
     tokens integer,
-    claimed_at timestamptz
+    claimed_at timestamptz,
+    CONSTRAINT taskq_limit_gates_is_time CHECK (isfinite(claimed_at))
 );
 
 COMMENT ON TABLE taskq_limit_gates IS

@@ -312,7 +312,7 @@ BEGIN ATOMIC
             taskq_turn(),
             freed.limit_key COLLATE "C",
             nullif(count(freed.unstarted), 0),
-            min(freed.unstarted)
+            min(freed.unstarted) FILTER (WHERE isfinite(freed.unstarted))
         FROM (
             SELECT gone.* FROM gone
             WHERE gone.limit_key IS NOT NULL

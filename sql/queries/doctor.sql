@@ -418,7 +418,9 @@ SELECT
     job.task_name,
     count(DISTINCT failed.job_id)::bigint AS jobs,
     max(failed.worker_id)::bigint AS worker_id,
-    extract(EPOCH FROM clock_timestamp() - max(failed.failed_at))::double precision AS seconds,
+    extract(
+        EPOCH FROM clock_timestamp() - least(max(failed.failed_at), clock_timestamp())
+    )::double precision AS seconds,
     array(
         SELECT subscription.event
         FROM taskq_subscriptions AS subscription

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -143,8 +144,10 @@ def shop(database_url: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(database_url: str) -> dict[str, str]:
+    """What the page of the example says to export, and a worker in the server."""
     url = database_url.replace("postgresql://", "postgresql+psycopg://")
-    return os.environ | {"SHOP_DATABASE_URL": url, "SHOP_WORKER": "1"}
+    exported = re.findall(r"^export (\w+)=", (EXAMPLE / "README.md").read_text(), re.MULTILINE)
+    return os.environ | dict.fromkeys(exported, url) | {"SHOP_WORKER": "1"}
 
 
 @pytest.fixture
@@ -199,7 +202,7 @@ def test_the_tests_of_the_example_pass(shop: Path, environment: dict[str, str]) 
     done = subprocess.run(
         command,
         cwd=shop,
-        env=environment | {"SHOP_WORKER": "0", "PYTHONPATH": "."},
+        env=environment | {"SHOP_WORKER": "0"},
         capture_output=True,
         text=True,
         check=False,
