@@ -493,6 +493,7 @@ def test_a_job_that_runs_is_aborted_by_its_worker(manager: JobManager) -> None:
     assert manager.get_job_status(job_id) is JobStatus.ABORTED
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_asks_before_it_changes_many(
     manager: JobManager, one_of_each: None
 ) -> None:

@@ -155,6 +155,7 @@ def test_a_worker_that_drains_100k_jobs_notices_nothing_of_the_migrations(
     assert contents(connection, "ns_drained")["taskq_open_gates"] == 0
 
 
+@pytest.mark.slow
 def test_a_worker_runs_on_what_the_next_version_has_prepared_and_on_nothing_older_or_newer(
     schema_in: Schema, url_in: Url, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_correct_use_is_taken_and_every_marked_mistake_refused(checker: str) -> 
     assert errors(checker) == {"accepted.py": set(), "refused.py": marked}
 
 
+@pytest.mark.slow
 def test_the_types_of_the_public_names_are_known_to_users_who_install_it() -> None:
     run = subprocess.run(
         ["pyright", "--verifytypes", "taskq", "--ignoreexternal", "--outputjson"],

@@ -44,6 +44,7 @@ async def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("arguments", [(), COMMAND_LINE], ids=["run_worker", "command line"])
 async def test_what_a_job_starts_fails_no_other_job_and_not_the_worker(

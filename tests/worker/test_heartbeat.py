@@ -167,6 +167,7 @@ async def test_a_worker_beats_while_sync_tasks_keep_all_its_threads(
     assert len(beats) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.case(15)
 async def test_a_worker_that_ran_a_million_jobs_unregisters_quickly(
     app: App, start: Start, connection: psycopg.Connection

@@ -195,6 +195,7 @@ async def test_workers_of_two_schedules_take_nothing_from_one_another(app: App) 
     assert count(app) == 4
 
 
+@pytest.mark.slow
 async def test_an_old_worker_ticks_on_beside_a_new_one(
     app: App, start: Start, database_url: str
 ) -> None:
