@@ -9,9 +9,12 @@ from taskq.cli.settings import Settings
 from taskq.cli.times import server_now
 from taskq.escaping import escaped
 from taskq.manager import Subscription
+from taskq.unreadable import Unreadable
 
 
 def _options(subscription: Subscription) -> str | None:
+    if isinstance(subscription.options, Unreadable):
+        return json_text(subscription.options)
     # The metadata say which event it is, as the first column does.
     given = {name: value for name, value in subscription.options.items() if name != "metadata"}
     return json_text(given) if given else None

@@ -79,3 +79,17 @@ def test_what_the_app_still_has_comes_back_and_that_is_said(taskq: Taskq) -> Non
     assert "shout" not in taskq("events", "list", "heard").stdout
     assert taskq(*worker).exit_code == 0
     assert "shout" in taskq("events", "list", "heard").stdout
+
+
+def test_options_that_cannot_be_read_hide_no_other_subscription(
+    taskq: Taskq, connection: psycopg.Connection
+) -> None:
+    connection.execute(
+        "UPDATE taskq_subscriptions SET options = jsonb_build_object('n', 1e5000) WHERE task_name = 'bill'"
+    )
+    said = taskq("events", "list", "order.paid")
+    assert said.exit_code == 0
+    assert "unreadable: " in said.stdout
+    bill, thank = json.loads(taskq("events", "list", "order.paid", "--json").stdout)
+    assert set(bill["options"]) == {"unreadable", "reason"}
+    assert thank["options"] == {}
