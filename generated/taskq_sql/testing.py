@@ -38,9 +38,9 @@ rates AS (
 
 gates AS (
     UPDATE taskq_limit_gates
-    SET open_at = open_at - moved.span
+    SET open_at = open_at - moved.span, claimed_at = claimed_at - moved.span
     FROM moved
-    WHERE open_at IS NOT NULL
+    WHERE open_at IS NOT NULL OR claimed_at IS NOT NULL
 ),
 
 pauses AS (

@@ -341,18 +341,18 @@ def test_a_job_that_goes_back_before_it_began_gives_its_start_back(
     assert gates(connection) == [("stripe", False)]
 
 
-def an_hour_later(connection: psycopg.Connection) -> None:
-    for table, column in (
-        ("taskq_limit_rates", "spent_until"),
-        ("taskq_limit_gates", "claimed_at"),
-        ("taskq_jobs", "started_at"),
-    ):
-        connection.execute(f"UPDATE {table} SET {column} = {column} - interval '1 h'".encode())
+def an_hour_later(connection: psycopg.Connection, run: Run) -> None:
+    run("MoveTime", seconds=3600)
     connection.execute("UPDATE taskq_limit_gates SET open_at = null")
 
 
 def test_a_start_that_came_back_to_a_queue_that_is_not_served_counts_once(
-    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, finish: Ids
+    connection: psycopg.Connection,
+    run: Run,
+    declare: Declare,
+    defer: Ids,
+    claim: Ids,
+    finish: Ids,
 ) -> None:
     declare("stripe", rate=1, per=3600)
     [mail] = defer({"limit": "stripe", "queue_name": "mail"})
@@ -362,17 +362,22 @@ def test_a_start_that_came_back_to_a_queue_that_is_not_served_counts_once(
     for id_ in ids:
         assert claim(queue_names=["default"]) == [id_]
         assert claim(queue_names=["default"]) == []
-        an_hour_later(connection)
+        an_hour_later(connection, run)
 
 
 def test_a_start_that_comes_back_late_lets_no_other_one_start_sooner(
-    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, finish: Ids
+    connection: psycopg.Connection,
+    run: Run,
+    declare: Declare,
+    defer: Ids,
+    claim: Ids,
+    finish: Ids,
 ) -> None:
     """Its time is over, and the rate has let the next one start."""
     declare("stripe", rate=1, per=3600)
     first, second, _ = defer(*[{"limit": "stripe"}] * 3)
     assert claim() == [first]
-    an_hour_later(connection)
+    an_hour_later(connection, run)
     assert claim() == [second]
     finish(first, status="todo", keeps_attempt=True, unstarted=True)
     assert claim() == []
