@@ -21,6 +21,7 @@ _APP_OPTIONS: Final = {
     "PERIODIC_DEFAULTS": "periodic_defaults",
     "QUEUE_LIMITS": "queue_limits",
     "DEFER_MIDDLEWARE": "defer_middleware",
+    "PUBLISH_MIDDLEWARE": "publish_middleware",
     "ENCRYPTION_KEYS": "encryption_keys",
 }
 _KNOWN: Final = ("DATABASE", "MIGRATE", "TASKS_MODULE", *_APP_OPTIONS)
@@ -114,8 +115,8 @@ def _tasks_module(given: object) -> str | None:
 
 def _with_imports(name: str, given: Any) -> Any:
     # Settings are read before most of a project can be imported, so that they name functions by their paths.
-    if name == "DEFER_MIDDLEWARE":
-        return _imported("TASKQ['DEFER_MIDDLEWARE']", given)
+    if name in {"DEFER_MIDDLEWARE", "PUBLISH_MIDDLEWARE"}:
+        return _imported(f"TASKQ[{name!r}]", given)
     if name == "WORKER_DEFAULTS" and isinstance(given, Mapping):
         return {
             option: _imported(f"TASKQ['WORKER_DEFAULTS'][{option!r}]", value)

@@ -1,5 +1,6 @@
 """``manage.py taskq``, the settings, and the schema with ``migrate``."""
 
+import inspect
 from io import StringIO
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import override_settings
 
-from taskq import JobStatus
+from taskq import App, JobStatus
 from taskq.contrib.django import DjangoApp, get_app
 from taskq.contrib.django.configuration import read_configuration
 from taskq.contrib.django.database import conninfo_of
@@ -108,12 +109,19 @@ def test_a_database_without_jobs_gets_no_schema(monkeypatch: pytest.MonkeyPatch)
         ({"MIGRATE": "post"}, r"TASKQ\['MIGRATE'\]='post'"),
         ({"TASKS_MODULE": "a.b"}, "give the name of a module"),
         ({"DEFER_MIDDLEWARE": "shop.nothing"}, "shop.nothing.*cannot be imported"),
+        ({"PUBLISH_MIDDLEWARE": ["shop.nothing"]}, "shop.nothing.*cannot be imported"),
         ({"WORKER_DEFAULTS": {"task_middleware": ["shop.x"]}}, "'task_middleware'.*'shop.x'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(given: Any, says: str) -> None:
     with override_settings(TASKQ=given), pytest.raises(ImproperlyConfigured, match=says):
         read_configuration()
+
+
+def test_each_option_of_an_app_is_a_setting() -> None:
+    options = inspect.signature(App).parameters.keys() - {"database"}
+    with override_settings(TASKQ={name.upper(): [] for name in options}):
+        assert read_configuration().app_options.keys() == options
 
 
 @pytest.mark.parametrize(
