@@ -37,19 +37,16 @@ from tests.databases import Databases
 pytest_plugins = ["pytester"]
 
 
-def apply_schema(
-    host: str, port: int, user: str, dbname: str, password: str | None, **_: object
-) -> None:
+def apply_schema(url: str) -> None:
     """Apply the schema as a user does, so that the database knows that it has it."""
-    database = Database.resolve(url_of(host, port, user, dbname, password))
+    database = Database.resolve(url)
     try:
         SchemaManager(database).apply_schema()
     finally:
         database.close()
 
 
-# Each of xdist's workers makes a template with the schema, and each test gets a clone of it.
-postgresql_noproc = factories.postgresql_noproc(load=[apply_schema])
+postgresql_noproc = factories.postgresql_noproc()
 
 Spoil = Callable[..., None]
 
@@ -125,8 +122,22 @@ def start_server(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def databases(postgresql_noproc: NoopExecutor) -> Iterator[Databases]:
-    with closing(Databases(postgresql_noproc)) as databases:
+def server_url(postgresql_noproc: NoopExecutor) -> str:
+    """The URL of the server, for SQLAlchemy, as a user who may create databases."""
+    server = postgresql_noproc
+    return url_of(
+        str(server.host),
+        server.port,
+        server.user,
+        server.maintenance_dbname,
+        server.password or None,
+    )
+
+
+@pytest.fixture(scope="session")
+def databases(server_url: str) -> Iterator[Databases]:
+    """Each of xdist's workers makes a template with the schema, and each test gets a clone of it."""
+    with closing(Databases(server_url, apply_schema)) as databases:
         yield databases
 
 

@@ -28,12 +28,11 @@ from benchmarks.server import embedded_server, installed, server_of
 from taskq.database.database import Database
 from taskq.worker.options import WorkerOptions
 from tests.chaos.server import free_port
+from tests.versions import CARELESS
 
 PORT_VARIABLE = "TASKQ_TEST_POOLER_PORT"
 LISTEN_VARIABLE = "TASKQ_TEST_POOLER_LISTENS"
 
-# These data are of no use after a crash.
-_CARELESS = ("fsync = off", "full_page_writes = off", "max_connections = 500")
 
 # What jobs, deferrers, workers and operators are promised. Not those of connections, sessions and
 # settings, which are about what a pooler takes away.
@@ -198,7 +197,7 @@ def main() -> int:
     with ExitStack() as stack:
         programs = installed()
         server = stack.enter_context(
-            server_of(programs[0], *_CARELESS) if programs else embedded_server()
+            server_of(programs[0], *CARELESS) if programs else embedded_server()
         )
         port = stack.enter_context(pgbouncer(server))
         return sum(_run(server, port, listens) for listens in (True, False))

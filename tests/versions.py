@@ -21,7 +21,7 @@ from benchmarks.server import installed, server_of
 from taskq.embedded.wheel import open_wheel
 
 # These data are of no use after a crash.
-_CARELESS = (
+CARELESS = (
     "fsync = off",
     "full_page_writes = off",
     "max_connections = 500",
@@ -58,7 +58,7 @@ def _run_on_servers(from_npm: list[str], folder: Path, of_pytest: list[str]) -> 
             environment = {"PGSERVER_POSTGRES_VERSION": str(version)}
             failed += _run(f"PostgreSQL {version}, of the wheel", environment, of_pytest)
     for programs in [*installed(), *(_fetched(version, folder) for version in from_npm)]:
-        with server_of(programs, *_CARELESS) as url:
+        with server_of(programs, *CARELESS) as url:
             failed += _run(f"PostgreSQL {programs}", {"TASKQ_TEST_DATABASE_URL": url}, of_pytest)
     return failed
 

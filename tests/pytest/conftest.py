@@ -2,8 +2,6 @@
 
 import psycopg
 import pytest
-from pytest_postgresql.executors import NoopExecutor
-from sqlalchemy import URL
 
 from taskq import App
 from tests.pytest import shop
@@ -15,16 +13,8 @@ def taskq_app() -> App:
 
 
 @pytest.fixture(scope="session")
-def taskq_server(postgresql_noproc: NoopExecutor) -> str:
-    server = postgresql_noproc
-    url = URL.create(
-        "postgresql+psycopg",
-        username=server.user,
-        password=server.password or None,
-        database=server.maintenance_dbname,
-        query={"host": str(server.host), "port": str(server.port)},
-    )
-    return url.render_as_string(hide_password=False)
+def taskq_server(server_url: str) -> str:
+    return server_url
 
 
 @pytest.fixture(scope="session")
