@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final, TypeVar, overload
 
 from sqlalchemy.util import await_only
@@ -282,9 +281,7 @@ class Jobs(SyncAsync):
             return here.run(driven(driver))
 
     def _ran(self, before: Job, attempted: Attempted) -> Ran[Any]:
-        manager = self.app.job_manager
-        found = partial(manager.list_jobs, ids=[before.id])
-        page = await_only(manager.list_jobs_async(ids=[before.id])) if self._awaits else found()
+        page = self._page(ids=[before.id])
         # It is not there if the worker deletes what has succeeded.
         job = page.jobs[0] if page.jobs else before
         task = self.app.tasks.get(job.task_name)
@@ -310,17 +307,17 @@ class Jobs(SyncAsync):
         jobs: list[Job] = []
         after: int | None = None
         while True:
-            page = self._page(task_name, after)
+            page = self._page(task=task_name, after=after, limit=_PAGE)
             jobs.extend(page.jobs)
             if page.next_after is None:
                 return jobs
             after = page.next_after
 
-    def _page(self, task_name: str | None, after: int | None) -> JobPage:
+    def _page(self, **wanted: Any) -> JobPage:
         manager = self.app.job_manager
         if self._awaits:
-            return await_only(manager.list_jobs_async(task=task_name, after=after, limit=_PAGE))
-        return manager.list_jobs(task=task_name, after=after, limit=_PAGE)
+            return await_only(manager.list_jobs_async(**wanted))
+        return manager.list_jobs(**wanted)
 
 
 _run_async: Any = async_method(Jobs.run)

@@ -102,12 +102,7 @@ class Supervisor:
                         _how(ended),
                         ended.seconds,
                         f"in {after:g} s" if after else "at once",
-                        extra={
-                            "action": "process_ended",
-                            "process_name": process.name,
-                            "pid": process.pid,
-                            "exit_code": ended.code,
-                        },
+                        extra=_logged(process, ended),
                     )
                     self._restarting[number] = f"{process.name} has ended, and is started again"
                     try:
@@ -153,12 +148,7 @@ class Supervisor:
                 process.name,
                 process.pid,
                 _how(ended),
-                extra={
-                    "action": "process_ended",
-                    "process_name": process.name,
-                    "pid": process.pid,
-                    "exit_code": ended.code,
-                },
+                extra=_logged(process, ended),
             )
 
     def _give_up(self, code: int, why: str) -> None:
@@ -195,6 +185,15 @@ class Supervisor:
         if self._stopping.is_set():
             return "it stops"
         return "; ".join(list(self._restarting.values())) or None
+
+
+def _logged(process: WorkerProcess, ended: Ended) -> dict[str, object]:
+    return {
+        "action": "process_ended",
+        "process_name": process.name,
+        "pid": process.pid,
+        "exit_code": ended.code,
+    }
 
 
 def _how(ended: Ended) -> str:

@@ -9,7 +9,6 @@ have killed a worker it runs alone.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Thread
 
 from taskq.context import AbortReason
 from taskq.job import Job, JobStatus
@@ -264,16 +263,7 @@ class ExecutorPool:
         """End the processes, and let go of the threads; those that still run a task end with it."""
         if self._impatient is not None:
             self._impatient.cancel()
-        # In a thread, as it waits for them, and not in one of the loop's: tasks may have all of these.
-        closed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def close() -> None:
-            self._environment.processes.close()
-            loop.call_soon_threadsafe(closed.set)
-
-        Thread(target=close, name="taskq ProcessPool", daemon=True).start()
-        await closed.wait()
+        await self._environment.processes.close_async()
         self._environment.thread_pool.shutdown(wait=False)
 
     # Inside

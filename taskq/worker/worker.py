@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -104,12 +104,7 @@ class Worker(Generic[AppT]):
         It claims nothing more, gives back what has not begun, and finishes what runs. Asked again, it
         leaves at once: what runs goes back into the queue, and is run again by another worker.
         """
-        if self._loop is None:
-            self._stop()
-        else:
-            # The event loop may be closed: then nothing is left to stop.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stop)
+        self._in_loop(self._stop)
 
     @property
     def was_asked(self) -> bool:
@@ -128,11 +123,7 @@ class Worker(Generic[AppT]):
                 self._leaving.set()
             self._begin_to_stop()
 
-        if self._loop is None:
-            begin()
-        else:
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(begin)
+        self._in_loop(begin)
 
     async def failed_attempts(self, job: Job) -> Sequence[FailedAttempt]:
         """Read why earlier attempts of a job failed, the first one first; waits for the database."""
@@ -320,6 +311,14 @@ class Worker(Generic[AppT]):
             done.cancel()
             return False
         return True
+
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        if self._loop is None:
+            call()
+        else:
+            # The event loop may be closed: then nothing is left to stop.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call)
 
     def _stop(self) -> None:
         # A worker that has stopped by itself, as no job is left, is asked for the first time.

@@ -8,7 +8,7 @@ from typing import Any, cast
 from taskq.exceptions import InvalidResult, TaskProcessError
 from taskq.job import Job
 from taskq.messages import short_repr
-from taskq.worker.error_text import error_message, error_traceback, error_type
+from taskq.worker.error_text import error_message, error_traceback, error_type, in_a_line
 from taskq.worker.process_pool.messages import Logged, Raised, Returned
 
 _formatter = logging.Formatter()
@@ -33,7 +33,7 @@ def pack_result(value: object) -> Returned:
     try:
         return Returned(pickle.dumps(value))
     except Exception as error:
-        return Returned(None, f"{error_type(error)}: {short_repr(error_message(error))}")
+        return Returned(None, in_a_line(error))
 
 
 def unpack_result(returned: Returned, job: Job, *, is_stored: bool) -> Any:
@@ -47,7 +47,7 @@ def unpack_result(returned: Returned, job: Job, *, is_stored: bool) -> Any:
         try:
             return pickle.loads(returned.value)  # noqa: S301 - from a process of this worker
         except Exception as error:
-            problem = f"{error_type(error)}: {short_repr(error_message(error))}"
+            problem = in_a_line(error)
     if not is_stored:
         return None
     raise InvalidResult(
@@ -95,7 +95,7 @@ def pack_additional(values: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[s
         try:
             packed[name] = pickle.dumps(value)
         except Exception as error:
-            left_out[name] = f"{error_type(error)}: {short_repr(error_message(error))}"
+            left_out[name] = in_a_line(error)
     return packed, left_out
 
 

@@ -1,5 +1,6 @@
 """ProcessPool: keeps the processes of tasks, started when they are first needed."""
 
+import asyncio
 import atexit
 import logging
 import os
@@ -94,6 +95,21 @@ class ProcessPool:
             process.end()
         for process in (*idle, *busy):
             process.join()
+
+    async def close_async(self) -> None:
+        """The same where an event loop runs: in a thread, as it waits for them.
+
+        Not in one of the loop's: tasks may have all of these.
+        """
+        closed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def close() -> None:
+            self.close()
+            loop.call_soon_threadsafe(closed.set)
+
+        threading.Thread(target=close, name="taskq ProcessPool", daemon=True).start()
+        await closed.wait()
 
     def _take(self, call: "ProcessCall") -> "TaskProcess":
         call.wait_in(self._wake)

@@ -46,18 +46,9 @@ def result_of(
     """
     args, kwargs = _split(job, names)
     status = _STATUSES.get(job.status, "FAILED")
-    errors = [
-        package.error_class(
-            exception_class_path=_importable(attempt.error_type), traceback=attempt.error_traceback
-        )
-        for attempt in failed
-    ]
+    errors = [error_of(package, attempt.error_type, attempt.error_traceback) for attempt in failed]
     if job.status in _REASONS and not errors:
-        errors = [
-            package.error_class(
-                exception_class_path=_REASONS[job.status], traceback=f"the job was {job.status}"
-            )
-        ]
+        errors = [error_of(package, _REASONS[job.status], f"the job was {job.status}")]
     result = package.result_class(
         task=_as_enqueued(task, job, backend, package),
         id=str(job.id),
@@ -74,6 +65,12 @@ def result_of(
     )
     object.__setattr__(result, "_return_value", job.result)
     return result
+
+
+def error_of(package: TasksPackage, error_type: str, traceback: str) -> Any:
+    """What an attempt failed with, as a ``TaskError``; its class by the name that taskq has for it."""
+    path = error_type if "." in error_type else f"builtins.{error_type}"
+    return package.error_class(exception_class_path=path, traceback=traceback)
 
 
 def _split(job: Job, names: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
@@ -107,10 +104,6 @@ def _workers(job: Job, failed: Sequence[FailedAttempt]) -> list[str]:
     by_attempt = {attempt.attempt: attempt.worker_id for attempt in failed}
     by_attempt.setdefault(job.attempt, job.worker_id or 0)
     return [str(by_attempt.get(number, "unknown")) for number in range(1, job.attempt + 1)]
-
-
-def _importable(error_type: str) -> str:
-    return error_type if "." in error_type else f"builtins.{error_type}"
 
 
 def _local(moment: datetime | None) -> datetime | None:

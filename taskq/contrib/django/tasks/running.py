@@ -9,14 +9,14 @@ from django.utils import timezone
 
 from taskq.contrib.django.tasks.options import OF_TASKS
 from taskq.contrib.django.tasks.packages import TasksPackage
-from taskq.contrib.django.tasks.results import result_of
+from taskq.contrib.django.tasks.results import error_of, result_of
 from taskq.exceptions import InvalidArguments, TaskqException
 from taskq.job import JobStatus
 from taskq.messages import short_repr
 from taskq.middleware import is_async
 from taskq.task import Task
 from taskq.worker import outcomes
-from taskq.worker.error_text import error_traceback
+from taskq.worker.error_text import error_traceback, error_type
 from taskq.worker.options import WorkerOptions
 
 _OPTIONS: Final = WorkerOptions()
@@ -182,12 +182,8 @@ class _Attempt:
         )
         if decision.outcome is None or decision.outcome.status is JobStatus.TODO:
             return False
-        kind = type(error)
         self.result.errors.append(
-            self._package.error_class(
-                exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
-                traceback=error_traceback(error),
-            )
+            error_of(self._package, error_type(error), error_traceback(error))
         )
         self._end("FAILED")
         return True
