@@ -30,7 +30,8 @@ An option wins over its variable, and that over the app's worker_defaults.
 Ctrl-C or SIGTERM lets running jobs finish. A second one leaves at once: they go back into the queue.
 
 Exit codes: 0 it stopped as asked, or with --no-wait no job was left; 1 it failed; 2 the command line
-or the app is wrong; 130 it was told twice and left at once. With --processes the same holds for all together.
+or the app is wrong; 130 a second signal came and it left at once. With --processes the same holds for
+all together.
 """
 
 
@@ -141,7 +142,7 @@ def _read_processes(
 @_option(
     "--max-seconds",
     metavar="SECONDS",
-    help="After how long to stop, as if it were told to; else never.",
+    help="After how long to stop, as by a signal; else never.",
 )
 @_option(
     "--max-task-processes",

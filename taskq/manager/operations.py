@@ -27,7 +27,7 @@ class JobOperations(SyncAsync):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the operations are in a transaction that goes on after them: nobody sees its jobs yet."""
+        """Whether the operations are in a transaction that goes on: no worker sees its jobs yet."""
         return self._connection is not None
 
     @property

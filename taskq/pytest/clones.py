@@ -53,7 +53,7 @@ class Clones:
         return self._url_of(name)
 
     def give_back(self, url: str) -> None:
-        """Have a database dropped, whoever is connected to it."""
+        """Have a database dropped, also with connections to it."""
         name = make_url(url).database
         self._dropping.append(self._pool.submit(self._drop, str(name)))
         while self._dropping and (self._dropping[0].done() or len(self._dropping) > _MOST_TO_DROP):

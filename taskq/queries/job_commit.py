@@ -73,7 +73,7 @@ def hold_job(connection: Connection, job: ClaimedJob, *, idle_for: float | None)
     Args:
         connection: The connection.
         job: The job.
-        idle_for: Seconds after which the server ends the session if nothing more comes; None: it is not told.
+        idle_for: Seconds after which the server ends the session if nothing more comes; None: it does not.
     """
     row = _querier(connection).hold_job(
         job_id=job.job_id,

@@ -241,7 +241,7 @@ def _fail(span: Span, error: BaseException) -> None:
 
 
 def _is_said(call: _Call, metadata: Mapping[str, JsonValue]) -> bool:
-    """Whether whoever defers has said itself of which trace it is; the call is linked to that."""
+    """Whether the deferrer has given the metadata a trace itself; the call is linked to that."""
     said = carrying.said(metadata)
     if said is not None:
         call.span.add_link(said)
