@@ -177,12 +177,12 @@ class Server:
         """A database that lets no session in, and has none."""
         self.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         try:
-            self.terminate(database)
-            # They end by themselves, each when it has read that it is to.
             sessions = f"SELECT FROM pg_stat_activity WHERE datname = '{database}'"
             deadline = time.monotonic() + 20
             while self.execute(sessions):
                 assert time.monotonic() < deadline, f"sessions of {database} do not end"
+                # Again, for one that was let in before and has come since.
+                self.terminate(database)
                 time.sleep(0.01)
             yield
         finally:

@@ -37,12 +37,19 @@ class OtherDatabase:
     def copy(self) -> None:
         """Keep its present state, which cuts off every session."""
         self._run("ALTER DATABASE {} ALLOW_CONNECTIONS false", self._name)
+        try:
+            self._copy_once()
+        except psycopg.errors.ObjectInUse:
+            # By a session that was let in before, and has come since.
+            self._copy_once()
+        self._run("ALTER DATABASE {} ALLOW_CONNECTIONS true", self._name)
+
+    def _copy_once(self) -> None:
         self._admin.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
             [self._name],
         )
         self._run("CREATE DATABASE {} TEMPLATE {}", self._copy, self._name)
-        self._run("ALTER DATABASE {} ALLOW_CONNECTIONS true", self._name)
 
     def restore(self) -> None:
         """Go back to the state that was kept."""
