@@ -149,7 +149,7 @@ class Server:
             cursor = connection.cursor()
             for statement in statements:
                 cursor.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def make_template(self) -> None:
         """Make the database that those of the tests are copies of."""
@@ -177,7 +177,7 @@ class Server:
         """A database that lets no session in, and has none."""
         self.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
         try:
-            sessions = f"SELECT FROM pg_stat_activity WHERE datname = '{database}'"
+            sessions = f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}'"
             deadline = time.monotonic() + 20
             while self.execute(sessions):
                 assert time.monotonic() < deadline, f"sessions of {database} do not end"
