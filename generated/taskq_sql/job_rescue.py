@@ -71,6 +71,8 @@ opened_locks AS (
     CROSS JOIN LATERAL taskq_lock_head(lock_step.lock) AS head (id, priority, queue_name, due, limit_key)
     WHERE
         head.due
+        -- OFFSET 0 keeps each a probe of an index\\: where the planner has seen no gates yet, it would compare each lock
+        -- with each of them.
         AND NOT EXISTS (SELECT FROM taskq_lock_holder(lock_step.lock) AS holder (id, worker_id))
         AND NOT EXISTS (
             SELECT FROM taskq_open_gates AS gate
@@ -79,10 +81,12 @@ opened_locks AS (
                 AND gate.priority = head.priority
                 AND gate.job_id = head.id
                 AND gate.limit_key IS NULL
+            OFFSET 0
         )
         AND NOT EXISTS (
             SELECT FROM taskq_open_gates AS gate
             WHERE gate.limit_key = head.limit_key AND gate.lock = lock_step.lock
+            OFFSET 0
         )
     HAVING count(*) > 0
 ),
@@ -93,7 +97,7 @@ opened_limits AS (
     CROSS JOIN LATERAL taskq_limit_state(limit_step.limit_key) AS state (running, room, next_at, pace)
     WHERE
         limit_step.limit_key IS NOT NULL AND (state.room > 0 OR state.running = 0)
-        AND NOT EXISTS (SELECT FROM taskq_limit_gates AS gate WHERE gate.limit_key = limit_step.limit_key)
+        AND NOT EXISTS (SELECT FROM taskq_limit_gates AS gate WHERE gate.limit_key = limit_step.limit_key OFFSET 0)
     HAVING count(*) > 0
 ),
 

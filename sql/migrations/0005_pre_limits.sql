@@ -1,21 +1,43 @@
 -- How many jobs of a limit may start, and when claims decide about it: docs/gates.md.
 
--- Planned as a part of what calls it: three probes of an index.
+-- Planned as a part of what calls it: one scan, which takes half the time of a join of three.
 CREATE FUNCTION taskq_limit_figures(wanted text) RETURNS TABLE (
     concurrency integer, rate integer, per double precision, burst integer
 )
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 BEGIN ATOMIC
     SELECT
-        coalesce(own.concurrency, whole.concurrency, declared.concurrency),
-        coalesce(own.rate, whole.rate, declared.rate),
-        coalesce(own.per, whole.per, declared.per),
-        coalesce(own.burst, whole.burst, declared.burst)
-    FROM (SELECT split_part(wanted, ':', 1) AS name) AS named
-    LEFT JOIN taskq_limits AS own ON own.limit_key = wanted AND own.by_operator
-    LEFT JOIN taskq_limits AS whole ON named.name = whole.limit_key AND whole.by_operator
-    LEFT JOIN taskq_limits AS declared ON named.name = declared.limit_key AND NOT declared.by_operator
-    WHERE own.limit_key IS NOT NULL OR whole.limit_key IS NOT NULL OR declared.limit_key IS NOT NULL;
+        coalesce(
+            max(said.concurrency) FILTER (WHERE said.of_key),
+            max(said.concurrency) FILTER (WHERE said.of_all),
+            max(said.concurrency) FILTER (WHERE said.declared)
+        ),
+        coalesce(
+            max(said.rate) FILTER (WHERE said.of_key),
+            max(said.rate) FILTER (WHERE said.of_all),
+            max(said.rate) FILTER (WHERE said.declared)
+        ),
+        coalesce(
+            max(said.per) FILTER (WHERE said.of_key),
+            max(said.per) FILTER (WHERE said.of_all),
+            max(said.per) FILTER (WHERE said.declared)
+        ),
+        coalesce(
+            max(said.burst) FILTER (WHERE said.of_key),
+            max(said.burst) FILTER (WHERE said.of_all),
+            max(said.burst) FILTER (WHERE said.declared)
+        )
+    FROM (
+        SELECT
+            definition.*,
+            definition.by_operator AND definition.limit_key = wanted AS of_key,
+            definition.by_operator AND definition.limit_key <> wanted AS of_all,
+            NOT definition.by_operator AS declared
+        FROM taskq_limits AS definition
+        WHERE definition.limit_key IN (wanted, split_part(wanted, ':', 1))
+        OFFSET 0
+    ) AS said
+    HAVING count(*) > 0;
 END;
 
 COMMENT ON FUNCTION taskq_limit_figures(text) IS

@@ -5,6 +5,7 @@ notifications and no polling, which is what a worker cannot do on the one connec
 """
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -184,7 +185,8 @@ class Driver:
         """Make an attempt of a job that was claimed, and write its end."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Decision] = loop.create_future()
-        attempt = _RememberingAttempt(self._environment, job, loop.time())
+        variables = contextvars.copy_context()
+        attempt = _RememberingAttempt(self._environment, job, loop.time(), variables)
         attempt.start(done.set_result, _written)
         try:
             decision = await asyncio.shield(done)

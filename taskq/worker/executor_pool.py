@@ -7,6 +7,7 @@ have killed a worker it runs alone.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -130,8 +131,9 @@ class ExecutorPool:
             return
         was_empty = self.is_empty
         now = _now()
+        variables = contextvars.copy_context()
         for job in jobs:
-            attempt = Attempt(self._environment, job, now)
+            attempt = Attempt(self._environment, job, now, variables)
             if not self._runs.follows(attempt, now):
                 self._ready.append(attempt)
             if job.crashes:

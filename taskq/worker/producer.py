@@ -89,7 +89,8 @@ class Producer(Service):
 
     def more_capacity(self) -> None:
         """There is more capacity than there was."""
-        if self.is_pending:
+        # Each job that ends comes here; a claim under way is followed by a look at the capacity anyway.
+        if not self.in_flight and self.is_pending:
             self._wakeup.set()
 
     async def end(self) -> None:

@@ -46,6 +46,17 @@ class Explained:
         return round(read)
 
     @property
+    def in_vain(self) -> int:
+        """How many rows, and pairs of rows, it looked at that it had no use for."""
+        in_vain: float = sum(
+            node["Actual Loops"] * number
+            for node in _nodes(self.plan)
+            for key, number in node.items()
+            if key.startswith("Rows Removed by ")
+        )
+        return round(in_vain)
+
+    @property
     def pages(self) -> int:
         """How many pages it touched, those included on which nothing was to be seen any more."""
         return int(self.plan["Shared Hit Blocks"] + self.plan["Shared Read Blocks"])

@@ -261,6 +261,22 @@ def test_asking_whether_jobs_are_ready_reads_one_at_most(
     assert counted.read <= 1
 
 
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+def test_before_the_planner_has_seen_gates_no_lock_is_compared_with_those_of_others(
+    connection: psycopg.Connection, queries: dict[str, Query], plans: str
+) -> None:
+    insert(connection, 500, lock="'own ' || n")
+    looked = run_explained(
+        connection,
+        queries["OpenForgottenGates"],
+        plans,
+        after_lock="''",
+        after_limit="''",
+        max_gates="500",
+    )
+    assert looked.in_vain < 600
+
+
 def test_announcing_locks_reads_the_head_of_each(explain: Explain) -> None:
     locks = ", ".join(f"'deep {n}'" for n in range(50))
     assert explain("AnnounceLocks", locks=f"ARRAY[{locks}]").read == 50

@@ -236,8 +236,10 @@ OF_CLAIMS = {
     "limit-of-a-key": Mutation(
         what="what is said of a whole limit goes before what is said of a key",
         path=_LIMITS,
-        old="        coalesce(own.concurrency, whole.concurrency, declared.concurrency),\n",
-        new="        coalesce(whole.concurrency, own.concurrency, declared.concurrency),\n",
+        old="            max(said.concurrency) FILTER (WHERE said.of_key),\n"
+        "            max(said.concurrency) FILTER (WHERE said.of_all),\n",
+        new="            max(said.concurrency) FILTER (WHERE said.of_all),\n"
+        "            max(said.concurrency) FILTER (WHERE said.of_key),\n",
         test="tests/sql/test_limits.py::"
         "test_what_an_operator_says_goes_before_what_apps_declare_and_a_key_before_the_whole",
     ),
