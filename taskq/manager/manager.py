@@ -12,6 +12,7 @@ from taskq.job import Job, JobStatus
 from taskq.limits import KnownLimits
 from taskq.manager.bounds import check_count
 from taskq.manager.changing import Changing
+from taskq.manager.deferring import Deferring
 from taskq.manager.encrypting import Encrypting
 from taskq.manager.limiting import Limiting
 from taskq.manager.pausing import Pausing
@@ -23,7 +24,7 @@ from taskq.queries.job_claim import LARGEST_CLAIM
 from taskq.telemetry import Telemetry
 
 
-class JobManager(Reading, Changing, Pausing, Limiting, Publishing, Waiting, Encrypting):
+class JobManager(Deferring, Reading, Changing, Pausing, Limiting, Publishing, Waiting, Encrypting):
     """Operates on the jobs of one database. Each method has an async twin, named ``…_async``.
 
     An operation is a round trip of its own; that of ``on(connection)`` is in that connection's transaction.

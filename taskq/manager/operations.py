@@ -13,6 +13,7 @@ from taskq.database.database import Database
 from taskq.database.errors import translated
 from taskq.database.executor import AnyConnection, borrowed, check_connection, pooled, reading
 from taskq.database.sync_async import SyncAsync
+from taskq.exceptions import AlreadyEnqueued
 from taskq.queries.connection import Connection
 
 P = ParamSpec("P")
@@ -71,6 +72,15 @@ class JobOperations(SyncAsync):
                 return database.run(operation, *args, **kwargs)
         with translated(database), self._connect(database) as own:
             return operation(own, *args, **kwargs)
+
+    def _run_naming(self, operation: Callable[[Connection], T]) -> T:
+        try:
+            return self._run(operation)
+        except AlreadyEnqueued as error:
+            # It came in the same moment, and only now does the database know its id.
+            if error.job_id is not None or not self._is_apart:
+                raise
+        return self._run(operation)
 
     def _connect(self, database: Database) -> AbstractContextManager[Connection]:
         # An AsyncConnection would take a greenlet each for connecting, for executing and for closing: a
