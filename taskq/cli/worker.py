@@ -1,6 +1,5 @@
 """``taskq worker``: runs jobs."""
 
-import gc
 import logging
 import os
 import sys
@@ -181,10 +180,6 @@ def worker(settings: Settings, /, processes: int | None, **given: Any) -> None:
         name = f"{running.options.name}-{supervised.number}"
         running = app.worker(**options | {"name": name, "http": None})
         supervised.take(running, http)
-    # What is there by now stays. A collection that goes through all of it, as one does after some twenty
-    # thousand jobs, would stop the worker for 50 ms, and for longer the larger the app.
-    gc.collect()
-    gc.freeze()
     run_to_end(running, _run(app, running, supervised))
 
 

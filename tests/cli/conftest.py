@@ -1,6 +1,5 @@
 """The program, as a process of its own and in this one."""
 
-import gc
 import io
 import logging
 import os
@@ -44,7 +43,6 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[
     # What the program turned up or down is the whole process's.
     for name in ("taskq", "taskq.worker.attempt"):
         logging.getLogger(name).setLevel(logging.NOTSET)
-    gc.unfreeze()
 
 
 @pytest.fixture

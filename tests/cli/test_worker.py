@@ -1,6 +1,5 @@
 """The command that runs jobs."""
 
-import gc
 import os
 import select
 import signal
@@ -86,12 +85,6 @@ def test_an_option_wins_over_its_variable_and_that_over_the_apps_default(
     )
     assert done.exit_code == 0
     assert manager.get_job(job_id).result == name
-
-
-def test_what_was_there_before_it_began_is_not_collected_again_and_again(taskq: Taskq) -> None:
-    assert gc.get_freeze_count() == 0
-    assert taskq("worker", "--app", SHOP, "--no-wait").exit_code == 0
-    assert gc.get_freeze_count() > 10_000
 
 
 def test_it_serves_the_queues_that_it_is_given(taskq: Taskq, manager: JobManager) -> None:

@@ -1,6 +1,7 @@
 """What a job's code starts may raise what ends an event loop: the worker and its other jobs go on."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -169,3 +170,17 @@ def test_without_uvloop_it_runs_on_asyncio_and_says_what_is_missing_if_asked_for
     assert loop_of(app).startswith("asyncio")
     with pytest.raises(InvalidOption, match=r"pip install 'taskq-sql\[uvloop\]'"):
         app.run_worker(wait=False, loop="uvloop")
+
+
+def test_while_it_runs_the_garbage_collector_leaves_out_what_was_there_before(app: App) -> None:
+    seen: list[bool] = []
+
+    @app.task(name="look")
+    async def look() -> None:
+        collected = {id(found) for found in gc.get_objects()}
+        seen.extend([id(app) in collected, id(asyncio.current_task()) in collected])
+
+    look.defer()
+    app.run_worker(wait=False, install_signal_handlers=False)
+    assert seen == [False, True]
+    assert any(found is app for found in gc.get_objects())
