@@ -24,6 +24,7 @@ AS $$
 DECLARE
     new_gates tid [];
     reached integer;
+    has_parked boolean;
     -- Side by side with the new gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
@@ -38,6 +39,17 @@ BEGIN
     order_ids := '{}';
     locks := '{}';
     limit_keys := '{}';
+
+    has_parked := EXISTS (
+        SELECT
+        FROM (
+            SELECT gate.limit_key
+            FROM taskq_open_gates AS gate
+            WHERE gate.limit_key IS NOT NULL
+            ORDER BY gate.limit_key
+            LIMIT 1
+        ) AS first
+    );
 
     -- Each time twice as many, 1,023 times max_jobs in all, until what it found has the priority that it has come down
     -- to. A gate may be of a limit without room, or have the priority of the job that ended, above that of all that
@@ -103,13 +115,60 @@ BEGIN
                 SELECT job.id
                 FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
                 CROSS JOIN LATERAL (
-                    SELECT waiting.id
-                    FROM taskq_limited AS waiting
-                    WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
-                    ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
-                    LIMIT 1000
+                    (
+                        SELECT waiting.id
+                        FROM taskq_limited AS waiting
+                        WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
+                        ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.id
+                        LIMIT 1000
+                    )
+                    UNION ALL
+                    (
+                        SELECT gate.job_id
+                        FROM taskq_open_gates AS gate
+                        WHERE gate.limit_key = place.limit_key AND gate.queue_name = place.queue_name
+                        ORDER BY gate.limit_key, gate.queue_name, gate.priority DESC, gate.job_id
+                        LIMIT 1000
+                    )
                 ) AS job
             ));
+        END IF;
+
+        IF has_parked THEN
+            -- What has waited here and is not the next of its lock any more, as after it was cancelled, goes back to
+            -- its lock. It would else take the place of another job in this claim, and not be claimed.
+            FOR step IN 0..9 LOOP
+                UPDATE taskq_open_gates
+                SET limit_key = null
+                WHERE
+                    ctid = ANY(ARRAY(
+                        SELECT gate.ctid
+                        FROM (SELECT DISTINCT * FROM unnest(gate_keys, gate_queues)) AS place (limit_key, queue_name)
+                        CROSS JOIN LATERAL (
+                            SELECT
+                                waiting.ctid,
+                                waiting.job_id,
+                                waiting.lock
+                            FROM taskq_open_gates AS waiting
+                            WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
+                            ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.job_id
+                            LIMIT (1 + 2 * max_jobs / cardinality(gate_keys)) << step
+                        ) AS gate
+                        WHERE
+                            taskq_try_gate(gate.lock)
+                            AND (
+                                EXISTS (SELECT FROM taskq_lock_holder(gate.lock) AS holder)
+                                OR NOT EXISTS (
+                                    SELECT FROM taskq_lock_head(gate.lock) AS head
+                                    WHERE
+                                        head.id = gate.job_id AND head.due
+                                        AND head.queue_name = place.queue_name AND head.limit_key = place.limit_key
+                                )
+                            )
+                    ));
+
+                EXIT WHEN NOT FOUND;
+            END LOOP;
         END IF;
 
         -- A statement after the one that took the advisory locks. Joins are kept out of it: the planner does not know
@@ -191,15 +250,7 @@ BEGIN
                         ORDER BY max(gate.priority) DESC, max(gate.job_id)
                         LIMIT place.most
                     ) AS parked
-                    -- Whether there is any at all, asked once.
-                    WHERE
-                        (
-                            SELECT gate.limit_key FROM taskq_open_gates AS gate
-                            WHERE gate.limit_key IS NOT NULL
-                            ORDER BY gate.limit_key
-                            LIMIT 1
-                        ) IS NOT NULL
-                        AND taskq_try_gate(parked.lock)
+                    WHERE has_parked AND taskq_try_gate(parked.lock)
                 ) AS job
             ) AS numbered
             WHERE numbered.round <= numbered.room

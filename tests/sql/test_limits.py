@@ -256,6 +256,43 @@ def test_a_job_that_waits_at_a_limit_and_is_not_the_first_of_its_lock_any_more_w
     assert claim() == [head]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE taskq_jobs SET status = 'cancelled', finished_at = now() WHERE id = ANY(%(ids)s)",
+        "DELETE FROM taskq_jobs WHERE id = ANY(%(ids)s)",
+        "UPDATE taskq_jobs SET queue_name = 'other' WHERE id = ANY(%(ids)s)",
+        "UPDATE taskq_jobs SET limit_key = 'another' WHERE id = ANY(%(ids)s)",
+        "UPDATE taskq_jobs SET due = false, scheduled_at = now() + interval '1 h' WHERE id = ANY(%(ids)s)",
+        "UPDATE taskq_jobs SET priority = -1 WHERE id = ANY(%(ids)s)",
+        "UPDATE taskq_jobs SET task_name = 'paused' WHERE id = ANY(%(ids)s)",
+    ],
+    ids=["cancelled", "deleted", "moved", "another limit", "later", "behind another", "task paused"],
+)
+@pytest.mark.parametrize("max_jobs", [1, 3])
+def test_what_waited_at_a_limit_and_does_not_any_more_takes_no_place_in_a_claim(
+    connection: psycopg.Connection,
+    declare: Declare,
+    defer: Ids,
+    claim: Ids,
+    finish: Ids,
+    change: str,
+    max_jobs: int,
+) -> None:
+    """Or a worker with few slots would take what is ready for all there is, and sleep."""
+    declare("tenant", concurrency=20)
+    running = defer(*[TENANT] * 20)
+    assert claim(max_jobs=20) == running
+    gone = defer(*[TENANT | {"lock": f"lock {n}", "priority": 9} for n in range(20)])
+    defer(*[{"lock": f"lock {n}", "queue_name": "other"} for n in range(20)])
+    assert claim(queue_names=["default"]) == []
+    connection.execute("INSERT INTO taskq_pauses (kind, name) VALUES ('task', 'paused')")
+    connection.execute(change.encode(), {"ids": gone})
+    [ready] = defer({})
+    finish(*running)
+    assert claim(queue_names=["default"], max_jobs=max_jobs) == [ready]
+
+
 def test_a_run_of_a_lock_ends_before_a_job_with_a_limit(
     declare: Declare, defer: Ids, claim: Ids
 ) -> None:
