@@ -25,6 +25,8 @@ DECLARE
     new_gates tid [];
     reached integer;
     has_parked boolean;
+    -- How many jobs of one limit: twice as many as it takes of each to have enough.
+    most bigint;
     -- Side by side with the new gates: of which limits they are, where, and since when.
     gate_keys text [];
     gate_queues text [];
@@ -109,6 +111,7 @@ BEGIN
 
         EXIT WHEN new_gates IS NULL;
         gates := gates || new_gates;
+        most := 1 + 2 * max_jobs / (SELECT count(DISTINCT named.limit_key) FROM unnest(gate_keys) AS named (limit_key));
 
         IF has_paused_tasks THEN
             PERFORM taskq_bar_paused_jobs(ARRAY(
@@ -152,7 +155,7 @@ BEGIN
                             FROM taskq_open_gates AS waiting
                             WHERE waiting.limit_key = place.limit_key AND waiting.queue_name = place.queue_name
                             ORDER BY waiting.limit_key, waiting.queue_name, waiting.priority DESC, waiting.job_id
-                            LIMIT (1 + 2 * max_jobs / cardinality(gate_keys)) << step
+                            LIMIT most << step
                         ) AS gate
                         WHERE
                             taskq_try_gate(gate.lock)
@@ -180,8 +183,7 @@ BEGIN
                 named.turn,
                 state.room,
                 state.pace,
-                -- Twice as many as it takes of each to have enough.
-                least(state.room, 1 + 2 * max_jobs / count(*) OVER ()) AS most
+                least(state.room, most) AS most
             FROM (
                 SELECT
                     gate.limit_key COLLATE "C" AS limit_key,

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 
 import psycopg
+from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
@@ -123,10 +124,8 @@ class DedicatedConnection:
         return min(_CANCEL_WITHIN, _CANCEL_SHARE * self.bound)
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        pooled = await greenlet_spawn(self._pool.connect)
-        connection = cast("psycopg.AsyncConnection", pooled.driver_connection)
+        connection = await self._new()
         try:
-            pooled.detach()
             await connections.adopt(connection, pooler=self.pooler)
             if self._prepare is not None:
                 await self._complete(connection, self._prepare)
@@ -135,6 +134,23 @@ class DedicatedConnection:
             raise
         self._connection = connection
         return connection
+
+    async def _new(self) -> psycopg.AsyncConnection:
+        # Cancelled itself, the driver leaves what has just connected to the garbage collector: a session of
+        # which nobody knows, until that comes.
+        connecting = asyncio.ensure_future(greenlet_spawn(self._pool.connect))
+        try:
+            await asyncio.wait([connecting])
+        except asyncio.CancelledError:
+            try:
+                await asyncio.wait([connecting], timeout=self._cancel_within)
+            finally:
+                connecting.cancel()
+                await asyncio.wait([connecting])
+                if not connecting.cancelled() and connecting.exception() is None:
+                    await self._close(_detached(connecting.result()))
+            raise
+        return _detached(connecting.result())
 
     def _is_lost(self) -> bool:
         return self._connection is None or self._connection.closed
@@ -188,6 +204,12 @@ class DedicatedConnection:
                     statement.exception()
             raise
         return statement.result()
+
+
+def _detached(pooled: PoolProxiedConnection) -> psycopg.AsyncConnection:
+    connection = cast("psycopg.AsyncConnection", pooled.driver_connection)
+    pooled.detach()
+    return connection
 
 
 def cut(connection: psycopg.Connection | psycopg.AsyncConnection) -> None:

@@ -267,7 +267,15 @@ def test_a_job_that_waits_at_a_limit_and_is_not_the_first_of_its_lock_any_more_w
         "UPDATE taskq_jobs SET priority = -1 WHERE id = ANY(%(ids)s)",
         "UPDATE taskq_jobs SET task_name = 'paused' WHERE id = ANY(%(ids)s)",
     ],
-    ids=["cancelled", "deleted", "moved", "another limit", "later", "behind another", "task paused"],
+    ids=[
+        "cancelled",
+        "deleted",
+        "moved",
+        "another limit",
+        "later",
+        "behind another",
+        "task paused",
+    ],
 )
 @pytest.mark.parametrize("max_jobs", [1, 3])
 def test_what_waited_at_a_limit_and_does_not_any_more_takes_no_place_in_a_claim(
@@ -291,6 +299,23 @@ def test_what_waited_at_a_limit_and_does_not_any_more_takes_no_place_in_a_claim(
     [ready] = defer({})
     finish(*running)
     assert claim(queue_names=["default"], max_jobs=max_jobs) == [ready]
+
+
+def test_nor_is_one_claimed_that_is_not_the_first_of_its_lock_behind_gates_left_several_times(
+    connection: psycopg.Connection, declare: Declare, defer: Ids, claim: Ids, finish: Ids
+) -> None:
+    declare("tenant", concurrency=2)
+    running = defer(TENANT, TENANT)
+    assert claim() == running
+    [head, _] = defer(TENANT | {"lock": "a", "priority": 1}, TENANT | {"lock": "b"})
+    assert claim() == []
+    connection.execute(
+        "INSERT INTO taskq_open_gates SELECT gate.* FROM taskq_open_gates AS gate, generate_series(1, 9) "
+        "WHERE gate.lock = 'a'"
+    )
+    defer({"lock": "b", "priority": 2, "queue_name": "other"})
+    finish(*running)
+    assert claim(queue_names=["default"], max_jobs=3) == [head]
 
 
 def test_a_run_of_a_lock_ends_before_a_job_with_a_limit(

@@ -126,7 +126,15 @@ OF_CLAIMS = {
         old=_FIRST_OF_ITS_LOCK,
         new="\n                        OR true\n",
         test="tests/sql/test_limits.py::"
-        "test_a_job_that_waits_at_a_limit_and_is_not_the_first_of_its_lock_any_more_waits_for_that_again",
+        "test_nor_is_one_claimed_that_is_not_the_first_of_its_lock_behind_gates_left_several_times",
+    ),
+    "limit-no-more": Mutation(
+        what="what waits at a limit no more takes the place of another job in a claim",
+        path=_CLAIM_LIMITS,
+        old="        IF has_parked THEN\n",
+        new="        IF false THEN\n",
+        test="tests/sql/test_limits.py::"
+        "test_what_waited_at_a_limit_and_does_not_any_more_takes_no_place_in_a_claim",
     ),
     "limit-of-a-queue": Mutation(
         what="a claim counts only one of the limits that its jobs are in",

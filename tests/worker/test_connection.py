@@ -1,6 +1,7 @@
 """A worker's connections: they take no caller's place, and need not be waited for."""
 
 import asyncio
+import gc
 import socket
 import time
 from contextlib import closing
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from taskq import App
+from taskq.database.connection import DedicatedConnection
 from taskq.database.notifications import Missed, Notification
 from taskq.job import JobStatus
 from tests.worker.conftest import (
@@ -222,3 +224,31 @@ async def test_the_listening_connection_may_be_lost_again_and_again(
                 lambda losses=losses: actions().count(("WARNING", "database_failed")) == losses,  # type: ignore[misc]
                 "its record",
             )
+
+
+async def test_one_that_is_given_up_while_it_is_made_leaves_no_session(
+    app: App, connection: psycopg.Connection
+) -> None:
+    """At whichever moment, and whenever the garbage collector comes."""
+    engine = app.database.async_engine
+
+    async def connect(made: DedicatedConnection) -> None:
+        async with made.connected():
+            pass
+
+    gc.disable()
+    try:
+        for moment in range(100):
+            made = DedicatedConnection(engine, "test")
+            making = asyncio.create_task(connect(made))
+            await asyncio.sleep(moment * 0.0001)
+            making.cancel()
+            await asyncio.wait([making])
+            await made.close()
+        others = (
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await until(lambda: connection.execute(others).fetchall() == [], "the end of all sessions")
+    finally:
+        gc.enable()
