@@ -60,7 +60,8 @@ def test_jobs_are_counted_by_queue_and_task_from_being_deferred_to_how_they_end(
         assert value(scraped, "taskq_jobs_ended_total", "mail", "fail", status) == 1
     assert value(scraped, "taskq_jobs_ended_total", "default", "sleep", "succeeded") == 3
     assert value(scraped, "taskq_job_run_time_seconds_count", "default", "sleep") == 3
-    assert 0.6 <= (value(scraped, "taskq_job_run_time_seconds_sum", "default", "sleep") or 0) < 30
+    # A timer may be a moment early by the loop's clock.
+    assert 0.59 < (value(scraped, "taskq_job_run_time_seconds_sum", "default", "sleep") or 0) < 30
     assert value(scraped, "taskq_job_run_time_seconds_bucket", "default", "sleep", "0.1") == 0
     assert value(scraped, "taskq_job_wait_time_seconds_count", "mail", "fail") == 3
     assert (value(scraped, "taskq_worker_claim_time_seconds_count") or 0) > 0
