@@ -26,7 +26,7 @@ class Deferring(JobOperations):
 
     Attributes:
         defer_middleware: What may change each job before it is sent.
-        telemetry: Told of jobs that are deferred.
+        telemetry: Gets the events of jobs that are deferred.
     """
 
     defer_middleware: Sequence[DeferMiddleware] = ()

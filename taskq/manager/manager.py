@@ -35,7 +35,7 @@ class JobManager(Deferring, Reading, Changing, Pausing, Limiting, Publishing, Wa
     Args:
         database: Where the jobs are; or what finds it.
         keyring: The keys that encrypted jobs are written and read by; None: those of the environment.
-        telemetry: Told of jobs that are deferred; None: nobody is.
+        telemetry: Gets the events of jobs that are deferred; None: none are emitted.
     """
 
     def __init__(
