@@ -136,8 +136,8 @@ class DedicatedConnection:
         return connection
 
     async def _new(self) -> psycopg.AsyncConnection:
-        # Cancelled itself, the driver leaves what has just connected to the garbage collector, and the session
-        # stays open until that runs.
+        # Cancelled itself, the driver leaves what has just connected to the garbage collector, and the
+        # session stays open until that runs.
         connecting = asyncio.ensure_future(greenlet_spawn(self._pool.connect))
         try:
             await asyncio.wait([connecting])
